@@ -1,0 +1,3 @@
+//! The bank's line client.
+
+fn main() {}

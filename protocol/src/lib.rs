@@ -1,0 +1,19 @@
+//! What goes over the bank's wires, and the types that both ends agree on.
+//!
+//! This crate owns the text and JSON forms of money and identifiers, the lines of the menu protocol, and
+//! the frames of the branch protocol. It opens no socket, starts no thread and reads no clock: everything
+//! that moves bytes is generic over `Read` and `Write`, so the same code is driven by a socket, a pipe or
+//! a byte slice in a test.
+//!
+//! - [`money`]: [`Money`], an amount in paise, and [`Total`], a sum of many amounts.
+//! - [`ids`]: [`AccountNum`], [`TxId`], [`BranchName`].
+//! - [`menu_line`]: the directives that a menu server sends and the lines that a client answers.
+//! - [`frame`]: length-prefixed frames, capped.
+
+pub mod frame;
+pub mod ids;
+pub mod menu_line;
+pub mod money;
+
+pub use ids::{AccountNum, BranchName, IdError, TxId};
+pub use money::{Money, MoneyError, Total};

@@ -1,0 +1,3 @@
+//! One branch of the bank.
+
+fn main() {}
