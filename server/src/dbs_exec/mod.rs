@@ -1,0 +1,300 @@
+//! `dbs_exec`: the one module that knows SQLite. Every query of the branch goes through it.
+//!
+//! # Why one funnel
+//!
+//! SQLite lets one connection write at a time. Rather than let a hundred client threads fight for that
+//! place and handle each other's "database is locked", they hand their work to [`DbsExec::execute`], which
+//! owns the only writing connection behind a mutex. Whoever holds the mutex is alone with the database, so
+//! an operation (say, a transfer: look at the payer, look at the receiver, change both, write the row)
+//! needs no further locking to be isolated from all others.
+//!
+//! # Why groups
+//!
+//! An answer is sent only after its commit is on disk (`synchronous=FULL`), and making a commit durable
+//! costs an fsync: perhaps a millisecond, in which the processor could have done a hundred transfers. One
+//! fsync per transfer would make the disk the limit. So operations that arrive while a commit is under way
+//! wait in a queue, and the next holder of the mutex executes *all* of them in one SQLite transaction with
+//! one fsync. Nobody waits for a group to fill: a lone client commits at once, and the busier the bank is,
+//! the larger the groups become by themselves. This is group commit (DeWitt et al., "Implementation
+//! techniques for main memory database systems", 1984); `group.rs` tells how leaders are chosen.
+//!
+//! # One operation fails, the others don't
+//!
+//! Operations look before they write, so nearly all refusals (too little money, no such account) leave
+//! nothing to undo, and the group goes on. Should an operation fail *after* it has written, the whole group
+//! is rolled back and executed once more with a savepoint around each operation, so that the faulty one is
+//! undone alone. Savepoints are not free, so the usual case does without. It follows that an operation may
+//! run twice and must be a function of the database and its inputs alone: no I/O, no clock, no chance.
+//!
+//! # When the disk fails
+//!
+//! - *Full* (`SQLITE_FULL`): the group is rolled back, each of its clients is told that nothing was
+//!   changed, and the branch goes on; reads still work, and writes do when there is room again.
+//! - *Any other failure of the commit itself* (an I/O error from write or fsync): whether the commit is on
+//!   disk is unknowable from inside (after a failed fsync the kernel may drop the pages and call the next
+//!   fsync a success). Each client of the group is told that the outcome is unknown, the funnel refuses all
+//!   further work, and the process stops loudly with a non-zero status. The next start recovers from the
+//!   disk, which is right whichever way it went.
+//!
+//! # Reading
+//!
+//! Reads use connections of their own (WAL mode gives each a snapshot) and never wait for a write. A
+//! client reads its own writes, because an answer is sent only after the commit.
+//!
+//! # What is left out
+//!
+//! The module doesn't know what an account is: the rules of the bank are functions in `bank`, executed
+//! here. The exceptions are the schema and the hash chain, which are about rows.
+
+mod chain;
+mod checkpoint;
+mod file_lock;
+mod group;
+mod readers;
+mod schema;
+mod tx;
+mod writer;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, OpenFlags, ffi};
+
+pub use chain::{ChainHead, ChainedRow};
+pub use rusqlite::{Row, params};
+pub use schema::CASH;
+pub use tx::{Params, Query, Reader, Tx};
+
+use crate::error::{Error, Result};
+use checkpoint::Checkpointer;
+use file_lock::FileLock;
+use group::{Queue, Submission, Turn};
+use readers::Readers;
+use writer::Writer;
+
+/// A branch's database: one writer behind a mutex, several readers, a checkpointer.
+///
+/// Invariants:
+/// - at most one thread holds the writer, and it is the queue's leader;
+/// - when [`DbsExec::execute`] gives `Ok`, the operation is on disk;
+/// - once a commit's outcome is unknown, no further write reaches the database.
+pub struct DbsExec {
+    queue: Mutex<Queue>,
+    writer: Arc<Mutex<Writer>>,
+    readers: Readers,
+    checkpointer: Checkpointer,
+    /// Set when a commit's outcome is unknown, or at [`DbsExec::close`]: no more writes.
+    closed: AtomicBool,
+    on_disk_failure: Box<dyn Fn(&Error) + Send + Sync>,
+    path: PathBuf,
+    /// Last, so that the file is unlocked after every connection is closed.
+    _file_lock: FileLock,
+}
+
+impl DbsExec {
+    /// Opens the database at `path`, makes it when there is none, and brings it to this version.
+    ///
+    /// `on_disk_failure` is called once, when a commit's outcome is unknown; it must start the shutdown of
+    /// the process.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the file is another server's, another program's, newer, read-only, or no database.
+    pub fn open(
+        path: &Path,
+        on_disk_failure: impl Fn(&Error) + Send + Sync + 'static,
+    ) -> std::result::Result<Self, OpenError> {
+        let file_lock = FileLock::acquire(path)?;
+        let mut connection = open_connection(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        if connection.is_readonly(rusqlite::MAIN_DB)? {
+            return Err(OpenError::ReadOnly);
+        }
+        schema::migrate(&mut connection)?;
+        let writer = Arc::new(Mutex::new(Writer::new(connection)?));
+        let checkpointer = Checkpointer::start(path, Arc::clone(&writer))?;
+        Ok(Self {
+            queue: Mutex::new(Queue::default()),
+            writer,
+            readers: Readers::new(path.to_path_buf()),
+            checkpointer,
+            closed: AtomicBool::new(false),
+            on_disk_failure: Box::new(on_disk_failure),
+            path: path.to_path_buf(),
+            _file_lock: file_lock,
+        })
+    }
+
+    /// The database's file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Executes one operation in a write transaction and returns when it is durable.
+    ///
+    /// The operation may be run by another client's thread, and may be run twice (see the module's
+    /// documentation), so it depends on the database and on its captured inputs alone.
+    ///
+    /// # Errors
+    /// The operation's own refusal (nothing is then changed), [`Error::Busy`], [`Error::Stopping`],
+    /// [`Error::DiskFull`], [`Error::OutcomeUnknown`] or [`Error::Database`].
+    pub fn execute<T, F>(&self, operation: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    {
+        let mut results = self.execute_all(vec![operation])?;
+        results.pop().expect("there is one result for each operation")
+    }
+
+    /// Executes several operations of one caller in one commit, each undone alone if it fails. The results
+    /// are in the operations' order, which is also the order of execution.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] or [`Error::Stopping`] when none was tried; else each has its own result.
+    pub fn execute_all<T, F>(&self, operations: Vec<F>) -> Result<Vec<Result<T>>>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    {
+        if operations.is_empty() {
+            return Ok(Vec::new());
+        }
+        let submission = Arc::new(Submission::new(operations));
+        let leads_at_once = self.queue.lock().enter(Arc::clone(&submission) as _)?;
+        if leads_at_once || submission.wait() == Turn::Lead {
+            self.lead();
+        }
+        Ok(submission.take_results())
+    }
+
+    /// Commits the group at the front of the queue, hands the lead on, and wakes the group.
+    fn lead(&self) {
+        let group = self.queue.lock().take_group();
+        let outcome = {
+            let mut writer = self.writer.lock();
+            if self.closed.load(Ordering::SeqCst) {
+                Err(Error::Stopping)
+            } else {
+                let outcome = writer.commit_group(&group);
+                if let Err(error @ Error::OutcomeUnknown(_)) = &outcome {
+                    self.closed.store(true, Ordering::SeqCst);
+                    log::error!("{error}");
+                    (self.on_disk_failure)(error);
+                }
+                self.checkpointer.note(writer.statements_since_checkpoint());
+                outcome
+            }
+        };
+        // The next group starts before this one's clients wake up: the writer never waits for them.
+        self.queue.lock().hand_on();
+        for submission in group {
+            submission.settle(outcome.as_ref().err());
+        }
+    }
+
+    /// Runs `look` on a snapshot of the database. Never waits for a writer.
+    ///
+    /// # Errors
+    /// `look`'s own, or [`Error::Database`].
+    pub fn read<T>(&self, look: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
+        self.readers.read(look)
+    }
+
+    /// Lets the group under way finish, refuses all that comes after it, and moves the log into the
+    /// database file. Called when every session has ended.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.checkpointer.stop();
+    }
+}
+
+/// Opens a connection with the settings that all of them share.
+fn open_connection(path: &Path, flags: OpenFlags) -> std::result::Result<Connection, OpenError> {
+    // Each connection is used by one thread at a time (a mutex or the readers' pool sees to it).
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+    connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;")?;
+    Ok(connection)
+}
+
+use crate::limits::{BUSY_TIMEOUT, STATEMENT_CACHE};
+
+/// Tells a failure of SQLite by what it means for the operation.
+fn storage_error(error: rusqlite::Error) -> Error {
+    match error.sqlite_error_code() {
+        Some(ffi::ErrorCode::DiskFull) => Error::DiskFull,
+        Some(_) | None => Error::Database(error.to_string()),
+    }
+}
+
+/// Why a database could not be opened. Each message says what to do next.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another server has this database open.
+    InUse(PathBuf),
+    /// The file is a database of another program.
+    Foreign,
+    /// The file is of a newer version of this program.
+    Newer {
+        /// The file's version.
+        version: u32,
+        /// The newest version that this program knows.
+        newest: u32,
+    },
+    /// The file can be read and not written.
+    ReadOnly,
+    /// The file holds something else than a database.
+    NotADatabase,
+    /// The file or its directory cannot be opened.
+    Io(std::io::Error),
+    /// SQLite failed.
+    Sqlite(rusqlite::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse(lock) => write!(
+                f,
+                "another program of the bank has this database open (it holds {}); stop it first, or name another database with --db",
+                lock.display()
+            ),
+            Self::Foreign => f.write_str("this is another program's SQLite database; name another file with --db"),
+            Self::Newer { version, newest } => write!(
+                f,
+                "this database has version {version}, made by a newer program; this one knows versions up to {newest}: use the newer program"
+            ),
+            Self::ReadOnly => f.write_str("this database cannot be written; check the permissions of the file"),
+            Self::NotADatabase => {
+                f.write_str("this file is no SQLite database; name another with --db, or move it away")
+            }
+            Self::Io(error) => write!(f, "{error}; check the path and its permissions"),
+            Self::Sqlite(error) => write!(f, "SQLite says: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ffi::ErrorCode::NotADatabase) => Self::NotADatabase,
+            Some(ffi::ErrorCode::ReadOnly) => Self::ReadOnly,
+            Some(_) | None => Self::Sqlite(error),
+        }
+    }
+}
+
+impl From<std::io::Error> for OpenError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! The tables, and how a database of an older version becomes one of this version.
+//!
+//! A database says whose it is by SQLite's `application_id` and which version it has by `user_version`.
+//! Each migration is one entry in [`MIGRATIONS`] and runs in one transaction with the new version number,
+//! so a crash in the middle leaves the old version whole. A database of a newer program is refused:
+//! this one doesn't know what its rows mean.
+//!
+//! What the tables themselves keep true, whatever the code above does:
+//! - an amount is an integer of paise (STRICT tables refuse a float), a movement's is above zero;
+//! - `0 <= held <= balance <= 99,999,999,999,999.99 Rs`;
+//! - `transactions` is append-only: a trigger refuses every UPDATE and DELETE;
+//! - an open account shares its Aadhaar and phone number with no other open account;
+//! - a leg of an inter-branch transfer is booked at most once: (txid, leg) is unique.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::OpenError;
+
+/// "BANK" in ASCII, in the header of each of this bank's database files.
+pub const APPLICATION_ID: i32 = 0x4241_4e4b;
+
+/// The account number of the branch's cash, the other side of deposits and withdrawals.
+pub const CASH: i64 = -1;
+
+/// One entry for each version, the first making version 1 from an empty file.
+const MIGRATIONS: &[&str] = &[V1];
+
+const V1: &str = "
+CREATE TABLE branch (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    name TEXT NOT NULL,
+    created_unix_ms INTEGER NOT NULL,
+    next_account_num INTEGER NOT NULL CHECK (next_account_num > 0)
+) STRICT;
+
+CREATE TABLE customers (
+    account_num INTEGER PRIMARY KEY CHECK (account_num > 0),
+    first_name TEXT NOT NULL,
+    last_name TEXT NOT NULL,
+    aadhar_num TEXT CHECK (aadhar_num IS NULL OR length(aadhar_num) = 12),
+    phone_num TEXT CHECK (phone_num IS NULL OR length(phone_num) = 10),
+    sms INTEGER NOT NULL DEFAULT 0 CHECK (sms IN (0, 1)),
+    balance INTEGER NOT NULL DEFAULT 0,
+    held INTEGER NOT NULL DEFAULT 0,
+    status TEXT NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'closed')),
+    opened_unix_ms INTEGER NOT NULL,
+    closed_unix_ms INTEGER,
+    CHECK (0 <= held AND held <= balance AND balance <= 9999999999999999),
+    CHECK (status = 'open' OR balance = 0)
+) STRICT;
+CREATE UNIQUE INDEX customers_aadhar ON customers (aadhar_num) WHERE status = 'open' AND aadhar_num IS NOT NULL;
+CREATE UNIQUE INDEX customers_phone ON customers (phone_num) WHERE status = 'open' AND phone_num IS NOT NULL;
+
+CREATE TABLE auth (
+    account_num INTEGER PRIMARY KEY CHECK (account_num >= 0),
+    password TEXT NOT NULL
+) STRICT;
+
+-- The branch's own accounts. `credited` is the sum of what moved into one, `debited` of what moved out of it.
+CREATE TABLE own_accounts (
+    account_num INTEGER PRIMARY KEY CHECK (account_num < 0),
+    name TEXT NOT NULL UNIQUE,
+    credited INTEGER NOT NULL DEFAULT 0 CHECK (credited >= 0),
+    debited INTEGER NOT NULL DEFAULT 0 CHECK (debited >= 0)
+) STRICT;
+INSERT INTO own_accounts (account_num, name) VALUES (-1, 'cash');
+
+CREATE TABLE transactions (
+    transaction_id INTEGER PRIMARY KEY CHECK (transaction_id > 0),
+    from_account INTEGER NOT NULL,
+    to_account INTEGER NOT NULL,
+    amount INTEGER NOT NULL CHECK (amount > 0 AND amount <= 9999999999999999),
+    type TEXT NOT NULL CHECK (type IN ('opening', 'deposit', 'withdrawal', 'transfer', 'closing',
+                                       'transfer_out', 'transfer_in', 'settlement')),
+    date INTEGER NOT NULL,
+    txid TEXT,
+    leg INTEGER,
+    peer TEXT,
+    hash BLOB NOT NULL CHECK (length(hash) = 32),
+    CHECK (from_account <> to_account),
+    CHECK ((txid IS NULL) = (leg IS NULL))
+) STRICT;
+CREATE INDEX transactions_from ON transactions (from_account);
+CREATE INDEX transactions_to ON transactions (to_account);
+CREATE UNIQUE INDEX transactions_leg ON transactions (txid, leg) WHERE txid IS NOT NULL;
+CREATE TRIGGER transactions_no_update BEFORE UPDATE ON transactions
+BEGIN SELECT RAISE(ABORT, 'transactions is append-only'); END;
+CREATE TRIGGER transactions_no_delete BEFORE DELETE ON transactions
+BEGIN SELECT RAISE(ABORT, 'transactions is append-only'); END;
+
+CREATE TABLE sms_outbox (
+    id INTEGER PRIMARY KEY,
+    phone_num TEXT NOT NULL,
+    body TEXT NOT NULL,
+    created_unix_ms INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due_unix_ms INTEGER NOT NULL,
+    given_up_unix_ms INTEGER,
+    last_error TEXT
+) STRICT;
+CREATE INDEX sms_outbox_due ON sms_outbox (due_unix_ms) WHERE given_up_unix_ms IS NULL;
+";
+
+/// Brings the database to this program's version.
+///
+/// # Errors
+/// [`OpenError::Foreign`] for another program's database, [`OpenError::Newer`] for a newer version,
+/// [`OpenError::Sqlite`] when SQLite fails.
+pub fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
+    // The write lock comes first, so that the versions read below are still true when they are changed.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let application_id: i32 = transaction.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let version: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let tables: u32 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let is_empty = application_id == 0 && version == 0 && tables == 0;
+    if application_id != APPLICATION_ID && !is_empty {
+        return Err(OpenError::Foreign);
+    }
+    let newest = u32::try_from(MIGRATIONS.len()).expect("there are fewer than four billion migrations");
+    if version > newest {
+        return Err(OpenError::Newer { version, newest });
+    }
+    if version == newest {
+        return Ok(());
+    }
+    for migration in &MIGRATIONS[version as usize..] {
+        transaction.execute_batch(migration)?;
+    }
+    // A PRAGMA takes no bound parameter; both values are this program's own constants.
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", newest)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_database_gets_every_migration_once() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        migrate(&mut connection).unwrap();
+        let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!(version as usize, MIGRATIONS.len());
+    }
+
+    #[test]
+    fn a_newer_or_foreign_database_is_refused() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        connection.pragma_update(None, "user_version", 1000).unwrap();
+        assert!(matches!(migrate(&mut connection), Err(OpenError::Newer { version: 1000, .. })));
+        let mut foreign = Connection::open_in_memory().unwrap();
+        foreign.execute_batch("CREATE TABLE recipes (name TEXT)").unwrap();
+        assert!(matches!(migrate(&mut foreign), Err(OpenError::Foreign)));
+    }
+
+    #[test]
+    fn the_tables_refuse_what_no_code_may_do() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        let insert = "INSERT INTO transactions VALUES (1, -1, 1001, 100, 'deposit', 0, NULL, NULL, NULL, zeroblob(32))";
+        connection.execute_batch(insert).unwrap();
+        let customer = "INSERT INTO customers (account_num, first_name, last_name, opened_unix_ms, balance, held)";
+        for (claim, sql) in [
+            ("a row is never changed", "UPDATE transactions SET amount = 1"),
+            ("a row is never deleted", "DELETE FROM transactions"),
+            ("a balance is no float", &format!("{customer} VALUES (1, 'a', 'b', 0, 1.5, 0)")),
+            ("a balance is not negative", &format!("{customer} VALUES (1, 'a', 'b', 0, -1, 0)")),
+            ("no more is held than is there", &format!("{customer} VALUES (1, 'a', 'b', 0, 5, 6)")),
+        ] {
+            assert!(connection.execute_batch(sql).is_err(), "{claim}");
+        }
+    }
+}

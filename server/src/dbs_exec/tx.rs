@@ -1,0 +1,161 @@
+//! What an operation sees of the database: statements with bound parameters, and nothing else.
+//!
+//! [`Tx`] is an open write transaction, [`Reader`] a read-only snapshot; [`Query`] is what both can do, so
+//! a look-up is written once. Statements are `&'static str`: a statement that is pieced together from
+//! input cannot even be passed. No write statement may depend on the clock, on chance or on the order of
+//! rows: such values are bound. So the statements of a commit, replayed in order, give the same tables.
+
+use rusqlite::{Connection, OptionalExtension, Row, ToSql};
+
+use super::chain::{ChainHead, ChainedRow};
+use super::storage_error;
+use crate::error::Result;
+
+/// Bound parameters, as `params![…]` makes them.
+pub type Params<'a> = &'a [&'a dyn ToSql];
+
+/// Keeps the connection inside `dbs_exec`: no other module can name this trait, so none can call it.
+mod sealed {
+    pub trait Connected {
+        fn connection(&self) -> &rusqlite::Connection;
+    }
+}
+use sealed::Connected;
+
+/// Looking things up, in a write transaction or in a snapshot.
+pub trait Query: Connected {
+    /// The first row that the statement gives, if any.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Database`] and its kin when SQLite fails.
+    fn query_opt<T>(
+        &self,
+        sql: &'static str,
+        params: Params<'_>,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
+        let mut statement = self.connection().prepare_cached(sql).map_err(storage_error)?;
+        statement.query_row(params, read).optional().map_err(storage_error)
+    }
+
+    /// All rows that the statement gives. Give it a LIMIT: every row is in memory at once.
+    ///
+    /// # Errors
+    /// As [`Query::query_opt`].
+    fn query_all<T>(
+        &self,
+        sql: &'static str,
+        params: Params<'_>,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut statement = self.connection().prepare_cached(sql).map_err(storage_error)?;
+        let rows = statement.query_map(params, read).map_err(storage_error)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(storage_error)
+    }
+
+    /// Shows every row to `each`, one at a time, in bounded memory.
+    ///
+    /// # Errors
+    /// As [`Query::query_opt`], or the first error of `each`.
+    fn query_each(
+        &self,
+        sql: &'static str,
+        params: Params<'_>,
+        mut each: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> Result<()> {
+        let mut statement = self.connection().prepare_cached(sql).map_err(storage_error)?;
+        let mut rows = statement.query(params).map_err(storage_error)?;
+        while let Some(row) = rows.next().map_err(storage_error)? {
+            each(row).map_err(storage_error)?;
+        }
+        Ok(())
+    }
+}
+
+/// An open write transaction, as an operation sees it.
+pub struct Tx<'c> {
+    connection: &'c Connection,
+    /// Write statements executed so far; tells whether a failed operation left anything to undo.
+    pub(super) statements_written: u64,
+    pub(super) chain_head: ChainHead,
+}
+
+impl<'c> Tx<'c> {
+    pub(super) fn new(connection: &'c Connection, chain_head: ChainHead) -> Self {
+        Self { connection, statements_written: 0, chain_head }
+    }
+
+    /// Executes one write statement and gives the number of rows it changed.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Database`] and its kin when SQLite refuses or fails.
+    pub fn execute(&mut self, sql: &'static str, params: Params<'_>) -> Result<usize> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(storage_error)?;
+        // Counted before it runs: a statement that fails half-way counts as written.
+        self.statements_written += 1;
+        statement.execute(params).map_err(storage_error)
+    }
+
+    /// The number that the next row of `transactions` gets.
+    #[must_use]
+    pub fn next_transaction_id(&self) -> i64 {
+        self.chain_head.transaction_id + 1
+    }
+
+    /// Appends one row to `transactions`, chained to the one before.
+    ///
+    /// # Errors
+    /// As [`Tx::execute`].
+    ///
+    /// # Panics
+    /// When the row's number is not [`Tx::next_transaction_id`]: the caller's mistake.
+    pub fn append_transaction(&mut self, row: &ChainedRow<'_>) -> Result<()> {
+        let head = self.chain_head.after(row);
+        self.execute(
+            "INSERT INTO transactions
+                 (transaction_id, from_account, to_account, amount, type, date, txid, leg, peer, hash)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            rusqlite::params![
+                row.transaction_id,
+                row.from_account,
+                row.to_account,
+                row.amount_paise,
+                row.kind,
+                row.date_unix_ms,
+                row.txid,
+                row.leg,
+                row.peer,
+                head.hash
+            ],
+        )?;
+        self.chain_head = head;
+        Ok(())
+    }
+}
+
+impl Query for Tx<'_> {}
+
+impl Connected for Tx<'_> {
+    fn connection(&self) -> &Connection {
+        self.connection
+    }
+}
+
+/// A read-only snapshot: everything read through one `Reader` is of one instant.
+pub struct Reader<'c> {
+    connection: &'c Connection,
+}
+
+impl<'c> Reader<'c> {
+    pub(super) fn new(connection: &'c Connection) -> Self {
+        Self { connection }
+    }
+}
+
+impl Query for Reader<'_> {}
+
+impl Connected for Reader<'_> {
+    fn connection(&self) -> &Connection {
+        self.connection
+    }
+}

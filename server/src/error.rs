@@ -1,0 +1,154 @@
+//! The one error type of the server, and what each error means for whoever gets it.
+//!
+//! A *refusal* is an answer: the request was understood and nothing was changed. Everything else is
+//! trouble of the branch itself. [`Error::code`] is the stable name that programs match on;
+//! the `Display` text is one clear sentence for a person.
+
+use std::fmt;
+
+use protocol::{AccountNum, Money, MoneyError};
+
+/// Short for a result with this crate's error.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why an operation was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// There is no open account with that number.
+    NoSuchAccount(AccountNum),
+    /// The account was closed.
+    AccountClosed(AccountNum),
+    /// An account with that number exists, or existed.
+    AccountExists(AccountNum),
+    /// Another open account has that Aadhaar number.
+    DuplicateAadhaar,
+    /// Another open account has that phone number.
+    DuplicatePhone,
+    /// More was asked for than is available.
+    InsufficientFunds {
+        /// The balance less what is held.
+        available: Money,
+    },
+    /// The balance would pass the largest amount.
+    BalanceLimit(AccountNum),
+    /// A running total of the branch would pass the largest integer.
+    BooksFull,
+    /// Payer and receiver are the same account.
+    SameAccount(AccountNum),
+    /// Money of the account is held by a transfer under way.
+    MoneyHeld(AccountNum),
+    /// Unknown account or wrong password; which of the two is not told.
+    WrongLogin,
+    /// The password given to confirm an operation is wrong.
+    WrongPassword,
+    /// The amount is not one.
+    Amount(MoneyError),
+    /// Some other input is not what it has to be; the text says what it is like.
+    Invalid(String),
+    /// More operations are waiting than the branch takes.
+    Busy,
+    /// The branch is stopping.
+    Stopping,
+    /// The disk is full; nothing was changed.
+    DiskFull,
+    /// The database failed in a way that leaves open whether the operation is on disk.
+    OutcomeUnknown(String),
+    /// The database refused or failed; nothing was changed.
+    Database(String),
+}
+
+impl Error {
+    /// The stable name of this error, for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoSuchAccount(_) => "no_such_account",
+            Self::AccountClosed(_) => "account_closed",
+            Self::AccountExists(_) => "account_exists",
+            Self::DuplicateAadhaar => "duplicate_aadhar",
+            Self::DuplicatePhone => "duplicate_phone",
+            Self::InsufficientFunds { .. } => "insufficient_funds",
+            Self::BalanceLimit(_) => "balance_limit",
+            Self::BooksFull => "books_full",
+            Self::SameAccount(_) => "same_account",
+            Self::MoneyHeld(_) => "money_held",
+            Self::WrongLogin => "wrong_login",
+            Self::WrongPassword => "wrong_password",
+            Self::Amount(_) => "invalid_amount",
+            Self::Invalid(_) => "invalid_params",
+            Self::Busy => "busy",
+            Self::Stopping => "stopping",
+            Self::DiskFull => "disk_full",
+            Self::OutcomeUnknown(_) => "outcome_unknown",
+            Self::Database(_) => "database",
+        }
+    }
+
+    /// Whether this is the branch's own trouble, to be logged as an error, and no refusal of a request.
+    #[must_use]
+    pub fn is_trouble(&self) -> bool {
+        match self {
+            Self::DiskFull | Self::OutcomeUnknown(_) | Self::Database(_) | Self::BooksFull => true,
+            Self::NoSuchAccount(_)
+            | Self::AccountClosed(_)
+            | Self::AccountExists(_)
+            | Self::DuplicateAadhaar
+            | Self::DuplicatePhone
+            | Self::InsufficientFunds { .. }
+            | Self::BalanceLimit(_)
+            | Self::SameAccount(_)
+            | Self::MoneyHeld(_)
+            | Self::WrongLogin
+            | Self::WrongPassword
+            | Self::Amount(_)
+            | Self::Invalid(_)
+            | Self::Busy
+            | Self::Stopping => false,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchAccount(account) => write!(f, "there is no account {account} at this branch"),
+            Self::AccountClosed(account) => write!(f, "account {account} is closed"),
+            Self::AccountExists(account) => write!(f, "account {account} exists already"),
+            Self::DuplicateAadhaar => f.write_str("another account has this Aadhaar number"),
+            Self::DuplicatePhone => f.write_str("another account has this phone number"),
+            Self::InsufficientFunds { available } => {
+                write!(f, "insufficient funds: Rs {available} is available")
+            }
+            Self::BalanceLimit(account) => {
+                write!(f, "account {account} cannot hold so much: the largest balance is Rs {}", Money::MAX)
+            }
+            Self::BooksFull => f.write_str("the branch's books cannot count so much money"),
+            Self::SameAccount(account) => {
+                write!(f, "payer and receiver are both account {account}; name another receiver")
+            }
+            Self::MoneyHeld(account) => {
+                write!(f, "a transfer of account {account} is under way; try again when it is settled")
+            }
+            Self::WrongLogin => f.write_str("the account number or the password is wrong"),
+            Self::WrongPassword => f.write_str("the password is wrong"),
+            Self::Amount(error) => error.fmt(f),
+            Self::Invalid(text) => f.write_str(text),
+            Self::Busy => f.write_str("the bank is busy; try again in a moment"),
+            Self::Stopping => f.write_str("the branch is stopping; try again when it is back"),
+            Self::DiskFull => f.write_str("the branch's disk is full; nothing was changed"),
+            Self::OutcomeUnknown(cause) => write!(
+                f,
+                "the branch's disk failed ({cause}) and the branch stops; whether this was carried out shows when it is back"
+            ),
+            Self::Database(cause) => write!(f, "the branch's database failed ({cause}); nothing was changed"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<MoneyError> for Error {
+    fn from(error: MoneyError) -> Self {
+        Self::Amount(error)
+    }
+}

@@ -1,0 +1,5 @@
+//! One branch of the bank, as a library for its program, its benchmarks and its tests.
+
+pub mod dbs_exec;
+pub mod error;
+pub mod limits;
