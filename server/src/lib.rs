@@ -1,0 +1,3 @@
+//! One branch of the bank.
+
+pub mod clock;
