@@ -1,3 +1,4 @@
 //! One branch of the bank.
 
 pub mod clock;
+pub mod sms;
