@@ -9,7 +9,7 @@ use std::fmt;
 use protocol::{AccountNum, Money, MoneyError};
 
 /// Short for a result with this crate's error.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -105,7 +105,7 @@ impl DbsExec {
     pub fn open(
         path: &Path,
         on_disk_failure: impl Fn(&Error) + Send + Sync + 'static,
-    ) -> std::result::Result<Self, OpenError> {
+    ) -> Result<Self, OpenError> {
         let file_lock = FileLock::acquire(path)?;
         let mut connection = open_connection(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         if connection.is_readonly(rusqlite::MAIN_DB)? {
@@ -212,7 +212,7 @@ impl DbsExec {
 }
 
 /// Opens a connection with the settings that all of them share.
-fn open_connection(path: &Path, flags: OpenFlags) -> std::result::Result<Connection, OpenError> {
+fn open_connection(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
     // Each connection is used by one thread at a time (a mutex or the readers' pool sees to it).
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;

@@ -30,7 +30,7 @@ enum Attempt {
 
 impl Writer {
     /// Takes over a connection to a migrated database.
-    pub fn new(connection: Connection) -> std::result::Result<Self, OpenError> {
+    pub fn new(connection: Connection) -> Result<Self, OpenError> {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         // Checkpoints belong to the checkpointer, off the writers' path.

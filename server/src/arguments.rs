@@ -1,0 +1,89 @@
+//! The command line as it is typed. What comes of it is in `config`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use protocol::{BranchName, Money};
+
+use crate::limits;
+use crate::sms::SmsSetting;
+
+/// One branch of the bank: a menu for its customers and its administrator, over one SQLite database.
+///
+/// Without a command it serves until Ctrl-C (SIGINT) or SIGTERM. Every option can also be given as the
+/// environment variable that is named beside it. The log goes to standard error; RUST_LOG=debug shows more.
+#[derive(Debug, Parser)]
+#[command(name = "bank-server", version, after_help = EXIT_STATUSES)]
+pub struct Arguments {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Which database.
+    #[command(flatten)]
+    pub database: DatabaseArguments,
+    /// The address to listen on. Other addresses than loopback ones need the default passwords changed.
+    #[arg(long, env = "BANK_HOST", default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub host: String,
+    /// The port of the menu; 0 picks a free one and prints it.
+    #[arg(long, env = "BANK_MENU_PORT", default_value_t = 1069, value_name = "PORT")]
+    pub menu_port: u16,
+    /// A second door that speaks the older menu client's wire format. Off unless given. Its XOR with a key
+    /// that the client sends in the clear hides nothing: use it on a machine of your own.
+    #[arg(long, env = "BANK_LAB_PORT", value_name = "PORT")]
+    pub lab_port: Option<u16>,
+    /// The folder with login.txt, customer.txt and admin.txt. Without it the folder menus beside the
+    /// program is used, or else built-in copies.
+    #[arg(long, env = "BANK_MENUS", value_name = "FOLDER")]
+    pub menus: Option<PathBuf>,
+    /// Make the sample accounts 1001 and 1002 with Rs 1000.00 each, if the branch has no account yet.
+    #[arg(long, env = "BANK_PRELOAD")]
+    pub preload: bool,
+    /// Clients at once, at all doors together; one more is told that the bank is busy.
+    #[arg(long, env = "BANK_MAX_CLIENTS", default_value_t = limits::CLIENTS, value_name = "NUMBER")]
+    pub max_clients: usize,
+    /// Seconds that a client may be silent before it is logged out.
+    #[arg(long, env = "BANK_IDLE_TIMEOUT", default_value_t = limits::IDLE_TIMEOUT.as_secs(), value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub idle_timeout: u64,
+    /// What an account opened at the menu is credited, in rupees.
+    #[arg(long, env = "BANK_OPENING_BALANCE", default_value = "100000.00", value_name = "AMOUNT")]
+    pub opening_balance: Money,
+    /// Where text messages about movements go: off, file:PATH (a JSON line each), or twilio (if built in;
+    /// it reads TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_FROM).
+    #[arg(long, env = "BANK_SMS", default_value = "off", value_name = "WHERE")]
+    pub sms: SmsSetting,
+}
+
+/// Which database, and so which branch.
+#[derive(Args, Debug)]
+pub struct DatabaseArguments {
+    /// The branch's name, written into the database at the first start. [default: Main]
+    #[arg(long, env = "BANK_NAME", global = true)]
+    pub name: Option<BranchName>,
+    /// The database file. [default: bank.db, or <name>.db when a name is given]
+    #[arg(long, env = "BANK_DB", global = true, value_name = "FILE")]
+    pub db: Option<PathBuf>,
+}
+
+/// What can be done with a database that no server has open.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Set a password: the administrator's, or an account's. Asks for it on a terminal, twice; else reads
+    /// one line from standard input.
+    Passwd {
+        /// The account; 0 is the administrator.
+        #[arg(default_value_t = 0)]
+        account: u64,
+    },
+    /// Recompute the books from their transactions, check the hash chain and the file.
+    Audit {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Exit statuses, at the end of the help text.
+const EXIT_STATUSES: &str = "\
+Exit status: 0 after a clean stop, or when an audit finds nothing; 1 when the server could not start or an
+audit finds something; 64 for a wrong command line; 74 when the disk failed under the database.";

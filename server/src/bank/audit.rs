@@ -1,0 +1,197 @@
+//! The audit: recomputes the books from the rows, and names everything that doesn't fit.
+//!
+//! It trusts nothing that is derived. From `transactions` alone it computes what each account must hold and
+//! compares; it follows the hash chain from the first row; it checks that the branch's own accounts and its
+//! customers balance. It reads one snapshot, so it is right also while the bank is working.
+
+use std::collections::BTreeMap;
+
+use protocol::Total;
+use serde::Serialize;
+
+use crate::dbs_exec::{CASH, ChainHead, ChainedRow, Query, Row, params};
+use crate::error::Result;
+use crate::limits::AUDIT_FINDINGS;
+
+/// What an audit found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Audit {
+    /// Whether there are no findings.
+    pub ok: bool,
+    /// What doesn't fit, one sentence each; at most [`AUDIT_FINDINGS`] of them.
+    pub findings: Vec<String>,
+    /// What all customers hold together.
+    pub balances: Total,
+    /// Money on its way to or from other branches, as this branch's books have it.
+    pub in_transit: Total,
+    /// Money paid in as cash, ever.
+    pub paid_in: Total,
+    /// Money paid out as cash, ever.
+    pub paid_out: Total,
+    /// Rows of `transactions`.
+    pub transactions: i64,
+}
+
+/// Audits the branch, as of the snapshot that `query` sees.
+///
+/// # Errors
+/// [`crate::error::Error::Database`] when SQLite fails.
+pub fn audit(query: &impl Query) -> Result<Audit> {
+    let mut auditor = Auditor::default();
+    auditor.follow_the_chain(query)?;
+    auditor.compare_customers(query)?;
+    auditor.compare_own_accounts(query)?;
+    Ok(auditor.report())
+}
+
+/// Lets SQLite check its own file, page by page. For a database at rest: it reads the whole file.
+///
+/// # Errors
+/// [`crate::error::Error::Database`] when SQLite fails.
+pub fn check_file(query: &impl Query) -> Result<Vec<String>> {
+    let complaints: Vec<String> = query.query_all("PRAGMA integrity_check", params![], |row| row.get(0))?;
+    Ok(complaints.into_iter().filter(|complaint| complaint != "ok").collect())
+}
+
+#[derive(Default)]
+struct Auditor {
+    findings: Vec<String>,
+    findings_left_out: usize,
+    /// What has moved out of and into each account, in paise, by the rows.
+    sums: BTreeMap<i64, Sums>,
+    balances: Total,
+    transactions: i64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    debited: i128,
+    credited: i128,
+}
+
+impl Auditor {
+    fn find(&mut self, finding: String) {
+        if self.findings.len() < AUDIT_FINDINGS {
+            self.findings.push(finding);
+        } else {
+            self.findings_left_out += 1;
+        }
+    }
+
+    /// Reads every row once, in order: sums it up, and checks its hash against the row before.
+    fn follow_the_chain(&mut self, query: &impl Query) -> Result<()> {
+        let mut head = ChainHead::GENESIS;
+        query.query_each(
+            "SELECT transaction_id, from_account, to_account, amount, type, date, txid, leg, peer, hash
+             FROM transactions ORDER BY transaction_id",
+            params![],
+            |row| {
+                let chained = read_chained(row)?;
+                let hash: [u8; 32] = row.get(9)?;
+                if chained.transaction_id != head.transaction_id + 1 {
+                    let (from, to) = (head.transaction_id + 1, chained.transaction_id - 1);
+                    self.find(format!("transactions {from} to {to} are missing"));
+                } else if head.after(&chained).hash != hash {
+                    // What follows an altered row is chained to the hash that was stored, so one finding says it.
+                    self.find(format!("transaction {} was altered: its hash does not fit", chained.transaction_id));
+                }
+                head = ChainHead { transaction_id: chained.transaction_id, hash };
+                self.transactions += 1;
+                let amount = i128::from(chained.amount_paise);
+                self.sums.entry(chained.from_account).or_default().debited += amount;
+                self.sums.entry(chained.to_account).or_default().credited += amount;
+                Ok(())
+            },
+        )
+    }
+
+    fn compare_customers(&mut self, query: &impl Query) -> Result<()> {
+        let mut seen = Vec::new();
+        query.query_each("SELECT account_num, balance, held FROM customers", params![], |row| {
+            let (number, balance, held): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let sums = self.sums.remove(&number).unwrap_or_default();
+            let computed = sums.credited - sums.debited;
+            if computed != i128::from(balance) {
+                self.find(format!(
+                    "account {number} holds Rs {}, but its transactions make Rs {}",
+                    Total::from_paise(i128::from(balance)),
+                    Total::from_paise(computed)
+                ));
+            }
+            if held != 0 {
+                seen.push((number, held));
+            }
+            self.balances += Total::from_paise(i128::from(balance));
+            Ok(())
+        })?;
+        for (number, held) in seen {
+            let held = Total::from_paise(i128::from(held));
+            self.find(format!("account {number} has Rs {held} held, but no prepared withdrawal holds it"));
+        }
+        Ok(())
+    }
+
+    fn compare_own_accounts(&mut self, query: &impl Query) -> Result<()> {
+        let mut net = 0_i128;
+        query.query_each("SELECT account_num, name, debited, credited FROM own_accounts", params![], |row| {
+            let (number, name): (i64, String) = (row.get(0)?, row.get(1)?);
+            let counted = Sums { debited: row.get::<_, i64>(2)?.into(), credited: row.get::<_, i64>(3)?.into() };
+            let sums = self.sums.get(&number).copied().unwrap_or_default();
+            for (side, counted, computed) in
+                [("out of", counted.debited, sums.debited), ("into", counted.credited, sums.credited)]
+            {
+                if counted != computed {
+                    self.find(format!(
+                        "the books count Rs {} {side} {name}, but the transactions make Rs {}",
+                        Total::from_paise(counted),
+                        Total::from_paise(computed)
+                    ));
+                }
+            }
+            net += counted.debited - counted.credited;
+            Ok(())
+        })?;
+        if self.balances.paise() != net {
+            self.find(format!(
+                "customers hold Rs {}, but Rs {} moved to them from the branch's own accounts",
+                self.balances,
+                Total::from_paise(net)
+            ));
+        }
+        let strangers: Vec<i64> = self.sums.keys().copied().filter(|number| *number >= 0).collect();
+        for number in strangers {
+            self.find(format!("there are transactions of account {number}, which does not exist"));
+        }
+        Ok(())
+    }
+
+    fn report(mut self) -> Audit {
+        if self.findings_left_out > 0 {
+            self.findings.push(format!("and {} more findings", self.findings_left_out));
+        }
+        let cash = self.sums.get(&CASH).copied().unwrap_or_default();
+        Audit {
+            ok: self.findings.is_empty(),
+            findings: self.findings,
+            balances: self.balances,
+            in_transit: Total::ZERO,
+            paid_in: Total::from_paise(cash.debited),
+            paid_out: Total::from_paise(cash.credited),
+            transactions: self.transactions,
+        }
+    }
+}
+
+fn read_chained<'r>(row: &'r Row<'_>) -> rusqlite::Result<ChainedRow<'r>> {
+    Ok(ChainedRow {
+        transaction_id: row.get(0)?,
+        from_account: row.get(1)?,
+        to_account: row.get(2)?,
+        amount_paise: row.get(3)?,
+        kind: row.get_ref(4)?.as_str()?,
+        date_unix_ms: row.get(5)?,
+        txid: row.get_ref(6)?.as_str_or_null()?,
+        leg: row.get(7)?,
+        peer: row.get_ref(8)?.as_str_or_null()?,
+    })
+}

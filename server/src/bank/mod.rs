@@ -1,0 +1,315 @@
+//! The bank's operations: what a branch does for its customers and its administrator.
+//!
+//! The rules are functions on an open transaction, one file for each family: [`accounts`], [`movements`],
+//! [`history`], [`audit`]. [`Bank`] is the handle that sessions hold: each of its methods reads the clock
+//! and hashes passwords *outside* the transaction, then hands one operation to `dbs_exec` and returns when
+//! it is on disk.
+
+pub mod accounts;
+pub mod audit;
+pub mod customer;
+pub mod history;
+pub mod movements;
+pub mod outbox;
+pub mod passwords;
+
+use std::sync::Arc;
+
+use protocol::{AccountNum, BranchName, Money};
+
+use crate::clock::unix_ms_now;
+use crate::dbs_exec::{DbsExec, Query as _, Tx, params};
+use crate::error::{Error, Result};
+use crate::sms::Notifier;
+use accounts::{Account, Opening};
+use audit::Audit;
+use history::Transaction;
+use movements::{Booking, Transferred};
+use passwords::Hasher;
+
+/// The administrator's number in `auth`; no account has it.
+pub const ADMINISTRATOR: i64 = 0;
+/// The administrator's first password; it works only while every listener is on loopback.
+pub const DEFAULT_ADMINISTRATOR_PASSWORD: &str = "root";
+/// The number of the first account that a branch opens by itself.
+pub const FIRST_ACCOUNT_NUM: u64 = 1001;
+
+/// The sample accounts of `--preload`: number, first name, last name. The password is the number.
+pub const SAMPLE_ACCOUNTS: [(u64, &str, &str); 2] = [(1001, "Asha", "Rao"), (1002, "Vikram", "Shah")];
+/// What each sample account starts with.
+pub const SAMPLE_BALANCE: Money = Money::from_rupees(1000);
+
+/// What a branch is told at its start.
+#[derive(Clone, Debug)]
+pub struct BankSettings {
+    /// The branch's name.
+    pub name: BranchName,
+    /// What an account opened at the menu is credited.
+    pub opening_balance: Money,
+}
+
+/// A branch's operations. Cheap to share: sessions hold it in an `Arc`.
+pub struct Bank {
+    dbs: Arc<DbsExec>,
+    hasher: Hasher,
+    settings: BankSettings,
+    /// Rung after each movement, when the branch sends text messages.
+    sms: Option<Notifier>,
+}
+
+impl Bank {
+    /// Takes a branch into service: writes its name at the first start and makes the administrator.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the database is of a branch with another name, or as [`DbsExec::execute`].
+    pub fn open(dbs: Arc<DbsExec>, settings: BankSettings, sms: Option<Notifier>) -> Result<Self> {
+        let bank = Self { dbs, hasher: Hasher::new()?, settings, sms };
+        let (name, now_unix_ms) = (bank.settings.name.to_string(), unix_ms_now());
+        let has_administrator = bank.dbs.read(|reader| accounts::password_hash(reader, ADMINISTRATOR))?.is_some();
+        let default_hash = match has_administrator {
+            true => None,
+            false => Some(bank.hasher.hash(DEFAULT_ADMINISTRATOR_PASSWORD)?),
+        };
+        bank.dbs.execute(move |tx| {
+            let stored = tx.query_opt("SELECT name FROM branch", params![], |row| row.get::<_, String>(0))?;
+            match stored {
+                None => {
+                    tx.execute(
+                        "INSERT INTO branch (id, name, created_unix_ms, next_account_num) VALUES (1, ?1, ?2, ?3)",
+                        params![name, now_unix_ms, FIRST_ACCOUNT_NUM.cast_signed()],
+                    )?;
+                }
+                Some(stored) if stored == name => {}
+                Some(stored) => {
+                    return Err(Error::Invalid(format!(
+                        "this database belongs to the branch {stored}, not {name}: start it with --name {stored}, or name another database with --db"
+                    )));
+                }
+            }
+            if let Some(hash) = &default_hash {
+                accounts::set_password_hash(tx, ADMINISTRATOR, hash)?;
+            }
+            Ok(())
+        })?;
+        Ok(bank)
+    }
+
+    /// The branch's name.
+    #[must_use]
+    pub fn name(&self) -> &BranchName {
+        &self.settings.name
+    }
+
+    /// What an account opened at the menu is credited.
+    #[must_use]
+    pub fn opening_balance(&self) -> Money {
+        self.settings.opening_balance
+    }
+
+    /// Checks a password; `account_num` 0 is the administrator.
+    ///
+    /// # Errors
+    /// [`Error::WrongLogin`] for an unknown or closed account and for a wrong password, at the same cost.
+    pub fn log_in(&self, account_num: i64, password: &str) -> Result<()> {
+        if self.is_password(account_num, password)? { Ok(()) } else { Err(Error::WrongLogin) }
+    }
+
+    /// Whether this is the password of that account, or of the administrator for 0.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when SQLite fails.
+    pub fn is_password(&self, account_num: i64, password: &str) -> Result<bool> {
+        let stored = self.dbs.read(|reader| accounts::password_hash(reader, account_num))?;
+        Ok(self.hasher.verify(password, stored.as_deref()))
+    }
+
+    /// Sets the password of an open account, or of the administrator for 0.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchAccount`], [`Error::AccountClosed`].
+    pub fn set_password(&self, account_num: i64, password: &str) -> Result<()> {
+        let hash = self.hasher.hash(password)?;
+        self.dbs.execute(move |tx| {
+            if account_num != ADMINISTRATOR {
+                let number = accounts::account_num(account_num);
+                let number = number.ok_or_else(|| Error::Invalid(protocol::ids::IdError::AccountNum.to_string()))?;
+                accounts::find_open(tx, number)?;
+            }
+            accounts::set_password_hash(tx, account_num, &hash)
+        })
+    }
+
+    /// Changes a customer's password, who has to know the present one.
+    ///
+    /// # Errors
+    /// [`Error::WrongPassword`], or as [`Bank::set_password`].
+    pub fn change_password(&self, number: AccountNum, present: &str, new: &str) -> Result<()> {
+        if !self.is_password(number.as_i64(), present)? {
+            return Err(Error::WrongPassword);
+        }
+        self.set_password(number.as_i64(), new)
+    }
+
+    /// The hash of a new account's password.
+    ///
+    /// # Errors
+    /// As [`Hasher::hash`].
+    pub fn hash_password(&self, password: &str) -> Result<String> {
+        self.hasher.hash(password)
+    }
+
+    /// Opens an account.
+    ///
+    /// # Errors
+    /// As [`accounts::open`].
+    pub fn open_account(&self, opening: Opening) -> Result<AccountNum> {
+        self.book(move |tx, booking| accounts::open(tx, &opening, booking))
+    }
+
+    /// Closes an account and pays its balance out.
+    ///
+    /// # Errors
+    /// As [`accounts::close`].
+    pub fn close_account(&self, number: AccountNum) -> Result<Money> {
+        self.book(move |tx, booking| accounts::close(tx, number, booking))
+    }
+
+    /// Cash in; gives the new balance.
+    ///
+    /// # Errors
+    /// As [`movements::deposit`].
+    pub fn deposit(&self, number: AccountNum, amount: Money) -> Result<Money> {
+        self.book(move |tx, booking| movements::deposit(tx, number, amount, booking))
+    }
+
+    /// Cash out; gives the new balance.
+    ///
+    /// # Errors
+    /// As [`movements::withdraw`].
+    pub fn withdraw(&self, number: AccountNum, amount: Money) -> Result<Money> {
+        self.book(move |tx, booking| movements::withdraw(tx, number, amount, booking))
+    }
+
+    /// From one account of this branch to another.
+    ///
+    /// # Errors
+    /// As [`movements::transfer`].
+    pub fn transfer(&self, from: AccountNum, to: AccountNum, amount: Money) -> Result<Transferred> {
+        self.book(move |tx, booking| movements::transfer(tx, from, to, amount, booking))
+    }
+
+    /// An open account.
+    ///
+    /// # Errors
+    /// As [`accounts::find_open`].
+    pub fn account(&self, number: AccountNum) -> Result<Account> {
+        self.dbs.read(|reader| accounts::find_open(reader, number))
+    }
+
+    /// A page of open accounts.
+    ///
+    /// # Errors
+    /// As [`accounts::list`].
+    pub fn accounts(&self, after: Option<AccountNum>, limit: usize) -> Result<Vec<Account>> {
+        self.dbs.read(|reader| accounts::list(reader, after, limit))
+    }
+
+    /// A page of transactions, of one account or of the whole branch.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when SQLite fails.
+    pub fn transactions(
+        &self,
+        account: Option<AccountNum>,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<Transaction>> {
+        self.dbs.read(|reader| match account {
+            Some(account) => history::of_account(reader, account, before, limit),
+            None => history::all(reader, before, limit),
+        })
+    }
+
+    /// Recomputes the books.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when SQLite fails.
+    pub fn audit(&self) -> Result<Audit> {
+        self.dbs.read(|reader| audit::audit(reader))
+    }
+
+    /// As [`Bank::audit`], and lets SQLite check its file too. For a database at rest.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when SQLite fails.
+    pub fn audit_with_file(&self) -> Result<Audit> {
+        self.dbs.read(|reader| {
+            let mut audit = audit::audit(reader)?;
+            audit.findings.extend(audit::check_file(reader)?);
+            audit.ok = audit.findings.is_empty();
+            Ok(audit)
+        })
+    }
+
+    /// Makes the sample accounts, if the branch has no account yet. Gives their numbers, which are also
+    /// their passwords.
+    ///
+    /// # Errors
+    /// As [`accounts::open`].
+    pub fn preload(&self) -> Result<Vec<AccountNum>> {
+        let is_empty = self
+            .dbs
+            .read(|reader| Ok(reader.query_opt("SELECT 1 FROM customers LIMIT 1", params![], |_| Ok(()))?.is_none()))?;
+        if !is_empty {
+            return Ok(Vec::new());
+        }
+        let mut openings = Vec::new();
+        for (number, first_name, last_name) in SAMPLE_ACCOUNTS {
+            openings.push(Opening {
+                number: AccountNum::new(number),
+                first_name: first_name.into(),
+                last_name: last_name.into(),
+                aadhaar: None,
+                phone: None,
+                sms: false,
+                password_hash: Some(self.hasher.hash(&number.to_string())?),
+                opening_balance: SAMPLE_BALANCE,
+            });
+        }
+        self.book(move |tx, booking| openings.iter().map(|opening| accounts::open(tx, opening, booking)).collect())
+    }
+
+    /// Who still has a password that this program made and everyone knows: 0 for the administrator.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when SQLite fails.
+    pub fn default_passwords(&self) -> Result<Vec<i64>> {
+        let mut found = Vec::new();
+        if self.is_password(ADMINISTRATOR, DEFAULT_ADMINISTRATOR_PASSWORD)? {
+            found.push(ADMINISTRATOR);
+        }
+        for (number, _, _) in SAMPLE_ACCOUNTS {
+            if self.is_password(number.cast_signed(), &number.to_string())? {
+                found.push(number.cast_signed());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Executes a movement: reads the clock here, outside, and rings the sender of text messages after it.
+    fn book<T, F>(&self, mut operation: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>, &Booking) -> Result<T> + Send + 'static,
+    {
+        let booking = Booking { date_unix_ms: unix_ms_now(), sms: self.sms.is_some() };
+        let result = self.dbs.execute(move |tx| operation(tx, &booking));
+        if let (Ok(_), Some(sms)) = (&result, &self.sms) {
+            sms.notify();
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests;

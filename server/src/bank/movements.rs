@@ -1,0 +1,221 @@
+//! Movements of money: each changes its balances and writes its row in one transaction.
+//!
+//! Every movement has a debit and a credit side. Where one side is no customer it is one of the branch's
+//! own accounts, so that what customers hold always equals what moved out of own accounts less what moved
+//! into them: the books balance by themselves at every instant.
+
+use protocol::{AccountNum, Money};
+
+use super::accounts::{self, Account};
+use super::outbox;
+use crate::dbs_exec::{CASH, ChainedRow, Query as _, Row, Tx, params};
+use crate::error::{Error, Result};
+use crate::sms::text::{self, Party};
+
+/// What a movement needs to know besides accounts and amount. It is made outside the transaction, because
+/// an operation must not read a clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Booking {
+    /// When, in milliseconds since 1970-01-01 UTC.
+    pub date_unix_ms: i64,
+    /// Whether this branch sends text messages at all.
+    pub sms: bool,
+}
+
+/// The `type` column of `transactions`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The balance that a new account starts with.
+    Opening,
+    /// Cash paid in.
+    Deposit,
+    /// Cash paid out.
+    Withdrawal,
+    /// From one customer of this branch to another.
+    Transfer,
+    /// The balance paid out when an account closes.
+    Closing,
+}
+
+impl Kind {
+    /// The text that the table has.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Deposit => "deposit",
+            Self::Withdrawal => "withdrawal",
+            Self::Transfer => "transfer",
+            Self::Closing => "closing",
+        }
+    }
+}
+
+/// Both accounts of a transfer, after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transferred {
+    /// The payer's balance.
+    pub from_balance: Money,
+    /// The receiver's balance.
+    pub to_balance: Money,
+}
+
+/// Cash into an account; gives the new balance.
+///
+/// # Errors
+/// [`Error::NoSuchAccount`], [`Error::AccountClosed`], [`Error::BalanceLimit`].
+pub fn deposit(tx: &mut Tx<'_>, number: AccountNum, amount: Money, booking: &Booking) -> Result<Money> {
+    pay_in(tx, number, amount, Kind::Deposit, booking)
+}
+
+/// Cash out of an account; gives the new balance.
+///
+/// # Errors
+/// [`Error::NoSuchAccount`], [`Error::AccountClosed`], [`Error::InsufficientFunds`].
+pub fn withdraw(tx: &mut Tx<'_>, number: AccountNum, amount: Money, booking: &Booking) -> Result<Money> {
+    pay_out(tx, number, amount, Kind::Withdrawal, booking)
+}
+
+/// From one account of this branch to another.
+///
+/// # Errors
+/// [`Error::SameAccount`], [`Error::NoSuchAccount`], [`Error::AccountClosed`], [`Error::InsufficientFunds`],
+/// [`Error::BalanceLimit`]. Everything is looked at before anything is written.
+pub fn transfer(
+    tx: &mut Tx<'_>,
+    from: AccountNum,
+    to: AccountNum,
+    amount: Money,
+    booking: &Booking,
+) -> Result<Transferred> {
+    if from == to {
+        return Err(Error::SameAccount(from));
+    }
+    let payer = accounts::find_open(tx, from)?;
+    let receiver = accounts::find_open(tx, to)?;
+    let from_balance = debited(&payer, amount)?;
+    let to_balance = credited(&receiver, amount)?;
+    set_balance(tx, from, from_balance)?;
+    set_balance(tx, to, to_balance)?;
+    append(tx, from.as_i64(), to.as_i64(), amount, Kind::Transfer, booking)?;
+    let (payer_name, receiver_name) = (payer.name(), receiver.name());
+    outbox::add(tx, &payer, booking, || {
+        let party = Party { account: to, name: Some(&receiver_name), branch: None };
+        text::debited(from, amount, booking.date_unix_ms, &party)
+    })?;
+    outbox::add(tx, &receiver, booking, || {
+        let party = Party { account: from, name: Some(&payer_name), branch: None };
+        text::credited(to, amount, booking.date_unix_ms, &party)
+    })?;
+    Ok(Transferred { from_balance, to_balance })
+}
+
+/// From cash into an account, as a deposit or as an opening balance; gives the new balance.
+pub(super) fn pay_in(
+    tx: &mut Tx<'_>,
+    number: AccountNum,
+    amount: Money,
+    kind: Kind,
+    booking: &Booking,
+) -> Result<Money> {
+    let account = accounts::find_open(tx, number)?;
+    let balance = credited(&account, amount)?;
+    move_own(tx, CASH, OwnSide::Debited, amount)?;
+    set_balance(tx, number, balance)?;
+    append(tx, CASH, number.as_i64(), amount, kind, booking)?;
+    outbox::add(tx, &account, booking, || match kind {
+        Kind::Opening => text::opened(number, amount, booking.date_unix_ms),
+        Kind::Deposit | Kind::Withdrawal | Kind::Transfer | Kind::Closing => {
+            text::deposited(number, amount, booking.date_unix_ms)
+        }
+    })?;
+    Ok(balance)
+}
+
+/// From an account to cash, as a withdrawal or when it closes; gives the new balance.
+pub(super) fn pay_out(
+    tx: &mut Tx<'_>,
+    number: AccountNum,
+    amount: Money,
+    kind: Kind,
+    booking: &Booking,
+) -> Result<Money> {
+    let account = accounts::find_open(tx, number)?;
+    let balance = debited(&account, amount)?;
+    move_own(tx, CASH, OwnSide::Credited, amount)?;
+    set_balance(tx, number, balance)?;
+    append(tx, number.as_i64(), CASH, amount, kind, booking)?;
+    outbox::add(tx, &account, booking, || match kind {
+        Kind::Closing => text::closed(number, amount, booking.date_unix_ms),
+        Kind::Opening | Kind::Deposit | Kind::Withdrawal | Kind::Transfer => {
+            text::withdrawn(number, amount, booking.date_unix_ms)
+        }
+    })?;
+    Ok(balance)
+}
+
+/// Reads a column of paise.
+pub(super) fn read_money(row: &Row<'_>, column: &str) -> rusqlite::Result<Money> {
+    let paise: i64 = row.get(column)?;
+    Money::from_paise(paise).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, paise))
+}
+
+/// The balance after a debit: what is held can't be spent.
+fn debited(account: &Account, amount: Money) -> Result<Money> {
+    let available = account.available();
+    if amount > available {
+        return Err(Error::InsufficientFunds { available });
+    }
+    Ok(account.balance.checked_sub(amount).expect("the amount is at most what is available"))
+}
+
+/// The balance after a credit.
+fn credited(account: &Account, amount: Money) -> Result<Money> {
+    account.balance.checked_add(amount).ok_or(Error::BalanceLimit(account.number))
+}
+
+fn set_balance(tx: &mut Tx<'_>, number: AccountNum, balance: Money) -> Result<()> {
+    tx.execute("UPDATE customers SET balance = ?2 WHERE account_num = ?1", params![number.as_i64(), balance.paise()])?;
+    Ok(())
+}
+
+/// Which side of a movement an own account stands on.
+#[derive(Clone, Copy)]
+enum OwnSide {
+    Debited,
+    Credited,
+}
+
+/// Counts a movement in the own account's running totals. The sum is made and checked here: SQLite would
+/// turn an overflow into a float.
+fn move_own(tx: &mut Tx<'_>, own_account: i64, side: OwnSide, amount: Money) -> Result<()> {
+    let (look, write) = match side {
+        OwnSide::Debited => (
+            "SELECT debited FROM own_accounts WHERE account_num = ?1",
+            "UPDATE own_accounts SET debited = ?2 WHERE account_num = ?1",
+        ),
+        OwnSide::Credited => (
+            "SELECT credited FROM own_accounts WHERE account_num = ?1",
+            "UPDATE own_accounts SET credited = ?2 WHERE account_num = ?1",
+        ),
+    };
+    let total: Option<i64> = tx.query_opt(look, params![own_account], |row| row.get(0))?;
+    let total = total.ok_or_else(|| Error::Database(format!("there is no own account {own_account}")))?;
+    let total = total.checked_add(amount.paise()).ok_or(Error::BooksFull)?;
+    tx.execute(write, params![own_account, total])?;
+    Ok(())
+}
+
+fn append(tx: &mut Tx<'_>, from: i64, to: i64, amount: Money, kind: Kind, booking: &Booking) -> Result<()> {
+    tx.append_transaction(&ChainedRow {
+        transaction_id: tx.next_transaction_id(),
+        from_account: from,
+        to_account: to,
+        amount_paise: amount.paise(),
+        kind: kind.as_str(),
+        date_unix_ms: booking.date_unix_ms,
+        txid: None,
+        leg: None,
+        peer: None,
+    })
+}

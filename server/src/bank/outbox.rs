@@ -1,0 +1,105 @@
+//! The outbox of text messages: rows written with the movement that they tell of.
+//!
+//! A message is a row in the same SQLite transaction as its movement, so there is never one without the
+//! other, and delivering it later can neither delay nor fail the movement. A delivered message is deleted;
+//! one that was given up stays, with the reason.
+
+use std::sync::Arc;
+
+use super::accounts::Account;
+use super::movements::Booking;
+use crate::dbs_exec::{DbsExec, Query as _, Tx, params};
+use crate::error::{Error, Result};
+use crate::sms::{Outbox, OutboxError, OutboxMessage};
+
+/// Adds a message to `account`'s customer, if the branch sends any and the customer wants them.
+pub(super) fn add(tx: &mut Tx<'_>, account: &Account, booking: &Booking, body: impl FnOnce() -> String) -> Result<()> {
+    if !booking.sms || !account.sms {
+        return Ok(());
+    }
+    let Some(phone) = &account.phone else { return Ok(()) };
+    tx.execute(
+        "INSERT INTO sms_outbox (phone_num, body, created_unix_ms, due_unix_ms) VALUES (?1, ?2, ?3, ?3)",
+        params![phone, body(), booking.date_unix_ms],
+    )?;
+    Ok(())
+}
+
+/// The outbox as the sender thread sees it.
+pub struct SqlOutbox {
+    dbs: Arc<DbsExec>,
+}
+
+impl SqlOutbox {
+    /// The outbox of a branch.
+    #[must_use]
+    pub fn new(dbs: Arc<DbsExec>) -> Self {
+        Self { dbs }
+    }
+}
+
+impl From<Error> for OutboxError {
+    fn from(error: Error) -> Self {
+        Self::new(error)
+    }
+}
+
+impl Outbox for SqlOutbox {
+    fn due(&mut self, now_unix_ms: i64, limit: usize) -> Result<Vec<OutboxMessage>, OutboxError> {
+        let due = self.dbs.read(|reader| {
+            reader.query_all(
+                "SELECT id, phone_num, body, created_unix_ms, attempts FROM sms_outbox
+                 WHERE given_up_unix_ms IS NULL AND due_unix_ms <= ?1 ORDER BY due_unix_ms, id LIMIT ?2",
+                params![now_unix_ms, i64::try_from(limit).unwrap_or(i64::MAX)],
+                |row| {
+                    Ok(OutboxMessage {
+                        id: row.get(0)?,
+                        phone: row.get(1)?,
+                        body: row.get(2)?,
+                        created_unix_ms: row.get(3)?,
+                        attempts: row.get(4)?,
+                    })
+                },
+            )
+        });
+        Ok(due?)
+    }
+
+    fn delivered(&mut self, id: i64, _now_unix_ms: i64) -> Result<(), OutboxError> {
+        self.dbs.execute(move |tx| tx.execute("DELETE FROM sms_outbox WHERE id = ?1", params![id]))?;
+        Ok(())
+    }
+
+    fn retry_at(&mut self, id: i64, attempts: u32, at_unix_ms: i64, why: &str) -> Result<(), OutboxError> {
+        let why = why.to_string();
+        self.dbs.execute(move |tx| {
+            tx.execute(
+                "UPDATE sms_outbox SET attempts = ?2, due_unix_ms = ?3, last_error = ?4 WHERE id = ?1",
+                params![id, attempts, at_unix_ms, why],
+            )
+        })?;
+        Ok(())
+    }
+
+    fn given_up(&mut self, id: i64, now_unix_ms: i64, why: &str) -> Result<(), OutboxError> {
+        let why = why.to_string();
+        self.dbs.execute(move |tx| {
+            tx.execute(
+                "UPDATE sms_outbox SET given_up_unix_ms = ?2, last_error = ?3 WHERE id = ?1",
+                params![id, now_unix_ms, why],
+            )
+        })?;
+        Ok(())
+    }
+
+    fn next_due_unix_ms(&mut self) -> Result<Option<i64>, OutboxError> {
+        let next = self.dbs.read(|reader| {
+            reader.query_opt(
+                "SELECT due_unix_ms FROM sms_outbox WHERE given_up_unix_ms IS NULL ORDER BY due_unix_ms LIMIT 1",
+                params![],
+                |row| row.get(0),
+            )
+        });
+        Ok(next?)
+    }
+}

@@ -1,0 +1,295 @@
+//! The bank's rules, on a real database.
+
+use std::thread;
+
+use super::*;
+use crate::error::Result;
+
+struct Fixture {
+    bank: Bank,
+    dbs: Arc<DbsExec>,
+    directory: tempfile::TempDir,
+}
+
+fn fixture() -> Fixture {
+    let directory = tempfile::tempdir().unwrap();
+    let dbs = Arc::new(DbsExec::open(&directory.path().join("bank.db"), |_| {}).unwrap());
+    let settings = BankSettings { name: "Mumbai".parse().unwrap(), opening_balance: Money::from_rupees(100_000) };
+    let bank = Bank::open(Arc::clone(&dbs), settings, None).unwrap();
+    Fixture { bank, dbs, directory }
+}
+
+fn rupees(text: &str) -> Money {
+    text.parse().unwrap()
+}
+
+fn account(number: u64) -> AccountNum {
+    AccountNum::new(number).unwrap()
+}
+
+/// An account without password, which costs no hashing.
+fn opening(balance: &str) -> Opening {
+    Opening {
+        number: None,
+        first_name: "Test".into(),
+        last_name: "Customer".into(),
+        aadhaar: None,
+        phone: None,
+        sms: false,
+        password_hash: None,
+        opening_balance: rupees(balance),
+    }
+}
+
+impl Fixture {
+    fn open(&self, balance: &str) -> AccountNum {
+        self.bank.open_account(opening(balance)).unwrap()
+    }
+
+    fn balance(&self, number: AccountNum) -> String {
+        self.bank.account(number).unwrap().balance.to_string()
+    }
+
+    fn assert_clean(&self) {
+        let audit = self.bank.audit().unwrap();
+        assert!(audit.ok, "findings: {:?}", audit.findings);
+        assert_eq!(audit.balances, audit.paid_in - audit.paid_out);
+    }
+}
+
+#[test]
+fn accounts_are_numbered_from_1001_and_given_numbers_are_passed_over() {
+    let fixture = fixture();
+    assert_eq!(fixture.open("0"), account(1001));
+    let given = Opening { number: Some(account(1002)), ..opening("0") };
+    assert_eq!(fixture.bank.open_account(given.clone()), Ok(account(1002)));
+    assert_eq!(fixture.bank.open_account(given), Err(Error::AccountExists(account(1002))));
+    assert_eq!(fixture.open("0"), account(1003));
+    fixture.assert_clean();
+}
+
+#[test]
+fn a_tenth_deposited_three_times_is_thirty_paise() {
+    let fixture = fixture();
+    let number = fixture.open("0");
+    for _ in 0..3 {
+        fixture.bank.deposit(number, rupees("0.1")).unwrap();
+    }
+    assert_eq!(fixture.balance(number), "0.30");
+    fixture.assert_clean();
+}
+
+#[test]
+fn an_overdraft_is_refused_and_nothing_is_stored() {
+    let fixture = fixture();
+    let (payer, receiver) = (fixture.open("10"), fixture.open("0"));
+    let refused = Error::InsufficientFunds { available: rupees("10") };
+    assert_eq!(fixture.bank.withdraw(payer, rupees("10.01")), Err(refused.clone()));
+    assert_eq!(fixture.bank.transfer(payer, receiver, rupees("10.01")), Err(refused));
+    assert_eq!(fixture.balance(payer), "10.00");
+    assert_eq!(fixture.bank.transactions(None, None, 10).unwrap().len(), 1, "only the opening");
+    fixture.assert_clean();
+}
+
+#[test]
+fn a_transfer_moves_exactly_the_amount() {
+    let fixture = fixture();
+    let (payer, receiver) = (fixture.open("10"), fixture.open("5"));
+    let after = fixture.bank.transfer(payer, receiver, rupees("9.99")).unwrap();
+    assert_eq!(after, Transferred { from_balance: rupees("0.01"), to_balance: rupees("14.99") });
+    let rows = fixture.bank.transactions(Some(receiver), None, 1).unwrap();
+    assert_eq!((rows[0].from.as_str(), rows[0].to.as_str(), rows[0].kind.as_str()), ("1001", "1002", "transfer"));
+    fixture.assert_clean();
+}
+
+#[test]
+fn a_transfer_to_oneself_to_nobody_or_to_a_closed_account_is_refused() {
+    let fixture = fixture();
+    let (payer, closed) = (fixture.open("10"), fixture.open("5"));
+    assert_eq!(fixture.bank.close_account(closed), Ok(rupees("5")));
+    let pay = |to| fixture.bank.transfer(payer, to, rupees("1"));
+    assert_eq!(pay(payer), Err(Error::SameAccount(payer)));
+    assert_eq!(pay(account(4711)), Err(Error::NoSuchAccount(account(4711))));
+    assert_eq!(pay(closed), Err(Error::AccountClosed(closed)));
+    assert_eq!(fixture.balance(payer), "10.00");
+    fixture.assert_clean();
+}
+
+#[test]
+fn closing_pays_out_and_keeps_the_history() {
+    let fixture = fixture();
+    let number = fixture.open("12.34");
+    assert_eq!(fixture.bank.close_account(number), Ok(rupees("12.34")));
+    assert_eq!(fixture.bank.close_account(number), Err(Error::AccountClosed(number)));
+    assert_eq!(fixture.bank.account(number), Err(Error::AccountClosed(number)));
+    assert_eq!(fixture.bank.deposit(number, rupees("1")), Err(Error::AccountClosed(number)));
+    let rows = fixture.bank.transactions(Some(number), None, 10).unwrap();
+    assert_eq!(rows.iter().map(|row| row.kind.as_str()).collect::<Vec<_>>(), ["closing", "opening"]);
+    assert!(fixture.bank.accounts(None, 10).unwrap().is_empty());
+    fixture.assert_clean();
+}
+
+#[test]
+fn an_account_with_money_held_is_not_closed() {
+    let fixture = fixture();
+    let number = fixture.open("10");
+    fixture
+        .dbs
+        .execute(move |tx| tx.execute("UPDATE customers SET held = 1 WHERE account_num = ?1", params![number.as_i64()]))
+        .unwrap();
+    assert_eq!(fixture.bank.close_account(number), Err(Error::MoneyHeld(number)));
+    assert_eq!(
+        fixture.bank.withdraw(number, rupees("10")),
+        Err(Error::InsufficientFunds { available: rupees("9.99") }),
+        "what is held cannot be spent"
+    );
+    let audit = fixture.bank.audit().unwrap();
+    assert!(!audit.ok, "money held without a transfer is a finding");
+}
+
+#[test]
+fn aadhaar_and_phone_are_unique_among_open_accounts() {
+    let fixture = fixture();
+    let with = |aadhaar: &str, phone: &str| Opening {
+        aadhaar: Some(aadhaar.into()),
+        phone: Some(phone.into()),
+        ..opening("0")
+    };
+    let first = fixture.bank.open_account(with("123412341234", "9876543210")).unwrap();
+    let open = |aadhaar, phone| fixture.bank.open_account(with(aadhaar, phone));
+    assert_eq!(open("123412341234", "9876543211"), Err(Error::DuplicateAadhaar));
+    assert_eq!(open("123412341235", "9876543210"), Err(Error::DuplicatePhone));
+    fixture.bank.close_account(first).unwrap();
+    assert_eq!(open("123412341234", "9876543210"), Ok(account(1002)), "a closed account frees both");
+}
+
+#[test]
+fn names_are_data_never_statements() {
+    let fixture = fixture();
+    let name = "'; DROP TABLE customers; --";
+    let number = fixture.bank.open_account(Opening { first_name: name.into(), ..opening("0") }).unwrap();
+    assert_eq!(fixture.bank.account(number).unwrap().first_name, name);
+    fixture.assert_clean();
+}
+
+#[test]
+fn no_balance_passes_the_largest_amount() {
+    let fixture = fixture();
+    let number = fixture.open("99999999999999.99");
+    assert_eq!(fixture.bank.deposit(number, rupees("0.01")), Err(Error::BalanceLimit(number)));
+    let payer = fixture.open("1");
+    assert_eq!(fixture.bank.transfer(payer, number, rupees("1")), Err(Error::BalanceLimit(number)));
+    fixture.assert_clean();
+}
+
+#[test]
+fn two_thousand_deposits_from_64_threads_are_all_there() {
+    let fixture = fixture();
+    let number = fixture.open("0");
+    thread::scope(|scope| {
+        for thread in 0..64 {
+            let bank = &fixture.bank;
+            scope.spawn(move || {
+                for _ in 0..(2000 / 64 + usize::from(thread < 2000 % 64)) {
+                    bank.deposit(number, rupees("0.01")).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(fixture.balance(number), "20.00");
+    fixture.assert_clean();
+}
+
+#[test]
+fn random_transfers_from_many_threads_keep_every_audit_clean() {
+    let fixture = fixture();
+    let numbers: Vec<_> = (0..10).map(|_| fixture.open("100")).collect();
+    thread::scope(|scope| {
+        let movers: Vec<_> = (0..64_usize)
+            .map(|thread| {
+                let (bank, numbers) = (&fixture.bank, &numbers);
+                scope.spawn(move || -> Result<()> {
+                    for step in 0..20_usize {
+                        let (from, to) = (thread * 7 + step * 3, thread * 5 + step * 11 + 1);
+                        match bank.transfer(numbers[from % 10], numbers[to % 10], rupees("33.33")) {
+                            Ok(_) | Err(Error::InsufficientFunds { .. } | Error::SameAccount(_)) => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        while movers.iter().any(|mover| !mover.is_finished()) {
+            fixture.assert_clean();
+        }
+        for mover in movers {
+            mover.join().unwrap().unwrap();
+        }
+    });
+    fixture.assert_clean();
+    assert_eq!(fixture.bank.audit().unwrap().balances.to_string(), "1000.00");
+}
+
+#[test]
+fn the_audit_names_a_row_that_was_altered_and_a_balance_that_was_changed() {
+    let fixture = fixture();
+    let number = fixture.open("10");
+    fixture.bank.deposit(number, rupees("5")).unwrap();
+    fixture.assert_clean();
+    let path = fixture.directory.path().join("bank.db");
+    let intruder = rusqlite::Connection::open(path).unwrap();
+    intruder
+        .execute_batch(
+            "DROP TRIGGER transactions_no_update; UPDATE transactions SET amount = 1 WHERE transaction_id = 2;",
+        )
+        .unwrap();
+    let findings = fixture.bank.audit().unwrap().findings.join("; ");
+    assert!(findings.contains("transaction 2 was altered"), "{findings}");
+    assert!(findings.contains("account 1001 holds Rs 15.00, but its transactions make Rs 10.01"), "{findings}");
+    assert!(findings.contains("the books count Rs 15.00 out of cash"), "{findings}");
+}
+
+#[test]
+fn an_audit_names_a_missing_row() {
+    let fixture = fixture();
+    let number = fixture.open("10");
+    fixture.bank.deposit(number, rupees("5")).unwrap();
+    fixture.bank.deposit(number, rupees("5")).unwrap();
+    let intruder = rusqlite::Connection::open(fixture.directory.path().join("bank.db")).unwrap();
+    intruder
+        .execute_batch("DROP TRIGGER transactions_no_delete; DELETE FROM transactions WHERE transaction_id = 2;")
+        .unwrap();
+    let findings = fixture.bank.audit().unwrap().findings.join("; ");
+    assert!(findings.contains("transactions 2 to 2 are missing"), "{findings}");
+}
+
+#[test]
+fn the_books_survive_a_restart_and_another_name_is_refused() {
+    let Fixture { bank, dbs, directory } = fixture();
+    let number = bank.open_account(opening("10")).unwrap();
+    drop((bank, dbs));
+    let dbs = Arc::new(DbsExec::open(&directory.path().join("bank.db"), |_| {}).unwrap());
+    let settings = |name: &str| BankSettings { name: name.parse().unwrap(), opening_balance: Money::ZERO };
+    let refused = Bank::open(Arc::clone(&dbs), settings("Delhi"), None);
+    assert!(matches!(refused, Err(Error::Invalid(_))));
+    let bank = Bank::open(dbs, settings("Mumbai"), None).unwrap();
+    assert_eq!(bank.account(number).unwrap().balance, rupees("10"));
+}
+
+#[test]
+fn sample_accounts_are_made_once_and_only_in_an_empty_branch() {
+    let fixture = fixture();
+    assert_eq!(fixture.bank.preload().unwrap(), [account(1001), account(1002)]);
+    assert_eq!(fixture.bank.preload().unwrap(), []);
+    assert_eq!(fixture.balance(account(1001)), "1000.00");
+    assert_eq!(fixture.bank.log_in(1001, "1001"), Ok(()));
+    assert_eq!(fixture.bank.log_in(1001, "1002"), Err(Error::WrongLogin));
+    assert_eq!(fixture.bank.log_in(4711, "4711"), Err(Error::WrongLogin));
+    assert_eq!(fixture.bank.log_in(ADMINISTRATOR, "root"), Ok(()));
+    assert_eq!(fixture.bank.default_passwords().unwrap(), [0, 1001, 1002]);
+    fixture.bank.change_password(account(1001), "1001", "better").unwrap();
+    assert_eq!(fixture.bank.change_password(account(1001), "1001", "x"), Err(Error::WrongPassword));
+    fixture.bank.set_password(ADMINISTRATOR, "better still").unwrap();
+    assert_eq!(fixture.bank.default_passwords().unwrap(), [1002]);
+}

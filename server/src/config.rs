@@ -1,0 +1,98 @@
+//! What the server runs with, resolved and checked from the command line.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use protocol::{BranchName, Money};
+
+use crate::arguments::{Arguments, DatabaseArguments};
+use crate::sms::SmsSetting;
+
+/// The branch's name when none is given.
+const DEFAULT_NAME: &str = "Main";
+/// The database when no name is given.
+const DEFAULT_DB: &str = "bank.db";
+
+/// The resolved configuration of a serving branch.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The branch's name.
+    pub name: BranchName,
+    /// The database file.
+    pub db: PathBuf,
+    /// Where the menu listens.
+    pub menu: SocketAddr,
+    /// Where the older client's door is, if open.
+    pub lab: Option<SocketAddr>,
+    /// The folder of the menu texts, if given.
+    pub menus: Option<PathBuf>,
+    /// Whether to make the sample accounts.
+    pub preload: bool,
+    /// Clients at once.
+    pub max_clients: usize,
+    /// How long a client may be silent.
+    pub idle_timeout: Duration,
+    /// What a new account is credited.
+    pub opening_balance: Money,
+    /// Where text messages go.
+    pub sms: SmsSetting,
+}
+
+impl Config {
+    /// Resolves the arguments.
+    ///
+    /// # Errors
+    /// One sentence for the command line's user.
+    pub fn resolve(arguments: &Arguments) -> Result<Self, String> {
+        let host = resolve_host(&arguments.host)?;
+        Ok(Self {
+            name: arguments.database.name(),
+            db: arguments.database.path(),
+            menu: SocketAddr::new(host, arguments.menu_port),
+            lab: arguments.lab_port.map(|port| SocketAddr::new(host, port)),
+            menus: arguments.menus.clone(),
+            preload: arguments.preload,
+            max_clients: arguments.max_clients,
+            idle_timeout: Duration::from_secs(arguments.idle_timeout),
+            opening_balance: arguments.opening_balance,
+            sms: arguments.sms.clone(),
+        })
+    }
+
+    /// Whether every listener is on loopback, where the well-known first passwords do no harm.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.menu.ip().is_loopback()
+    }
+}
+
+impl DatabaseArguments {
+    /// The branch's name.
+    #[must_use]
+    pub fn name(&self) -> BranchName {
+        self.name.clone().unwrap_or_else(|| DEFAULT_NAME.parse().expect("the default is a name"))
+    }
+
+    /// The database file: as given, or after the name, or the default.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        match (&self.db, &self.name) {
+            (Some(path), _) => path.clone(),
+            (None, Some(name)) => PathBuf::from(format!("{name}.db")),
+            (None, None) => PathBuf::from(DEFAULT_DB),
+        }
+    }
+}
+
+/// An address, or the first address of a name such as `localhost`.
+fn resolve_host(host: &str) -> Result<IpAddr, String> {
+    if let Ok(address) = host.parse() {
+        return Ok(address);
+    }
+    let resolved = (host, 0).to_socket_addrs().map_err(|error| format!("--host {host}: {error}"))?;
+    let mut addresses: Vec<_> = resolved.map(|address| address.ip()).collect();
+    // A name such as localhost may have both kinds of address; clients try IPv4 by default.
+    addresses.sort_by_key(IpAddr::is_ipv6);
+    addresses.first().copied().ok_or_else(|| format!("--host {host}: the name has no address"))
+}

@@ -1,0 +1,282 @@
+//! The doors: accepting clients, counting them, a named thread for each, and stopping them all.
+//!
+//! This module owns the sockets. [`Clients`] is the register of everyone who is connected, at all doors
+//! together: it keeps the limit, and at shutdown it wakes every session by closing its connection for
+//! reading, so that a session blocked in a read finds the end of its input, says goodbye and ends, while
+//! an operation under way finishes first and is answered.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use std::{cell::Cell, fmt};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::limits::{ACCEPT_PAUSE, CLIENT_STACK_BYTES, SHUTDOWN_GRACE, WRITE_TIMEOUT};
+
+/// Everyone who is connected.
+///
+/// Invariant: `register` holds a stream for each running session and never more than `limit`.
+pub struct Clients {
+    limit: usize,
+    stopping: AtomicBool,
+    register: Mutex<Register>,
+    left: Condvar,
+}
+
+#[derive(Default)]
+struct Register {
+    next_id: u64,
+    streams: BTreeMap<u64, Arc<TcpStream>>,
+}
+
+impl Clients {
+    /// An empty register for at most `limit` clients.
+    #[must_use]
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            stopping: AtomicBool::new(false),
+            register: Mutex::default(),
+            left: Condvar::new(),
+        })
+    }
+
+    /// How many are connected.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.register.lock().streams.len()
+    }
+
+    /// Whether the branch is stopping: a session that ends now was ended by us.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Registers a client. `None` when there are too many, or when the branch is stopping.
+    fn enter(self: &Arc<Self>, stream: &Arc<TcpStream>) -> Option<Entry> {
+        let mut register = self.register.lock();
+        if register.streams.len() >= self.limit || self.is_stopping() {
+            return None;
+        }
+        let id = register.next_id;
+        register.next_id += 1;
+        register.streams.insert(id, Arc::clone(stream));
+        Some(Entry { clients: Arc::clone(self), id })
+    }
+
+    /// Tells every session to end, gives them a moment, and cuts off who is left.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        let mut register = self.register.lock();
+        for stream in register.streams.values() {
+            // An error means that the client is gone already.
+            let _ = stream.shutdown(Shutdown::Read);
+        }
+        let deadline = Instant::now() + SHUTDOWN_GRACE;
+        while !register.streams.is_empty() {
+            if self.left.wait_until(&mut register, deadline).timed_out() {
+                break;
+            }
+        }
+        for stream in register.streams.values() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        if !register.streams.is_empty() {
+            log::warn!("{} clients did not take their goodbye in time and were cut off", register.streams.len());
+        }
+    }
+}
+
+/// A client's place in the register; given back when dropped, however the session ends.
+struct Entry {
+    clients: Arc<Clients>,
+    id: u64,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.clients.register.lock().streams.remove(&self.id);
+        self.clients.left.notify_all();
+    }
+}
+
+/// What happens behind a door.
+pub trait Door: Send + Sync + 'static {
+    /// The word for log lines and thread names, such as `menu`.
+    fn name(&self) -> &'static str;
+    /// Serves one client to its end, in a thread of its own.
+    fn serve(&self, client: &Client);
+    /// Tells a newcomer that there is no room. Must not wait: it runs in the accepting thread.
+    fn turn_away(&self, stream: &TcpStream);
+}
+
+/// One connected client.
+pub struct Client {
+    stream: Arc<TcpStream>,
+    peer: SocketAddr,
+    clients: Arc<Clients>,
+}
+
+impl Client {
+    /// Where the client is.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The socket.
+    #[must_use]
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Whether the branch is stopping.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.clients.is_stopping()
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.peer.fmt(f)
+    }
+}
+
+/// A door that is open.
+pub struct Listener {
+    address: SocketAddr,
+    thread: JoinHandle<()>,
+}
+
+impl Listener {
+    /// Accepts clients at `listener` in a thread of its own, until the register is stopped.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn start(listener: TcpListener, door: Arc<dyn Door>, clients: Arc<Clients>) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let thread = std::thread::Builder::new()
+            .name(format!("{}-accept", door.name()))
+            .spawn(move || accept(&listener, &door, &clients))?;
+        Ok(Self { address, thread })
+    }
+
+    /// Where it listens, with the port that the operating system picked for 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Wakes the accepting thread, after the register was told to stop, and joins it.
+    pub fn join(self) {
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address {
+                SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            });
+        }
+        // The thread sleeps in accept(); a connection wakes it, and it finds that the branch is stopping.
+        match TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            Ok(_) => {
+                if self.thread.join().is_err() {
+                    log::error!("an accepting thread had panicked");
+                }
+            }
+            Err(error) => log::warn!("the listener on {address} could not be woken to stop: {error}"),
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, door: &Arc<dyn Door>, clients: &Arc<Clients>) {
+    loop {
+        let accepted = listener.accept();
+        if clients.is_stopping() {
+            return;
+        }
+        match accepted {
+            Ok((stream, peer)) => admit(stream, peer, door, clients),
+            Err(error) => {
+                // Out of file descriptors, most likely: connections wait in the backlog meanwhile.
+                log::warn!("{}: a client could not be accepted: {error}", door.name());
+                std::thread::sleep(ACCEPT_PAUSE);
+            }
+        }
+    }
+}
+
+fn admit(stream: TcpStream, peer: SocketAddr, door: &Arc<dyn Door>, clients: &Arc<Clients>) {
+    let prepared = stream.set_write_timeout(Some(WRITE_TIMEOUT)).and_then(|()| stream.set_nodelay(true));
+    if let Err(error) = prepared {
+        log::info!("{peer} was gone before it was served: {error}");
+        return;
+    }
+    let stream = Arc::new(stream);
+    let Some(entry) = clients.enter(&stream) else {
+        log::warn!("{peer} was turned away: {} clients are connected", clients.count());
+        door.turn_away(&stream);
+        return;
+    };
+    let client = Client { stream: Arc::clone(&stream), peer, clients: Arc::clone(clients) };
+    let session_door = Arc::clone(door);
+    let spawned = std::thread::Builder::new()
+        .name(format!("{}-{}", door.name(), entry.id))
+        .stack_size(CLIENT_STACK_BYTES)
+        .spawn(move || {
+            let _entry = entry;
+            session_door.serve(&client);
+        });
+    if let Err(error) = spawned {
+        log::warn!("{peer} was turned away: there is no thread for it: {error}");
+        door.turn_away(&stream);
+    }
+}
+
+/// A client's socket with a limit on silence: after each thing that was said to the client, its answer
+/// must be complete within the limit, however slowly it trickles in.
+pub struct Patience<'s> {
+    stream: &'s TcpStream,
+    limit: Duration,
+    deadline: Cell<Instant>,
+}
+
+impl<'s> Patience<'s> {
+    /// Starts the clock.
+    #[must_use]
+    pub fn new(stream: &'s TcpStream, limit: Duration) -> Self {
+        Self { stream, limit, deadline: Cell::new(Instant::now() + limit) }
+    }
+}
+
+impl Read for &Patience<'_> {
+    /// Gives `TimedOut` once the client was silent for too long.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.deadline.get().saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        let mut stream = self.stream;
+        stream.read(buffer)
+    }
+}
+
+impl Write for &Patience<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut stream = self.stream;
+        let written = stream.write(bytes)?;
+        self.deadline.set(Instant::now() + self.limit);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
