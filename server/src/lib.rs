@@ -1,8 +1,13 @@
 //! One branch of the bank, as a library for its program, its benchmarks and its tests.
 
+pub mod arguments;
 pub mod bank;
 pub mod clock;
+pub mod commands;
+pub mod config;
 pub mod dbs_exec;
 pub mod error;
 pub mod limits;
+pub mod listener;
+pub mod menu;
 pub mod sms;

@@ -37,15 +37,14 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const SHUTDOWN_GRACE: Duration = Duration::from_millis(1_200);
 /// How long accepting pauses when the operating system has no more file descriptors or threads to give.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long the older client may take between two digits of its key.
-pub const LAB_KEY_WAIT: Duration = Duration::from_millis(150);
 
 /// Passwords that are hashed at the same time. Each takes 19 MiB and a core for some tens of milliseconds.
 pub const HASHING_THREADS: usize = 2;
 
-/// Rows of one page of a listing, as a query may fetch them.
-pub const PAGE_ROWS: usize = 1_000;
 /// Findings that an audit lists; it goes on counting beyond them.
 pub const AUDIT_FINDINGS: usize = 100;
+
+/// Events that make the server stop; one is enough, more are dropped.
+pub const STOP_EVENTS: usize = 4;
 
 const _: () = assert!(GROUP_OPERATIONS <= QUEUE_OPERATIONS);

@@ -38,12 +38,7 @@ impl Clients {
     /// An empty register for at most `limit` clients.
     #[must_use]
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self {
-            limit,
-            stopping: AtomicBool::new(false),
-            register: Mutex::default(),
-            left: Condvar::new(),
-        })
+        Arc::new(Self { limit, stopping: AtomicBool::new(false), register: Mutex::default(), left: Condvar::new() })
     }
 
     /// How many are connected.
@@ -243,7 +238,7 @@ fn admit(stream: TcpStream, peer: SocketAddr, door: &Arc<dyn Door>, clients: &Ar
 /// must be complete within the limit, however slowly it trickles in.
 pub struct Patience<'s> {
     stream: &'s TcpStream,
-    limit: Duration,
+    limit: Cell<Duration>,
     deadline: Cell<Instant>,
 }
 
@@ -251,20 +246,31 @@ impl<'s> Patience<'s> {
     /// Starts the clock.
     #[must_use]
     pub fn new(stream: &'s TcpStream, limit: Duration) -> Self {
-        Self { stream, limit, deadline: Cell::new(Instant::now() + limit) }
+        Self { stream, limit: Cell::new(limit), deadline: Cell::new(Instant::now() + limit) }
+    }
+
+    /// Sets another limit and starts the clock again.
+    pub fn set_limit(&self, limit: Duration) {
+        self.limit.set(limit);
+        self.restart();
+    }
+
+    fn restart(&self) {
+        self.deadline.set(Instant::now() + self.limit.get());
     }
 }
 
 impl Read for &Patience<'_> {
-    /// Gives `TimedOut` once the client was silent for too long.
+    /// Gives `TimedOut` once the client was silent for too long, and starts the clock again.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.deadline.get().saturating_duration_since(Instant::now());
         if left.is_zero() {
+            self.restart();
             return Err(io::ErrorKind::TimedOut.into());
         }
         self.stream.set_read_timeout(Some(left))?;
         let mut stream = self.stream;
-        stream.read(buffer)
+        stream.read(buffer).inspect_err(|_| self.restart())
     }
 }
 
@@ -272,7 +278,7 @@ impl Write for &Patience<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut stream = self.stream;
         let written = stream.write(bytes)?;
-        self.deadline.set(Instant::now() + self.limit);
+        self.restart();
         Ok(written)
     }
 

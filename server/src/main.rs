@@ -1,3 +1,201 @@
-//! One branch of the bank.
+//! The branch's program: reads the command line, wires the parts together, waits for the end.
 
-fn main() {}
+use std::io::{self, Write as _};
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use bank_server::arguments::{Arguments, Command};
+use bank_server::bank::outbox::SqlOutbox;
+use bank_server::bank::{ADMINISTRATOR, Bank, BankSettings};
+use bank_server::config::Config;
+use bank_server::dbs_exec::DbsExec;
+use bank_server::limits::STOP_EVENTS;
+use bank_server::listener::{Clients, Door, Listener};
+use bank_server::menu::Texts;
+use bank_server::menu::door::{LabDoor, Menu, PlainDoor};
+use bank_server::sms::{self, Pace, SmsSender};
+use bank_server::{commands, error};
+use clap::Parser as _;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// The server could not start.
+const EXIT_FAILED: u8 = 1;
+/// The command line is wrong (`EX_USAGE` of sysexits.h).
+const EXIT_USAGE: u8 = 64;
+/// The disk failed under the database (`EX_IOERR` of sysexits.h).
+const EXIT_DISK: u8 = 74;
+/// The administrator's password can be set by this variable, for machines without a terminal.
+const ADMIN_PASSWORD_VARIABLE: &str = "BANK_ADMIN_PASSWORD";
+
+/// Why the server stops.
+enum Stop {
+    Signal(i32),
+    DiskFailed,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // A failed print of the usage leaves nothing else to say.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    let outcome = match &arguments.command {
+        Some(Command::Passwd { account }) => commands::passwd(&arguments.database, *account),
+        Some(Command::Audit { json }) => commands::audit(&arguments.database, *json),
+        None => match Config::resolve(&arguments) {
+            Ok(config) => serve(&config),
+            Err(error) => {
+                eprintln!("bank-server: {error}");
+                return ExitCode::from(EXIT_USAGE);
+            }
+        },
+    };
+    match outcome {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("bank-server: {error}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+/// Opens the branch, serves until it is told to stop, and closes it again.
+fn serve(config: &Config) -> Result<ExitCode, String> {
+    let (stop, stopped) = bounded(STOP_EVENTS);
+    watch_signals(stop.clone())?;
+    let texts = find_texts(config)?;
+    // The ports come first: a port in use must leave the database untouched.
+    let menu_listener = bind(config.menu, "--menu-port")?;
+    let lab_listener = config.lab.map(|address| bind(address, "--lab-port")).transpose()?;
+    let dbs = open_database(config, stop)?;
+    let sms = start_sms(config, &dbs)?;
+    let bank = open_bank(config, &dbs, sms.as_ref())?;
+    let clients = Clients::new(config.max_clients);
+    let menu = Menu::new(Arc::clone(&bank), texts, config.idle_timeout);
+    let mut listeners = Vec::new();
+    let mut start = |label: &str, listener: TcpListener, door: Arc<dyn Door>| -> Result<(), String> {
+        let started = Listener::start(listener, door, Arc::clone(&clients))
+            .map_err(|error| format!("no thread for the listener: {error}"))?;
+        announce(&format!("{label} on {}", started.address()));
+        listeners.push(started);
+        Ok(())
+    };
+    start("menu", menu_listener, Arc::new(PlainDoor(Arc::clone(&menu))))?;
+    if let Some(listener) = lab_listener {
+        start("lab", listener, Arc::new(LabDoor(Arc::clone(&menu))))?;
+    }
+    log::info!("branch {} is open, database {}", bank.name(), dbs.path().display());
+
+    let status = wait_for_stop(&stopped);
+    clients.stop();
+    for listener in listeners {
+        listener.join();
+    }
+    if let Some(sender) = sms {
+        sender.stop();
+    }
+    dbs.close();
+    log::info!("branch {} is closed", bank.name());
+    Ok(status)
+}
+
+fn watch_signals(stop: Sender<Stop>) -> Result<(), String> {
+    let trouble = |error: io::Error| format!("signals cannot be watched: {error}");
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).map_err(trouble)?;
+    let watch = move || {
+        for signal in signals.forever() {
+            // A full channel means that the server is stopping already.
+            let _ = stop.try_send(Stop::Signal(signal));
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(watch).map_err(trouble)?;
+    Ok(())
+}
+
+fn wait_for_stop(stopped: &Receiver<Stop>) -> ExitCode {
+    match stopped.recv().expect("the signals' thread keeps a sender as long as the process runs") {
+        Stop::Signal(signal) => {
+            let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+            log::info!("{name} received: the branch is stopping");
+            ExitCode::SUCCESS
+        }
+        Stop::DiskFailed => {
+            log::error!("the branch stops because its disk failed; the next start recovers from what is on disk");
+            ExitCode::from(EXIT_DISK)
+        }
+    }
+}
+
+fn find_texts(config: &Config) -> Result<Texts, String> {
+    let beside = std::env::current_exe().ok().and_then(|program| program.parent().map(ToOwned::to_owned));
+    Texts::find(config.menus.as_deref(), beside.as_deref()).map_err(|error| error.to_string())
+}
+
+fn bind(address: std::net::SocketAddr, flag: &str) -> Result<TcpListener, String> {
+    TcpListener::bind(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("port {} on {} is in use; name another with {flag}, or 0 for any", address.port(), address.ip())
+        }
+        _ => format!("cannot listen on {address}: {error}"),
+    })
+}
+
+fn open_database(config: &Config, stop: Sender<Stop>) -> Result<Arc<DbsExec>, String> {
+    let on_disk_failure = move |_: &error::Error| {
+        // A full channel means that the server is stopping already.
+        let _ = stop.try_send(Stop::DiskFailed);
+    };
+    DbsExec::open(&config.db, on_disk_failure)
+        .map(Arc::new)
+        .map_err(|error| format!("{}: {error}", config.db.display()))
+}
+
+fn start_sms(config: &Config, dbs: &Arc<DbsExec>) -> Result<Option<SmsSender>, String> {
+    let channel = config.sms.open_channel(&sms::process_environment).map_err(|error| error.to_string())?;
+    let Some(channel) = channel else { return Ok(None) };
+    let sender = SmsSender::start(SqlOutbox::new(Arc::clone(dbs)), channel, Pace::default());
+    sender.map(Some).map_err(|error| format!("the sender of text messages did not start: {error}"))
+}
+
+fn open_bank(config: &Config, dbs: &Arc<DbsExec>, sms: Option<&SmsSender>) -> Result<Arc<Bank>, String> {
+    let settings = BankSettings { name: config.name.clone(), opening_balance: config.opening_balance };
+    let bank = Bank::open(Arc::clone(dbs), settings, sms.map(SmsSender::notifier))
+        .map_err(|error| format!("{}: {error}", config.db.display()))?;
+    if let Ok(password) = std::env::var(ADMIN_PASSWORD_VARIABLE) {
+        commands::check_new_password(&password).map_err(|error| format!("{ADMIN_PASSWORD_VARIABLE}: {error}"))?;
+        bank.set_password(ADMINISTRATOR, &password).map_err(|error| error.to_string())?;
+    }
+    if config.preload {
+        for account in bank.preload().map_err(|error| error.to_string())? {
+            log::info!("sample account {account} made, password {account}");
+        }
+    }
+    if !config.is_loopback() {
+        refuse_default_passwords(&bank)?;
+    }
+    Ok(Arc::new(bank))
+}
+
+/// Beyond loopback, nobody may have a password that everyone knows.
+fn refuse_default_passwords(bank: &Bank) -> Result<(), String> {
+    let known = bank.default_passwords().map_err(|error| error.to_string())?;
+    let Some(account) = known.first() else { return Ok(()) };
+    let who = if *account == ADMINISTRATOR { "the administrator".to_string() } else { format!("account {account}") };
+    Err(format!(
+        "{who} still has the first password, which everyone knows: set another with `bank-server passwd {account}` (or {ADMIN_PASSWORD_VARIABLE} for the administrator) before listening beyond this machine"
+    ))
+}
+
+/// Prints a line that a script may wait for.
+fn announce(line: &str) {
+    let mut out = io::stdout().lock();
+    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+        log::warn!("standard output is closed: {error}");
+    }
+}

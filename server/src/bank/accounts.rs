@@ -80,15 +80,15 @@ pub fn find_open(query: &impl Query, number: AccountNum) -> Result<Account> {
     if account.is_open { Ok(account) } else { Err(Error::AccountClosed(number)) }
 }
 
-/// Up to `limit` open accounts with numbers above `after`, in ascending order.
+/// Up to `limit` accounts with numbers above `after`, in ascending order: the open ones, or all.
 ///
 /// # Errors
 /// [`Error::Database`] when SQLite fails.
-pub fn list(query: &impl Query, after: Option<AccountNum>, limit: usize) -> Result<Vec<Account>> {
+pub fn list(query: &impl Query, after: Option<AccountNum>, with_closed: bool, limit: usize) -> Result<Vec<Account>> {
     query.query_all(
         "SELECT account_num, first_name, last_name, aadhar_num, phone_num, sms, balance, held, status
-         FROM customers WHERE account_num > ?1 AND status = 'open' ORDER BY account_num LIMIT ?2",
-        params![after.map_or(0, AccountNum::as_i64), i64::try_from(limit).unwrap_or(i64::MAX)],
+         FROM customers WHERE account_num > ?1 AND (status = 'open' OR ?2) ORDER BY account_num LIMIT ?3",
+        params![after.map_or(0, AccountNum::as_i64), with_closed, i64::try_from(limit).unwrap_or(i64::MAX)],
         Account::read,
     )
 }

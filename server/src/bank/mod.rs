@@ -32,7 +32,7 @@ pub const ADMINISTRATOR: i64 = 0;
 /// The administrator's first password; it works only while every listener is on loopback.
 pub const DEFAULT_ADMINISTRATOR_PASSWORD: &str = "root";
 /// The number of the first account that a branch opens by itself.
-pub const FIRST_ACCOUNT_NUM: u64 = 1001;
+pub const FIRST_ACCOUNT_NUM: i64 = 1001;
 
 /// The sample accounts of `--preload`: number, first name, last name. The password is the number.
 pub const SAMPLE_ACCOUNTS: [(u64, &str, &str); 2] = [(1001, "Asha", "Rao"), (1002, "Vikram", "Shah")];
@@ -76,7 +76,7 @@ impl Bank {
                 None => {
                     tx.execute(
                         "INSERT INTO branch (id, name, created_unix_ms, next_account_num) VALUES (1, ?1, ?2, ?3)",
-                        params![name, now_unix_ms, FIRST_ACCOUNT_NUM.cast_signed()],
+                        params![name, now_unix_ms, FIRST_ACCOUNT_NUM],
                     )?;
                 }
                 Some(stored) if stored == name => {}
@@ -92,6 +92,16 @@ impl Bank {
             Ok(())
         })?;
         Ok(bank)
+    }
+
+    /// The name of the branch whose database this is; `None` before its first start.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when SQLite fails.
+    pub fn stored_name(dbs: &DbsExec) -> Result<Option<BranchName>> {
+        let name =
+            dbs.read(|reader| reader.query_opt("SELECT name FROM branch", params![], |row| row.get::<_, String>(0)))?;
+        Ok(name.and_then(|name| name.parse().ok()))
     }
 
     /// The branch's name.
@@ -206,12 +216,12 @@ impl Bank {
         self.dbs.read(|reader| accounts::find_open(reader, number))
     }
 
-    /// A page of open accounts.
+    /// A page of accounts: the open ones, or all.
     ///
     /// # Errors
     /// As [`accounts::list`].
-    pub fn accounts(&self, after: Option<AccountNum>, limit: usize) -> Result<Vec<Account>> {
-        self.dbs.read(|reader| accounts::list(reader, after, limit))
+    pub fn accounts(&self, after: Option<AccountNum>, with_closed: bool, limit: usize) -> Result<Vec<Account>> {
+        self.dbs.read(|reader| accounts::list(reader, after, with_closed, limit))
     }
 
     /// A page of transactions, of one account or of the whole branch.

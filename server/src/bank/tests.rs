@@ -125,7 +125,7 @@ fn closing_pays_out_and_keeps_the_history() {
     assert_eq!(fixture.bank.deposit(number, rupees("1")), Err(Error::AccountClosed(number)));
     let rows = fixture.bank.transactions(Some(number), None, 10).unwrap();
     assert_eq!(rows.iter().map(|row| row.kind.as_str()).collect::<Vec<_>>(), ["closing", "opening"]);
-    assert!(fixture.bank.accounts(None, 10).unwrap().is_empty());
+    assert!(fixture.bank.accounts(None, false, 10).unwrap().is_empty());
     fixture.assert_clean();
 }
 

@@ -102,10 +102,7 @@ impl DbsExec {
     ///
     /// # Errors
     /// [`OpenError`]: the file is another server's, another program's, newer, read-only, or no database.
-    pub fn open(
-        path: &Path,
-        on_disk_failure: impl Fn(&Error) + Send + Sync + 'static,
-    ) -> Result<Self, OpenError> {
+    pub fn open(path: &Path, on_disk_failure: impl Fn(&Error) + Send + Sync + 'static) -> Result<Self, OpenError> {
         let file_lock = FileLock::acquire(path)?;
         let mut connection = open_connection(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         if connection.is_readonly(rusqlite::MAIN_DB)? {

@@ -1,0 +1,82 @@
+//! What `bank-server` does with a database that no server has open: `passwd` and `audit`.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::arguments::DatabaseArguments;
+use crate::bank::customer::{CustomerError, NewPassword};
+use crate::bank::{Bank, BankSettings};
+use crate::dbs_exec::DbsExec;
+use protocol::Money;
+
+/// Sets the password of an account, or of the administrator for 0.
+///
+/// # Errors
+/// One sentence for the operator.
+pub fn passwd(database: &DatabaseArguments, account: u64) -> Result<ExitCode, String> {
+    let bank = open_at_rest(database)?;
+    let who = if account == 0 { "the administrator".to_string() } else { format!("account {account}") };
+    let password = read_new_password(&who)?;
+    check_new_password(&password).map_err(|error| error.to_string())?;
+    let number = i64::try_from(account).map_err(|_| protocol::IdError::AccountNum.to_string())?;
+    bank.set_password(number, &password).map_err(|error| error.to_string())?;
+    println!("the password of {who} is changed");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Audits the books, the hash chain and the file.
+///
+/// # Errors
+/// One sentence for the operator, when there could be no audit.
+pub fn audit(database: &DatabaseArguments, json: bool) -> Result<ExitCode, String> {
+    let bank = open_at_rest(database)?;
+    let audit = bank.audit_with_file().map_err(|error| error.to_string())?;
+    if json {
+        println!("{}", serde_json::to_string(&audit).map_err(|error| error.to_string())?);
+    } else {
+        for finding in &audit.findings {
+            println!("finding: {finding}");
+        }
+        println!("branch        {}", bank.name());
+        println!("transactions  {}", audit.transactions);
+        println!("balances      Rs {}", audit.balances);
+        println!("paid in       Rs {}", audit.paid_in);
+        println!("paid out      Rs {}", audit.paid_out);
+        println!("{}", if audit.ok { "the books are clean" } else { "the books are NOT clean" });
+    }
+    Ok(if audit.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether a password may be set.
+///
+/// # Errors
+/// What is wrong with it, in one sentence.
+pub fn check_new_password(password: &str) -> Result<(), CustomerError> {
+    password.parse::<NewPassword>().map(|_| ())
+}
+
+/// Opens an existing database under the name that it has.
+fn open_at_rest(database: &DatabaseArguments) -> Result<Bank, String> {
+    let path = database.path();
+    let trouble = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    if !path.exists() {
+        return Err(trouble(&"there is no such database; name it with --db or --name"));
+    }
+    let dbs = Arc::new(DbsExec::open(&path, |_| {}).map_err(|error| trouble(&error))?);
+    let stored = Bank::stored_name(&dbs).map_err(|error| trouble(&error))?;
+    let name = stored.ok_or_else(|| trouble(&"no branch was ever opened with this database"))?;
+    Bank::open(dbs, BankSettings { name, opening_balance: Money::ZERO }, None).map_err(|error| trouble(&error))
+}
+
+fn read_new_password(who: &str) -> Result<String, String> {
+    let trouble = |error: io::Error| format!("the password could not be read: {error}");
+    if !io::stdin().is_terminal() {
+        let mut line = String::new();
+        io::stdin().lock().read_line(&mut line).map_err(trouble)?;
+        return Ok(line.trim_end_matches(['\r', '\n']).to_string());
+    }
+    let password = rpassword::prompt_password(format!("New password of {who}: ")).map_err(trouble)?;
+    let again = rpassword::prompt_password("The same again: ").map_err(trouble)?;
+    if password == again { Ok(password) } else { Err("the two passwords differ; nothing was changed".into()) }
+}

@@ -1,0 +1,92 @@
+//! The menu's two doors: the plain one, and the older client's.
+//!
+//! Both serve the same dialogue; they differ in the terminal alone.
+
+use std::io::{self, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::menu_line::ServerLine;
+
+use super::perform::perform;
+use super::{Ended, LAB_KEY_TIMEOUT_MS, LabTerminal, PlainTerminal, Session, Terminal, Texts, drive};
+use crate::bank::Bank;
+use crate::listener::{Client, Door, Patience};
+
+/// What both doors share.
+pub struct Menu {
+    bank: Arc<Bank>,
+    texts: Arc<Texts>,
+    idle_timeout: Duration,
+}
+
+impl Menu {
+    /// A menu over a bank.
+    #[must_use]
+    pub fn new(bank: Arc<Bank>, texts: Texts, idle_timeout: Duration) -> Arc<Self> {
+        Arc::new(Self { bank, texts: Arc::new(texts), idle_timeout })
+    }
+
+    fn converse(&self, client: &Client, terminal: &mut impl Terminal) -> io::Result<Ended> {
+        let session = Session::new(Arc::clone(&self.texts), self.bank.name().clone());
+        let ended = drive(session, terminal, |request| perform(&self.bank, client, request));
+        if client.is_stopping() {
+            terminal.show(&[ServerLine::Exit("The bank is closing. Goodbye.".into())])?;
+        }
+        ended
+    }
+}
+
+fn log_end(door: &str, client: &Client, ended: &io::Result<Ended>) {
+    match ended {
+        Ok(_) | Err(_) if client.is_stopping() => log::info!("{client}: {door} closed: the branch is stopping"),
+        Ok(ended) => log::info!("{client}: {door} closed: {ended}"),
+        Err(error) => log::info!("{client}: {door} closed: the connection broke: {error}"),
+    }
+}
+
+/// The door of the plain-text menu protocol.
+pub struct PlainDoor(pub Arc<Menu>);
+
+impl Door for PlainDoor {
+    fn name(&self) -> &'static str {
+        "menu"
+    }
+
+    fn serve(&self, client: &Client) {
+        log::info!("{client}: menu opened");
+        let patience = Patience::new(client.stream(), self.0.idle_timeout);
+        let ended = self.0.converse(client, &mut PlainTerminal::new(&patience, &patience));
+        log_end(self.name(), client, &ended);
+    }
+
+    fn turn_away(&self, mut stream: &TcpStream) {
+        // A newcomer that does not take this one line finds out by the end of the connection.
+        let busy = ServerLine::Exit("The bank is busy: too many customers are here. Please come back later.".into());
+        let _ = stream.write_all(format!("{busy}\n").as_bytes());
+    }
+}
+
+/// The door of the older client.
+pub struct LabDoor(pub Arc<Menu>);
+
+impl Door for LabDoor {
+    fn name(&self) -> &'static str {
+        "lab"
+    }
+
+    fn serve(&self, client: &Client) {
+        log::info!("{client}: lab opened");
+        let patience = Patience::new(client.stream(), Duration::from_millis(LAB_KEY_TIMEOUT_MS));
+        let ended = LabTerminal::handshake(&patience, &patience).and_then(|mut terminal| {
+            patience.set_limit(self.0.idle_timeout);
+            self.0.converse(client, &mut terminal)
+        });
+        log_end(self.name(), client, &ended);
+    }
+
+    fn turn_away(&self, _stream: &TcpStream) {
+        // Nothing can be said before the key is known; the connection is closed.
+    }
+}

@@ -1,0 +1,256 @@
+//! The loop that joins a session, its client and the bank.
+//!
+//! It is the one place where the menu waits: for the client's answer or for the bank. Whatever way it ends,
+//! a log-out is notified if somebody was logged in. What it does not do is close the connection or stop on
+//! its own: to stop a session, its owner shuts the reading half of the socket down, this loop ends, and the
+//! owner shows a last line at the same terminal.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+
+use protocol::menu_line::ServerLine;
+
+use super::request::{Refusal, Reply, Request};
+use super::session::{Input, Next, Session};
+use super::terminal::{Answered, Terminal};
+
+/// Why a session ended, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The client chose to exit.
+    ByChoice,
+    /// The client ended its input between two answers.
+    ClientGone,
+    /// The client was silent for the idle limit, and was told so.
+    Idle,
+    /// The client sent a line without an end, and was told so.
+    EndlessLine,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ByChoice => "the client chose to exit",
+            Self::ClientGone => "the client ended its input",
+            Self::Idle => "the client was silent for too long",
+            Self::EndlessLine => "the client sent a line without an end",
+        })
+    }
+}
+
+/// Runs a session to its end. `perform` carries out what the bank is asked.
+///
+/// # Errors
+/// The connection's, when it broke: while lines were shown, in the middle of an answer, or by a reset.
+pub fn drive(
+    mut session: Session,
+    terminal: &mut impl Terminal,
+    mut perform: impl FnMut(Request) -> Result<Reply, Refusal>,
+) -> io::Result<Ended> {
+    let ended = converse(&mut session, terminal, &mut perform);
+    if let Some(who) = session.logged_in() {
+        // The session is over either way: a refusal changes nothing.
+        let _ = perform(Request::LogOut { who });
+    }
+    ended
+}
+
+fn converse(
+    session: &mut Session,
+    terminal: &mut impl Terminal,
+    perform: &mut impl FnMut(Request) -> Result<Reply, Refusal>,
+) -> io::Result<Ended> {
+    let mut input = Input::Start;
+    loop {
+        let step = session.step(input);
+        input = match step.next {
+            Next::Perform(request) => Input::Reply(perform(request)),
+            Next::End => {
+                terminal.show(&step.lines)?;
+                return Ok(Ended::ByChoice);
+            }
+            Next::Answer => {
+                terminal.show(&step.lines)?;
+                match terminal.answer() {
+                    Ok(Answered::Line(line)) => Input::Line(line),
+                    Ok(Answered::Bad(bad)) => Input::BadLine(bad),
+                    Ok(Answered::End) => return Ok(Ended::ClientGone),
+                    Err(error) => return expelled(terminal, error),
+                }
+            }
+        };
+    }
+}
+
+/// Tells a client that is being closed, if the error is one to tell.
+fn expelled(terminal: &mut impl Terminal, error: io::Error) -> io::Result<Ended> {
+    let (text, ended) = match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => ("You were silent for too long. Goodbye.", Ended::Idle),
+        ErrorKind::InvalidData => ("That line has no end. Goodbye.", Ended::EndlessLine),
+        _ => return Err(error),
+    };
+    // The client is closed whether it hears this or not.
+    let _ = terminal.show(&[ServerLine::Exit(text.to_string())]);
+    Ok(ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Arc;
+
+    use protocol::menu_line::BadLine;
+    use protocol::{AccountNum, Money};
+
+    use super::super::{AccountView, LogInAs, PlainTerminal, Texts};
+    use super::*;
+
+    /// Answers from a list; then the given error, or the end.
+    struct Scripted {
+        answers: VecDeque<Answered>,
+        then: Option<ErrorKind>,
+        shown: Vec<ServerLine>,
+        /// The step at which showing fails.
+        broken_at: Option<usize>,
+        steps: usize,
+    }
+
+    impl Scripted {
+        fn new(lines: &[&str], then: Option<ErrorKind>) -> Self {
+            let answers = lines.iter().map(|line| Answered::Line((*line).to_string())).collect();
+            Self { answers, then, shown: Vec::new(), broken_at: None, steps: 0 }
+        }
+    }
+
+    impl Terminal for Scripted {
+        fn show(&mut self, lines: &[ServerLine]) -> io::Result<()> {
+            self.steps += 1;
+            if self.broken_at == Some(self.steps) {
+                return Err(ErrorKind::BrokenPipe.into());
+            }
+            self.shown.extend_from_slice(lines);
+            Ok(())
+        }
+        fn answer(&mut self) -> io::Result<Answered> {
+            match (self.answers.pop_front(), self.then) {
+                (Some(answer), _) => Ok(answer),
+                (None, Some(kind)) => Err(kind.into()),
+                (None, None) => Ok(Answered::End),
+            }
+        }
+    }
+
+    fn session() -> Session {
+        Session::new(Arc::new(Texts::built_in()), "Mumbai".parse().unwrap())
+    }
+
+    /// A bank that lets everybody in; gives what it was asked.
+    fn run(terminal: &mut impl Terminal) -> (io::Result<Ended>, Vec<Request>) {
+        let mut asked = Vec::new();
+        let money = Money::from_rupees;
+        let ended = drive(session(), terminal, |request| {
+            asked.push(request.clone());
+            match request {
+                Request::LogIn { .. } => Ok(Reply::LoggedIn),
+                Request::Account { .. } => Ok(Reply::Account(AccountView {
+                    name: "Asha".into(),
+                    balance: money(5),
+                    held: money(0),
+                    available: money(5),
+                })),
+                other => Err(Refusal::new(format!("not now: {other:?}"))),
+            }
+        });
+        (ended, asked)
+    }
+
+    fn ends_with_log_out(asked: &[Request], expected: LogInAs) -> bool {
+        let log_outs = asked.iter().filter(|request| matches!(request, Request::LogOut { .. })).count();
+        log_outs == 1 && matches!(asked.last(), Some(Request::LogOut { who }) if *who == expected)
+    }
+
+    const ASHA: LogInAs = LogInAs::Customer(AccountNum::new(1001).unwrap());
+
+    #[test]
+    fn an_exit_ends_the_session() {
+        let mut terminal = Scripted::new(&["b"], None);
+        let (ended, asked) = run(&mut terminal);
+        assert_eq!(ended.unwrap(), Ended::ByChoice);
+        assert!(asked.is_empty());
+        assert_eq!(terminal.shown.last(), Some(&ServerLine::Exit("Goodbye.".into())));
+    }
+
+    #[test]
+    fn a_client_that_goes_is_logged_out_at_each_prompt_in_turn() {
+        let lines = ["a", "1001", "secret", "b", "50", "", "g", "old", "newer", "newer", "", "f"];
+        for count in 0..lines.len() {
+            let (ended, asked) = run(&mut Scripted::new(&lines[..count], None));
+            assert_eq!(ended.unwrap(), Ended::ClientGone);
+            if count < 3 {
+                assert!(asked.is_empty(), "after {count} lines");
+            } else {
+                assert!(ends_with_log_out(&asked, ASHA), "after {count} lines: {asked:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_out_by_choice_is_notified_once() {
+        let (ended, asked) = run(&mut Scripted::new(&["a", "0", "root", "e", "b"], None));
+        assert_eq!(ended.unwrap(), Ended::ByChoice);
+        assert!(ends_with_log_out(&asked, LogInAs::Administrator), "{asked:?}");
+    }
+
+    #[test]
+    fn a_silent_client_is_told_and_logged_out() {
+        for kind in [ErrorKind::WouldBlock, ErrorKind::TimedOut] {
+            let mut terminal = Scripted::new(&["a", "1001", "secret"], Some(kind));
+            let (ended, asked) = run(&mut terminal);
+            assert_eq!(ended.unwrap(), Ended::Idle);
+            assert!(ends_with_log_out(&asked, ASHA));
+            let last = terminal.shown.last();
+            assert_eq!(last, Some(&ServerLine::Exit("You were silent for too long. Goodbye.".into())));
+        }
+    }
+
+    #[test]
+    fn a_broken_connection_is_an_error_and_logged_out() {
+        let mut terminal = Scripted::new(&["a", "1001", "secret"], Some(ErrorKind::ConnectionReset));
+        let (ended, asked) = run(&mut terminal);
+        assert_eq!(ended.unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert!(ends_with_log_out(&asked, ASHA));
+        let mut terminal = Scripted::new(&["a", "1001", "secret", "b"], None);
+        terminal.broken_at = Some(5);
+        let (ended, asked) = run(&mut terminal);
+        assert_eq!(ended.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        assert!(ends_with_log_out(&asked, ASHA));
+    }
+
+    #[test]
+    fn a_bad_line_is_asked_again() {
+        let mut terminal = Scripted::new(&["a"], None);
+        terminal.answers.push_back(Answered::Bad(BadLine::NotUtf8));
+        let (ended, _) = run(&mut terminal);
+        assert_eq!(ended.unwrap(), Ended::ClientGone);
+        let prompt = ServerLine::Prompt("Account number: ".into());
+        let expected = [prompt.clone(), ServerLine::Fail(BadLine::NotUtf8.to_string()), prompt];
+        assert_eq!(terminal.shown[terminal.shown.len() - 3..], expected);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_told_and_closed() {
+        let mut shown = Vec::new();
+        let (ended, _) = run(&mut PlainTerminal::new(io::repeat(b'x'), &mut shown));
+        assert_eq!(ended.unwrap(), Ended::EndlessLine);
+        assert!(String::from_utf8(shown).unwrap().ends_with("@EXIT That line has no end. Goodbye.\n"));
+    }
+
+    #[test]
+    fn half_a_line_and_the_end_is_an_error() {
+        let mut shown = Vec::new();
+        let (ended, asked) = run(&mut PlainTerminal::new(&b"a\n1001\nsecret\nb\n5"[..], &mut shown));
+        assert_eq!(ended.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        assert!(ends_with_log_out(&asked, ASHA));
+        assert!(!asked.iter().any(|request| matches!(request, Request::Deposit { .. })));
+    }
+}

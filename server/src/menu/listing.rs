@@ -1,0 +1,144 @@
+//! Long tables, page by page.
+//!
+//! A [`Listing`] asks for its first page, turns each reply into lines, and says which request fetches the
+//! next page. The cursor is the last row seen, not a page number, so rows that come or go meanwhile are
+//! neither doubled nor skipped.
+
+use protocol::AccountNum;
+use protocol::menu_line::ServerLine;
+
+use super::request::{Reply, Request};
+use super::table;
+
+/// A listing under way.
+#[derive(Debug)]
+pub struct Listing {
+    kind: ListingKind,
+    /// The rows of the pages so far.
+    rows_shown: usize,
+    /// The known branches, which only that listing has beside its rows.
+    branches_shown: usize,
+}
+
+/// What is listed.
+#[derive(Clone, Copy, Debug)]
+pub enum ListingKind {
+    /// A customer's own transactions.
+    History(AccountNum),
+    /// All accounts.
+    Accounts,
+    /// All transactions.
+    Transactions,
+    /// The known branches, then the transfers in doubt.
+    Branches,
+}
+
+/// One page, and what fetches the next.
+#[derive(Debug)]
+#[must_use]
+pub struct Page {
+    /// The page's table, or the sentence that there is nothing.
+    pub lines: Vec<ServerLine>,
+    /// The request for the next page, if there is more.
+    pub next: Option<Request>,
+}
+
+impl Listing {
+    /// A listing of which nothing has been shown.
+    #[must_use]
+    pub fn new(kind: ListingKind) -> Self {
+        Self { kind, rows_shown: 0, branches_shown: 0 }
+    }
+
+    /// The request for the first page.
+    #[must_use]
+    pub fn first(kind: ListingKind) -> Request {
+        match kind {
+            ListingKind::History(account) => Request::History { account, before: None },
+            ListingKind::Accounts => Request::Accounts { after: None },
+            ListingKind::Transactions => Request::Transactions { before: None },
+            ListingKind::Branches => Request::Branches { after: None },
+        }
+    }
+
+    /// Takes the reply with the next page.
+    ///
+    /// # Panics
+    /// If the reply is to another request.
+    pub fn page(&mut self, reply: Reply) -> Page {
+        let is_first = self.rows_shown == 0;
+        let (mut lines, rows, next) = match (self.kind, reply) {
+            (ListingKind::History(account), Reply::Transactions { rows, next }) => {
+                let next = next.map(|before| Request::History { account, before: Some(before) });
+                (table::transactions(&rows), rows.len(), next)
+            }
+            (ListingKind::Transactions, Reply::Transactions { rows, next }) => {
+                let next = next.map(|before| Request::Transactions { before: Some(before) });
+                (table::transactions(&rows), rows.len(), next)
+            }
+            (ListingKind::Accounts, Reply::Accounts { rows, next }) => {
+                let next = next.map(|after| Request::Accounts { after: Some(after) });
+                (table::accounts(&rows), rows.len(), next)
+            }
+            (ListingKind::Branches, Reply::Branches { branches, in_doubt, next }) => {
+                let lines = if is_first { self.branches(&branches) } else { Vec::new() };
+                if in_doubt.is_empty() {
+                    (lines, 0, None)
+                } else {
+                    let next = next.map(|after| Request::Branches { after: Some(after) });
+                    ([lines, table::in_doubt(&in_doubt)].concat(), in_doubt.len(), next)
+                }
+            }
+            (kind, reply) => panic!("the listing {kind:?} got {reply:?}"),
+        };
+        if rows == 0 {
+            // A page can turn out empty after the first: what was to come has gone meanwhile.
+            match self.kind {
+                ListingKind::Branches => {}
+                ListingKind::History(_) | ListingKind::Accounts | ListingKind::Transactions => lines.clear(),
+            }
+            if is_first {
+                lines.push(ServerLine::Text(self.nothing().to_string()));
+            }
+        }
+        self.rows_shown += rows;
+        // Without a row there is no new cursor, so asking on could go on for ever.
+        Page { lines, next: next.filter(|_| rows > 0) }
+    }
+
+    /// What was listed, such as `3 accounts`.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self.kind {
+            ListingKind::History(_) | ListingKind::Transactions => counted(self.rows_shown, "transaction"),
+            ListingKind::Accounts => counted(self.rows_shown, "account"),
+            ListingKind::Branches => {
+                let branches = if self.branches_shown == 1 { "branch" } else { "branches" };
+                let transfers = counted(self.rows_shown, "transfer");
+                format!("{} known {branches}, {transfers} in doubt", self.branches_shown)
+            }
+        }
+    }
+
+    fn branches(&mut self, rows: &[super::BranchRow]) -> Vec<ServerLine> {
+        self.branches_shown = rows.len();
+        if rows.is_empty() {
+            return vec![ServerLine::Text("No other branch is known.".to_string())];
+        }
+        let mut lines = table::branches(rows);
+        lines.push(ServerLine::Text(String::new()));
+        lines
+    }
+
+    fn nothing(&self) -> &'static str {
+        match self.kind {
+            ListingKind::History(_) | ListingKind::Transactions => "There are no transactions.",
+            ListingKind::Accounts => "There are no accounts.",
+            ListingKind::Branches => "No transfer is in doubt.",
+        }
+    }
+}
+
+fn counted(count: usize, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}

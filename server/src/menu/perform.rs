@@ -1,0 +1,190 @@
+//! Carrying out what a session asks of the bank: one request, one call, one log line.
+//!
+//! This is the menu's only way into the bank. It adds no rule of its own: it turns a [`Request`] into a
+//! call of [`Bank`], the result into a [`Reply`] or a [`Refusal`], and writes who asked for what and how it
+//! went to the log, without passwords and without Aadhaar numbers.
+
+use std::fmt;
+
+use protocol::AccountNum;
+
+use super::{
+    AccountRow, AccountView, AuditReport, BranchRow, Delivery, LogInAs, NewCustomer, PAGE_ROWS, Receiver, Refusal,
+    Reply, Request, TransactionRow,
+};
+use crate::bank::accounts::{Account, Opening};
+use crate::bank::customer::Aadhaar;
+use crate::bank::history::Transaction;
+use crate::bank::{ADMINISTRATOR, Bank};
+use crate::clock::iso_utc;
+use crate::error::{Error, Result};
+
+/// Carries out one request of the client at `peer`.
+///
+/// # Errors
+/// The bank's refusal, as one sentence for the customer.
+pub fn perform(bank: &Bank, peer: &impl fmt::Display, request: Request) -> Result<Reply, Refusal> {
+    let summary = summary(&request);
+    let result = carry_out(bank, request);
+    match (&result, summary) {
+        (_, None) => {}
+        (Ok(_), Some(summary)) => log::info!("{peer}: {summary}: done"),
+        (Err(error), Some(summary)) if error.is_trouble() => log::error!("{peer}: {summary}: {error}"),
+        (Err(error), Some(summary)) => log::info!("{peer}: {summary}: refused: {error}"),
+    }
+    result.map_err(|error| match error {
+        Error::WrongLogin => Refusal::log_in(),
+        other => Refusal::new(other),
+    })
+}
+
+fn carry_out(bank: &Bank, request: Request) -> Result<Reply> {
+    match request {
+        Request::LogIn { account, password } => {
+            bank.log_in(auth_num(account), password.as_str()).map(|()| Reply::LoggedIn)
+        }
+        Request::Account { account } => bank.account(account).map(|account| {
+            Reply::Account(AccountView {
+                name: account.name(),
+                balance: account.balance,
+                held: account.held,
+                available: account.available(),
+            })
+        }),
+        Request::Deposit { account, amount } => {
+            bank.deposit(account, amount).map(|balance| Reply::Deposited { balance })
+        }
+        Request::Withdraw { account, amount } => {
+            bank.withdraw(account, amount).map(|balance| Reply::Withdrawn { balance })
+        }
+        Request::Transfer { account, to, amount } => {
+            let to = receiver_here(bank, to)?;
+            let after = bank.transfer(account, to, amount)?;
+            Ok(Reply::Transferred { balance: after.from_balance, txid: None, delivery: Delivery::Done })
+        }
+        Request::History { account, before } => transactions(bank, Some(account), before),
+        Request::ChangePassword { account, present, new } => {
+            bank.change_password(account, present.as_str(), new.as_str()).map(|()| Reply::PasswordChanged)
+        }
+        Request::OpenAccount(customer) => open_account(bank, &customer),
+        Request::CloseAccount { account, administrator_password } => {
+            if !bank.is_password(ADMINISTRATOR, administrator_password.as_str())? {
+                return Err(Error::WrongPassword);
+            }
+            bank.close_account(account).map(|paid_out| Reply::Closed { account, paid_out })
+        }
+        Request::Accounts { after } => accounts(bank, after),
+        Request::Transactions { before } => transactions(bank, None, before),
+        Request::Audit => bank.audit().map(|audit| {
+            Reply::Audit(AuditReport {
+                findings: audit.findings,
+                balances: audit.balances,
+                in_transit: audit.in_transit,
+                paid_in: audit.paid_in,
+                paid_out: audit.paid_out,
+            })
+        }),
+        Request::Branches { after: _ } => Ok(Reply::Branches {
+            branches: vec![BranchRow { name: bank.name().to_string(), address: "here".into(), state: "up".into() }],
+            in_doubt: Vec::new(),
+            next: None,
+        }),
+        Request::LogOut { who: _ } => Ok(Reply::LoggedOut),
+    }
+}
+
+/// What the log says of a request; nothing of those that only look.
+fn summary(request: &Request) -> Option<String> {
+    Some(match request {
+        Request::LogIn { account, .. } => format!("log in as {account}"),
+        Request::Deposit { account, amount } => format!("deposit of Rs {amount} into {account}"),
+        Request::Withdraw { account, amount } => format!("withdrawal of Rs {amount} from {account}"),
+        Request::Transfer { account, to, amount } => format!("transfer of Rs {amount} from {account} to {to}"),
+        Request::ChangePassword { account, .. } => format!("new password of account {account}"),
+        Request::OpenAccount(_) => "opening of an account".to_string(),
+        Request::CloseAccount { account, .. } => format!("closing of account {account}"),
+        Request::Audit => "audit".to_string(),
+        Request::LogOut { who } => format!("log out of {who}"),
+        Request::Account { .. }
+        | Request::History { .. }
+        | Request::Accounts { .. }
+        | Request::Transactions { .. }
+        | Request::Branches { .. } => return None,
+    })
+}
+
+fn auth_num(account: LogInAs) -> i64 {
+    match account {
+        LogInAs::Administrator => ADMINISTRATOR,
+        LogInAs::Customer(number) => number.as_i64(),
+    }
+}
+
+/// The receiver's account, when it is at this branch.
+fn receiver_here(bank: &Bank, to: Receiver) -> Result<AccountNum> {
+    match to {
+        Receiver::Here(number) => Ok(number),
+        Receiver::Branch(name, number) if name == *bank.name() => Ok(number),
+        Receiver::Branch(..) | Receiver::Address { .. } => {
+            Err(Error::Invalid(format!("branch {} has no link to other branches", bank.name())))
+        }
+    }
+}
+
+fn open_account(bank: &Bank, customer: &NewCustomer) -> Result<Reply> {
+    let opening_balance = bank.opening_balance();
+    let account = bank.open_account(Opening {
+        number: None,
+        first_name: customer.first_name.as_str().to_string(),
+        last_name: customer.last_name.as_str().to_string(),
+        aadhaar: Some(customer.aadhaar.as_str().to_string()),
+        phone: Some(customer.phone.as_str().to_string()),
+        sms: customer.sms,
+        password_hash: Some(bank.hash_password(customer.password.as_str())?),
+        opening_balance,
+    })?;
+    Ok(Reply::Opened { account, opening_balance })
+}
+
+fn accounts(bank: &Bank, after: Option<AccountNum>) -> Result<Reply> {
+    // One row more than the page shows whether there is a next one.
+    let mut accounts = bank.accounts(after, true, PAGE_ROWS + 1)?;
+    let has_more = accounts.len() > PAGE_ROWS;
+    accounts.truncate(PAGE_ROWS);
+    let next = accounts.last().filter(|_| has_more).map(|account| account.number);
+    Ok(Reply::Accounts { rows: accounts.into_iter().map(account_row).collect(), next })
+}
+
+fn account_row(account: Account) -> AccountRow {
+    let aadhaar = account.aadhaar.as_deref().and_then(|digits| digits.parse::<Aadhaar>().ok());
+    AccountRow {
+        account: account.number,
+        name: account.name(),
+        aadhaar_masked: aadhaar.map_or_else(String::new, |aadhaar| aadhaar.to_string()),
+        phone: account.phone.unwrap_or_default(),
+        sms: account.sms,
+        balance: account.balance,
+        held: account.held,
+        status: if account.is_open { "open" } else { "closed" }.to_string(),
+    }
+}
+
+fn transactions(bank: &Bank, account: Option<AccountNum>, before: Option<i64>) -> Result<Reply> {
+    let mut transactions = bank.transactions(account, before, PAGE_ROWS + 1)?;
+    let has_more = transactions.len() > PAGE_ROWS;
+    transactions.truncate(PAGE_ROWS);
+    let next = transactions.last().filter(|_| has_more).map(|transaction| transaction.transaction_id);
+    Ok(Reply::Transactions { rows: transactions.into_iter().map(transaction_row).collect(), next })
+}
+
+fn transaction_row(transaction: Transaction) -> TransactionRow {
+    TransactionRow {
+        transaction_id: transaction.transaction_id,
+        date: iso_utc(transaction.date_unix_ms),
+        kind: transaction.kind,
+        from: transaction.from,
+        to: transaction.to,
+        amount: transaction.amount,
+        txid: transaction.txid,
+    }
+}

@@ -1,0 +1,505 @@
+//! The menus' texts: three files with placeholders, read and checked at start.
+//!
+//! A file is UTF-8 text. `{balance}` and its like stand for values that are filled in at each display; `{{`
+//! and `}}` are a brace. A file with a placeholder that nobody fills in, or without one that the menu needs,
+//! is refused with its name, the line and what would be right, so a mistake shows when the server starts and
+//! not in front of a customer. A line that begins with `@` is text like any other, never a directive.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use protocol::menu_line::ServerLine;
+use protocol::{AccountNum, BranchName};
+
+use super::MENU_FILE_BYTES_MAX;
+use super::request::AccountView;
+
+/// The checked texts of all menus.
+#[derive(Debug)]
+pub struct Texts {
+    login: Template,
+    customer: Template,
+    admin: Template,
+}
+
+/// One menu file: its name, its built-in copy, the placeholders it may have and those it must have.
+struct MenuFile {
+    name: &'static str,
+    built_in: &'static str,
+    known: &'static [Placeholder],
+    required: &'static [Placeholder],
+}
+
+const LOGIN: MenuFile = MenuFile {
+    name: "login.txt",
+    built_in: include_str!("../../../menus/login.txt"),
+    known: &[Placeholder::Branch],
+    required: &[],
+};
+const CUSTOMER: MenuFile = MenuFile {
+    name: "customer.txt",
+    built_in: include_str!("../../../menus/customer.txt"),
+    known: &[
+        Placeholder::AccountNum,
+        Placeholder::Available,
+        Placeholder::Balance,
+        Placeholder::Branch,
+        Placeholder::Held,
+        Placeholder::Name,
+    ],
+    required: &[Placeholder::AccountNum, Placeholder::Balance],
+};
+const ADMIN: MenuFile = MenuFile {
+    name: "admin.txt",
+    built_in: include_str!("../../../menus/admin.txt"),
+    known: &[Placeholder::Branch],
+    required: &[],
+};
+
+impl Texts {
+    /// The copies that are built into the program.
+    ///
+    /// # Panics
+    /// Never: a test checks the copies.
+    #[must_use]
+    pub fn built_in() -> Self {
+        let parse = |file: &MenuFile| {
+            Template::parse(file, Path::new(file.name), file.built_in.as_bytes()).expect("a test checks these copies")
+        };
+        Self { login: parse(&LOGIN), customer: parse(&CUSTOMER), admin: parse(&ADMIN) }
+    }
+
+    /// Reads `login.txt`, `customer.txt` and `admin.txt` from a folder.
+    ///
+    /// # Errors
+    /// [`TextsError`] for the first file that can't be used.
+    pub fn load(folder: &Path) -> Result<Self, TextsError> {
+        let load = |file: &MenuFile| {
+            let path = folder.join(file.name);
+            let bytes = read_capped(&path)?;
+            Template::parse(file, &path, &bytes)
+        };
+        Ok(Self { login: load(&LOGIN)?, customer: load(&CUSTOMER)?, admin: load(&ADMIN)? })
+    }
+
+    /// The texts from the folder that was named; if none was, from a folder `menus` in `beside`; if there is
+    /// none, the built-in copies.
+    ///
+    /// # Errors
+    /// As [`Texts::load`]. A folder that is there is used or refused, never passed over.
+    pub fn find(named: Option<&Path>, beside: Option<&Path>) -> Result<Self, TextsError> {
+        if let Some(folder) = named {
+            return Self::load(folder);
+        }
+        match beside.map(|folder| folder.join("menus")).filter(|folder| folder.is_dir()) {
+            Some(folder) => Self::load(&folder),
+            None => Ok(Self::built_in()),
+        }
+    }
+
+    /// The menu before the log-in.
+    #[must_use]
+    pub fn login(&self, branch: &BranchName) -> Vec<ServerLine> {
+        self.login.render(&branch_alone(branch))
+    }
+
+    /// The customer's menu.
+    #[must_use]
+    pub fn customer(&self, branch: &BranchName, account: AccountNum, view: &AccountView) -> Vec<ServerLine> {
+        self.customer.render(&|placeholder| match placeholder {
+            Placeholder::AccountNum => account.to_string(),
+            Placeholder::Available => view.available.to_string(),
+            Placeholder::Balance => view.balance.to_string(),
+            Placeholder::Branch => branch.to_string(),
+            Placeholder::Held => view.held.to_string(),
+            Placeholder::Name => view.name.clone(),
+        })
+    }
+
+    /// The administrator's menu.
+    #[must_use]
+    pub fn admin(&self, branch: &BranchName) -> Vec<ServerLine> {
+        self.admin.render(&branch_alone(branch))
+    }
+}
+
+/// The values of a menu that knows its branch and nothing else.
+fn branch_alone(branch: &BranchName) -> impl Fn(Placeholder) -> String {
+    move |placeholder| match placeholder {
+        Placeholder::Branch => branch.to_string(),
+        Placeholder::AccountNum
+        | Placeholder::Available
+        | Placeholder::Balance
+        | Placeholder::Held
+        | Placeholder::Name => unreachable!("{placeholder} is refused when this file is read"),
+    }
+}
+
+/// Something that is filled in at each display.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placeholder {
+    /// `{account_num}`
+    AccountNum,
+    /// `{available}`
+    Available,
+    /// `{balance}`
+    Balance,
+    /// `{branch}`
+    Branch,
+    /// `{held}`
+    Held,
+    /// `{name}`
+    Name,
+}
+
+impl fmt::Display for Placeholder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AccountNum => "{account_num}",
+            Self::Available => "{available}",
+            Self::Balance => "{balance}",
+            Self::Branch => "{branch}",
+            Self::Held => "{held}",
+            Self::Name => "{name}",
+        })
+    }
+}
+
+/// A file's lines, each as the pieces that it is put together from.
+#[derive(Debug)]
+struct Template {
+    lines: Vec<Vec<Piece>>,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Text(String),
+    Value(Placeholder),
+}
+
+impl Template {
+    fn parse(file: &MenuFile, path: &Path, bytes: &[u8]) -> Result<Self, TextsError> {
+        let error = |line, fault| TextsError { path: path.to_path_buf(), line, fault };
+        let text = std::str::from_utf8(bytes).map_err(|utf8_error| {
+            let newlines = bytes[..utf8_error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
+            error(Some(newlines + 1), TextsFault::NotUtf8)
+        })?;
+        // Some editors put a byte order mark in front.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if text.trim().is_empty() {
+            return Err(error(None, TextsFault::Empty));
+        }
+        let mut lines = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            lines.push(parse_line(file, line).map_err(|fault| error(Some(index + 1), fault))?);
+        }
+        let template = Self { lines };
+        for &placeholder in file.required {
+            if !template.has(placeholder) {
+                return Err(error(None, TextsFault::Missing(placeholder, file.known)));
+            }
+        }
+        Ok(template)
+    }
+
+    fn has(&self, wanted: Placeholder) -> bool {
+        self.lines.iter().flatten().any(|piece| match piece {
+            Piece::Value(placeholder) => *placeholder == wanted,
+            Piece::Text(_) => false,
+        })
+    }
+
+    fn render(&self, value: &dyn Fn(Placeholder) -> String) -> Vec<ServerLine> {
+        let line = |pieces: &Vec<Piece>| {
+            let text = |piece: &Piece| match piece {
+                Piece::Text(text) => text.clone(),
+                Piece::Value(placeholder) => value(*placeholder),
+            };
+            ServerLine::Text(pieces.iter().map(text).collect())
+        };
+        std::iter::once(ServerLine::Clear).chain(self.lines.iter().map(line)).collect()
+    }
+}
+
+fn parse_line(file: &MenuFile, line: &str) -> Result<Vec<Piece>, TextsFault> {
+    if line.chars().any(char::is_control) {
+        return Err(TextsFault::Control);
+    }
+    let mut pieces = Vec::new();
+    let mut text = String::new();
+    let mut rest = line;
+    while let Some(position) = rest.find(['{', '}']) {
+        text.push_str(&rest[..position]);
+        rest = &rest[position..];
+        if let Some(after) = rest.strip_prefix("{{") {
+            text.push('{');
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix("}}") {
+            text.push('}');
+            rest = after;
+        } else {
+            let end = rest.find('}').filter(|&end| end > 0).ok_or(TextsFault::LoneBrace)?;
+            let (placeholder, after) = rest.split_at(end + 1);
+            let known = file.known.iter().find(|known| known.to_string() == placeholder);
+            let known = known.ok_or_else(|| TextsFault::Unknown(shortened(placeholder), file.known))?;
+            if !text.is_empty() {
+                pieces.push(Piece::Text(std::mem::take(&mut text)));
+            }
+            pieces.push(Piece::Value(*known));
+            rest = after;
+        }
+    }
+    text.push_str(rest);
+    if !text.is_empty() {
+        pieces.push(Piece::Text(text));
+    }
+    Ok(pieces)
+}
+
+/// The most characters of an unknown placeholder that an error shows.
+const SHOWN_CHARS_MAX: usize = 40;
+
+fn shortened(placeholder: &str) -> String {
+    match placeholder.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}...", &placeholder[..end]),
+        None => placeholder.to_string(),
+    }
+}
+
+fn read_capped(path: &Path) -> Result<Vec<u8>, TextsError> {
+    let error = |fault| TextsError { path: path.to_path_buf(), line: None, fault };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|io_error| error(TextsFault::Unreadable(io_error)))?;
+    let read = file.take(MENU_FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
+    let count = read.map_err(|io_error| error(TextsFault::Unreadable(io_error)))?;
+    if count as u64 > MENU_FILE_BYTES_MAX { Err(error(TextsFault::TooLarge)) } else { Ok(bytes) }
+}
+
+/// Why the menu files can't be used. The message is one sentence for whoever starts the server.
+#[derive(Debug)]
+pub struct TextsError {
+    path: PathBuf,
+    /// Counted from 1.
+    line: Option<usize>,
+    fault: TextsFault,
+}
+
+/// What is wrong with a menu file.
+#[derive(Debug)]
+enum TextsFault {
+    Unreadable(io::Error),
+    TooLarge,
+    NotUtf8,
+    Empty,
+    Control,
+    LoneBrace,
+    Unknown(String, &'static [Placeholder]),
+    Missing(Placeholder, &'static [Placeholder]),
+}
+
+impl fmt::Display for TextsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "menu file {}", self.path.display())?;
+        if let Some(line) = self.line {
+            write!(f, ", line {line}")?;
+        }
+        f.write_str(": ")?;
+        let list = |known: &[Placeholder]| known.iter().map(Placeholder::to_string).collect::<Vec<_>>().join(", ");
+        match &self.fault {
+            TextsFault::Unreadable(error) => write!(f, "{error}"),
+            TextsFault::TooLarge => write!(f, "it has more than {MENU_FILE_BYTES_MAX} bytes"),
+            TextsFault::NotUtf8 => f.write_str("it is not UTF-8 text"),
+            TextsFault::Empty => f.write_str("it is empty"),
+            TextsFault::Control => f.write_str("there is a control character, such as a tab; use blanks"),
+            TextsFault::LoneBrace => {
+                f.write_str("there is a brace without its other half; a brace that is to be seen is {{ or }}")
+            }
+            TextsFault::Unknown(placeholder, known) => {
+                write!(f, "the placeholder {placeholder} is unknown; known here: {}", list(known))
+            }
+            TextsFault::Missing(placeholder, known) => {
+                write!(f, "the placeholder {placeholder} is missing; known here: {}", list(known))
+            }
+        }
+    }
+}
+
+impl std::error::Error for TextsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.fault {
+            TextsFault::Unreadable(error) => Some(error),
+            TextsFault::TooLarge
+            | TextsFault::NotUtf8
+            | TextsFault::Empty
+            | TextsFault::Control
+            | TextsFault::LoneBrace
+            | TextsFault::Unknown(_, _)
+            | TextsFault::Missing(_, _) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use protocol::Money;
+
+    use super::*;
+
+    /// A folder with the built-in copies, one of them replaced.
+    fn folder_with(name: &str, bytes: &[u8]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in [&LOGIN, &CUSTOMER, &ADMIN] {
+            fs::write(folder.path().join(file.name), file.built_in).unwrap();
+        }
+        fs::write(folder.path().join(name), bytes).unwrap();
+        folder
+    }
+
+    /// Loads the folder and gives the error without the folder's own name.
+    fn error_of(folder: &Path) -> String {
+        let error = Texts::load(folder).unwrap_err().to_string();
+        error.replace(&format!("{}{}", folder.display(), std::path::MAIN_SEPARATOR), "")
+    }
+
+    fn check(name: &str, bytes: &[u8], expected: &str) {
+        assert_eq!(error_of(folder_with(name, bytes).path()), expected);
+    }
+
+    fn text(lines: &[ServerLine]) -> String {
+        lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    fn view() -> AccountView {
+        let money = |rupees| Money::from_rupees(rupees);
+        AccountView { name: "Asha Rao".into(), balance: money(100), held: money(30), available: money(70) }
+    }
+
+    fn shown(customer: &str, view: &AccountView) -> String {
+        let texts = Texts::load(folder_with("customer.txt", customer.as_bytes()).path()).unwrap();
+        text(&texts.customer(&"Mumbai".parse().unwrap(), AccountNum::new(1001).unwrap(), view))
+    }
+
+    #[test]
+    fn the_built_in_copies_are_right_and_ascii() {
+        let texts = Texts::built_in();
+        let branch = "Mumbai".parse().unwrap();
+        let customer = text(&texts.customer(&branch, AccountNum::new(1001).unwrap(), &view()));
+        for part in ["@CLEAR\n", "Mumbai", "1001", "Asha Rao", "100.00", "30.00", "70.00", "g  Change password"] {
+            assert!(customer.contains(part), "{part:?} in {customer}");
+        }
+        for lines in [texts.login(&branch), texts.admin(&branch)] {
+            assert!(text(&lines).starts_with("@CLEAR\n") && text(&lines).contains("Mumbai"));
+        }
+        for file in [&LOGIN, &CUSTOMER, &ADMIN] {
+            assert!(file.built_in.is_ascii(), "{}", file.name);
+        }
+    }
+
+    #[test]
+    fn values_are_filled_in_at_each_display() {
+        let file = "{account_num}:{balance}{held} {{x}} {name}\r\n\r\n{available}";
+        assert_eq!(shown(file, &view()), "@CLEAR\n1001:100.0030.00 {x} Asha Rao\n\n70.00\n");
+    }
+
+    #[test]
+    fn a_line_that_begins_with_an_at_sign_stays_text() {
+        let view = AccountView { name: "@EXIT now".into(), ..view() };
+        let file = "@EXIT gone\n@@twice\n{name}\n{account_num} {balance}";
+        assert_eq!(shown(file, &view), "@CLEAR\n@@EXIT gone\n@@@twice\n@@EXIT now\n1001 100.00\n");
+    }
+
+    #[test]
+    fn a_value_is_not_read_as_a_placeholder() {
+        let view = AccountView { name: "{balance}".into(), ..view() };
+        assert_eq!(shown("{name} {account_num} {balance}", &view), "@CLEAR\n{balance} 1001 100.00\n");
+    }
+
+    #[test]
+    fn an_unknown_placeholder_is_named_with_its_line_and_the_known_ones() {
+        check(
+            "customer.txt",
+            b"{account_num}\n{balance}\n{blance}\n",
+            "menu file customer.txt, line 3: the placeholder {blance} is unknown; known here: \
+             {account_num}, {available}, {balance}, {branch}, {held}, {name}",
+        );
+        check(
+            "login.txt",
+            b"{balance}",
+            "menu file login.txt, line 1: the placeholder {balance} is unknown; known here: {branch}",
+        );
+        let endless = format!("{{{}}}", "x".repeat(5_000));
+        let folder = folder_with("admin.txt", endless.as_bytes());
+        assert!(error_of(folder.path()).len() < 200);
+    }
+
+    #[test]
+    fn a_missing_placeholder_is_named_with_the_known_ones() {
+        check(
+            "customer.txt",
+            b"{account_num} and {{balance}}",
+            "menu file customer.txt: the placeholder {balance} is missing; known here: \
+             {account_num}, {available}, {balance}, {branch}, {held}, {name}",
+        );
+    }
+
+    #[test]
+    fn other_faults_are_named() {
+        let brace = "there is a brace without its other half; a brace that is to be seen is {{ or }}";
+        for line in ["{", "}", "a } b", "{branch", "{{}", "{branch}}"] {
+            check("login.txt", line.as_bytes(), &format!("menu file login.txt, line 1: {brace}"));
+        }
+        check("login.txt", b"ok\n\xff\n", "menu file login.txt, line 2: it is not UTF-8 text");
+        check("admin.txt", b" \n\n", "menu file admin.txt: it is empty");
+        check(
+            "admin.txt",
+            b"a\tb",
+            "menu file admin.txt, line 1: there is a control character, such as a tab; use blanks",
+        );
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_refused_and_one_at_it_is_not() {
+        let limit = usize::try_from(MENU_FILE_BYTES_MAX).unwrap();
+        check("login.txt", &vec![b'x'; limit + 1], "menu file login.txt: it has more than 65536 bytes");
+        assert!(Texts::load(folder_with("login.txt", &vec![b'x'; limit]).path()).is_ok());
+    }
+
+    #[test]
+    fn a_missing_file_or_folder_is_an_error() {
+        let folder = folder_with("login.txt", b"ok");
+        fs::remove_file(folder.path().join("admin.txt")).unwrap();
+        assert!(error_of(folder.path()).starts_with("menu file admin.txt: "));
+        assert!(Texts::load(&folder.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_text() {
+        let texts = Texts::load(folder_with("login.txt", b"\xef\xbb\xbfHello").path()).unwrap();
+        assert_eq!(text(&texts.login(&"Main".parse().unwrap())), "@CLEAR\nHello\n");
+    }
+
+    #[test]
+    fn a_folder_beside_the_program_comes_before_the_built_in_copies() {
+        let named = folder_with("login.txt", b"named");
+        let beside = tempfile::tempdir().unwrap();
+        let login = |named: Option<&Path>| {
+            let texts = Texts::find(named, Some(beside.path())).unwrap();
+            text(&texts.login(&"Main".parse().unwrap()))
+        };
+        assert!(login(None).contains("Main"));
+        let menus = beside.path().join("menus");
+        fs::create_dir(&menus).unwrap();
+        for file in [&LOGIN, &CUSTOMER, &ADMIN] {
+            fs::write(menus.join(file.name), file.built_in).unwrap();
+        }
+        fs::write(menus.join("login.txt"), "beside").unwrap();
+        assert_eq!(login(None), "@CLEAR\nbeside\n");
+        assert_eq!(login(Some(named.path())), "@CLEAR\nnamed\n");
+        fs::write(menus.join("login.txt"), "{oops}").unwrap();
+        assert!(Texts::find(None, Some(beside.path())).is_err());
+    }
+}
