@@ -1,0 +1,65 @@
+//! Opens the connection to a branch's menu. It owns the choice among a host's addresses and the socket's options,
+//! and leaves what is said over it to the menu client.
+
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use crate::error::ClientError;
+
+/// Connects to the first of the host's addresses that answers, each within `timeout`.
+///
+/// # Errors
+/// `UnknownHost` when the name has no address, `Unreachable` when none of them answers.
+pub fn connect(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, ClientError> {
+    let unknown = |source| ClientError::UnknownHost { host: host.to_string(), source };
+    let mut failure = io::Error::from(io::ErrorKind::NotFound);
+    let mut attempts = 0;
+    for address in (host, port).to_socket_addrs().map_err(unknown)? {
+        attempts += 1;
+        match TcpStream::connect_timeout(&address, timeout).and_then(|stream| prepare(stream, timeout)) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    if attempts == 0 {
+        return Err(unknown(failure));
+    }
+    let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    Err(ClientError::Unreachable { address, source: failure })
+}
+
+/// One answer is one small packet that should leave at once, and a server that reads nothing must not hold us.
+fn prepare(stream: TcpStream, timeout: Duration) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    stream.set_write_timeout(Some(timeout))?;
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn a_listening_server_is_reached() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(connect("127.0.0.1", address.port(), TIMEOUT).unwrap().peer_addr().unwrap(), address);
+    }
+
+    #[test]
+    fn a_port_where_nobody_listens_is_named() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let error = connect("127.0.0.1", port, TIMEOUT).unwrap_err();
+        assert!(matches!(&error, ClientError::Unreachable { address, .. } if *address == format!("127.0.0.1:{port}")));
+    }
+
+    #[test]
+    fn a_host_that_is_no_host_is_told_apart() {
+        assert!(matches!(connect("127.0.0.1:1069", 1069, TIMEOUT), Err(ClientError::UnknownHost { .. })));
+    }
+}

@@ -1,0 +1,194 @@
+//! How the program ends: the exit status, and the sentence that goes with an ending that is none of the bank's
+//! doing. Each sentence says what to do next.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// The number that a shell adds to a signal's to make an exit status.
+const SIGNAL_STATUS_BASE: u8 = 128;
+/// SIGPIPE's number, for output that is no longer wanted.
+const BROKEN_PIPE_SIGNAL: u8 = 13;
+
+/// What the program tells its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// All was done.
+    AllDone,
+    /// The bank refused something.
+    Refused,
+    /// The connection failed or broke.
+    ConnectionFailed,
+    /// The command line was wrong (`EX_USAGE` of `sysexits.h`).
+    WrongCommandLine,
+    /// Standard input or output failed (`EX_IOERR` of `sysexits.h`).
+    InputOutput,
+    /// Ended by the signal of this number, or as if by it.
+    Signal(u8),
+}
+
+impl ExitStatus {
+    /// The number that the caller sees.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::AllDone => 0,
+            Self::Refused => 1,
+            Self::ConnectionFailed => 2,
+            Self::WrongCommandLine => 64,
+            Self::InputOutput => 74,
+            Self::Signal(number) => SIGNAL_STATUS_BASE.saturating_add(number),
+        }
+    }
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        Self::from(status.code())
+    }
+}
+
+/// Why the dialogue could not be held to its end.
+#[derive(Debug)]
+pub enum ClientError {
+    /// The host has no address.
+    UnknownHost {
+        /// As it was given.
+        host: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// Nothing answers at the address.
+    Unreachable {
+        /// Host and port.
+        address: String,
+        /// Why the last attempt failed.
+        source: io::Error,
+    },
+    /// The server said goodbye before it asked anything.
+    TurnedAway,
+    /// The server said goodbye while it was owed an answer.
+    HungUp,
+    /// The connection ended without a goodbye.
+    Closed,
+    /// The connection broke.
+    Cut(io::Error),
+    /// The server said nothing although it was its turn.
+    Silent(Duration),
+    /// The server sent a line without an end.
+    EndlessLine,
+    /// The server asked again without waiting for the answer.
+    OutOfTurn,
+    /// Standard input could not be read.
+    Input(io::Error),
+    /// Standard output could not be written.
+    Output(io::Error),
+    /// The system refused a thread or a signal handler.
+    System(io::Error),
+    /// A signal of this number ended the program.
+    Signal(u8),
+}
+
+impl ClientError {
+    /// The exit status that this ending has.
+    #[must_use]
+    pub fn status(&self) -> ExitStatus {
+        match self {
+            Self::UnknownHost { .. }
+            | Self::Unreachable { .. }
+            | Self::TurnedAway
+            | Self::HungUp
+            | Self::Closed
+            | Self::Cut(_)
+            | Self::Silent(_)
+            | Self::EndlessLine
+            | Self::OutOfTurn => ExitStatus::ConnectionFailed,
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitStatus::Signal(BROKEN_PIPE_SIGNAL),
+            Self::Input(_) | Self::Output(_) | Self::System(_) => ExitStatus::InputOutput,
+            Self::Signal(number) => ExitStatus::Signal(*number),
+        }
+    }
+
+    /// Whether nothing is said about it: whoever sent a signal or closed the output knows.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        matches!(self.status(), ExitStatus::Signal(_))
+    }
+}
+
+/// What a person does after a connection that did not come to its proper end.
+const LOOK_AGAIN: &str = "What the bank confirmed is done; log in again to see whether the last step was.";
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownHost { host, source } => {
+                write!(
+                    f,
+                    "no address is known for the host '{host}' ({source}): check --host; the port goes to --menu-port"
+                )
+            }
+            Self::Unreachable { address, source } => {
+                let hint = "start one with 'make run-server', or name another with --host and --menu-port";
+                match source.kind() {
+                    io::ErrorKind::ConnectionRefused => write!(f, "no bank answers at {address}: {hint}"),
+                    io::ErrorKind::TimedOut => write!(f, "no bank answers at {address} in time: {hint}"),
+                    _ => write!(f, "no bank can be reached at {address} ({source}): {hint}"),
+                }
+            }
+            Self::TurnedAway => f.write_str("the bank takes no session now: try again in a while"),
+            Self::HungUp => f.write_str("the bank ended the session without waiting for the answer: log in again"),
+            Self::Closed => write!(f, "the bank closed the connection without a goodbye. {LOOK_AGAIN}"),
+            Self::Cut(error) => write!(f, "the connection to the bank broke ({error}). {LOOK_AGAIN}"),
+            Self::Silent(wait) => write!(
+                f,
+                "the bank said nothing for {wait:?}: check that --menu-port names its menu, or allow more with \
+                 --timeout. {LOOK_AGAIN}"
+            ),
+            Self::EndlessLine => {
+                f.write_str("the server sends a line without an end: check that --menu-port names a bank's menu")
+            }
+            Self::OutOfTurn => f.write_str(
+                "the server asks again without waiting for the answer: check that --menu-port names a bank's menu",
+            ),
+            Self::Input(error) => {
+                write!(f, "standard input can't be read ({error}): give a file, a pipe or a terminal")
+            }
+            Self::Output(error) => write!(f, "standard output can't be written ({error}): the session was ended there"),
+            Self::System(error) => write!(f, "the system refused what the client needs to start: {error}"),
+            Self::Signal(number) => write!(f, "ended by signal {number}"),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_the_documented_numbers() {
+        let kind = |kind| io::Error::from(kind);
+        let check = |error: ClientError, code, quiet| {
+            assert_eq!((error.status().code(), error.is_quiet()), (code, quiet), "{error}");
+        };
+        check(ClientError::Closed, 2, false);
+        check(ClientError::Silent(Duration::from_secs(3)), 2, false);
+        check(ClientError::Input(kind(io::ErrorKind::IsADirectory)), 74, false);
+        check(ClientError::Output(kind(io::ErrorKind::StorageFull)), 74, false);
+        check(ClientError::Output(kind(io::ErrorKind::BrokenPipe)), 141, true);
+        check(ClientError::Signal(2), 130, true);
+        assert_eq!(ExitStatus::WrongCommandLine.code(), 64);
+    }
+
+    #[test]
+    fn a_refused_connection_says_what_to_do_next() {
+        let source = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let error = ClientError::Unreachable { address: "127.0.0.1:1069".into(), source };
+        let expected = "no bank answers at 127.0.0.1:1069: start one with 'make run-server', or name another with \
+                        --host and --menu-port";
+        assert_eq!(error.to_string(), expected);
+    }
+}
