@@ -83,9 +83,11 @@ use writer::Writer;
 /// - once a commit's outcome is unknown, no further write reaches the database.
 pub struct DbsExec {
     queue: Mutex<Queue>,
-    writer: Arc<Mutex<Writer>>,
-    readers: Readers,
     checkpointer: Checkpointer,
+    /// Before the writer, so that the writer's connection closes last: only one that may write can put the
+    /// log away.
+    readers: Readers,
+    writer: Arc<Mutex<Writer>>,
     /// Set when a commit's outcome is unknown, or at [`DbsExec::close`]: no more writes.
     closed: AtomicBool,
     on_disk_failure: Box<dyn Fn(&Error) + Send + Sync>,

@@ -121,6 +121,20 @@ fn a_second_server_on_the_file_is_refused_until_the_first_is_gone() {
 }
 
 #[test]
+fn a_clean_stop_leaves_one_file_and_no_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let dbs = open(&directory);
+    dbs.execute(insert_own_account(-10)).unwrap();
+    assert_eq!(count_own_accounts(&dbs), 2);
+    dbs.close();
+    drop(dbs);
+    let mut names: Vec<_> =
+        std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["bank.db", "bank.db.lock"]);
+}
+
+#[test]
 fn a_file_that_is_no_database_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("bank.db");

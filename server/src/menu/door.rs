@@ -31,9 +31,14 @@ impl Menu {
     fn converse(&self, client: &Client, terminal: &mut impl Terminal) -> io::Result<Ended> {
         let session = Session::new(Arc::clone(&self.texts), self.bank.name().clone());
         let ended = drive(session, terminal, |request| perform(&self.bank, client, request));
-        if client.is_stopping() {
-            terminal.show(&[ServerLine::Exit("The bank is closing. Goodbye.".into())])?;
-        }
+        let goodbye = match ended {
+            _ if client.is_stopping() => "The bank is closing. Goodbye.",
+            // A client may end its input and still listen: a script that is through, for one.
+            Ok(Ended::ClientGone) => "Your input has ended, you are logged out. Goodbye.",
+            Ok(Ended::ByChoice | Ended::Idle | Ended::EndlessLine) | Err(_) => return ended,
+        };
+        // Whether anyone still hears it makes no difference to how the session ended.
+        let _ = terminal.show(&[ServerLine::Exit(goodbye.into())]);
         ended
     }
 }
