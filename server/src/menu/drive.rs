@@ -97,12 +97,15 @@ fn expelled(terminal: &mut impl Terminal, error: io::Error) -> io::Result<Ended>
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpListener, TcpStream};
     use std::sync::Arc;
+    use std::time::Duration;
 
     use protocol::menu_line::BadLine;
     use protocol::{AccountNum, Money};
 
-    use super::super::{AccountView, LogInAs, PlainTerminal, Texts};
+    use super::super::{AccountView, LAB_KEY_TIMEOUT_MS, LabTerminal, LogInAs, PlainTerminal, Texts};
     use super::*;
 
     /// Answers from a list; then the given error, or the end.
@@ -252,5 +255,77 @@ mod tests {
         assert_eq!(ended.unwrap_err().kind(), ErrorKind::UnexpectedEof);
         assert!(ends_with_log_out(&asked, ASHA));
         assert!(!asked.iter().any(|request| matches!(request, Request::Deposit { .. })));
+    }
+
+    /// The two ends of a connection: the bank's and the client's.
+    fn connection() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        (listener.accept().unwrap().0, client)
+    }
+
+    /// Reads until the bytes end in `end`.
+    fn read_until(client: &mut TcpStream, end: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(end) {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            bytes.push(byte[0]);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_read_timeout_of_the_socket_is_the_idle_limit() {
+        let (bank, mut client) = connection();
+        bank.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        client.write_all(b"a\n10").unwrap();
+        let (ended, _) = run(&mut PlainTerminal::new(&bank, &bank));
+        assert_eq!(ended.unwrap(), Ended::Idle);
+        read_until(&mut client, b"@EXIT You were silent for too long. Goodbye.\n");
+    }
+
+    #[test]
+    fn a_socket_whose_reading_half_is_shut_down_can_still_be_told() {
+        let (bank, mut client) = connection();
+        std::thread::scope(|scope| {
+            let session = scope.spawn(|| {
+                let mut terminal = PlainTerminal::new(&bank, &bank);
+                let ended = run(&mut terminal).0.unwrap();
+                terminal.show(&[ServerLine::Exit("The bank is closing.".into())]).unwrap();
+                ended
+            });
+            read_until(&mut client, b"@PROMPT Your choice: \n");
+            bank.shutdown(Shutdown::Read).unwrap();
+            read_until(&mut client, b"@EXIT The bank is closing.\n");
+            assert_eq!(session.join().unwrap(), Ended::ClientGone);
+        });
+    }
+
+    #[test]
+    fn an_older_client_logs_in_over_a_socket() {
+        let (bank, mut client) = connection();
+        let key = 42;
+        let mask = |text: &str| text.bytes().map(|byte| byte ^ key).collect::<Vec<_>>();
+        std::thread::scope(|scope| {
+            let session = scope.spawn(|| {
+                bank.set_read_timeout(Some(Duration::from_millis(LAB_KEY_TIMEOUT_MS))).unwrap();
+                let mut terminal = LabTerminal::handshake(&bank, &bank).unwrap();
+                bank.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+                run(&mut terminal)
+            });
+            client.write_all(key.to_string().as_bytes()).unwrap();
+            let turns = ["Your choice: ", "Account number: ", "@PASS\nPassword: ", "Your choice: "];
+            for (turn, answer) in turns.iter().zip(["a", "1001", "secret", "h"]) {
+                read_until(&mut client, &mask(turn));
+                client.write_all(&mask(answer)).unwrap();
+            }
+            read_until(&mut client, &mask("Press Enter to go on"));
+            client.shutdown(Shutdown::Write).unwrap();
+            let (ended, asked) = session.join().unwrap();
+            assert_eq!(ended.unwrap(), Ended::ClientGone);
+            assert!(ends_with_log_out(&asked, ASHA));
+        });
     }
 }

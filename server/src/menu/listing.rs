@@ -70,36 +70,26 @@ impl Listing {
         let (mut lines, rows, next) = match (self.kind, reply) {
             (ListingKind::History(account), Reply::Transactions { rows, next }) => {
                 let next = next.map(|before| Request::History { account, before: Some(before) });
-                (table::transactions(&rows), rows.len(), next)
+                (table_of(&rows, table::transactions), rows.len(), next)
             }
             (ListingKind::Transactions, Reply::Transactions { rows, next }) => {
                 let next = next.map(|before| Request::Transactions { before: Some(before) });
-                (table::transactions(&rows), rows.len(), next)
+                (table_of(&rows, table::transactions), rows.len(), next)
             }
             (ListingKind::Accounts, Reply::Accounts { rows, next }) => {
                 let next = next.map(|after| Request::Accounts { after: Some(after) });
-                (table::accounts(&rows), rows.len(), next)
+                (table_of(&rows, table::accounts), rows.len(), next)
             }
             (ListingKind::Branches, Reply::Branches { branches, in_doubt, next }) => {
-                let lines = if is_first { self.branches(&branches) } else { Vec::new() };
-                if in_doubt.is_empty() {
-                    (lines, 0, None)
-                } else {
-                    let next = next.map(|after| Request::Branches { after: Some(after) });
-                    ([lines, table::in_doubt(&in_doubt)].concat(), in_doubt.len(), next)
-                }
+                let mut lines = if is_first { self.branches(&branches) } else { Vec::new() };
+                lines.extend(table_of(&in_doubt, table::in_doubt));
+                let next = next.map(|after| Request::Branches { after: Some(after) });
+                (lines, in_doubt.len(), next)
             }
             (kind, reply) => panic!("the listing {kind:?} got {reply:?}"),
         };
-        if rows == 0 {
-            // A page can turn out empty after the first: what was to come has gone meanwhile.
-            match self.kind {
-                ListingKind::Branches => {}
-                ListingKind::History(_) | ListingKind::Accounts | ListingKind::Transactions => lines.clear(),
-            }
-            if is_first {
-                lines.push(ServerLine::Text(self.nothing().to_string()));
-            }
+        if rows == 0 && is_first {
+            lines.push(ServerLine::Text(self.nothing().to_string()));
         }
         self.rows_shown += rows;
         // Without a row there is no new cursor, so asking on could go on for ever.
@@ -122,10 +112,10 @@ impl Listing {
 
     fn branches(&mut self, rows: &[super::BranchRow]) -> Vec<ServerLine> {
         self.branches_shown = rows.len();
-        if rows.is_empty() {
-            return vec![ServerLine::Text("No other branch is known.".to_string())];
+        let mut lines = table_of(rows, table::branches);
+        if lines.is_empty() {
+            lines.push(ServerLine::Text("No other branch is known.".to_string()));
         }
-        let mut lines = table::branches(rows);
         lines.push(ServerLine::Text(String::new()));
         lines
     }
@@ -137,6 +127,11 @@ impl Listing {
             ListingKind::Branches => "No transfer is in doubt.",
         }
     }
+}
+
+/// A table of the rows, or nothing without any: a header alone says nothing.
+fn table_of<R>(rows: &[R], table: impl Fn(&[R]) -> Vec<ServerLine>) -> Vec<ServerLine> {
+    if rows.is_empty() { Vec::new() } else { table(rows) }
 }
 
 fn counted(count: usize, thing: &str) -> String {

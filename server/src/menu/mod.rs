@@ -12,7 +12,7 @@
 //! ```
 //!
 //! - [`session`]: the machine; [`question`] its forms, [`listing`] its pages, [`table`] their look.
-//! - [`request`]: what is asked of the bank and what it answers, as plain data.
+//! - [`request`]: what is asked of the bank and what it answers, as plain data; [`receiver`], who is paid.
 //! - [`texts`]: the menu files and their placeholders.
 //! - [`terminal`] and [`lab_terminal`]: the two doors. [`mod@drive`]: the loop that joins all of it.
 //!
@@ -26,6 +26,7 @@ pub mod lab_terminal;
 pub mod listing;
 pub mod perform;
 pub mod question;
+pub mod receiver;
 pub mod request;
 pub mod session;
 pub mod table;
@@ -34,9 +35,10 @@ pub mod texts;
 
 pub use drive::{Ended, drive};
 pub use lab_terminal::LabTerminal;
+pub use receiver::{Receiver, ReceiverError};
 pub use request::{
-    AccountRow, AccountView, AuditReport, BranchRow, Delivery, InDoubtRow, LogInAs, NewCustomer, Receiver, Refusal,
-    Reply, Request, TransactionRow, TypedPassword,
+    AccountRow, AccountView, AuditReport, BranchRow, Delivery, InDoubtRow, LogInAs, NewCustomer, Refusal, Reply,
+    Request, TransactionRow, TypedPassword,
 };
 pub use session::{Input, Next, Session, Step};
 pub use terminal::{Answered, PlainTerminal, Terminal};

@@ -8,7 +8,8 @@
 use protocol::menu_line::ServerLine;
 use protocol::{AccountNum, Money};
 
-use super::request::{LogInAs, NewCustomer, Receiver, Refusal, Request, TypedPassword};
+use super::receiver::Receiver;
+use super::request::{LogInAs, NewCustomer, Refusal, Request, TypedPassword};
 use crate::bank::customer::{Aadhaar, NewPassword, PersonName, Phone};
 
 /// A question that is being asked, with the answers before it.

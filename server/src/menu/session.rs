@@ -18,7 +18,8 @@ use protocol::{BranchName, Money};
 
 use super::listing::{Listing, ListingKind};
 use super::question::{Answer, OpenQuestion, Question};
-use super::request::{Delivery, LogInAs, Receiver, Refusal, Reply, Request};
+use super::receiver::Receiver;
+use super::request::{Delivery, LogInAs, Refusal, Reply, Request};
 use super::table;
 use super::texts::Texts;
 

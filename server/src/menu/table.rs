@@ -107,6 +107,10 @@ fn render<R: IntoIterator<Item = String>>(
     for row in rows {
         table.add_row(row.into_iter().map(cell).collect::<Vec<_>>());
     }
+    for column in table.column_iter_mut() {
+        // With the style's own blank between columns, two blanks part them.
+        column.set_padding((0, 1));
+    }
     for &index in right_aligned {
         if let Some(column) = table.column_mut(index) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -148,10 +152,10 @@ mod tests {
             |name: &str, address: &str| BranchRow { name: name.into(), address: address.into(), state: "".into() };
         let lines = branches(&[row("Delhi", "127.0.0.1:9101"), row("Navi\nMumbai", "b:1")]);
         let expected = [
-            " Branch       Address         State",
-            "------------------------------------",
-            " Delhi        127.0.0.1:9101  -",
-            " Navi\u{fffd}Mumbai  b:1             -",
+            "Branch       Address         State",
+            "-----------------------------------",
+            "Delhi        127.0.0.1:9101  -",
+            "Navi\u{fffd}Mumbai  b:1             -",
             "",
         ];
         assert_eq!(text(&lines), expected.join("\n"));
