@@ -11,9 +11,9 @@ use std::sync::Arc;
 use protocol::TxId;
 
 use crate::message::{Message, Refusal, Vote};
-use crate::options::{Options, Tick};
 #[cfg(feature = "sabotage")]
 use crate::options::Sabotage;
+use crate::options::{Options, Tick};
 use crate::output::{AbortReason, Decision, LedgerAction, Notice, Output};
 use crate::record::{Outcome, Record};
 use crate::timers::Timers;
@@ -129,14 +129,7 @@ impl Coordinator {
     #[must_use]
     pub fn new(options: Options) -> Self {
         options.check();
-        Self {
-            options,
-            now: 0,
-            recovering: true,
-            transactions: BTreeMap::new(),
-            timers: Timers::default(),
-            ended: 0,
-        }
+        Self { options, now: 0, recovering: true, transactions: BTreeMap::new(), timers: Timers::default(), ended: 0 }
     }
 
     /// Reads the log and completes the recovery (rule 7): what was undecided aborts, what was decided is
@@ -249,9 +242,7 @@ impl Coordinator {
                 let reason = AbortReason::Refused { by, refusal: refusal.clone() };
                 self.abort_if_voting(txid, reason, |transaction| transaction.parties.contains_key(from))
             }
-            Message::Acknowledged { outcome: Outcome::Committed, mixed, .. } => {
-                self.acknowledged(from, txid, *mixed)
-            }
+            Message::Acknowledged { outcome: Outcome::Committed, mixed, .. } => self.acknowledged(from, txid, *mixed),
             // Aborts are not waited for (rule 5). The answer exists for outside programs.
             Message::Acknowledged { outcome: Outcome::Aborted, .. } => Output::nothing(txid),
             Message::Inquiry { .. } => match self.status(txid) {
@@ -501,7 +492,10 @@ impl Coordinator {
     }
 
     fn abort_if_voting(
-        &mut self, txid: &TxId, reason: AbortReason, concerns: impl FnOnce(&Transaction) -> bool,
+        &mut self,
+        txid: &TxId,
+        reason: AbortReason,
+        concerns: impl FnOnce(&Transaction) -> bool,
     ) -> Output {
         let Some(transaction) = self.take(txid) else { return Output::nothing(txid) };
         if transaction.state == CoordinatorState::Voting && concerns(&transaction) {

@@ -438,9 +438,7 @@ impl Participant {
         let txid = entry.txid.clone();
         entry.is_unanswered = false;
         match entry.state {
-            ParticipantState::Prepared => {
-                self.settle(entry, theirs, None).and(acknowledge(&txid, from, theirs, false))
-            }
+            ParticipantState::Prepared => self.settle(entry, theirs, None).and(acknowledge(&txid, from, theirs, false)),
             ParticipantState::Settled(ours) if ours == theirs => {
                 let output = acknowledge(&txid, from, theirs, false);
                 if !entry.by_hand || entry.confirmed {

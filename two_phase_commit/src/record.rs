@@ -97,11 +97,9 @@ impl Record {
     #[must_use]
     pub fn is_forced(&self) -> bool {
         match self {
-            Self::Begun(_)
-            | Self::Committed { .. }
-            | Self::Prepared(_)
-            | Self::Settled { .. }
-            | Self::Mixed { .. } => true,
+            Self::Begun(_) | Self::Committed { .. } | Self::Prepared(_) | Self::Settled { .. } | Self::Mixed { .. } => {
+                true
+            }
             Self::Aborted { .. } | Self::Ended { .. } => false,
         }
     }
