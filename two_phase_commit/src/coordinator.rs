@@ -4,12 +4,18 @@
 //! (the driver does) and no clock (the driver tells it the tick). Until [`Coordinator::recover`] has read
 //! the log it answers nothing and begins nothing.
 
+mod state;
+mod transaction;
+mod view;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use protocol::TxId;
 
+pub use self::state::{CoordinatorState, Status};
+use self::transaction::{Party, Transaction};
 use crate::message::{Message, Refusal, Vote};
 #[cfg(feature = "sabotage")]
 use crate::options::Sabotage;
@@ -18,73 +24,6 @@ use crate::output::{AbortReason, Decision, LedgerAction, Notice, Output};
 use crate::record::{Outcome, Record};
 use crate::timers::Timers;
 use crate::transfer::{Leg, PeerAddr, Transfer, TransferError};
-
-/// Where a transaction stands at its coordinator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum CoordinatorState {
-    /// Not in memory: never begun, aborted, or committed and forgotten. Asked about it: aborted.
-    Unknown,
-    /// The begin record and the hold are on their way to the disk. Nothing has been sent.
-    Beginning,
-    /// The prepares are out. The coordinator may still abort.
-    Voting,
-    /// All voted yes, and the decision is on its way to the disk. Until it is there, nothing is decided.
-    Committing,
-    /// Someone refused or nobody answered, and the release is on its way to the disk.
-    Aborting,
-    /// Committed, for good. The decision is sent until all have acknowledged it.
-    Delivering,
-    /// All have acknowledged, and the end record is on its way to the disk.
-    Ending,
-    /// Over; remembered for a while, so that a late inquiry gets the right answer.
-    Ended,
-}
-
-impl CoordinatorState {
-    /// Every legal transition. Those from `Unknown`, but for the first, are recovery's.
-    pub const LEGAL: &[(Self, Self)] = &[
-        (Self::Unknown, Self::Beginning),
-        (Self::Beginning, Self::Unknown),    // the coordinator's own ledger refused
-        (Self::Beginning, Self::Voting),     // rule 1
-        (Self::Beginning, Self::Committing), // there is no one to ask
-        (Self::Beginning, Self::Aborting),   // cancelled
-        (Self::Voting, Self::Committing),    // rule 3: all voted yes
-        (Self::Voting, Self::Aborting),      // rule 3: a no, a timeout, a lost link
-        (Self::Committing, Self::Delivering),
-        (Self::Committing, Self::Ended), // there is no one to tell
-        (Self::Aborting, Self::Unknown), // rule 5: an abort is forgotten at once
-        (Self::Delivering, Self::Ending),
-        (Self::Ending, Self::Ended),
-        (Self::Ended, Self::Unknown),
-        (Self::Unknown, Self::Aborting),   // rule 7: undecided at the crash
-        (Self::Unknown, Self::Delivering), // rule 7: decided at the crash
-        (Self::Unknown, Self::Ended),
-    ];
-
-    /// Whether the table allows to go from here to `next`.
-    #[must_use]
-    pub fn may_become(self, next: Self) -> bool {
-        Self::LEGAL.contains(&(self, next))
-    }
-
-    fn is_committed(self) -> bool {
-        match self {
-            Self::Delivering | Self::Ending | Self::Ended => true,
-            Self::Unknown | Self::Beginning | Self::Voting | Self::Committing | Self::Aborting => false,
-        }
-    }
-}
-
-/// What a coordinator answers about a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// It has ended so. An unknown one has ended aborted: that is the presumption of rule 5.
-    Decided(Outcome),
-    /// It is under way.
-    Undecided,
-    /// The log has not been read yet: nothing can be said.
-    Recovering,
-}
 
 /// The coordinator of one branch, for all its transactions.
 ///
@@ -104,24 +43,6 @@ pub struct Coordinator {
     timers: Timers,
     /// How many of `transactions` are `Ended`, and so no longer count as under way.
     ended: usize,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Transaction {
-    state: CoordinatorState,
-    transfer: Arc<Transfer>,
-    parties: BTreeMap<PeerAddr, Party>,
-    decide_by: Tick,
-    attempt: u32,
-    due: Option<Tick>,
-    cancelled: Option<AbortReason>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Party {
-    voted_yes: bool,
-    /// Set by the acknowledgement; true when the participant had been settled by hand the other way.
-    acknowledged: Option<bool>,
 }
 
 impl Coordinator {
@@ -557,130 +478,6 @@ impl Coordinator {
     #[cfg(feature = "sabotage")]
     fn is_sabotaged(&self, rule: Sabotage) -> bool {
         self.options.sabotage == Some(rule)
-    }
-}
-
-/// What others may see.
-impl Coordinator {
-    /// Where a transaction stands.
-    #[must_use]
-    pub fn state(&self, txid: &TxId) -> CoordinatorState {
-        self.transactions.get(txid).map_or(CoordinatorState::Unknown, |transaction| transaction.state)
-    }
-
-    /// What this coordinator answers about a transaction (rule 5).
-    #[must_use]
-    pub fn status(&self, txid: &TxId) -> Status {
-        if self.recovering {
-            return Status::Recovering;
-        }
-        match self.state(txid) {
-            CoordinatorState::Unknown => Status::Decided(Outcome::Aborted),
-            CoordinatorState::Beginning
-            | CoordinatorState::Voting
-            | CoordinatorState::Committing
-            | CoordinatorState::Aborting => Status::Undecided,
-            CoordinatorState::Delivering | CoordinatorState::Ending | CoordinatorState::Ended => {
-                Status::Decided(Outcome::Committed)
-            }
-        }
-    }
-
-    /// Whether the log has not been read yet.
-    #[must_use]
-    pub fn is_recovering(&self) -> bool {
-        self.recovering
-    }
-
-    /// What a transaction moves, while it is in memory.
-    #[must_use]
-    pub fn transfer(&self, txid: &TxId) -> Option<&Arc<Transfer>> {
-        self.transactions.get(txid).map(|transaction| &transaction.transfer)
-    }
-
-    /// The transactions in memory and where each stands, by id.
-    pub fn transactions(&self) -> impl Iterator<Item = (&TxId, CoordinatorState)> {
-        self.transactions.iter().map(|(txid, transaction)| (txid, transaction.state))
-    }
-
-    /// The participants that have not acknowledged a committed transaction yet.
-    pub fn undelivered_to(&self, txid: &TxId) -> impl Iterator<Item = &PeerAddr> {
-        let committed = self.transactions.get(txid).filter(|transaction| transaction.state.is_committed());
-        committed
-            .into_iter()
-            .flat_map(|transaction| &transaction.parties)
-            .filter_map(|(peer, party)| party.acknowledged.is_none().then_some(peer))
-    }
-
-    /// When `tick` has something to do next; `None` while nothing waits.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Tick> {
-        self.timers.first()
-    }
-
-    /// Asserts every invariant of every transaction. Each transition has asserted those of its own.
-    ///
-    /// # Panics
-    /// When one does not hold.
-    pub fn check_invariants(&self) {
-        let mut timers = Timers::default();
-        for (txid, transaction) in &self.transactions {
-            assert_eq!(txid, &transaction.transfer.txid, "a transaction is filed under its id");
-            transaction.check_invariants();
-            timers.insert(txid, transaction.due);
-        }
-        assert_eq!(timers, self.timers, "the timers are those of the transactions");
-        let ended = self.transactions.values().filter(|transaction| transaction.state == CoordinatorState::Ended);
-        assert_eq!(ended.count(), self.ended, "the count of ended transactions is right");
-    }
-}
-
-impl Transaction {
-    fn new(transfer: Arc<Transfer>, voted_yes: bool) -> Self {
-        let party = |peer| (peer, Party { voted_yes, acknowledged: None });
-        let parties = transfer.participants().into_iter().map(party).collect();
-        let state = CoordinatorState::Unknown;
-        Self { state, transfer, parties, decide_by: 0, attempt: 0, due: None, cancelled: None }
-    }
-
-    fn enter(&mut self, next: CoordinatorState) {
-        let (txid, state) = (&self.transfer.txid, self.state);
-        assert!(state.may_become(next), "{txid} may not go from {state:?} to {next:?}");
-        self.state = next;
-    }
-
-    fn send_prepares(&self, output: Output) -> Output {
-        let missing = self.parties.iter().filter(|(_, party)| !party.voted_yes);
-        missing.fold(output, |output, (peer, _)| {
-            output.send(peer, Message::Prepare(Arc::new(self.transfer.part_of(peer))))
-        })
-    }
-
-    fn send_decisions(&self, output: Output, outcome: Outcome) -> Output {
-        let missing = self.parties.iter().filter(|(_, party)| party.acknowledged.is_none());
-        missing.fold(output, |output, (peer, _)| {
-            output.send(peer, Message::Decision { txid: self.transfer.txid.clone(), outcome })
-        })
-    }
-
-    fn check_invariants(&self) {
-        let (txid, state) = (&self.transfer.txid, self.state);
-        assert_eq!(self.transfer.check_whole(), Ok(()), "{txid} makes or loses money");
-        let votes_are_in = self.parties.values().all(|party| party.voted_yes);
-        let none_acknowledged = self.parties.values().all(|party| party.acknowledged.is_none());
-        let all_acknowledged = self.parties.values().all(|party| party.acknowledged.is_some());
-        let is_timed = self.due.is_some();
-        let holds = match state {
-            CoordinatorState::Unknown => false,
-            CoordinatorState::Beginning => none_acknowledged && !is_timed,
-            CoordinatorState::Voting => !votes_are_in && none_acknowledged && is_timed,
-            CoordinatorState::Committing => votes_are_in && none_acknowledged && !is_timed,
-            CoordinatorState::Aborting => none_acknowledged && !is_timed,
-            CoordinatorState::Delivering => votes_are_in && !all_acknowledged && is_timed,
-            CoordinatorState::Ending => votes_are_in && all_acknowledged && !is_timed,
-            CoordinatorState::Ended => votes_are_in && all_acknowledged && is_timed,
-        };
-        assert!(holds, "{txid} breaks an invariant of {state:?}: {self:?}");
     }
 }
 

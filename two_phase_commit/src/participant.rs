@@ -4,12 +4,21 @@
 //! clock. Once it has voted yes it never decides alone: neither a timer nor a restart settles anything.
 //! Until [`Participant::recover`] has read the log it takes no message.
 
+mod answers;
+mod entry;
+mod state;
+mod view;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use protocol::TxId;
 
+use self::answers::{aborted, acknowledge, busy, contradict, id_reused, not_prepared, settled, vote_no};
+use self::entry::Entry;
+pub use self::state::{OnDisk, ParticipantState};
+pub use self::view::InDoubt;
 use crate::message::{Message, Refusal, Vote};
 #[cfg(feature = "sabotage")]
 use crate::options::Sabotage;
@@ -18,86 +27,6 @@ use crate::output::{LedgerAction, Notice, Output};
 use crate::record::{Outcome, Record};
 use crate::timers::Timers;
 use crate::transfer::{PeerAddr, Transfer};
-
-/// The most inputs about one transaction that wait for its write. More are dropped, as a network might.
-const DEFERRED_MAX: usize = 8;
-
-/// Where a transaction stands at a participant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ParticipantState {
-    /// Not in memory: never heard of, refused, or settled and forgotten.
-    Unknown,
-    /// The prepared record and the hold are on their way to the disk; there is no vote yet.
-    Preparing,
-    /// In doubt: voted yes, and the outcome is not known here.
-    Prepared,
-    /// The outcome is known and on its way to the disk.
-    Settling(Outcome),
-    /// The outcome is durable, and remembered for a while to answer repeats.
-    Settled(Outcome),
-    /// Settled by hand in this way; the coordinator says otherwise, and that is on its way to the disk.
-    Mixing(Outcome),
-    /// Settled by hand in this way and otherwise everywhere else. An operator must look.
-    Mixed(Outcome),
-}
-
-impl ParticipantState {
-    /// Every legal transition. There is none from one outcome to the other.
-    pub const LEGAL: &[(Self, Self)] = &[
-        (Self::Unknown, Self::Preparing),
-        (Self::Preparing, Self::Unknown),  // rule 2: a refusal leaves nothing behind
-        (Self::Preparing, Self::Prepared), // rule 2: the vote is yes
-        (Self::Prepared, Self::Preparing), // one more leg for the same transaction
-        (Self::Prepared, Self::Settling(Outcome::Committed)),
-        (Self::Prepared, Self::Settling(Outcome::Aborted)),
-        (Self::Unknown, Self::Settling(Outcome::Aborted)), // rule 8: an abort before its prepare
-        (Self::Settling(Outcome::Committed), Self::Settled(Outcome::Committed)),
-        (Self::Settling(Outcome::Aborted), Self::Settled(Outcome::Aborted)),
-        (Self::Settled(Outcome::Committed), Self::Mixing(Outcome::Committed)), // rule 9
-        (Self::Settled(Outcome::Aborted), Self::Mixing(Outcome::Aborted)),
-        (Self::Mixing(Outcome::Committed), Self::Mixed(Outcome::Committed)),
-        (Self::Mixing(Outcome::Aborted), Self::Mixed(Outcome::Aborted)),
-        (Self::Settled(Outcome::Committed), Self::Unknown),
-        (Self::Settled(Outcome::Aborted), Self::Unknown),
-        (Self::Mixed(Outcome::Committed), Self::Unknown),
-        (Self::Mixed(Outcome::Aborted), Self::Unknown),
-    ];
-
-    /// Whether the table allows to go from here to `next`.
-    #[must_use]
-    pub fn may_become(self, next: Self) -> bool {
-        Self::LEGAL.contains(&(self, next))
-    }
-
-    fn is_writing(self) -> bool {
-        match self {
-            Self::Preparing | Self::Settling(_) | Self::Mixing(_) => true,
-            Self::Unknown | Self::Prepared | Self::Settled(_) | Self::Mixed(_) => false,
-        }
-    }
-}
-
-/// What the driver found on its disk about a transaction that [`Participant::remembers`] not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnDisk {
-    /// Nothing.
-    Nothing,
-    /// It ended so: there are rows in the books with its id, or a record of its abort.
-    Settled(Outcome),
-    /// It was settled by hand one way and by its coordinator the other.
-    Mixed,
-}
-
-/// A transaction in doubt, for the operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InDoubt<'a> {
-    /// What it moves here and who coordinates it.
-    pub transfer: &'a Arc<Transfer>,
-    /// The tick at which it was prepared, or read from the log after a restart.
-    pub since: Tick,
-    /// Whether the last inquiry has gone unanswered so far.
-    pub is_unanswered: bool,
-}
 
 /// The participant of one branch, for all its transactions.
 ///
@@ -117,23 +46,6 @@ pub struct Participant {
     inquiries: Timers,
     /// When those that are settled are forgotten.
     retained: Timers,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Entry {
-    txid: TxId,
-    state: ParticipantState,
-    /// What is durably prepared; `None` before that, and for an abort that came first.
-    held: Option<Arc<Transfer>>,
-    /// What is being prepared, and for whom.
-    asked: Option<(PeerAddr, Arc<Transfer>)>,
-    deferred: Vec<(PeerAddr, Message)>,
-    by_hand: bool,
-    confirmed: bool,
-    since: Tick,
-    is_unanswered: bool,
-    attempt: u32,
-    due: Option<Tick>,
 }
 
 impl Participant {
@@ -545,188 +457,6 @@ impl Participant {
     fn is_sabotaged(&self, rule: Sabotage) -> bool {
         self.options.sabotage == Some(rule)
     }
-}
-
-/// What others may see.
-impl Participant {
-    /// Where a transaction stands.
-    #[must_use]
-    pub fn state(&self, txid: &TxId) -> ParticipantState {
-        self.entries.get(txid).map_or(ParticipantState::Unknown, |entry| entry.state)
-    }
-
-    /// Whether the transaction is in memory, so that [`Participant::step`] needs nothing from the disk.
-    #[must_use]
-    pub fn remembers(&self, txid: &TxId) -> bool {
-        self.entries.contains_key(txid)
-    }
-
-    /// Whether the log has not been read yet.
-    #[must_use]
-    pub fn is_recovering(&self) -> bool {
-        self.recovering
-    }
-
-    /// The transactions in doubt, by id.
-    pub fn in_doubt(&self) -> impl Iterator<Item = InDoubt<'_>> {
-        let in_doubt = self.entries.values().filter(|entry| entry.state == ParticipantState::Prepared);
-        in_doubt.filter_map(|entry| {
-            let (since, is_unanswered) = (entry.since, entry.is_unanswered);
-            entry.held.as_ref().map(|transfer| InDoubt { transfer, since, is_unanswered })
-        })
-    }
-
-    /// The transactions in memory and where each stands, by id.
-    pub fn transactions(&self) -> impl Iterator<Item = (&TxId, ParticipantState)> {
-        self.entries.iter().map(|(txid, entry)| (txid, entry.state))
-    }
-
-    /// When `tick` has something to do next; `None` while nothing waits.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Tick> {
-        self.inquiries.first().into_iter().chain(self.retained.first()).min()
-    }
-
-    /// Asserts every invariant of every transaction. Each transition has asserted those of its own.
-    ///
-    /// # Panics
-    /// When one does not hold.
-    pub fn check_invariants(&self) {
-        let (mut inquiries, mut retained) = (Timers::default(), Timers::default());
-        for (txid, entry) in &self.entries {
-            assert_eq!(txid, &entry.txid, "a transaction is filed under its id");
-            entry.check_invariants();
-            if entry.is_retained() { &mut retained } else { &mut inquiries }.insert(txid, entry.due);
-        }
-        assert_eq!((&inquiries, &retained), (&self.inquiries, &self.retained), "the timers are those of the entries");
-    }
-}
-
-impl Entry {
-    fn new(txid: &TxId) -> Self {
-        Self {
-            txid: txid.clone(),
-            state: ParticipantState::Unknown,
-            held: None,
-            asked: None,
-            deferred: Vec::new(),
-            by_hand: false,
-            confirmed: false,
-            since: 0,
-            is_unanswered: false,
-            attempt: 0,
-            due: None,
-        }
-    }
-
-    fn enter(&mut self, next: ParticipantState) {
-        let (txid, state) = (&self.txid, self.state);
-        assert!(state.may_become(next), "{txid} may not go from {state:?} to {next:?}");
-        self.state = next;
-    }
-
-    fn coordinator(&self) -> Option<&PeerAddr> {
-        self.held.as_ref().and_then(|held| held.coordinator.as_ref())
-    }
-
-    /// Whether there is someone to ask and something to learn.
-    fn may_ask(&self) -> bool {
-        let wants_to_know = match self.state {
-            ParticipantState::Prepared => true,
-            ParticipantState::Settled(_) => self.by_hand && !self.confirmed,
-            ParticipantState::Unknown
-            | ParticipantState::Preparing
-            | ParticipantState::Settling(_)
-            | ParticipantState::Mixing(_)
-            | ParticipantState::Mixed(_) => false,
-        };
-        wants_to_know && self.coordinator().is_some()
-    }
-
-    /// Whether it is only kept to answer repeats. What was settled by hand without a coordinator is, too:
-    /// whoever drives it may still contradict within that time.
-    fn is_retained(&self) -> bool {
-        match self.state {
-            ParticipantState::Settled(_) => !self.may_ask(),
-            ParticipantState::Mixed(_) => true,
-            ParticipantState::Unknown
-            | ParticipantState::Preparing
-            | ParticipantState::Prepared
-            | ParticipantState::Settling(_)
-            | ParticipantState::Mixing(_) => false,
-        }
-    }
-
-    fn ask(&mut self) -> Output {
-        let output = Output::nothing(&self.txid);
-        let Some(coordinator) = self.coordinator() else { return output };
-        let output = output.send(coordinator, Message::Inquiry { txid: self.txid.clone() });
-        self.is_unanswered = true;
-        output
-    }
-
-    fn defer(&mut self, from: &PeerAddr, message: &Message) {
-        let is_under_way = match (&self.asked, message) {
-            (Some((asker, asked)), Message::Prepare(transfer)) => asker == from && asked == transfer,
-            (_, _) => false,
-        };
-        let waits = self.deferred.iter().any(|(asker, deferred)| asker == from && deferred == message);
-        if !is_under_way && !waits && self.deferred.len() < DEFERRED_MAX {
-            self.deferred.push((from.clone(), message.clone()));
-        }
-    }
-
-    fn check_invariants(&self) {
-        let (txid, state) = (&self.txid, self.state);
-        let has_legs = self.held.as_ref().is_some_and(|held| held.check_part().is_ok() && held.txid == *txid);
-        let is_timed = self.due.is_some();
-        let holds = match state {
-            ParticipantState::Unknown => false,
-            ParticipantState::Preparing => self.asked.is_some() && !is_timed,
-            ParticipantState::Prepared => has_legs && is_timed == self.may_ask(),
-            ParticipantState::Settling(Outcome::Committed) | ParticipantState::Mixing(_) => has_legs && !is_timed,
-            ParticipantState::Settling(Outcome::Aborted) => !is_timed,
-            ParticipantState::Settled(_) | ParticipantState::Mixed(_) => is_timed,
-        };
-        assert!(holds, "{txid} breaks an invariant of {state:?}: {self:?}");
-        assert!(state == ParticipantState::Preparing || self.asked.is_none(), "{txid} prepares in {state:?}");
-        assert!(state.is_writing() || self.deferred.is_empty(), "{txid} keeps inputs waiting in {state:?}");
-    }
-}
-
-fn vote_no(txid: &TxId, to: &PeerAddr, refusal: Refusal) -> Output {
-    Output::nothing(txid).send(to, Message::Vote { txid: txid.clone(), vote: Vote::No(refusal) })
-}
-
-fn acknowledge(txid: &TxId, to: &PeerAddr, outcome: Outcome, mixed: bool) -> Output {
-    Output::nothing(txid).send(to, Message::Acknowledged { txid: txid.clone(), outcome, mixed })
-}
-
-/// Nothing is changed: the sender is told, and so is whoever reads the log.
-fn contradict(txid: &TxId, from: &PeerAddr, refusal: Refusal) -> Output {
-    Output::nothing(txid)
-        .send(from, Message::Rejected { txid: txid.clone(), refusal: refusal.clone() })
-        .tell(Notice::Contradicted { txid: txid.clone(), by: from.clone(), refusal })
-}
-
-fn aborted() -> Refusal {
-    Refusal::new(Refusal::ABORTED, "the transaction was aborted before")
-}
-
-fn settled() -> Refusal {
-    Refusal::new(Refusal::SETTLED, "the transaction has ended before")
-}
-
-fn not_prepared() -> Refusal {
-    Refusal::new(Refusal::NOT_PREPARED, "no such transaction is prepared here")
-}
-
-fn id_reused() -> Refusal {
-    Refusal::new(Refusal::ID_REUSED, "the transaction's id was used before, with other legs")
-}
-
-fn busy() -> Refusal {
-    Refusal::new(Refusal::BUSY, "too many transfers are prepared here; try again shortly")
 }
 
 /// Why nothing was settled by hand.

@@ -15,6 +15,8 @@
 //! options NAME=NUMBER…                         before anything else
 //! ```
 
+#![expect(clippy::unwrap_used, reason = "a test that finds something else than it expects must fail")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
