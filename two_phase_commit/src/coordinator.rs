@@ -1,0 +1,508 @@
+//! The coordinator: it begins transactions, gathers votes, decides, and delivers what it has decided.
+//!
+//! It owns rules 1, 3, 4, 5 and the coordinator's half of 7. It keeps no accounts (the ledger does), no log
+//! (the driver does) and no clock (the driver tells it the tick). Until [`Coordinator::recover`] has read
+//! the log it answers nothing and begins nothing.
+
+mod state;
+mod transaction;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use protocol::TxId;
+
+pub use self::state::{CoordinatorState, Status};
+use self::transaction::{Party, Transaction};
+use crate::message::{Message, Refusal, Vote};
+#[cfg(feature = "sabotage")]
+use crate::options::Sabotage;
+use crate::options::{Options, Tick};
+use crate::output::{AbortReason, Decision, LedgerAction, Notice, Output};
+use crate::record::{Outcome, Record};
+use crate::timers::Timers;
+use crate::transfer::{Leg, PeerAddr, Transfer, TransferError};
+
+/// The coordinator of one branch, for all its transactions.
+///
+/// Invariants, asserted after each transition for the transaction that it touched:
+/// - states change only along [`CoordinatorState::LEGAL`];
+/// - no transaction makes or loses money: its withdrawals equal its deposits;
+/// - while voting, at least one vote is missing; from `Committing` on, none is;
+/// - while delivering, at least one acknowledgement is missing; from `Ending` on, none is; before
+///   `Delivering` there is none;
+/// - a timer runs exactly in `Voting`, `Delivering` and `Ended`; with a write under way, none does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Coordinator {
+    options: Options,
+    now: Tick,
+    recovering: bool,
+    transactions: BTreeMap<TxId, Transaction>,
+    timers: Timers,
+    /// How many of `transactions` are `Ended`, and so no longer count as under way.
+    ended: usize,
+}
+
+impl Coordinator {
+    /// A coordinator that has not read its log yet.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        options.check();
+        Self { options, now: 0, recovering: true, transactions: BTreeMap::new(), timers: Timers::default(), ended: 0 }
+    }
+
+    /// Reads the log and completes the recovery (rule 7): what was undecided aborts, what was decided is
+    /// delivered. Records of participants are passed over, and so are transactions that ended in an abort.
+    ///
+    /// # Panics
+    /// When called twice: a second reading could contradict what was done since the first.
+    #[must_use = "recovered transactions must be finished"]
+    pub fn recover(&mut self, records: impl IntoIterator<Item = Record>) -> Vec<Output> {
+        assert!(self.recovering, "a log is read once");
+        self.recovering = false;
+        let mut found: BTreeMap<TxId, (Arc<Transfer>, CoordinatorState)> = BTreeMap::new();
+        for record in records {
+            match record {
+                Record::Begun(transfer) => {
+                    found.insert(transfer.txid.clone(), (transfer, CoordinatorState::Aborting));
+                }
+                Record::Committed { txid } => {
+                    found.entry(txid).and_modify(|(_, state)| *state = CoordinatorState::Delivering);
+                }
+                Record::Ended { txid, .. } => {
+                    found.entry(txid).and_modify(|(_, state)| *state = CoordinatorState::Ended);
+                }
+                Record::Aborted { txid } => {
+                    found.remove(&txid);
+                }
+                Record::Prepared(_) | Record::Settled { .. } | Record::Mixed { .. } => {}
+            }
+        }
+        let outputs = found.into_values().map(|(transfer, state)| self.resume(transfer, state));
+        outputs.filter(|output| !output.is_empty()).collect()
+    }
+
+    /// Begins a transaction: the record and the hold, and the prepares to send when both are durable.
+    ///
+    /// # Errors
+    /// Nothing has been done: the legs make no sense, the id is in use, the coordinator is recovering, or
+    /// too many transactions are under way.
+    pub fn begin(&mut self, txid: TxId, legs: Vec<Leg>, note: &str) -> Result<Output, BeginError> {
+        if self.recovering {
+            return Err(BeginError::Recovering);
+        }
+        if self.transactions.contains_key(&txid) {
+            return Err(BeginError::IdInUse);
+        }
+        if self.transactions.len() - self.ended >= self.options.coordinated_max {
+            return Err(BeginError::Busy);
+        }
+        let coordinator = Some(self.options.own_address.clone());
+        let transfer = Transfer { txid: txid.clone(), coordinator, legs, note: note.into() };
+        transfer.check_whole().map_err(BeginError::Transfer)?;
+        let mut transaction = Transaction::new(Arc::new(transfer), false);
+        transaction.enter(CoordinatorState::Beginning);
+        let output = Output::nothing(&txid)
+            .record(Record::Begun(Arc::clone(&transaction.transfer)))
+            .ledger(LedgerAction::Hold, &transaction.transfer);
+        let output = transaction.send_prepares(output);
+        self.keep(transaction);
+        Ok(output)
+    }
+
+    /// The last output that needed a write for `txid` is durable. Call it before sending that output's messages.
+    ///
+    /// # Panics
+    /// When no write for `txid` is under way: the driver has lost count.
+    pub fn written(&mut self, txid: &TxId) -> Output {
+        let mut transaction = self.take(txid).expect("only a transaction that asked for a write is confirmed");
+        match transaction.state {
+            CoordinatorState::Beginning => self.has_begun(transaction),
+            CoordinatorState::Committing => self.has_committed(transaction),
+            CoordinatorState::Aborting => {
+                // Presumed abort: from here on not knowing it is the answer.
+                transaction.enter(CoordinatorState::Unknown);
+                Output::nothing(txid)
+            }
+            CoordinatorState::Ending => {
+                self.end(transaction);
+                Output::nothing(txid)
+            }
+            CoordinatorState::Unknown
+            | CoordinatorState::Voting
+            | CoordinatorState::Delivering
+            | CoordinatorState::Ended => panic!("{txid} has no write under way in {:?}", transaction.state),
+        }
+    }
+
+    /// The coordinator's own ledger refused the hold of `begin`, and nothing was written. Nothing was sent
+    /// either, so the transaction leaves no trace.
+    ///
+    /// # Panics
+    /// When the transaction is not beginning: nothing else may be refused.
+    pub fn refused(&mut self, txid: &TxId, refusal: Refusal) -> Output {
+        let mut transaction = self.take(txid).expect("only a transaction that asked for a hold is refused");
+        assert_eq!(transaction.state, CoordinatorState::Beginning, "what is prepared can always be committed");
+        transaction.enter(CoordinatorState::Unknown);
+        let reason = AbortReason::Refused { by: None, refusal };
+        Output::nothing(txid).tell(Notice::Decided { txid: txid.clone(), decision: Decision::Aborted(reason) })
+    }
+
+    /// Takes a message from `from`. One that no longer matters, or that is for a participant, does nothing.
+    pub fn step(&mut self, from: &PeerAddr, message: &Message) -> Output {
+        let txid = message.txid();
+        if self.recovering {
+            return self.step_while_recovering(from, message);
+        }
+        match message {
+            Message::Vote { vote: Vote::Yes, .. } => self.voted_yes(from, txid),
+            Message::Vote { vote: Vote::No(refusal), .. } => {
+                let by = Some(from.clone());
+                let reason = AbortReason::Refused { by, refusal: refusal.clone() };
+                self.abort_if_voting(txid, reason, |transaction| transaction.parties.contains_key(from))
+            }
+            Message::Acknowledged { outcome: Outcome::Committed, mixed, .. } => self.acknowledged(from, txid, *mixed),
+            // Aborts are not waited for (rule 5). The answer exists for outside programs.
+            Message::Acknowledged { outcome: Outcome::Aborted, .. } => Output::nothing(txid),
+            Message::Inquiry { .. } => match self.status(txid) {
+                Status::Decided(outcome) => {
+                    Output::nothing(txid).send(from, Message::Decision { txid: txid.clone(), outcome })
+                }
+                Status::Undecided => Output::nothing(txid).send(from, Message::Undecided { txid: txid.clone() }),
+                Status::Recovering => Output::nothing(txid),
+            },
+            Message::Rejected { refusal, .. } => {
+                let (txid, by, refusal) = (txid.clone(), from.clone(), refusal.clone());
+                Output::nothing(&txid).tell(Notice::Contradicted { txid, by, refusal })
+            }
+            Message::Prepare(_) | Message::Decision { .. } | Message::Undecided { .. } => Output::nothing(txid),
+        }
+    }
+
+    /// A prepare could not be handed to `peer`. If its vote is missing, the transaction aborts (rule 3).
+    pub fn unreachable(&mut self, txid: &TxId, peer: &PeerAddr) -> Output {
+        let reason = AbortReason::Unreachable { peer: peer.clone() };
+        self.abort_if_voting(txid, reason, |transaction| {
+            transaction.parties.get(peer).is_some_and(|party| !party.voted_yes)
+        })
+    }
+
+    /// Gives a transaction up, if it is not decided yet.
+    pub fn cancel(&mut self, txid: &TxId, text: &str) -> Output {
+        let reason = AbortReason::Cancelled { text: text.into() };
+        if let Some(transaction) = self.transactions.get_mut(txid)
+            && transaction.state == CoordinatorState::Beginning
+        {
+            // The hold may be on the disk already; it can be released only after that is known.
+            transaction.cancelled = Some(reason);
+            return Output::nothing(txid);
+        }
+        self.abort_if_voting(txid, reason, |_| true)
+    }
+
+    /// Advances the clock and does what is due: sends again, gives up on missing votes, forgets.
+    #[must_use = "what is due must be sent"]
+    pub fn tick(&mut self, now: Tick) -> Vec<Output> {
+        self.now = self.now.max(now);
+        let mut outputs = Vec::new();
+        while let Some(txid) = self.timers.first_due(self.now) {
+            outputs.push(self.expire(&txid));
+        }
+        outputs
+    }
+
+    /// Does what the transaction's timer is set for, whether its time has come or not. `tick` is made of
+    /// this; a model checker, whose clock stands still, calls it directly.
+    pub fn expire(&mut self, txid: &TxId) -> Output {
+        let Some(mut transaction) = self.take(txid) else { return Output::nothing(txid) };
+        match transaction.state {
+            CoordinatorState::Voting if self.now >= transaction.decide_by => {
+                let missing = transaction.parties.iter().filter(|(_, party)| !party.voted_yes);
+                let missing = missing.map(|(peer, _)| peer.clone()).collect();
+                self.abort(transaction, AbortReason::VoteTimeout { missing })
+            }
+            CoordinatorState::Voting => {
+                let output = transaction.send_prepares(Output::nothing(txid));
+                self.wait_for_votes(&mut transaction);
+                self.keep(transaction);
+                output
+            }
+            CoordinatorState::Delivering => {
+                let output = transaction.send_decisions(Output::nothing(txid), Outcome::Committed);
+                self.wait_for_acknowledgements(&mut transaction);
+                self.keep(transaction);
+                output
+            }
+            CoordinatorState::Ended => {
+                transaction.enter(CoordinatorState::Unknown);
+                Output::nothing(txid).tell(Notice::Forgotten { txid: txid.clone() })
+            }
+            CoordinatorState::Unknown
+            | CoordinatorState::Beginning
+            | CoordinatorState::Committing
+            | CoordinatorState::Aborting
+            | CoordinatorState::Ending => {
+                self.keep(transaction);
+                Output::nothing(txid)
+            }
+        }
+    }
+
+    /// A link to `peer` works again: what waits for it is sent at the next tick instead of after the
+    /// back-off. It looks at every transaction, so it is for a new connection and not for each message.
+    pub fn reconnected(&mut self, peer: &PeerAddr) {
+        let waits = |transaction: &&Transaction| {
+            transaction.state == CoordinatorState::Delivering
+                && transaction.parties.get(peer).is_some_and(|party| party.acknowledged.is_none())
+        };
+        let waiting: Vec<TxId> =
+            self.transactions.values().filter(waits).map(|transaction| transaction.transfer.txid.clone()).collect();
+        for txid in waiting {
+            if let Some(mut transaction) = self.take(&txid) {
+                transaction.attempt = 0;
+                transaction.due = Some(self.now);
+                self.keep(transaction);
+            }
+        }
+    }
+
+    fn step_while_recovering(&self, from: &PeerAddr, message: &Message) -> Output {
+        let txid = message.txid();
+        #[cfg(feature = "sabotage")]
+        if self.is_sabotaged(Sabotage::PresumeAbortDuringRecovery) && matches!(message, Message::Inquiry { .. }) {
+            let outcome = Outcome::Aborted;
+            return Output::nothing(txid).send(from, Message::Decision { txid: txid.clone(), outcome });
+        }
+        // No answer is better than a wrong one, and whoever asks will ask again.
+        let _ = from;
+        Output::nothing(txid)
+    }
+
+    fn resume(&mut self, transfer: Arc<Transfer>, state: CoordinatorState) -> Output {
+        let txid = transfer.txid.clone();
+        // A decision to commit proves that every participant voted yes; acknowledgements are not logged.
+        let mut transaction = Transaction::new(transfer, state.is_committed());
+        match state {
+            CoordinatorState::Aborting => self.abort(transaction, AbortReason::Restarted),
+            CoordinatorState::Delivering => {
+                transaction.enter(state);
+                let output = transaction.send_decisions(Output::nothing(&txid), Outcome::Committed);
+                self.wait_for_acknowledgements(&mut transaction);
+                self.keep(transaction);
+                output
+            }
+            CoordinatorState::Ended => {
+                transaction.parties.values_mut().for_each(|party| party.acknowledged = Some(false));
+                self.end(transaction);
+                Output::nothing(&txid)
+            }
+            CoordinatorState::Unknown
+            | CoordinatorState::Beginning
+            | CoordinatorState::Voting
+            | CoordinatorState::Committing
+            | CoordinatorState::Ending => panic!("{txid} cannot be resumed in {state:?}"),
+        }
+    }
+
+    /// Rule 1: record and hold are durable, so the prepares of `begin` may leave.
+    fn has_begun(&mut self, mut transaction: Transaction) -> Output {
+        if let Some(reason) = transaction.cancelled.take() {
+            return self.abort(transaction, reason);
+        }
+        if transaction.parties.is_empty() {
+            return self.commit(transaction);
+        }
+        let output = Output::nothing(&transaction.transfer.txid);
+        transaction.enter(CoordinatorState::Voting);
+        transaction.decide_by = self.now + self.options.vote_timeout_ticks;
+        self.wait_for_votes(&mut transaction);
+        self.keep(transaction);
+        output
+    }
+
+    fn voted_yes(&mut self, from: &PeerAddr, txid: &TxId) -> Output {
+        let Some(mut transaction) = self.take(txid) else { return Output::nothing(txid) };
+        if transaction.state == CoordinatorState::Voting
+            && let Some(party) = transaction.parties.get_mut(from)
+        {
+            party.voted_yes = true;
+            if transaction.parties.values().all(|party| party.voted_yes) {
+                return self.commit(transaction);
+            }
+        }
+        self.keep(transaction);
+        Output::nothing(txid)
+    }
+
+    /// Rule 3: the decision and the coordinator's own legs, in one write. Nobody hears of it before.
+    fn commit(&mut self, mut transaction: Transaction) -> Output {
+        let txid = transaction.transfer.txid.clone();
+        transaction.enter(CoordinatorState::Committing);
+        transaction.due = None;
+        let output = Output::nothing(&txid)
+            .record(Record::Committed { txid: txid.clone() })
+            .ledger(LedgerAction::Apply, &transaction.transfer)
+            .tell(Notice::Decided { txid: txid.clone(), decision: Decision::Committed });
+        let output = if transaction.parties.is_empty() {
+            output
+                .record(Record::Ended { txid: txid.clone(), mixed: BTreeSet::new() })
+                .tell(Notice::Delivered { txid, mixed: BTreeSet::new() })
+        } else {
+            transaction.send_decisions(output, Outcome::Committed)
+        };
+        self.keep(transaction);
+        output
+    }
+
+    /// The commit point has passed: rule 4 begins.
+    fn has_committed(&mut self, mut transaction: Transaction) -> Output {
+        let txid = transaction.transfer.txid.clone();
+        if transaction.parties.is_empty() {
+            self.end(transaction);
+            return Output::nothing(&txid);
+        }
+        transaction.enter(CoordinatorState::Delivering);
+        transaction.attempt = 0;
+        #[cfg(feature = "sabotage")]
+        if self.is_sabotaged(Sabotage::ForgetBeforeAcknowledgement) {
+            transaction.parties.values_mut().for_each(|party| party.acknowledged = Some(false));
+            return self.finish(transaction);
+        }
+        self.wait_for_acknowledgements(&mut transaction);
+        self.keep(transaction);
+        Output::nothing(&txid)
+    }
+
+    fn acknowledged(&mut self, from: &PeerAddr, txid: &TxId, mixed: bool) -> Output {
+        let Some(mut transaction) = self.take(txid) else { return Output::nothing(txid) };
+        if transaction.state == CoordinatorState::Delivering
+            && let Some(party) = transaction.parties.get_mut(from)
+        {
+            party.acknowledged.get_or_insert(mixed);
+            if transaction.parties.values().all(|party| party.acknowledged.is_some()) {
+                return self.finish(transaction);
+            }
+        }
+        self.keep(transaction);
+        Output::nothing(txid)
+    }
+
+    fn finish(&mut self, mut transaction: Transaction) -> Output {
+        let txid = transaction.transfer.txid.clone();
+        transaction.enter(CoordinatorState::Ending);
+        transaction.due = None;
+        let is_mixed = |(peer, party): (&PeerAddr, &Party)| (party.acknowledged == Some(true)).then(|| peer.clone());
+        let mixed: BTreeSet<PeerAddr> = transaction.parties.iter().filter_map(is_mixed).collect();
+        self.keep(transaction);
+        Output::nothing(&txid)
+            .record(Record::Ended { txid: txid.clone(), mixed: mixed.clone() })
+            .tell(Notice::Delivered { txid, mixed })
+    }
+
+    fn end(&mut self, mut transaction: Transaction) {
+        transaction.enter(CoordinatorState::Ended);
+        #[cfg(feature = "sabotage")]
+        if self.is_sabotaged(Sabotage::ForgetBeforeAcknowledgement) {
+            transaction.due = Some(self.now);
+            return self.keep(transaction);
+        }
+        transaction.due = Some(self.now + self.options.commit_retention_ticks);
+        self.keep(transaction);
+    }
+
+    fn abort_if_voting(
+        &mut self,
+        txid: &TxId,
+        reason: AbortReason,
+        concerns: impl FnOnce(&Transaction) -> bool,
+    ) -> Output {
+        let Some(transaction) = self.take(txid) else { return Output::nothing(txid) };
+        if transaction.state == CoordinatorState::Voting && concerns(&transaction) {
+            return self.abort(transaction, reason);
+        }
+        self.keep(transaction);
+        Output::nothing(txid)
+    }
+
+    /// The hold is released, and the participants are told once: one that misses it will ask.
+    fn abort(&mut self, mut transaction: Transaction, reason: AbortReason) -> Output {
+        let txid = transaction.transfer.txid.clone();
+        transaction.enter(CoordinatorState::Aborting);
+        transaction.due = None;
+        if let AbortReason::Refused { by: Some(peer), .. } = &reason {
+            // Whoever refused has kept nothing, so there is nothing to tell it.
+            transaction.parties.remove(peer);
+        }
+        let output = Output::nothing(&txid)
+            .record(Record::Aborted { txid: txid.clone() })
+            .ledger(LedgerAction::Release, &transaction.transfer)
+            .tell(Notice::Decided { txid, decision: Decision::Aborted(reason) });
+        let output = transaction.send_decisions(output, Outcome::Aborted);
+        self.keep(transaction);
+        output
+    }
+
+    fn wait_for_votes(&self, transaction: &mut Transaction) {
+        transaction.due = Some(self.next_resend(transaction).min(transaction.decide_by));
+        transaction.attempt = self.options.resend.next(transaction.attempt);
+    }
+
+    fn wait_for_acknowledgements(&self, transaction: &mut Transaction) {
+        transaction.due = Some(self.next_resend(transaction));
+        transaction.attempt = self.options.resend.next(transaction.attempt);
+    }
+
+    fn next_resend(&self, transaction: &Transaction) -> Tick {
+        let (txid, seed) = (&transaction.transfer.txid, self.options.jitter_seed);
+        self.now + self.options.resend.delay_ticks(transaction.attempt, seed, txid, self.now)
+    }
+
+    /// Takes a transaction out, with its timer, for one transition; `keep` puts it back.
+    fn take(&mut self, txid: &TxId) -> Option<Transaction> {
+        let transaction = self.transactions.remove(txid)?;
+        self.timers.remove(txid, transaction.due);
+        self.ended -= usize::from(transaction.state == CoordinatorState::Ended);
+        Some(transaction)
+    }
+
+    fn keep(&mut self, transaction: Transaction) {
+        transaction.check_invariants();
+        let txid = transaction.transfer.txid.clone();
+        self.timers.insert(&txid, transaction.due);
+        self.ended += usize::from(transaction.state == CoordinatorState::Ended);
+        self.transactions.insert(txid, transaction);
+    }
+
+    #[cfg(feature = "sabotage")]
+    fn is_sabotaged(&self, rule: Sabotage) -> bool {
+        self.options.sabotage == Some(rule)
+    }
+}
+
+/// Why a transaction could not begin. Nothing was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeginError {
+    /// The legs make no sense.
+    Transfer(TransferError),
+    /// The id is that of a transaction in memory.
+    IdInUse,
+    /// The log has not been read yet.
+    Recovering,
+    /// Too many transactions are under way; later it may work.
+    Busy,
+}
+
+impl fmt::Display for BeginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transfer(error) => error.fmt(f),
+            Self::IdInUse => f.write_str("the transaction's id is in use"),
+            Self::Recovering => f.write_str("the branch is recovering; try again shortly"),
+            Self::Busy => f.write_str("too many transfers are under way; try again shortly"),
+        }
+    }
+}
+
+impl std::error::Error for BeginError {}

@@ -1,0 +1,78 @@
+//! One transaction at its coordinator: who has voted and acknowledged, and what must hold in each state.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::state::CoordinatorState;
+use crate::message::Message;
+use crate::options::Tick;
+use crate::output::{AbortReason, Output};
+use crate::record::Outcome;
+use crate::transfer::{PeerAddr, Transfer};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Transaction {
+    pub(super) state: CoordinatorState,
+    pub(super) transfer: Arc<Transfer>,
+    pub(super) parties: BTreeMap<PeerAddr, Party>,
+    pub(super) decide_by: Tick,
+    pub(super) attempt: u32,
+    pub(super) due: Option<Tick>,
+    pub(super) cancelled: Option<AbortReason>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Party {
+    pub(super) voted_yes: bool,
+    /// Set by the acknowledgement; true when the participant had been settled by hand the other way.
+    pub(super) acknowledged: Option<bool>,
+}
+
+impl Transaction {
+    pub(super) fn new(transfer: Arc<Transfer>, voted_yes: bool) -> Self {
+        let party = |peer| (peer, Party { voted_yes, acknowledged: None });
+        let parties = transfer.participants().into_iter().map(party).collect();
+        let state = CoordinatorState::Unknown;
+        Self { state, transfer, parties, decide_by: 0, attempt: 0, due: None, cancelled: None }
+    }
+
+    pub(super) fn enter(&mut self, next: CoordinatorState) {
+        let (txid, state) = (&self.transfer.txid, self.state);
+        assert!(state.may_become(next), "{txid} may not go from {state:?} to {next:?}");
+        self.state = next;
+    }
+
+    pub(super) fn send_prepares(&self, output: Output) -> Output {
+        let missing = self.parties.iter().filter(|(_, party)| !party.voted_yes);
+        missing.fold(output, |output, (peer, _)| {
+            output.send(peer, Message::Prepare(Arc::new(self.transfer.part_of(peer))))
+        })
+    }
+
+    pub(super) fn send_decisions(&self, output: Output, outcome: Outcome) -> Output {
+        let missing = self.parties.iter().filter(|(_, party)| party.acknowledged.is_none());
+        missing.fold(output, |output, (peer, _)| {
+            output.send(peer, Message::Decision { txid: self.transfer.txid.clone(), outcome })
+        })
+    }
+
+    pub(super) fn check_invariants(&self) {
+        let (txid, state) = (&self.transfer.txid, self.state);
+        assert_eq!(self.transfer.check_whole(), Ok(()), "{txid} makes or loses money");
+        let votes_are_in = self.parties.values().all(|party| party.voted_yes);
+        let none_acknowledged = self.parties.values().all(|party| party.acknowledged.is_none());
+        let all_acknowledged = self.parties.values().all(|party| party.acknowledged.is_some());
+        let is_timed = self.due.is_some();
+        let holds = match state {
+            CoordinatorState::Unknown => false,
+            CoordinatorState::Beginning => none_acknowledged && !is_timed,
+            CoordinatorState::Voting => !votes_are_in && none_acknowledged && is_timed,
+            CoordinatorState::Committing => votes_are_in && none_acknowledged && !is_timed,
+            CoordinatorState::Aborting => none_acknowledged && !is_timed,
+            CoordinatorState::Delivering => votes_are_in && !all_acknowledged && is_timed,
+            CoordinatorState::Ending => votes_are_in && all_acknowledged && !is_timed,
+            CoordinatorState::Ended => votes_are_in && all_acknowledged && is_timed,
+        };
+        assert!(holds, "{txid} breaks an invariant of {state:?}: {self:?}");
+    }
+}

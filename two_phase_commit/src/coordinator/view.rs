@@ -1,0 +1,85 @@
+//! What others may see of a coordinator: the answers of rule 5, what is under way, what is due.
+
+use std::sync::Arc;
+
+use protocol::TxId;
+
+use super::{Coordinator, CoordinatorState, Status};
+use crate::options::Tick;
+use crate::record::Outcome;
+use crate::timers::Timers;
+use crate::transfer::{PeerAddr, Transfer};
+
+impl Coordinator {
+    /// Where a transaction stands.
+    #[must_use]
+    pub fn state(&self, txid: &TxId) -> CoordinatorState {
+        self.transactions.get(txid).map_or(CoordinatorState::Unknown, |transaction| transaction.state)
+    }
+
+    /// What this coordinator answers about a transaction (rule 5).
+    #[must_use]
+    pub fn status(&self, txid: &TxId) -> Status {
+        if self.recovering {
+            return Status::Recovering;
+        }
+        match self.state(txid) {
+            CoordinatorState::Unknown => Status::Decided(Outcome::Aborted),
+            CoordinatorState::Beginning
+            | CoordinatorState::Voting
+            | CoordinatorState::Committing
+            | CoordinatorState::Aborting => Status::Undecided,
+            CoordinatorState::Delivering | CoordinatorState::Ending | CoordinatorState::Ended => {
+                Status::Decided(Outcome::Committed)
+            }
+        }
+    }
+
+    /// Whether the log has not been read yet.
+    #[must_use]
+    pub fn is_recovering(&self) -> bool {
+        self.recovering
+    }
+
+    /// What a transaction moves, while it is in memory.
+    #[must_use]
+    pub fn transfer(&self, txid: &TxId) -> Option<&Arc<Transfer>> {
+        self.transactions.get(txid).map(|transaction| &transaction.transfer)
+    }
+
+    /// The transactions in memory and where each stands, by id.
+    pub fn transactions(&self) -> impl Iterator<Item = (&TxId, CoordinatorState)> {
+        self.transactions.iter().map(|(txid, transaction)| (txid, transaction.state))
+    }
+
+    /// The participants that have not acknowledged a committed transaction yet.
+    pub fn undelivered_to(&self, txid: &TxId) -> impl Iterator<Item = &PeerAddr> {
+        let committed = self.transactions.get(txid).filter(|transaction| transaction.state.is_committed());
+        committed
+            .into_iter()
+            .flat_map(|transaction| &transaction.parties)
+            .filter_map(|(peer, party)| party.acknowledged.is_none().then_some(peer))
+    }
+
+    /// When `tick` has something to do next; `None` while nothing waits.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Tick> {
+        self.timers.first()
+    }
+
+    /// Asserts every invariant of every transaction. Each transition has asserted those of its own.
+    ///
+    /// # Panics
+    /// When one does not hold.
+    pub fn check_invariants(&self) {
+        let mut timers = Timers::default();
+        for (txid, transaction) in &self.transactions {
+            assert_eq!(txid, &transaction.transfer.txid, "a transaction is filed under its id");
+            transaction.check_invariants();
+            timers.insert(txid, transaction.due);
+        }
+        assert_eq!(timers, self.timers, "the timers are those of the transactions");
+        let ended = self.transactions.values().filter(|transaction| transaction.state == CoordinatorState::Ended);
+        assert_eq!(ended.count(), self.ended, "the count of ended transactions is right");
+    }
+}

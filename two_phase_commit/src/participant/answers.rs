@@ -1,0 +1,43 @@
+//! A participant's answers that change nothing, and its reasons to refuse.
+
+use protocol::TxId;
+
+use crate::message::{Message, Refusal, Vote};
+use crate::output::{Notice, Output};
+use crate::record::Outcome;
+use crate::transfer::PeerAddr;
+
+pub(super) fn vote_no(txid: &TxId, to: &PeerAddr, refusal: Refusal) -> Output {
+    Output::nothing(txid).send(to, Message::Vote { txid: txid.clone(), vote: Vote::No(refusal) })
+}
+
+pub(super) fn acknowledge(txid: &TxId, to: &PeerAddr, outcome: Outcome, mixed: bool) -> Output {
+    Output::nothing(txid).send(to, Message::Acknowledged { txid: txid.clone(), outcome, mixed })
+}
+
+/// Nothing is changed: the sender is told, and so is whoever reads the log.
+pub(super) fn contradict(txid: &TxId, from: &PeerAddr, refusal: Refusal) -> Output {
+    Output::nothing(txid)
+        .send(from, Message::Rejected { txid: txid.clone(), refusal: refusal.clone() })
+        .tell(Notice::Contradicted { txid: txid.clone(), by: from.clone(), refusal })
+}
+
+pub(super) fn aborted() -> Refusal {
+    Refusal::new(Refusal::ABORTED, "the transaction was aborted before")
+}
+
+pub(super) fn settled() -> Refusal {
+    Refusal::new(Refusal::SETTLED, "the transaction has ended before")
+}
+
+pub(super) fn not_prepared() -> Refusal {
+    Refusal::new(Refusal::NOT_PREPARED, "no such transaction is prepared here")
+}
+
+pub(super) fn id_reused() -> Refusal {
+    Refusal::new(Refusal::ID_REUSED, "the transaction's id was used before, with other legs")
+}
+
+pub(super) fn busy() -> Refusal {
+    Refusal::new(Refusal::BUSY, "too many transfers are prepared here; try again shortly")
+}

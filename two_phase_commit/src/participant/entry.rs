@@ -1,0 +1,124 @@
+//! One transaction at a participant: what it has promised to whom, and what must hold in each state.
+
+use std::sync::Arc;
+
+use protocol::TxId;
+
+use super::state::ParticipantState;
+use crate::message::Message;
+use crate::options::Tick;
+use crate::output::Output;
+use crate::record::Outcome;
+use crate::transfer::{PeerAddr, Transfer};
+
+/// The most inputs about one transaction that wait for its write. More are dropped, as a network might.
+const DEFERRED_MAX: usize = 8;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Entry {
+    pub(super) txid: TxId,
+    pub(super) state: ParticipantState,
+    /// What is durably prepared; `None` before that, and for an abort that came first.
+    pub(super) held: Option<Arc<Transfer>>,
+    /// What is being prepared, and for whom.
+    pub(super) asked: Option<(PeerAddr, Arc<Transfer>)>,
+    pub(super) deferred: Vec<(PeerAddr, Message)>,
+    pub(super) by_hand: bool,
+    pub(super) confirmed: bool,
+    pub(super) since: Tick,
+    pub(super) is_unanswered: bool,
+    pub(super) attempt: u32,
+    pub(super) due: Option<Tick>,
+}
+
+impl Entry {
+    pub(super) fn new(txid: &TxId) -> Self {
+        Self {
+            txid: txid.clone(),
+            state: ParticipantState::Unknown,
+            held: None,
+            asked: None,
+            deferred: Vec::new(),
+            by_hand: false,
+            confirmed: false,
+            since: 0,
+            is_unanswered: false,
+            attempt: 0,
+            due: None,
+        }
+    }
+
+    pub(super) fn enter(&mut self, next: ParticipantState) {
+        let (txid, state) = (&self.txid, self.state);
+        assert!(state.may_become(next), "{txid} may not go from {state:?} to {next:?}");
+        self.state = next;
+    }
+
+    pub(super) fn coordinator(&self) -> Option<&PeerAddr> {
+        self.held.as_ref().and_then(|held| held.coordinator.as_ref())
+    }
+
+    /// Whether there is someone to ask and something to learn.
+    pub(super) fn may_ask(&self) -> bool {
+        let wants_to_know = match self.state {
+            ParticipantState::Prepared => true,
+            ParticipantState::Settled(_) => self.by_hand && !self.confirmed,
+            ParticipantState::Unknown
+            | ParticipantState::Preparing
+            | ParticipantState::Settling(_)
+            | ParticipantState::Mixing(_)
+            | ParticipantState::Mixed(_) => false,
+        };
+        wants_to_know && self.coordinator().is_some()
+    }
+
+    /// Whether it is only kept to answer repeats. What was settled by hand without a coordinator is, too:
+    /// whoever drives it may still contradict within that time.
+    pub(super) fn is_retained(&self) -> bool {
+        match self.state {
+            ParticipantState::Settled(_) => !self.may_ask(),
+            ParticipantState::Mixed(_) => true,
+            ParticipantState::Unknown
+            | ParticipantState::Preparing
+            | ParticipantState::Prepared
+            | ParticipantState::Settling(_)
+            | ParticipantState::Mixing(_) => false,
+        }
+    }
+
+    pub(super) fn ask(&mut self) -> Output {
+        let output = Output::nothing(&self.txid);
+        let Some(coordinator) = self.coordinator() else { return output };
+        let output = output.send(coordinator, Message::Inquiry { txid: self.txid.clone() });
+        self.is_unanswered = true;
+        output
+    }
+
+    pub(super) fn defer(&mut self, from: &PeerAddr, message: &Message) {
+        let is_under_way = match (&self.asked, message) {
+            (Some((asker, asked)), Message::Prepare(transfer)) => asker == from && asked == transfer,
+            (_, _) => false,
+        };
+        let waits = self.deferred.iter().any(|(asker, deferred)| asker == from && deferred == message);
+        if !is_under_way && !waits && self.deferred.len() < DEFERRED_MAX {
+            self.deferred.push((from.clone(), message.clone()));
+        }
+    }
+
+    pub(super) fn check_invariants(&self) {
+        let (txid, state) = (&self.txid, self.state);
+        let has_legs = self.held.as_ref().is_some_and(|held| held.check_part().is_ok() && held.txid == *txid);
+        let is_timed = self.due.is_some();
+        let holds = match state {
+            ParticipantState::Unknown => false,
+            ParticipantState::Preparing => self.asked.is_some() && !is_timed,
+            ParticipantState::Prepared => has_legs && is_timed == self.may_ask(),
+            ParticipantState::Settling(Outcome::Committed) | ParticipantState::Mixing(_) => has_legs && !is_timed,
+            ParticipantState::Settling(Outcome::Aborted) => !is_timed,
+            ParticipantState::Settled(_) | ParticipantState::Mixed(_) => is_timed,
+        };
+        assert!(holds, "{txid} breaks an invariant of {state:?}: {self:?}");
+        assert!(state == ParticipantState::Preparing || self.asked.is_none(), "{txid} prepares in {state:?}");
+        assert!(state.is_writing() || self.deferred.is_empty(), "{txid} keeps inputs waiting in {state:?}");
+    }
+}
