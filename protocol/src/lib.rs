@@ -9,11 +9,18 @@
 //! - [`ids`]: [`AccountNum`], [`TxId`], [`BranchName`].
 //! - [`menu_line`]: the directives that a menu server sends and the lines that a client answers.
 //! - [`frame`]: length-prefixed frames, capped.
+//! - [`request`], [`answer`]: what is asked of a branch, and what it answers.
+//! - [`proof`]: challenge and response over the branch key.
+//! - [`connection`]: a client's side of a framed connection.
 
+pub mod answer;
+pub mod connection;
 pub mod frame;
 pub mod ids;
 pub mod menu_line;
 pub mod money;
+pub mod proof;
+pub mod request;
 
 pub use ids::{AccountNum, BranchName, IdError, TxId};
 pub use money::{Money, MoneyError, Total};

@@ -147,7 +147,7 @@ impl<'de> Deserialize<'de> for Money {
 }
 
 /// Reads an amount from the text of one JSON value, which must be a number or a string.
-fn parse_json_text(json: &str) -> Result<Money, MoneyError> {
+pub(crate) fn parse_json_text(json: &str) -> Result<Money, MoneyError> {
     match json.as_bytes().first() {
         Some(b'"') => serde_json::from_str::<String>(json).map_err(|_| MoneyError::NotANumber)?.parse(),
         Some(b'-' | b'0'..=b'9') => json.parse(),

@@ -8,12 +8,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use protocol::TxId;
+use serde::{Deserialize, Serialize};
 
 use crate::record::Outcome;
 use crate::transfer::{PeerAddr, Transfer};
 
 /// Why something was refused: a stable code for programs and a sentence for people.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Refusal {
     /// A stable code, such as `insufficient_funds`. The ledger brings its own; the machines' are the constants here.
     pub code: Cow<'static, str>,
@@ -49,7 +50,8 @@ impl fmt::Display for Refusal {
 }
 
 /// A participant's answer to a prepare.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Vote {
     /// It can commit, whatever happens, and has given up the right to abort alone.
     Yes,
@@ -58,7 +60,8 @@ pub enum Vote {
 }
 
 /// One message.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Message {
     /// Coordinator to participant: can you do these legs?
     Prepare(Arc<Transfer>),

@@ -8,11 +8,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use protocol::TxId;
+use serde::{Deserialize, Serialize};
 
 use crate::transfer::{PeerAddr, Transfer};
 
 /// How a transaction ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Every leg happened.
     Committed,

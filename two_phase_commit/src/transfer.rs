@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use protocol::{AccountNum, BranchName, Money, Total, TxId};
+use serde::{Deserialize, Serialize};
 
 /// The most legs in one transfer: a split transfer of 100 receivers, each with a withdrawal of its own, fits.
 pub const LEGS_MAX: usize = 256;
@@ -17,7 +18,8 @@ pub const LEGS_MAX: usize = 256;
 ///
 /// The text means nothing to the machines, which only compare it. The driver chooses it, and must give a
 /// message's sender under the same text under which it was asked.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct PeerAddr(Arc<str>);
 
 impl PeerAddr {
@@ -53,7 +55,8 @@ impl fmt::Display for PeerAddr {
 }
 
 /// The direction in which a leg moves money.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Side {
     /// Out of the account. Prepared, the money is held.
     Withdraw,
@@ -62,7 +65,7 @@ pub enum Side {
 }
 
 /// One movement on one account.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Leg {
     /// The leg's number, unique in its transaction at all branches: `transactions` is unique on (txid, leg).
     pub index: u32,
@@ -91,7 +94,7 @@ impl fmt::Display for Leg {
 }
 
 /// A transaction's content as one party knows it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Transfer {
     /// The transaction's id, the same at each party.
     pub txid: TxId,

@@ -1,0 +1,338 @@
+//! Answers of the branch protocol, and the types of their results.
+//!
+//! An answer is `{"status":"ok","result":…}` (with `next` beside a list that goes on) or
+//! `{"status":"error","error":…,"code":…}`. The text of an error is for people and may change; its code is
+//! for programs and does not.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{AccountNum, Money, Total, TxId};
+
+/// An answer, as a client reads it.
+#[derive(Debug, Deserialize)]
+pub struct Answer {
+    status: String,
+    #[serde(default)]
+    result: Option<Box<RawValue>>,
+    /// Where the list goes on, as the `after` of the next request.
+    #[serde(default)]
+    pub next: Option<Box<RawValue>>,
+    #[serde(default)]
+    error: Option<String>,
+    #[serde(default)]
+    code: Option<String>,
+}
+
+impl Answer {
+    /// Reads an answer.
+    ///
+    /// # Errors
+    /// When the bytes are no answer.
+    pub fn parse(body: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(body)
+    }
+
+    /// The result as raw JSON, or the refusal.
+    ///
+    /// # Errors
+    /// What the branch refused with.
+    pub fn result(&self) -> Result<&str, AnswerError> {
+        if self.status == "ok" {
+            Ok(self.result.as_deref().map_or("null", RawValue::get))
+        } else {
+            Err(AnswerError {
+                code: self.code.clone().unwrap_or_else(|| "error".into()),
+                text: self.error.clone().unwrap_or_else(|| "the branch gave no reason".into()),
+            })
+        }
+    }
+}
+
+/// A branch's refusal, as a client reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AnswerError {
+    /// The stable name.
+    pub code: String,
+    /// One sentence for a person.
+    pub text: String,
+}
+
+impl fmt::Display for AnswerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for AnswerError {}
+
+/// Appends the body of an ok answer. `result` and `next` are JSON texts.
+pub fn push_ok(out: &mut Vec<u8>, result: &str, next: Option<&str>) {
+    out.extend_from_slice(br#"{"status":"ok","result":"#);
+    out.extend_from_slice(result.as_bytes());
+    if let Some(next) = next {
+        out.extend_from_slice(br#","next":"#);
+        out.extend_from_slice(next.as_bytes());
+    }
+    out.push(b'}');
+}
+
+/// Appends the body of an error answer.
+pub fn push_error(out: &mut Vec<u8>, code: &str, text: &str) {
+    #[derive(Serialize)]
+    struct Out<'a> {
+        status: &'static str,
+        error: &'a str,
+        code: &'a str,
+    }
+    let body = serde_json::to_vec(&Out { status: "error", error: text, code });
+    out.extend_from_slice(&body.expect("strings are always JSON"));
+}
+
+/// Result of `create_account`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Created {
+    /// The new account.
+    pub account_no: AccountNum,
+}
+
+/// Result of `close_account`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Closed {
+    /// The closed account.
+    pub account_no: AccountNum,
+    /// What was paid out.
+    pub paid_out: Money,
+}
+
+/// One row of `list_accounts`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct AccountLine {
+    /// The account.
+    pub account_no: AccountNum,
+    /// The customer's name.
+    pub name: String,
+    /// What it holds.
+    pub balance: Money,
+    /// How much of it is held.
+    pub held: Money,
+}
+
+/// Result of `balance`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Balance {
+    /// What the account holds.
+    pub balance: Money,
+    /// What of it can be spent.
+    pub available: Money,
+    /// The customer's name.
+    pub name: String,
+}
+
+/// Result of `deposit` and `withdraw`.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct NewBalance {
+    /// What the account holds now.
+    pub balance: Money,
+}
+
+/// One side of a local transfer, after it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct TransferSide {
+    /// The account.
+    pub account: AccountNum,
+    /// What it holds now.
+    pub balance: Money,
+}
+
+/// Result of `local_transfer`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct LocalTransferred {
+    /// Who paid.
+    pub from: TransferSide,
+    /// Who was paid.
+    pub to: TransferSide,
+    /// How much.
+    pub amount: Money,
+}
+
+/// Result of `inter_branch_transfer`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct InterBranchTransferred {
+    /// `transfer_complete`.
+    pub status: String,
+    /// The transfer's id.
+    pub txid: TxId,
+    /// How much.
+    pub amount: Money,
+    /// Who paid, as `Mumbai:1001`.
+    pub from: String,
+    /// Who is paid, as `127.0.0.1:1002` or `Delhi:1002`.
+    pub to: String,
+    /// `done` when the other branch has acknowledged, else `pending`: decided, and being delivered.
+    pub delivery: String,
+}
+
+/// One receiver in the result of `split_transfer`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SplitPaid {
+    /// Who is paid, as `Delhi:1002`.
+    pub to: String,
+    /// How much.
+    pub amount: Money,
+}
+
+/// Result of `split_transfer`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SplitTransferred {
+    /// `transfer_complete`.
+    pub status: String,
+    /// The transfer's id.
+    pub txid: TxId,
+    /// How much in all.
+    pub amount: Money,
+    /// Who paid, as `Mumbai:1001`.
+    pub from: String,
+    /// What went where.
+    pub to: Vec<SplitPaid>,
+    /// `done` when every branch has acknowledged, else `pending`.
+    pub delivery: String,
+}
+
+/// Result of `tx_status`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct TxStatus {
+    /// `committed`, `aborted` or `undecided`.
+    pub outcome: String,
+}
+
+/// One row of `list_pending`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Pending {
+    /// The transfer.
+    pub txid: TxId,
+    /// `prepared` (in doubt here), `deciding` or `delivering` (this branch coordinates).
+    pub state: String,
+    /// What it does here, such as `deposit 50.00 to 1002`.
+    pub legs: Vec<String>,
+    /// Who decides; none when an outside program does.
+    pub coordinator: Option<String>,
+    /// Whether the coordinator answers at present.
+    pub coordinator_answers: bool,
+    /// How long, in seconds.
+    pub age_seconds: u64,
+}
+
+/// One row of `history`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct HistoryLine {
+    /// Its number.
+    pub transaction_id: i64,
+    /// When, ISO-8601 in UTC.
+    pub date: String,
+    /// `deposit`, `transfer`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Who paid.
+    pub from_account: String,
+    /// Who was paid.
+    pub to_account: String,
+    /// How much.
+    pub amount: Money,
+    /// The transfer between branches that it is a leg of.
+    pub txid: Option<TxId>,
+    /// The branch at the other end.
+    pub peer: Option<String>,
+}
+
+/// Result of `status`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Status {
+    /// The branch.
+    pub name: String,
+    /// `primary`.
+    pub role: String,
+    /// Open accounts.
+    pub accounts: u64,
+    /// Clients connected, at all doors.
+    pub clients: u64,
+    /// Transfers prepared here whose outcome is not known here.
+    pub in_doubt: u64,
+    /// Decisions that some branch has not acknowledged.
+    pub undelivered: u64,
+    /// Rows of `transactions`.
+    pub transactions: u64,
+    /// How long it has been running, in seconds.
+    pub uptime_seconds: u64,
+    /// The program's version.
+    pub version: String,
+}
+
+/// Result of `audit`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Audit {
+    /// Whether there are no findings.
+    pub ok: bool,
+    /// What doesn't fit, one sentence each.
+    pub findings: Vec<String>,
+    /// What all customers hold together.
+    pub balances: Total,
+    /// Money on its way to other branches less money on its way from them, as this branch's books have it.
+    pub in_transit: Total,
+    /// Money paid in as cash, ever.
+    pub paid_in: Total,
+    /// Money paid out as cash, ever.
+    pub paid_out: Total,
+    /// What stands on the suspense account: differences settled by hand that turned out wrong.
+    #[serde(default)]
+    pub suspense: Total,
+    /// Rows of `transactions`.
+    #[serde(default)]
+    pub transactions: i64,
+    /// What each other branch owes this one by its books, by name; negative when this one owes.
+    #[serde(default)]
+    pub due: std::collections::BTreeMap<String, Total>,
+}
+
+/// One row of `branches`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Branch {
+    /// Its name.
+    pub name: String,
+    /// Where it takes requests, as `host:port`.
+    pub address: String,
+    /// `here`, `up`, `down`, or `unknown` when it was not tried yet.
+    pub state: String,
+}
+
+/// Result of `hello`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Welcome {
+    /// The branch that answers.
+    pub branch: String,
+    /// 32 random bytes of the branch's, in hexadecimal.
+    pub nonce: String,
+    /// The branch's proof that it holds the key, in hexadecimal.
+    pub proof: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_read_back() {
+        let mut body = Vec::new();
+        push_ok(&mut body, r#"{"balance":1100.00}"#, Some("\"1002\""));
+        assert_eq!(body, br#"{"status":"ok","result":{"balance":1100.00},"next":"1002"}"#);
+        let answer = Answer::parse(&body).unwrap();
+        assert_eq!(answer.result().unwrap(), r#"{"balance":1100.00}"#);
+        assert_eq!(answer.next.unwrap().get(), "\"1002\"");
+        let mut body = Vec::new();
+        push_error(&mut body, "insufficient_funds", "too \"little\"");
+        assert_eq!(body, br#"{"status":"error","error":"too \"little\"","code":"insufficient_funds"}"#);
+        assert_eq!(Answer::parse(&body).unwrap().result().unwrap_err().code, "insufficient_funds");
+    }
+}

@@ -1,0 +1,657 @@
+//! Requests of the branch protocol: one name and one type of parameters for each action.
+//!
+//! A request is `{"action": …, "params": {…}, "request_id": …}`. It is read in two steps: the envelope
+//! first, which keeps `params` as raw text, then the parameters into the type of the action. Unknown fields
+//! are ignored, so that newer clients can talk to older branches. Writing is the same in reverse, so client
+//! and server can't disagree about a name.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::{AccountNum, BranchName, Money, MoneyError, TxId};
+
+/// The longest `request_id`, in bytes.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+/// The most requests in one `batch`.
+pub const BATCH_REQUESTS_MAX: usize = 10_000;
+/// The most receivers of one `split_transfer`.
+pub const SPLIT_LEGS_MAX: usize = 100;
+/// The rows of a list when the request names no limit.
+pub const LIST_ROWS_DEFAULT: usize = 1_000;
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// What a request asks for.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Action {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Action {
+            /// Every action, in the order in which they are described.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name on the wire.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The action of that name.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+actions! {
+    /// Begin the mutual proof of the branch key.
+    Hello = "hello",
+    /// Finish it.
+    Authenticate = "authenticate",
+    /// Log in as the customer of an account.
+    Login = "login",
+    /// Make this connection a link between two branches.
+    Link = "link",
+    /// Open an account.
+    CreateAccount = "create_account",
+    /// Close an account and pay its balance out.
+    CloseAccount = "close_account",
+    /// The open accounts.
+    ListAccounts = "list_accounts",
+    /// One account's balance.
+    Balance = "balance",
+    /// Cash in.
+    Deposit = "deposit",
+    /// Cash out.
+    Withdraw = "withdraw",
+    /// Between two accounts of this branch.
+    LocalTransfer = "local_transfer",
+    /// To an account of another branch.
+    InterBranchTransfer = "inter_branch_transfer",
+    /// From one payer to many receivers, all or nothing.
+    SplitTransfer = "split_transfer",
+    /// Reserve money for a withdrawal that someone else decides.
+    PrepareWithdraw = "prepare_withdraw",
+    /// Reserve room for a deposit that someone else decides.
+    PrepareDeposit = "prepare_deposit",
+    /// Carry a prepared withdrawal out.
+    CommitWithdraw = "commit_withdraw",
+    /// Carry a prepared deposit out.
+    CommitDeposit = "commit_deposit",
+    /// Give a prepared withdrawal up.
+    AbortWithdraw = "abort_withdraw",
+    /// Give a prepared deposit up.
+    AbortDeposit = "abort_deposit",
+    /// What became of a transfer between branches.
+    TxStatus = "tx_status",
+    /// Transfers in doubt.
+    ListPending = "list_pending",
+    /// Settle a transfer in doubt by hand.
+    Resolve = "resolve",
+    /// Transactions, newest first.
+    History = "history",
+    /// The older name of `history`.
+    GetLogs = "get_logs",
+    /// Many requests in one.
+    Batch = "batch",
+    /// Health and counters.
+    Status = "status",
+    /// Recompute the books.
+    Audit = "audit",
+    /// The known branches.
+    Branches = "branches",
+    /// A stream of events.
+    Watch = "watch",
+    /// Set the password of an account's menu login.
+    SetPassword = "set_password",
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A request as it stands in its frame, parameters unread.
+#[derive(Debug, Deserialize)]
+pub struct RequestFrame<'a> {
+    #[serde(borrow)]
+    action: Cow<'a, str>,
+    #[serde(borrow, default)]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    request_id: Option<Cow<'a, str>>,
+}
+
+impl<'a> RequestFrame<'a> {
+    /// Reads the envelope of one request.
+    ///
+    /// # Errors
+    /// [`RequestError::Json`] when it is not one, [`RequestError::RequestId`] when its id is unfit.
+    pub fn parse(body: &'a [u8]) -> Result<Self, RequestError> {
+        let frame: Self = serde_json::from_slice(body).map_err(|error| RequestError::Json(error.to_string()))?;
+        match frame.request_id.as_deref() {
+            Some(id) if id.is_empty() || id.len() > REQUEST_ID_BYTES_MAX || id.chars().any(char::is_control) => {
+                Err(RequestError::RequestId)
+            }
+            Some(_) | None => Ok(frame),
+        }
+    }
+
+    /// What is asked for.
+    ///
+    /// # Errors
+    /// [`RequestError::UnknownAction`].
+    pub fn action(&self) -> Result<Action, RequestError> {
+        Action::from_name(&self.action).ok_or_else(|| {
+            let name: String = self.action.chars().take(64).collect();
+            RequestError::UnknownAction(name)
+        })
+    }
+
+    /// The parameters, in the type of the action. Missing ones are an empty object.
+    ///
+    /// # Errors
+    /// [`RequestError::Params`] naming what is missing or of the wrong type.
+    pub fn params<T: Deserialize<'a>>(&self) -> Result<T, RequestError> {
+        let json = self.params.map_or("{}", RawValue::get);
+        let json = if json == "null" { "{}" } else { json };
+        serde_json::from_str(json).map_err(|error| RequestError::Params(error.to_string()))
+    }
+
+    /// The raw text of the parameters, for comparing a repeated request with the first.
+    #[must_use]
+    pub fn params_text(&self) -> &'a str {
+        self.params.map_or("{}", RawValue::get)
+    }
+
+    /// The id that makes a repeat of this request harmless.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
+}
+
+/// Writes one request, without its frame.
+///
+/// # Errors
+/// When the parameters can't be written as JSON.
+pub fn write_request(
+    action: Action,
+    params: &impl Serialize,
+    request_id: Option<&str>,
+) -> Result<Vec<u8>, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Out<'a, P> {
+        action: &'static str,
+        params: &'a P,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<&'a str>,
+    }
+    serde_json::to_vec(&Out { action: action.name(), params, request_id })
+}
+
+/// Why a frame is not a request that can be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestError {
+    /// Not JSON, or not the JSON of a request.
+    Json(String),
+    /// There is no such action.
+    UnknownAction(String),
+    /// The parameters are not the action's.
+    Params(String),
+    /// The `request_id` is empty, too long or unprintable.
+    RequestId,
+}
+
+impl RequestError {
+    /// The stable name, for programs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Json(_) => "bad_json",
+            Self::UnknownAction(_) => "unknown_action",
+            Self::Params(_) => "invalid_params",
+            Self::RequestId => "invalid_request_id",
+        }
+    }
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json(error) => write!(f, "this is not a request: {error}"),
+            Self::UnknownAction(name) => write!(f, "there is no action {name:?}"),
+            Self::Params(error) => write!(f, "the parameters are wrong: {error}"),
+            Self::RequestId => write!(f, "a request_id has 1 to {REQUEST_ID_BYTES_MAX} printable bytes"),
+        }
+    }
+}
+
+impl std::error::Error for RequestError {}
+
+/// An amount as it was given: a number or a string, read digit for digit, right or wrong.
+///
+/// Wrong amounts are kept, so that the answer can say what is wrong with the amount and not just that the
+/// parameters are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amount(Result<Money, MoneyError>);
+
+impl Amount {
+    /// The amount, which may be zero.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub const fn get(self) -> Result<Money, MoneyError> {
+        self.0
+    }
+
+    /// The amount, which must be more than zero.
+    ///
+    /// # Errors
+    /// What is wrong with it, or [`MoneyError::Zero`].
+    pub fn to_move(self) -> Result<Money, MoneyError> {
+        self.0.and_then(|amount| if amount.is_zero() { Err(MoneyError::Zero) } else { Ok(amount) })
+    }
+}
+
+impl From<Money> for Amount {
+    fn from(amount: Money) -> Self {
+        Self(Ok(amount))
+    }
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(Self(crate::money::parse_json_text(raw.get())))
+    }
+}
+
+impl Serialize for Amount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.map_err(serde::ser::Error::custom)?.serialize(serializer)
+    }
+}
+
+/// Reads a port from a number or a string.
+fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    let raw = Option::<Box<RawValue>>::deserialize(deserializer)?;
+    let Some(raw) = raw else { return Ok(None) };
+    let text = raw.get().trim_matches('"');
+    if text == "null" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| D::Error::custom("a port is a number from 0 to 65535"))
+}
+
+/// No parameters.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct NoParams {}
+
+/// Parameters of [`Action::Hello`].
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Hello {
+    /// 32 random bytes of the client's, in hexadecimal.
+    pub nonce: String,
+}
+
+/// Parameters of [`Action::Authenticate`].
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Authenticate {
+    /// The client's proof, in hexadecimal.
+    pub proof: String,
+}
+
+/// Parameters of [`Action::Login`].
+#[derive(Clone, Deserialize, Serialize)]
+pub struct Login {
+    /// The account.
+    pub account_no: AccountNum,
+    /// Its password.
+    pub password: String,
+}
+
+/// Parameters of [`Action::SetPassword`].
+#[derive(Clone, Deserialize, Serialize)]
+pub struct SetPassword {
+    /// The account.
+    pub account_no: AccountNum,
+    /// Its new password.
+    pub password: String,
+}
+
+/// Parameters of [`Action::Link`].
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Link {
+    /// The branch that opens the link.
+    pub branch: BranchName,
+    /// The port on which that branch takes requests.
+    pub port: u16,
+}
+
+/// Parameters of [`Action::CreateAccount`].
+#[derive(Clone, Default, Deserialize, Serialize)]
+pub struct CreateAccount {
+    /// The number that the account is to have; the next free one without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_no: Option<AccountNum>,
+    /// The customer's name: the first word is the first name.
+    pub name: String,
+    /// What it starts with, from cash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<Amount>,
+    /// 12 digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aadhar_num: Option<String>,
+    /// 10 digits, an optional +91 in front.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone_num: Option<String>,
+    /// Whether text messages are wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sms: Option<bool>,
+    /// The password of the menu login; none without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+}
+
+/// Parameters of actions on one account.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct OneAccount {
+    /// The account.
+    pub account_no: AccountNum,
+}
+
+/// Parameters of [`Action::Deposit`] and [`Action::Withdraw`].
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct AccountAmount {
+    /// The account.
+    pub account_no: AccountNum,
+    /// How much.
+    pub amount: Amount,
+}
+
+/// Parameters of [`Action::ListAccounts`].
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct ListAccounts {
+    /// Only numbers above this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<AccountNum>,
+    /// At most so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// Parameters of [`Action::LocalTransfer`].
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct LocalTransfer {
+    /// Who pays.
+    pub src_account_no: AccountNum,
+    /// Who is paid.
+    pub dest_account_no: AccountNum,
+    /// How much.
+    pub amount: Amount,
+}
+
+/// Where the receiver of money is.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Destination {
+    /// The branch's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dest_branch: Option<BranchName>,
+    /// Or its host,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dest_host: Option<String>,
+    /// and its port.
+    #[serde(default, deserialize_with = "port", skip_serializing_if = "Option::is_none")]
+    pub dest_port: Option<u16>,
+}
+
+/// Parameters of [`Action::InterBranchTransfer`].
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct InterBranchTransfer {
+    /// Who pays, here.
+    pub src_account_no: AccountNum,
+    /// Who is paid, there.
+    pub dest_account_no: AccountNum,
+    /// How much.
+    pub amount: Amount,
+    /// The receiver's branch by name,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dest_branch: Option<BranchName>,
+    /// or by host
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dest_host: Option<String>,
+    /// and port.
+    #[serde(default, deserialize_with = "port", skip_serializing_if = "Option::is_none")]
+    pub dest_port: Option<u16>,
+}
+
+impl InterBranchTransfer {
+    /// Where the receiver is.
+    #[must_use]
+    pub fn destination(&self) -> Destination {
+        Destination {
+            dest_branch: self.dest_branch.clone(),
+            dest_host: self.dest_host.clone(),
+            dest_port: self.dest_port,
+        }
+    }
+}
+
+/// One receiver of a [`SplitTransfer`].
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SplitLeg {
+    /// Who is paid.
+    pub account_no: AccountNum,
+    /// How much.
+    pub amount: Amount,
+    /// The receiver's branch by name,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dest_branch: Option<BranchName>,
+    /// or by host
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dest_host: Option<String>,
+    /// and port; none of the three for this branch.
+    #[serde(default, deserialize_with = "port", skip_serializing_if = "Option::is_none")]
+    pub dest_port: Option<u16>,
+}
+
+impl SplitLeg {
+    /// Where the receiver is.
+    #[must_use]
+    pub fn destination(&self) -> Destination {
+        Destination {
+            dest_branch: self.dest_branch.clone(),
+            dest_host: self.dest_host.clone(),
+            dest_port: self.dest_port,
+        }
+    }
+}
+
+/// Parameters of [`Action::SplitTransfer`].
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SplitTransfer {
+    /// Who pays, here.
+    pub src_account_no: AccountNum,
+    /// Who is paid: 1 to [`SPLIT_LEGS_MAX`].
+    pub legs: Vec<SplitLeg>,
+}
+
+/// Parameters of the prepares.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Prepare {
+    /// The transaction.
+    pub txid: TxId,
+    /// The account here.
+    pub account_no: AccountNum,
+    /// How much.
+    pub amount: Amount,
+    /// Who decides: a branch's name or `host:port`. Without one it waits for the outside program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coordinator: Option<String>,
+}
+
+/// Parameters of actions on one transaction.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct OneTx {
+    /// The transaction.
+    pub txid: TxId,
+}
+
+/// Parameters of [`Action::Resolve`].
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Resolve {
+    /// The transaction.
+    pub txid: TxId,
+    /// `commit`, `committed`, `abort` or `aborted`.
+    pub outcome: String,
+    /// Why; recorded.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Parameters of [`Action::History`].
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct History {
+    /// Of this account; of the whole branch without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_no: Option<AccountNum>,
+    /// Only transactions older than this one: the `next` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<i64>,
+    /// At most so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// Parameters of [`Action::Batch`].
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Batch<'a> {
+    /// Up to [`BATCH_REQUESTS_MAX`] requests.
+    #[serde(borrow)]
+    pub requests: Vec<&'a RawValue>,
+    /// Whether all of them happen or none.
+    #[serde(default)]
+    pub atomic: bool,
+}
+
+/// Parameters of [`Action::Watch`].
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Watch {
+    /// Only events with numbers above this one; without it, those still in memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// Only events of this transaction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub txid: Option<TxId>,
+    /// Whether to go on with events as they happen; `false` ends after those in memory.
+    #[serde(default = "yes")]
+    pub follow: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_action_is_found_under_its_name() {
+        for action in Action::ALL {
+            assert_eq!(Action::from_name(action.name()), Some(*action));
+        }
+        assert_eq!(Action::from_name("rob"), None);
+    }
+
+    #[test]
+    fn a_request_of_the_documentation_is_read() {
+        let body = br#"{"action":"deposit","params":{"account_no":"1001","amount":100},"request_id":"r1","later":1}"#;
+        let frame = RequestFrame::parse(body).unwrap();
+        assert_eq!(frame.action(), Ok(Action::Deposit));
+        assert_eq!(frame.request_id(), Some("r1"));
+        let params: AccountAmount = frame.params().unwrap();
+        assert_eq!((params.account_no.get(), params.amount.to_move()), (1001, Ok(Money::from_rupees(100))));
+    }
+
+    #[test]
+    fn missing_params_are_empty_and_wrong_ones_are_named() {
+        let frame = RequestFrame::parse(br#"{"action":"list_accounts"}"#).unwrap();
+        assert!(frame.params::<ListAccounts>().unwrap().after.is_none());
+        let frame = RequestFrame::parse(br#"{"action":"balance","params":{}}"#).unwrap();
+        let error = frame.params::<OneAccount>().unwrap_err();
+        assert!(error.to_string().contains("account_no"), "{error}");
+        for body in [&b"[]"[..], b"{}", b"nope", b"{\"action\":1}", b"\xff", b""] {
+            assert!(RequestFrame::parse(body).is_err(), "{body:?}");
+        }
+        for id in ["", &"x".repeat(129), "a\\u0007b"] {
+            let body = format!(r#"{{"action":"status","request_id":"{id}"}}"#);
+            assert_eq!(RequestFrame::parse(body.as_bytes()).unwrap_err(), RequestError::RequestId, "id {id:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_amount_says_what_is_wrong_with_it() {
+        for (json, expected) in [
+            ("0", Err(MoneyError::Zero)),
+            ("-5", Err(MoneyError::Sign)),
+            ("1.005", Err(MoneyError::TooManyDecimals)),
+            ("1e3", Err(MoneyError::NotANumber)),
+            ("null", Err(MoneyError::NotANumber)),
+            ("\"12.5\"", Ok("12.50".parse().unwrap())),
+        ] {
+            let body = format!(r#"{{"action":"deposit","params":{{"account_no":1,"amount":{json}}}}}"#);
+            let frame = RequestFrame::parse(body.as_bytes()).unwrap();
+            assert_eq!(frame.params::<AccountAmount>().unwrap().amount.to_move(), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let params = InterBranchTransfer {
+            src_account_no: AccountNum::new(1001).unwrap(),
+            dest_account_no: AccountNum::new(1002).unwrap(),
+            amount: Money::from_rupees(50).into(),
+            dest_branch: None,
+            dest_host: Some("127.0.0.1".into()),
+            dest_port: Some(9101),
+        };
+        let body = write_request(Action::InterBranchTransfer, &params, Some("id")).unwrap();
+        let frame = RequestFrame::parse(&body).unwrap();
+        let read: InterBranchTransfer = frame.params().unwrap();
+        assert_eq!((read.dest_port, read.amount), (Some(9101), params.amount));
+        let text_port = br#"{"action":"x","params":{"dest_port":"9101"}}"#;
+        let read: Destination = RequestFrame::parse(text_port).unwrap().params().unwrap();
+        assert_eq!(read.dest_port, Some(9101));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(frame) = RequestFrame::parse(&bytes) {
+                let _ = frame.params::<SplitTransfer>();
+            }
+        }
+
+        #[test]
+        fn no_params_panic(json in "\\PC{0,80}") {
+            let body = format!(r#"{{"action":"deposit","params":{json}}}"#);
+            if let Ok(frame) = RequestFrame::parse(body.as_bytes()) {
+                let _ = frame.params::<AccountAmount>();
+                let _ = frame.params::<InterBranchTransfer>();
+                let _ = frame.params::<Watch>();
+            }
+        }
+    }
+}
