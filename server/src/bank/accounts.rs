@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// A customer's account, as one row of `customers` has it.
 ///
-/// Invariant, kept by the schema: `0 <= held <= balance <= Money::MAX`.
+/// Invariant, kept by the schema: `0 <= held <= balance` and `balance + incoming <= Money::MAX`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// Its number.
@@ -27,6 +27,8 @@ pub struct Account {
     pub balance: Money,
     /// How much of it is reserved by prepared withdrawals.
     pub held: Money,
+    /// Room reserved by prepared deposits.
+    pub incoming: Money,
     /// Whether it is open.
     pub is_open: bool,
 }
@@ -55,12 +57,14 @@ impl Account {
             sms: row.get("sms")?,
             balance: movements::read_money(row, "balance")?,
             held: movements::read_money(row, "held")?,
+            incoming: movements::read_money(row, "incoming")?,
             is_open: row.get::<_, String>("status")? == "open",
         })
     }
 }
 
-const FIND: &str = "SELECT account_num, first_name, last_name, aadhar_num, phone_num, sms, balance, held, status
+const FIND: &str =
+    "SELECT account_num, first_name, last_name, aadhar_num, phone_num, sms, balance, held, incoming, status
      FROM customers WHERE account_num = ?1";
 
 /// The account with that number, open or closed.
@@ -86,7 +90,7 @@ pub fn find_open(query: &impl Query, number: AccountNum) -> Result<Account> {
 /// [`Error::Database`] when SQLite fails.
 pub fn list(query: &impl Query, after: Option<AccountNum>, with_closed: bool, limit: usize) -> Result<Vec<Account>> {
     query.query_all(
-        "SELECT account_num, first_name, last_name, aadhar_num, phone_num, sms, balance, held, status
+        "SELECT account_num, first_name, last_name, aadhar_num, phone_num, sms, balance, held, incoming, status
          FROM customers WHERE account_num > ?1 AND (status = 'open' OR ?2) ORDER BY account_num LIMIT ?3",
         params![after.map_or(0, AccountNum::as_i64), with_closed, i64::try_from(limit).unwrap_or(i64::MAX)],
         Account::read,
@@ -153,7 +157,7 @@ pub fn open(tx: &mut Tx<'_>, opening: &Opening, booking: &Booking) -> Result<Acc
 /// [`Error::NoSuchAccount`], [`Error::AccountClosed`], [`Error::MoneyHeld`].
 pub fn close(tx: &mut Tx<'_>, number: AccountNum, booking: &Booking) -> Result<Money> {
     let account = find_open(tx, number)?;
-    if !account.held.is_zero() {
+    if !account.held.is_zero() || !account.incoming.is_zero() {
         return Err(Error::MoneyHeld(number));
     }
     if !account.balance.is_zero() {
