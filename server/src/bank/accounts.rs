@@ -46,19 +46,21 @@ impl Account {
         format!("{} {}", self.first_name, self.last_name).trim().to_string()
     }
 
+    /// Reads a row by the columns' places, in the order in which [`FIND`] and [`list`] name them: an account is
+    /// read several times in each movement, and looking for columns by name costs more than reading them.
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let number: i64 = row.get("account_num")?;
+        let number: i64 = row.get(0)?;
         Ok(Self {
             number: account_num(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, number))?,
-            first_name: row.get("first_name")?,
-            last_name: row.get("last_name")?,
-            aadhaar: row.get("aadhar_num")?,
-            phone: row.get("phone_num")?,
-            sms: row.get("sms")?,
-            balance: movements::read_money(row, "balance")?,
-            held: movements::read_money(row, "held")?,
-            incoming: movements::read_money(row, "incoming")?,
-            is_open: row.get::<_, String>("status")? == "open",
+            first_name: row.get(1)?,
+            last_name: row.get(2)?,
+            aadhaar: row.get(3)?,
+            phone: row.get(4)?,
+            sms: row.get(5)?,
+            balance: movements::read_money(row, 6)?,
+            held: movements::read_money(row, 7)?,
+            incoming: movements::read_money(row, 8)?,
+            is_open: row.get_ref(9)?.as_str()? == "open",
         })
     }
 }

@@ -196,7 +196,7 @@ pub(super) fn pay_out(
 }
 
 /// Reads a column of paise.
-pub(super) fn read_money(row: &Row<'_>, column: &str) -> rusqlite::Result<Money> {
+pub(super) fn read_money(row: &Row<'_>, column: impl rusqlite::RowIndex) -> rusqlite::Result<Money> {
     let paise: i64 = row.get(column)?;
     Money::from_paise(paise).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, paise))
 }

@@ -4,10 +4,9 @@
 //! - [`session`] answers them in order: what can share a commit does;
 //! - [`access`] says who may ask for what;
 //! - [`operation`], [`transfer`], [`report`] are the actions: on the ledger, between branches, and those that look;
-//! - [`answers`] makes repeats harmless, [`key`] keeps the branch key.
+//! - [`key`] keeps the branch key.
 
 pub mod access;
-pub mod answers;
 pub mod door;
 pub mod key;
 pub mod operation;

@@ -10,7 +10,7 @@ use protocol::{AccountNum, Money};
 use serde::Serialize;
 
 use super::access::{Caller, check_account};
-use super::answers::RequestKey;
+use crate::answers::RequestKey;
 use crate::bank::Bank;
 use crate::bank::accounts::{self, Opening};
 use crate::bank::customer::{Aadhaar, NewPassword, PersonName, Phone};
@@ -112,7 +112,9 @@ impl Operation {
             | Kind::Deposit(..)
             | Kind::Withdraw(..)
             | Kind::Transfer { .. }
-            | Kind::SetPassword { .. } => request_id.map(|id| RequestKey::new(caller, id, action, frame.params_text())),
+            | Kind::SetPassword { .. } => {
+                request_id.map(|id| RequestKey::new(caller.id_owner(), id, action, frame.params_text()))
+            }
         };
         Ok(Some(Self { kind, key }))
     }

@@ -18,10 +18,10 @@ use protocol::request::{
 use two_phase_commit::{Outcome, Side};
 
 use super::access::{self, Caller};
-use super::answers::RequestKey;
 use super::operation::{Operation, to_json};
 use super::transfer::{self, Wanted};
 use super::{Context, report};
+use crate::answers::RequestKey;
 use crate::bank::movements::Booking;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
@@ -272,7 +272,9 @@ impl<'c> Session<'c> {
             .map(|(index, raw)| self.batched(raw.get(), frame.request_id(), index, params.atomic))
             .collect();
         if params.atomic {
-            let key = frame.request_id().map(|id| RequestKey::new(self.caller, id, Action::Batch, frame.params_text()));
+            let key = frame
+                .request_id()
+                .map(|id| RequestKey::new(self.caller.id_owner(), id, Action::Batch, frame.params_text()));
             return self.batch_atomically(parsed, key);
         }
         let operations = parsed.iter().filter_map(|parsed| parsed.as_ref().ok().cloned()).collect();

@@ -7,8 +7,8 @@ use serde_json::{Value, from_str};
 
 use super::Context;
 use super::access::{Caller, check_account};
-use super::answers::RequestKey;
 use super::operation::to_json;
+use crate::answers::RequestKey;
 use crate::clock::unix_ms_now;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
@@ -55,7 +55,7 @@ impl Wanted {
             (params.src_account_no, vec![(destination, params.dest_account_no, params.amount)], false)
         };
         check_account(caller, payer)?;
-        let key = frame.request_id().map(|id| RequestKey::new(caller, id, action, frame.params_text()));
+        let key = frame.request_id().map(|id| RequestKey::new(caller.id_owner(), id, action, frame.params_text()));
         Self::find_places(context, payer, &legs, is_split, key)
     }
 

@@ -20,8 +20,9 @@ fn insert_own_account(number: i64) -> impl FnMut(&mut Tx<'_>) -> Result<i64> + S
 }
 
 fn count_own_accounts(dbs: &DbsExec) -> i64 {
-    let count =
-        |reader: &Reader<'_>| reader.query_opt("SELECT count(*) FROM own_accounts WHERE account_num <= -10", params![], |row| row.get(0));
+    let count = |reader: &Reader<'_>| {
+        reader.query_opt("SELECT count(*) FROM own_accounts WHERE account_num <= -10", params![], |row| row.get(0))
+    };
     dbs.read(count).unwrap().unwrap()
 }
 

@@ -27,11 +27,12 @@ use super::events::{Events, Happened, record_name};
 use super::links::{Inbox, Links, Posted};
 use super::progress::Board;
 use super::{ledger, records};
+use crate::answers;
 use crate::bank::movements::Booking;
 use crate::clock::unix_ms_now;
 use crate::dbs_exec::{DbsExec, Query as _, Tx, params};
 use crate::error::{Error, Result};
-use crate::limits::{ENDED_KEPT, EVENT_NUMBERS_RESERVED, PRUNE_INTERVAL, PRUNE_ROWS, TICK};
+use crate::limits::{ANSWERS_KEPT, ENDED_KEPT, EVENT_NUMBERS_RESERVED, PRUNE_INTERVAL, PRUNE_ROWS, TICK};
 use crate::sms::Notifier;
 
 /// Something to be done in the same transaction as an output's write.
@@ -95,7 +96,8 @@ impl Engine {
     /// # Errors
     /// Trouble of the database.
     pub fn start(parts: EngineParts, crash_at: Option<CrashPoint>) -> Result<Arc<Self>> {
-        let options = Options { jitter_seed: getrandom::u64().unwrap_or(0), ..Options::new(PeerAddr::from(&parts.name)) };
+        let options =
+            Options { jitter_seed: getrandom::u64().unwrap_or(0), ..Options::new(PeerAddr::from(&parts.name)) };
         let last_number = reserve_event_numbers(&parts.dbs, None)?;
         let (coordinated, prepared) =
             parts.dbs.read(|reader| Ok((records::coordinators(reader)?, records::participants(reader)?)))?;
@@ -436,6 +438,13 @@ impl Engine {
         let ended_before = unix_ms_now() - i64::try_from(ENDED_KEPT.as_millis()).unwrap_or(i64::MAX);
         if let Err(error) = self.parts.dbs.execute(move |tx| records::prune(tx, ended_before, PRUNE_ROWS)) {
             log::warn!("ended transfers could not be pruned: {error}");
+        }
+        let answered_before = unix_ms_now() - i64::try_from(ANSWERS_KEPT.as_millis()).unwrap_or(i64::MAX);
+        let pruned = self.parts.dbs.read(|reader| answers::surplus(reader)).and_then(|surplus| {
+            self.parts.dbs.execute(move |tx| answers::prune(tx, answered_before, surplus, PRUNE_ROWS))
+        });
+        if let Err(error) = pruned {
+            log::warn!("old answers could not be pruned: {error}");
         }
     }
 

@@ -189,8 +189,10 @@ impl Links {
         }
         self.directory.learn(&name, address)?;
         let peer = PeerAddr::from(&name);
+        // Registered before this returns, so that what is sent next finds the link and makes no second one.
+        let (id, stream) = self.register(&peer, stream)?;
         let links = Arc::clone(self);
-        self.spawn("link", move || links.run(&peer, stream));
+        self.spawn("link", move || links.run(&peer, id, &stream));
         Ok(name)
     }
 
@@ -199,7 +201,7 @@ impl Links {
         if let Err(error) = self.directory.learn(name, address) {
             log::warn!("the address of branch {name} could not be noted: {error}");
         }
-        self.run(&PeerAddr::from(name), stream);
+        self.register_and_run(&PeerAddr::from(name), stream);
     }
 
     /// Closes every link and waits for its threads.
@@ -246,7 +248,7 @@ impl Links {
         self.spawn("link-dial", move || {
             let dialled = links.dial(&peer);
             match dialled {
-                Ok(stream) => links.run(&peer, stream),
+                Ok(stream) => links.register_and_run(&peer, stream),
                 Err(error) => links.dial_failed(&peer, &error),
             }
         });
@@ -324,21 +326,48 @@ impl Links {
         Ok((name, connection.into_stream()))
     }
 
-    /// Registers a link, starts its writer, and reads from it until it breaks.
-    fn run(self: &Arc<Self>, peer: &PeerAddr, stream: TcpStream) {
-        let prepared =
-            stream.set_read_timeout(Some(LINK_SILENCE)).and_then(|()| stream.set_write_timeout(Some(WRITE_TIMEOUT)));
-        if let Err(error) = prepared {
-            log::warn!("link to {peer}: {error}");
-            return;
+    fn register_and_run(self: &Arc<Self>, peer: &PeerAddr, stream: TcpStream) {
+        match self.register(peer, stream) {
+            Ok((id, stream)) => self.run(peer, id, &stream),
+            Err(error) => self.dial_failed(peer, &error),
         }
+    }
+
+    /// Puts a link into the register and starts its writer.
+    fn register(self: &Arc<Self>, to: &PeerAddr, stream: TcpStream) -> Result<(u64, Arc<TcpStream>)> {
+        stream
+            .set_read_timeout(Some(LINK_SILENCE))
+            .and_then(|()| stream.set_write_timeout(Some(WRITE_TIMEOUT)))
+            .map_err(|error| Error::Unreachable(format!("the link to {to} broke at once: {error}")))?;
         let stream = Arc::new(stream);
-        let id = self.register(peer, &stream);
-        log::info!("link to {peer}: up");
-        if let Some(inbox) = self.inbox() {
-            inbox.linked(peer);
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        // The bound is what a peer may lag behind by before messages to it are dropped and sent again later.
+        let (outgoing, queued) = bounded(LINK_QUEUE_MESSAGES);
+        let writer_stream = Arc::clone(&stream);
+        self.spawn("link-write", move || write(&writer_stream, &queued));
+        let mut peers = self.peers.lock();
+        let peer = peers.entry(to.clone()).or_default();
+        for posted in std::mem::take(&mut peer.waiting) {
+            // The queue is as long as the waiting list may be.
+            let _ = outgoing.try_send(posted);
         }
-        let ended = self.read(peer, &stream);
+        (peer.is_dialing, peer.failures, peer.not_before) = (false, 0, None);
+        peer.up.push(Up { id, outgoing, stream: Arc::clone(&stream) });
+        if peer.up.len() > LINKS_PER_PEER {
+            let oldest = peer.up.remove(0);
+            let _ = oldest.stream.shutdown(Shutdown::Both);
+        }
+        drop(peers);
+        log::info!("link to {to}: up");
+        if let Some(inbox) = self.inbox() {
+            inbox.linked(to);
+        }
+        Ok((id, stream))
+    }
+
+    /// Reads from a registered link until it breaks, and takes it out of the register.
+    fn run(self: &Arc<Self>, peer: &PeerAddr, id: u64, stream: &TcpStream) {
+        let ended = self.read(peer, stream);
         let _ = stream.shutdown(Shutdown::Both);
         if let Some(known) = self.peers.lock().get_mut(peer) {
             known.up.retain(|up| up.id != id);
@@ -349,27 +378,6 @@ impl Links {
                 Err(error) => log::warn!("link to {peer}: broken: {error}"),
             }
         }
-    }
-
-    fn register(self: &Arc<Self>, to: &PeerAddr, stream: &Arc<TcpStream>) -> u64 {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        // The bound is what a peer may lag behind by before messages to it are dropped and sent again later.
-        let (outgoing, queued) = bounded(LINK_QUEUE_MESSAGES);
-        let writer_stream = Arc::clone(stream);
-        self.spawn("link-write", move || write(&writer_stream, &queued));
-        let mut peers = self.peers.lock();
-        let peer = peers.entry(to.clone()).or_default();
-        for posted in std::mem::take(&mut peer.waiting) {
-            // The queue is as long as the waiting list may be.
-            let _ = outgoing.try_send(posted);
-        }
-        (peer.is_dialing, peer.failures, peer.not_before) = (false, 0, None);
-        peer.up.push(Up { id, outgoing, stream: Arc::clone(stream) });
-        if peer.up.len() > LINKS_PER_PEER {
-            let oldest = peer.up.remove(0);
-            let _ = oldest.stream.shutdown(Shutdown::Both);
-        }
-        id
     }
 
     fn read(&self, peer: &PeerAddr, stream: &TcpStream) -> io::Result<()> {

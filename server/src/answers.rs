@@ -10,7 +10,6 @@ use protocol::TxId;
 use protocol::request::Action;
 use sha2::{Digest as _, Sha256};
 
-use super::access::Caller;
 use crate::dbs_exec::{Query, Tx, params};
 use crate::error::{Error, Result};
 use crate::limits::ANSWERS;
@@ -33,14 +32,14 @@ pub struct Stored {
 }
 
 impl RequestKey {
-    /// The key of a request, with a fingerprint of what it asks for.
+    /// The key of a request, with whose it is and a fingerprint of what it asks for.
     #[must_use]
-    pub fn new(caller: Caller, request_id: &str, action: Action, params_text: &str) -> Self {
+    pub fn new(caller: String, request_id: &str, action: Action, params_text: &str) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(action.name());
         hasher.update([0]);
         hasher.update(params_text);
-        Self { caller: caller.id_owner(), request_id: request_id.to_string(), fingerprint: hasher.finalize().into() }
+        Self { caller, request_id: request_id.to_string(), fingerprint: hasher.finalize().into() }
     }
 
     /// What is stored for this request, if it was carried out before.
