@@ -237,7 +237,7 @@ impl Coordinator {
             }
             CoordinatorState::Ended => {
                 transaction.enter(CoordinatorState::Unknown);
-                Output::nothing(txid).tell(Notice::Forgotten { txid: txid.clone() })
+                Output::nothing(txid).tell(Notice::Forgotten { txid: txid.clone(), keep_until: self.now })
             }
             CoordinatorState::Unknown
             | CoordinatorState::Beginning

@@ -34,7 +34,7 @@ use crate::transfer::{PeerAddr, Transfer};
 /// - states change only along [`ParticipantState::LEGAL`];
 /// - what is prepared has legs, all of them here;
 /// - a transaction in doubt with a coordinator has a timer that asks; without one it has none;
-/// - what is settled by hand keeps asking until its coordinator has agreed or disagreed;
+/// - what is settled by hand is not forgotten, and asks, until its coordinator has agreed or disagreed;
 /// - with a write under way there is no timer, and inputs wait; otherwise none waits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Participant {
@@ -228,8 +228,9 @@ impl Participant {
     pub fn expire(&mut self, txid: &TxId) -> Output {
         let Some(mut entry) = self.take(txid) else { return Output::nothing(txid) };
         if entry.is_retained() {
+            let keep_until = entry.due.unwrap_or(self.now);
             entry.enter(ParticipantState::Unknown);
-            return Output::nothing(txid).tell(Notice::Forgotten { txid: txid.clone() });
+            return Output::nothing(txid).tell(Notice::Forgotten { txid: txid.clone(), keep_until });
         }
         #[cfg(feature = "sabotage")]
         if self.is_sabotaged(Sabotage::DecideByTimer)
