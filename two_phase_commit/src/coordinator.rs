@@ -77,7 +77,7 @@ impl Coordinator {
                 Record::Aborted { txid } => {
                     found.remove(&txid);
                 }
-                Record::Prepared(_) | Record::Settled { .. } | Record::Mixed { .. } => {}
+                Record::Prepared(_) | Record::Settled { .. } | Record::Confirmed { .. } | Record::Mixed { .. } => {}
             }
         }
         let outputs = found.into_values().map(|(transfer, state)| self.resume(transfer, state));

@@ -205,8 +205,7 @@ pub enum Notice {
         /// The participants that had been settled by hand the other way.
         mixed: BTreeSet<PeerAddr>,
     },
-    /// What was settled by hand agrees with the coordinator. The driver notes it, so that the transaction
-    /// is not given to [`crate::Participant::recover`] again; nothing depends on when.
+    /// What was settled by hand agrees with the coordinator.
     Confirmed {
         /// The transaction.
         txid: TxId,

@@ -72,6 +72,7 @@ impl Entry {
             | ParticipantState::Preparing
             | ParticipantState::Prepared
             | ParticipantState::Settling(_)
+            | ParticipantState::Confirming(_)
             | ParticipantState::Mixing(_) => false,
         }
     }
@@ -110,7 +111,9 @@ impl Entry {
             ParticipantState::Preparing => self.asked.is_some() && !is_timed,
             ParticipantState::Prepared => has_legs && is_timed == self.may_ask(),
             ParticipantState::Settled(_) if self.awaits_confirmation() => has_legs && is_timed == self.may_ask(),
-            ParticipantState::Settling(Outcome::Committed) | ParticipantState::Mixing(_) => has_legs && !is_timed,
+            ParticipantState::Settling(Outcome::Committed)
+            | ParticipantState::Confirming(_)
+            | ParticipantState::Mixing(_) => has_legs && !is_timed,
             ParticipantState::Settling(Outcome::Aborted) => !is_timed,
             ParticipantState::Settled(_) | ParticipantState::Mixed(_) => is_timed,
         };
