@@ -134,7 +134,7 @@ impl Config {
         // An inquiry that was doubled can be answered, and that answer doubled, so two trips must pass.
         options.commit_retention_ticks = 2 * delay_max_ticks + rng.between(1, 100);
         options.settled_retention_ticks = 2 * delay_max_ticks + rng.between(1, 100);
-        options.jitter_seed = rng.next();
+        options.jitter_seed = rng.bits();
         if rng.chance(100) {
             options.coordinated_max = rng.between(1, 4) as usize;
         }

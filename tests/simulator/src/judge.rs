@@ -27,6 +27,8 @@ pub struct Judge {
     settled: BTreeMap<(TxId, usize), Outcome>,
     by_hand: BTreeMap<(TxId, usize), Outcome>,
     mixed: BTreeSet<(TxId, usize)>,
+    /// The legs that each participant has durably prepared.
+    prepared: BTreeMap<(TxId, usize), BTreeSet<u32>>,
     /// Begun or prepared on disk, and not ended there: these may hold something.
     open: BTreeSet<(usize, TxId)>,
     aborts_acknowledged: BTreeSet<(usize, TxId)>,
@@ -139,8 +141,12 @@ impl Judge {
     fn recorded(&mut self, branch: usize, record: &Record) {
         let key = (record.txid().clone(), branch);
         match record {
-            Record::Begun(_) | Record::Prepared(_) => {
+            Record::Begun(_) => {
                 self.open.insert((branch, key.0));
+            }
+            Record::Prepared(transfer) => {
+                self.open.insert((branch, transfer.txid.clone()));
+                self.prepared.insert(key, transfer.legs.iter().map(|leg| leg.index).collect());
             }
             Record::Committed { txid } => {
                 self.open.remove(&(branch, txid.clone()));
@@ -295,8 +301,11 @@ impl Judge {
                 let by_hand = self.by_hand.get(&key);
                 let is_contrary = by_hand.is_some_and(|chosen| *chosen != decided);
                 let here = by_hand.copied().unwrap_or(decided);
+                // An operator may settle what an outside program has prepared in part.
+                let is_prepared = self.prepared.get(&key).is_some_and(|legs| legs.contains(&leg.index));
+                let is_due = here == Outcome::Committed && (by_hand.is_none() || is_prepared);
                 let is_moved = ledgers[*branch].rows.contains_key(&(txid.clone(), leg.index));
-                if is_moved != (here == Outcome::Committed) {
+                if is_moved != is_due {
                     return Some(format!("{txid} is {decided}, and leg {} at branch {branch} is not", leg.index));
                 }
                 let is_booked = ledgers[*branch].suspense.contains_key(txid);

@@ -14,13 +14,13 @@ impl Rng {
     pub fn new(seed: u64) -> Self {
         let mut rng = Self { state: (seed ^ 0x5851_f42d_4c95_7f2d).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 };
         for _ in 0..8 {
-            rng.next();
+            rng.bits();
         }
         rng
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.state ^= self.state >> 12;
         self.state ^= self.state << 25;
         self.state ^= self.state >> 27;
@@ -30,7 +30,7 @@ impl Rng {
     /// A number below `bound`; 0 when `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         // The bias of the remainder is below bound / 2^64, which no simulation notices.
-        if bound == 0 { 0 } else { (self.next() >> 11) % bound }
+        if bound == 0 { 0 } else { (self.bits() >> 11) % bound }
     }
 
     /// A number from `low` to `high`, both included.

@@ -3,16 +3,19 @@
 //! A run has two phases. In the first there is work, and faults as the seed draws them. In the second
 //! everything heals, nothing new is asked, and all must come to an end.
 
+mod driver;
+mod faults;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use protocol::AccountNum;
-use two_phase_commit::{Coordinator, Leg, Message, Notice, OnDisk, Outcome, Output, PeerAddr, Role, Tick};
+use two_phase_commit::{CoordinatorState, Leg, OnDisk, Outcome, PeerAddr, Role, Tick};
 
 use crate::config::{Broken, Config};
 use crate::judge::{Judge, PlacedLeg};
 use crate::ledger::Ledger;
-use crate::network::{Network, Packet, Weather};
-use crate::node::{Job, Node, Phase, Write};
+use crate::network::{Network, Packet};
+use crate::node::{Job, Node, Phase};
 use crate::rng::Rng;
 use crate::trace::Trace;
 use crate::workload::{self, Program, Task};
@@ -154,61 +157,6 @@ impl World {
         }
     }
 
-    /// What the seed has in store: crashes, cuts, an operator.
-    fn strike(&mut self) {
-        for index in 0..self.nodes.len() {
-            let is_running = !matches!(self.nodes[index].phase, Phase::Down(_));
-            if is_running && self.rng.below(100_000) < self.config.crash_per_100_000 {
-                self.crash(index);
-            }
-        }
-        if self.rng.chance(self.config.cut_per_mille) {
-            if self.rng.chance(400) {
-                self.mend();
-            } else {
-                let (from, to) = (self.rng.index(self.addresses.len()), self.rng.index(self.addresses.len()));
-                self.network.cut(&self.addresses[from], &self.addresses[to]);
-                if self.rng.chance(700) {
-                    self.network.cut(&self.addresses[to], &self.addresses[from]);
-                }
-            }
-        }
-        if self.rng.chance(self.config.operator_per_mille) {
-            self.resolve_something();
-        }
-    }
-
-    fn mend(&mut self) {
-        self.network.mend();
-        for index in 0..self.nodes.len() {
-            for peer in &self.addresses {
-                self.nodes[index].coordinator.reconnected(peer);
-                self.nodes[index].participant.reconnected(peer);
-            }
-        }
-    }
-
-    fn heal(&mut self) {
-        self.is_healed = true;
-        self.network.mend();
-        let delay_max_ticks = self.config.weather.delay_max_ticks;
-        self.config.weather = Weather { loss_per_mille: 0, double_per_mille: 0, late_per_mille: 0, delay_max_ticks };
-    }
-
-    fn resolve_something(&mut self) {
-        let index = self.rng.index(self.nodes.len());
-        let in_doubt: Vec<_> =
-            self.nodes[index].participant.in_doubt().map(|doubt| doubt.transfer.txid.clone()).collect();
-        if !self.nodes[index].is_up() || in_doubt.is_empty() {
-            return;
-        }
-        let txid = &in_doubt[self.rng.index(in_doubt.len())];
-        let outcome = if self.rng.chance(500) { Outcome::Committed } else { Outcome::Aborted };
-        if let Ok(output) = self.nodes[index].participant.resolve_by_hand(txid, outcome, "the seed wants it") {
-            self.carry_out(index, Role::Participant, output);
-        }
-    }
-
     fn start(&mut self, task: Task) {
         match task {
             Task::Transfer { branch, txid, legs } if self.nodes[branch].is_up() => {
@@ -299,10 +247,8 @@ impl World {
             if let Some(doubt) = node.participant.in_doubt().next() {
                 return Some(format!("{} is in doubt at {}", doubt.transfer, node.address));
             }
-            let is_under_way = |(_, state): &(_, two_phase_commit::CoordinatorState)| {
-                *state != two_phase_commit::CoordinatorState::Ended
-            };
-            if let Some((txid, state)) = Coordinator::transactions(&node.coordinator).find(is_under_way) {
+            let mut transactions = node.coordinator.transactions();
+            if let Some((txid, state)) = transactions.find(|(_, state)| *state != CoordinatorState::Ended) {
                 return Some(format!("{txid} is {state:?} at {}", node.address));
             }
             if !node.disk.queue.is_empty() {
@@ -314,212 +260,5 @@ impl World {
 
     fn ledgers(&self) -> Vec<&Ledger> {
         self.nodes.iter().map(|node| &node.disk.ledger).collect()
-    }
-}
-
-/// The driver, as the contract wants it: take, write, confirm, send.
-impl World {
-    fn tick_machines(&mut self, index: usize) {
-        let now = self.now;
-        let node = &mut self.nodes[index];
-        if !node.is_up() {
-            return;
-        }
-        node.sweep(now);
-        let is_due = |deadline: Option<Tick>| deadline.is_some_and(|tick| tick <= now);
-        let mut outputs: Vec<(Role, Output)> = Vec::new();
-        // The clock must advance even when nothing is due, or new timers would be set in the past.
-        let is_coordinator_due = is_due(node.coordinator.next_deadline());
-        let is_participant_due = is_due(node.participant.next_deadline());
-        outputs.extend(node.coordinator.tick(now).into_iter().map(|output| (Role::Coordinator, output)));
-        outputs.extend(node.participant.tick(now).into_iter().map(|output| (Role::Participant, output)));
-        assert!(
-            outputs.is_empty() || is_coordinator_due || is_participant_due || self.config_allows_eviction(),
-            "next_deadline misses something"
-        );
-        for (role, output) in outputs {
-            // A crash point in one output's messages ends the process, and with it the other outputs.
-            if !self.nodes[index].is_up() {
-                return;
-            }
-            self.carry_out(index, role, output);
-        }
-    }
-
-    fn config_allows_eviction(&self) -> bool {
-        self.config.options(&self.addresses[0]).retained_max < 100
-    }
-
-    /// Steps 2 to 4 for an output, and for what its confirmation brings.
-    fn carry_out(&mut self, index: usize, role: Role, first: Output) {
-        let mut outputs = VecDeque::from([first]);
-        while let Some(mut output) = outputs.pop_front() {
-            if !output.needs_write() {
-                if self.send_and_tell(index, &output) {
-                    return;
-                }
-                continue;
-            }
-            if self.config.broken == Some(Broken::VoteBeforeDurable) {
-                let ledger = &self.nodes[index].disk.ledger;
-                let is_vote = role == Role::Participant && output.ledger_ops.iter().all(|op| ledger.would_hold(op));
-                if is_vote {
-                    let messages = std::mem::take(&mut output.messages);
-                    let txid = output.txid.clone();
-                    let early = Output { txid, records: vec![], ledger_ops: vec![], messages, notices: vec![] };
-                    if self.send_and_tell(index, &early) {
-                        return;
-                    }
-                }
-            }
-            let is_confirmed = !output.is_forced() && self.rng.chance(self.config.early_per_mille);
-            self.enqueue(index, Job::Machine { role, output: output.clone(), is_confirmed });
-            if is_confirmed {
-                outputs.push_back(self.nodes[index].written(role, &output.txid));
-                if self.send_and_tell(index, &output) {
-                    return;
-                }
-            }
-        }
-    }
-
-    fn enqueue(&mut self, index: usize, job: Job) {
-        let soonest = self.nodes[index].disk.queue.back().map_or(self.now, |write| write.ready_at);
-        let ready_at = soonest.max(self.now + self.rng.below(self.config.write_max_ticks + 1));
-        self.nodes[index].disk.queue.push_back(Write { ready_at, job });
-    }
-
-    fn complete_writes(&mut self, index: usize) {
-        while self.nodes[index].disk.queue.front().is_some_and(|write| write.ready_at <= self.now) {
-            if self.comes_to_a_point(index) {
-                return; // before the record
-            }
-            let Some(write) = self.nodes[index].disk.queue.pop_front() else { return };
-            let result = self.make_durable(index, &write.job);
-            if self.comes_to_a_point(index) {
-                return; // after the record, before anyone knows
-            }
-            match (write.job, result) {
-                (Job::Machine { role, output, is_confirmed: false }, Ok(())) => {
-                    let follow_up = self.nodes[index].written(role, &output.txid);
-                    if self.send_and_tell(index, &output) {
-                        return;
-                    }
-                    self.carry_out(index, role, follow_up);
-                }
-                (Job::Machine { role, output, .. }, Err(refusal)) => {
-                    let follow_up = self.nodes[index].refused(role, &output.txid, refusal);
-                    self.carry_out(index, role, follow_up);
-                }
-                (Job::Machine { is_confirmed: true, .. }, Ok(())) => {}
-                (Job::Cash { txid, .. }, result) => self.judge.told_cash(&txid, result.is_ok()),
-            }
-            if !self.nodes[index].is_up() {
-                return;
-            }
-        }
-    }
-
-    fn make_durable(&mut self, index: usize, job: &Job) -> Result<(), two_phase_commit::Refusal> {
-        let result = self.nodes[index].disk.execute(job);
-        let (txid, records) = match job {
-            Job::Machine { output, .. } => (&output.txid, output.records.as_slice()),
-            Job::Cash { txid, .. } => (txid, &[][..]),
-        };
-        if result.is_ok() {
-            for record in records {
-                self.trace.event(self.now, self.addresses[index].as_str(), "writes", record);
-            }
-            let ledgers: Vec<&Ledger> = self.nodes.iter().map(|node| &node.disk.ledger).collect();
-            self.judge.wrote(index, txid, records, &ledgers);
-        }
-        result
-    }
-
-    /// Step 4. True when the branch crashed in the middle of it.
-    fn send_and_tell(&mut self, index: usize, output: &Output) -> bool {
-        if !output.messages.is_empty() && self.comes_to_a_point(index) {
-            return true; // after the confirmation, before the first message
-        }
-        for notice in &output.notices {
-            self.trace.event(self.now, self.addresses[index].as_str(), "tells", notice);
-            self.judge.heard(notice);
-            if let Notice::Forgotten { txid, keep_until } = notice {
-                let after = (*keep_until).max(self.now) + self.rng.below(50);
-                self.nodes[index].forgotten.push((after, txid.clone()));
-            }
-        }
-        for envelope in &output.messages {
-            self.judge.sent(index, &envelope.message);
-            let (from, message) = (self.addresses[index].clone(), envelope.message.clone());
-            self.send(&Packet { from, to: envelope.to.clone(), message });
-            if self.comes_to_a_point(index) {
-                return true; // after a message, before the next
-            }
-        }
-        let lost = output.messages.iter().find(|envelope| {
-            matches!(envelope.message, Message::Prepare(_))
-                && self.network.is_cut_between(&self.addresses[index], &envelope.to)
-        });
-        if let Some(envelope) = lost
-            && self.rng.chance(500)
-        {
-            let aborted = self.nodes[index].coordinator.unreachable(&output.txid, &envelope.to);
-            self.carry_out(index, Role::Coordinator, aborted);
-        }
-        false
-    }
-}
-
-/// Crashes and restarts.
-impl World {
-    /// A point between record, commit and send. True when the branch crashes here.
-    fn comes_to_a_point(&mut self, index: usize) -> bool {
-        self.points += 1;
-        let is_chosen = self.crash_at_point == Some(self.points);
-        let is_drawn = !self.is_healed && self.rng.chance(self.config.crash_at_point_per_mille);
-        if is_chosen || is_drawn {
-            self.crash(index);
-        }
-        is_chosen || is_drawn
-    }
-
-    /// Kills the process. What was on its way to the disk may have got there, in order, or not.
-    fn crash(&mut self, index: usize) {
-        let waiting = self.nodes[index].disk.queue.len();
-        let reached = if self.rng.chance(500) { 0 } else { self.rng.index(waiting + 1) };
-        for _ in 0..reached {
-            if let Some(write) = self.nodes[index].disk.queue.pop_front() {
-                // A refused write leaves nothing, and nobody is there to be told.
-                let _ = self.make_durable(index, &write.job);
-            }
-        }
-        self.nodes[index].disk.queue.clear();
-        let until = self.now + 1 + self.rng.below(self.config.down_max_ticks + 1);
-        self.nodes[index].phase = Phase::Down(until);
-        self.crashes += 1;
-        self.trace.event(self.now, self.addresses[index].as_str(), "crashes", &until);
-    }
-
-    fn change_phase(&mut self, index: usize) {
-        let options = self.config.options(&self.addresses[index]);
-        match self.nodes[index].phase {
-            Phase::Down(until) if until <= self.now => {
-                let until = self.now + self.rng.below(self.config.recovery_max_ticks + 1);
-                self.nodes[index].phase = Phase::Recovering(until);
-                self.nodes[index].start(options, self.now);
-                self.trace.event(self.now, self.addresses[index].as_str(), "starts", &until);
-            }
-            Phase::Recovering(until) if until <= self.now => {
-                self.nodes[index].phase = Phase::Up;
-                for (role, output) in self.nodes[index].recover() {
-                    if !self.nodes[index].is_up() {
-                        return;
-                    }
-                    self.carry_out(index, role, output);
-                }
-            }
-            Phase::Down(_) | Phase::Recovering(_) | Phase::Up => {}
-        }
     }
 }
