@@ -158,14 +158,23 @@ impl Disk {
     /// What the disk knows of a transaction that the participant does not remember.
     #[must_use]
     pub fn look_up(&self, txid: &TxId) -> OnDisk {
-        let of_it = || self.log.iter().filter(|record| record.txid() == txid);
-        if of_it().any(|record| matches!(record, Record::Mixed { .. })) {
+        if self.ledger.suspense.contains_key(txid) {
             return OnDisk::Mixed;
         }
         if self.ledger.rows.range((txid.clone(), 0)..=(txid.clone(), u32::MAX)).next().is_some() {
             return OnDisk::Settled(Outcome::Committed);
         }
-        if of_it().any(|record| matches!(record, Record::Settled { outcome: Outcome::Aborted, .. })) {
+        let is_abort = |record: &Record| match record {
+            Record::Settled { txid: settled, outcome, .. } => settled == txid && *outcome == Outcome::Aborted,
+            Record::Begun(_)
+            | Record::Committed { .. }
+            | Record::Aborted { .. }
+            | Record::Ended { .. }
+            | Record::Prepared(_)
+            | Record::Confirmed { .. }
+            | Record::Mixed { .. } => false,
+        };
+        if self.log.iter().any(is_abort) {
             return OnDisk::Settled(Outcome::Aborted);
         }
         OnDisk::Nothing

@@ -68,8 +68,10 @@ impl ParticipantState {
 pub enum OnDisk {
     /// Nothing.
     Nothing,
-    /// It ended so: there are rows in the books with its id, or a record of its abort.
+    /// It ended so: there are rows in the books with its id, which stay, or a record of its abort, which stays
+    /// until [`crate::Notice::Forgotten`] allows to delete it.
     Settled(Outcome),
-    /// It was settled by hand one way and by its coordinator the other.
+    /// It was settled by hand one way and by its coordinator the other: the suspense account has it. That must
+    /// be answered however late, since a coordinator that restarts delivers to all participants again.
     Mixed,
 }
