@@ -125,28 +125,39 @@ impl Branch {
         ids: Option<(&str, &str)>,
     ) -> Result<Reply, ClientError> {
         let deadline = Instant::now() + self.access.timeout;
-        let mut was_sent = false;
+        let request_id = ids.map(|(request_id, _)| request_id);
+        let mut may_be_done = false;
         let mut back_off = BACK_OFF_FIRST;
-        let mut attempt = 1;
+        let mut attempts_left = ATTEMPTS_MAX;
         loop {
-            let failure = match self.attempt(action, params, ids.map(|(id, _)| id), deadline, &mut was_sent) {
-                Ok(reply) => return Ok(reply),
-                Err(failure) => failure,
-            };
-            self.connection = None;
-            let cause = match failure {
-                Failure::Final(error) => return Err(error),
-                Failure::Connecting(error) if !was_sent => return Err(error),
-                Failure::Connecting(error) => match error {
-                    ClientError::Unreachable { source, .. } => format!("it can't be reached any more: {source}"),
-                    other => other.to_string(),
+            let (cause, not_now) = match self.attempt(action, params, request_id, deadline) {
+                Ok(reply) => match reply.later() {
+                    None => return Ok(reply),
+                    Some(Later::NotNow) => (reply.text(), Some(reply)),
+                    Some(Later::NotKnown) => {
+                        may_be_done = true;
+                        (reply.text(), None)
+                    }
                 },
-                Failure::Lost(cause) => cause,
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Connecting(error)) if !may_be_done => return Err(error),
+                Err(Failure::Connecting(ClientError::Unreachable { source, .. })) => {
+                    (format!("it can't be reached any more: {source}"), None)
+                }
+                Err(Failure::Connecting(error)) => (error.to_string(), None),
+                Err(Failure::Lost { cause, was_sent }) => {
+                    self.connection = None;
+                    may_be_done |= was_sent;
+                    (cause, None)
+                }
             };
-            attempt += 1;
-            if attempt > ATTEMPTS_MAX || Instant::now() + back_off >= deadline {
-                let again_id = ids.filter(|_| was_sent).map(|(_, again_id)| again_id);
-                return Err(self.gave_up(cause, again_id));
+            attempts_left -= 1;
+            if attempts_left == 0 || Instant::now() + back_off >= deadline {
+                let again_id = ids.filter(|_| may_be_done).map(|(_, again_id)| again_id);
+                return match not_now.filter(|_| !may_be_done) {
+                    Some(reply) => Ok(reply),
+                    None => Err(self.gave_up(cause, again_id)),
+                };
             }
             thread::sleep(back_off);
             back_off = (back_off * 2).min(BACK_OFF_MAX);
@@ -159,34 +170,28 @@ impl Branch {
         params: &impl Serialize,
         request_id: Option<&str>,
         deadline: Instant,
-        was_sent: &mut bool,
     ) -> Result<Reply, Failure> {
         let limit = attempt_limit(self.access.timeout, deadline.saturating_duration_since(Instant::now()));
-        if self.connection.is_none() {
-            self.connection = Some(self.open(limit)?);
-        }
-        let address = self.address();
-        let Some(connection) = &mut self.connection else { return Err(Failure::Lost("it is gone".into())) };
-        connection.stream().set_read_timeout(Some(limit)).map_err(|error| Failure::Lost(error.to_string()))?;
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.open(limit)?,
+        };
+        let lost = |cause| Failure::Lost { cause, was_sent: true };
+        connection.stream().set_read_timeout(Some(limit)).map_err(|error| lost(error.to_string()))?;
         match connection.send(action, params, request_id) {
-            Ok(()) => *was_sent = true,
+            Ok(()) => {}
             Err(CallError::Json(error)) => return Err(Failure::Final(ClientError::Usage(error.to_string()))),
             Err(CallError::Frame(FrameError::TooLong { length, bytes_max })) => {
                 let sentence = format!("the request has {length} bytes, and a branch takes {bytes_max}: split it");
                 return Err(Failure::Final(ClientError::Usage(sentence)));
             }
-            Err(error) => {
-                *was_sent = true;
-                return Err(Failure::Lost(error::cause(&error)));
-            }
+            Err(error) => return Err(lost(error::cause(&error))),
         }
-        match connection.receive() {
-            Ok(answer) => {
-                let body = connection.last_answer().to_vec();
-                Ok(Reply { body, answer, address, hint: self.hint() })
-            }
-            Err(error) => Err(failure_to_hear(error, &address)),
-        }
+        let address = self.address();
+        let answer = connection.receive().map_err(|error| failure_to_hear(error, &address, true))?;
+        let body = connection.last_answer().to_vec();
+        self.connection = Some(connection);
+        Ok(Reply { body, answer, address, hint: self.hint() })
     }
 
     /// Connects, and proves a key if there is one that the branch shares.
@@ -221,7 +226,8 @@ impl Branch {
 
     fn dial(&self, limit: Duration) -> Result<Connection<TcpStream>, Failure> {
         let stream = connect(Door::Branch, &self.host, self.port, limit).map_err(Failure::Connecting)?;
-        stream.set_read_timeout(Some(limit)).map_err(|error| Failure::Lost(error.to_string()))?;
+        let set = stream.set_read_timeout(Some(limit));
+        set.map_err(|error| Failure::Lost { cause: error.to_string(), was_sent: false })?;
         Ok(Connection::new(stream))
     }
 
@@ -290,7 +296,12 @@ enum Failure {
     /// The branch could not be reached.
     Connecting(ClientError),
     /// The connection was lost, or no answer came.
-    Lost(String),
+    Lost {
+        /// In which way.
+        cause: String,
+        /// Whether the request may have come across before.
+        was_sent: bool,
+    },
 }
 
 /// What came of the proof of a key.
@@ -304,14 +315,14 @@ enum Proof {
 }
 
 /// Noise is told from silence: what is no frame, or no answer in it, will be none the next time either.
-fn failure_to_hear(error: CallError, address: &str) -> Failure {
+fn failure_to_hear(error: CallError, address: &str, was_sent: bool) -> Failure {
     match error {
         CallError::Json(_) | CallError::Frame(FrameError::TooLong { .. }) => {
             let address = address.to_string();
             Failure::Final(ClientError::Branch(BranchError::NotUnderstood { address, cause: error.to_string() }))
         }
         CallError::Refused(_) | CallError::Stranger | CallError::Closed | CallError::Frame(_) => {
-            Failure::Lost(error::cause(&error))
+            Failure::Lost { cause: error::cause(&error), was_sent }
         }
     }
 }
@@ -321,10 +332,12 @@ fn prove(connection: &mut Connection<TcpStream>, found: &FoundKey, address: &str
     crate::random::fill(&mut nonce).map_err(Failure::Final)?;
     match connection.authenticate(&found.key, &nonce) {
         Ok(_) => Ok(Proof::Shared),
-        Err(CallError::Refused(error)) if error.code == "busy" => Err(Failure::Lost(error.text)),
+        Err(CallError::Refused(error)) if error.code == "busy" => {
+            Err(Failure::Lost { cause: error.text, was_sent: false })
+        }
         Err(CallError::Refused(_)) => Ok(Proof::Unwanted),
         Err(CallError::Stranger) => Ok(Proof::Stranger),
-        Err(error) => Err(failure_to_hear(error, address)),
+        Err(error) => Err(failure_to_hear(error, address, false)),
     }
 }
 
@@ -342,6 +355,15 @@ pub fn quoted(argument: &str) -> String {
     } else {
         format!("'{}'", argument.replace('\'', r"'\''"))
     }
+}
+
+/// What an answer means that is neither done nor refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Later {
+    /// Nothing was done; it may be later.
+    NotNow,
+    /// It is under way, or the branch itself does not know.
+    NotKnown,
 }
 
 /// A branch's answer.
@@ -364,6 +386,19 @@ impl Reply {
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.answer.result().is_ok()
+    }
+
+    /// Whether the same request gets another answer in a while.
+    fn later(&self) -> Option<Later> {
+        match self.answer.result().err()?.code.as_str() {
+            "busy" | "stopping" => Some(Later::NotNow),
+            "request_repeated" | "undecided" | "outcome_unknown" => Some(Later::NotKnown),
+            _ => None,
+        }
+    }
+
+    fn text(&self) -> String {
+        self.answer.result().map_or_else(|error| error.text, |_| String::new())
     }
 
     /// The result as JSON.

@@ -80,7 +80,7 @@ impl fmt::Display for BranchError {
             ),
             Self::OutcomeUnknown { address, cause, again } => write!(
                 f,
-                "no answer came from {address} ({cause}), and it is not known whether this was done. This finds out, \
+                "no final answer came from {address} ({cause}), and it is not known whether this was done. This finds out, \
                  and does it only if it was not done yet:\n  {again}"
             ),
             Self::NotUnderstood { address, cause } => write!(

@@ -19,7 +19,7 @@ use protocol::{Total, TxId};
 use serde::Serialize;
 
 use crate::branch::Branch;
-use crate::commands::{Session, books};
+use crate::commands::{Session, books, two_phase};
 use crate::error::{ClientError, ExitStatus};
 use crate::output::{counted, table};
 use crate::peers::{self, Peer};
@@ -38,6 +38,9 @@ const ROUNDS_MAX: u32 = 6;
 const ROUND_WAIT: Duration = Duration::from_millis(300);
 /// How many transfers that don't fit are named.
 const NAMED_MAX: usize = 20;
+
+/// What stands for the branch at the other end when an outside program decides.
+const OUTSIDE: &str = "outside";
 
 /// Arguments of `audit`.
 #[derive(Args, Debug)]
@@ -124,8 +127,7 @@ fn look_at(branch: &mut Branch, transfers: &mut Transfers) -> Result<(Audit, Vec
     }
     // What is pending is asked for last: what was under way while the rest was read is still known as such, or the
     // next look finds it complete.
-    let pending = branch.ask(Action::ListPending, &NoParams {})?.result()?;
-    Ok((audit, pending))
+    Ok((audit, two_phase::all_pending(branch)?))
 }
 
 /// The legs of transfers whose debits and credits have not been found equal yet.
@@ -144,6 +146,10 @@ struct Legs {
 impl Transfers {
     fn add(&mut self, line: &HistoryLine) {
         let Some(txid) = &line.txid else { return };
+        // What an outside program does with the other half is beyond the bank's books.
+        if line.peer.as_deref() == Some(OUTSIDE) {
+            return;
+        }
         let legs = self.0.entry(txid.clone()).or_default();
         let amount = Total::from(line.amount);
         match line.kind.as_str() {

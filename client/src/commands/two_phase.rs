@@ -2,10 +2,12 @@
 
 use clap::{Args, ValueEnum};
 use protocol::answer::{Pending, TxStatus};
-use protocol::request::{Action, NoParams, OneTx, Prepare, Resolve};
+use protocol::request::{Action, OneTx, Prepare, Resolve};
 use protocol::{AccountNum, Money, TxId};
+use serde::Serialize;
 use serde::de::IgnoredAny;
 
+use crate::branch::Branch;
 use crate::commands::Session;
 use crate::error::{ClientError, ExitStatus};
 use crate::output::{age, counted, table};
@@ -136,8 +138,49 @@ pub(super) fn status(arguments: &TransactionArguments, session: &mut Session<'_>
         .ask(Action::TxStatus, &params, |status: TxStatus| format!("Transfer {} is {}.", params.txid, status.outcome))
 }
 
+/// Parameters of `list_pending`.
+#[derive(Serialize)]
+struct ListPending {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<TxId>,
+}
+
 pub(super) fn list_pending(session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
-    session.ask(Action::ListPending, &NoParams {}, |rows: Vec<Pending>| tell_pending(&rows))
+    let mut rows: Vec<Pending> = Vec::new();
+    let mut params = ListPending { after: None };
+    loop {
+        let reply = session.branch.ask(Action::ListPending, &params)?;
+        if session.out.json {
+            session.out.document(reply.body())?;
+        }
+        match reply.result::<Vec<Pending>>() {
+            Ok(page) => rows.extend(page),
+            Err(_) if session.out.json => return Ok(ExitStatus::Refused),
+            Err(error) => return Err(error),
+        }
+        params.after = reply.next()?;
+        if params.after.is_none() {
+            break;
+        }
+    }
+    if !session.out.json {
+        session.out.text(&tell_pending(&rows))?;
+    }
+    Ok(ExitStatus::AllDone)
+}
+
+/// Every row of `list_pending`, of all its pages.
+pub(super) fn all_pending(branch: &mut Branch) -> Result<Vec<Pending>, ClientError> {
+    let mut rows = Vec::new();
+    let mut params = ListPending { after: None };
+    loop {
+        let reply = branch.ask(Action::ListPending, &params)?;
+        rows.extend(reply.result::<Vec<Pending>>()?);
+        params.after = reply.next()?;
+        if params.after.is_none() {
+            return Ok(rows);
+        }
+    }
 }
 
 fn tell_pending(rows: &[Pending]) -> String {

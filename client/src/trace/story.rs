@@ -10,6 +10,9 @@ use protocol::event::{Event, EventKind};
 
 use super::gather::{Gathered, Witness};
 
+/// The role whose prepared state means doubt.
+const PARTICIPANT: &str = "participant";
+
 /// A transfer, ready to be drawn.
 #[derive(Debug)]
 pub struct Story {
@@ -222,10 +225,14 @@ impl<'g> Teller<'g> {
             }
             EventKind::Recorded { record, forced: true } => mark(Mark::Forced, short(record)),
             EventKind::Recorded { record, forced: false } => mark(Mark::Unforced, short(record)),
-            EventKind::State { role, from, to } if role == "participant" && to == "prepared" => {
-                mark(Mark::InDoubt, format!("{from} -> {to}, in doubt"))
+            EventKind::State { role, from, to } => {
+                let change = format!("{} -> {}", state_name(from), state_name(to));
+                if is_in_doubt(role, to) {
+                    mark(Mark::InDoubt, format!("{change}, in doubt"))
+                } else {
+                    mark(Mark::State, change)
+                }
             }
-            EventKind::State { from, to, .. } => mark(Mark::State, format!("{from} -> {to}")),
             EventKind::Moved { account, amount, what } => {
                 mark(Mark::Money, format!("{account}: {amount} {}", what.name()))
             }
@@ -320,7 +327,7 @@ impl<'g> Teller<'g> {
         let last_state = |lane: &&String| {
             let states = self.events.iter().rev().filter(|event| event.branch.as_str() == lane.as_str());
             states.map(|event| &event.kind).find_map(|kind| match kind {
-                EventKind::State { role, to, .. } if role == "participant" => Some(to == "prepared"),
+                EventKind::State { role, to, .. } if role == PARTICIPANT => Some(is_in_doubt(role, to)),
                 EventKind::Sent { .. }
                 | EventKind::Received { .. }
                 | EventKind::Recorded { .. }
@@ -373,6 +380,16 @@ fn is_commit_point(event: &Event) -> bool {
         | EventKind::Moved { .. }
         | EventKind::Note { .. } => false,
     }
+}
+
+/// Whether a party has voted yes and knows no outcome.
+fn is_in_doubt(role: &str, state: &str) -> bool {
+    role == PARTICIPANT && state.eq_ignore_ascii_case("prepared")
+}
+
+/// `Settled(Committed)` as `settled committed`.
+fn state_name(state: &str) -> String {
+    state.to_ascii_lowercase().replace('(', " ").replace(')', "")
 }
 
 /// Whether a branch is another after it: a message that left before must not seem to leave after.
