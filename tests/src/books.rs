@@ -95,13 +95,14 @@ impl Books {
         self.number(&format!("SELECT balance FROM customers WHERE account_num = {account}"))
     }
 
-    /// How often each amount, in paise, was deposited.
+    /// How often each amount, in paise, was deposited into an account.
     #[must_use]
     #[track_caller]
-    pub fn deposits(&self) -> BTreeMap<i64, i64> {
-        let sql = "SELECT amount, count(*) FROM transactions WHERE type = 'deposit' GROUP BY amount";
+    pub fn deposits(&self, account: i64) -> BTreeMap<i64, i64> {
+        let sql =
+            "SELECT amount, count(*) FROM transactions WHERE type = 'deposit' AND to_account = ?1 GROUP BY amount";
         let mut statement = self.0.prepare(sql).unwrap();
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        let rows = statement.query_map([account], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
         rows.map(Result::unwrap).collect()
     }
 

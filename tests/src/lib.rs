@@ -30,4 +30,4 @@ pub use program_log::ProgramLog;
 pub use programs::{program, server_command};
 pub use random::Random;
 pub use script::{Transcript, client_command, run_client};
-pub use wait::{DEADLINE, wait_until};
+pub use wait::{DEADLINE, SetOnDrop, wait_until};

@@ -1,5 +1,6 @@
 //! Waiting for a condition, with an end.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,5 +19,16 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     while !condition() {
         assert!(start.elapsed() < DEADLINE, "waited in vain until {what}");
         thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Sets a flag when it is dropped, at the latest by a panic: what other threads go on until is then over, and a
+/// scope that waits for them ends too.
+#[derive(Debug)]
+pub struct SetOnDrop<'f>(pub &'f AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }

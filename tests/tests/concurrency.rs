@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use bank_tests::{Branch, MenuConnection, Options, Random, audit};
+use bank_tests::{Branch, MenuConnection, Options, Random, SetOnDrop, audit};
 
 const SESSIONS: u64 = 64;
 const DEPOSITS: u64 = 2_000;
@@ -34,7 +34,7 @@ fn of_2000_deposits_by_64_sessions_on_one_account_all_are_there() {
     assert_eq!(branch.stop(), Some(0));
     let books = branch.database();
     // Each amount is another one, so each deposit is recognised.
-    let deposits = books.deposits();
+    let deposits = books.deposits(1001);
     assert_eq!(deposits.len() as u64, DEPOSITS);
     assert!(deposits.values().all(|&count| count == 1), "{deposits:?}");
     let sum = (DEPOSITS * (DEPOSITS + 1) / 2).cast_signed();
@@ -48,10 +48,11 @@ fn while_64_sessions_transfer_at_random_the_audit_is_clean_throughout() {
     let mut random = Random::from_environment();
     let mut branch = Branch::start(Options::empty().value("--opening-balance", rupees(OPENING_PAISE.unsigned_abs())));
     open_accounts(&branch);
-    let under_way = AtomicBool::new(true);
+    let is_over = AtomicBool::new(false);
     let done = AtomicU64::new(0);
     let (audits, refused) = thread::scope(|scope| {
-        let auditor = scope.spawn(|| audit_again_and_again(&branch, &under_way));
+        let over = SetOnDrop(&is_over);
+        let auditor = scope.spawn(|| audit_again_and_again(&branch, &is_over));
         let sessions: Vec<_> = (0..SESSIONS)
             .map(|session| {
                 let random = random.fork();
@@ -60,7 +61,7 @@ fn while_64_sessions_transfer_at_random_the_audit_is_clean_throughout() {
             })
             .collect();
         let refused: u64 = sessions.into_iter().map(|session| session.join().unwrap()).sum();
-        under_way.store(false, Ordering::SeqCst);
+        drop(over);
         (auditor.join().unwrap(), refused)
     });
     let done = done.into_inner();
@@ -107,10 +108,10 @@ fn transfer_at_random(branch: &Branch, payer: u64, mut random: Random, done: &At
 }
 
 /// Audits at the administrator's menu until told to end; gives how often.
-fn audit_again_and_again(branch: &Branch, under_way: &AtomicBool) -> u64 {
+fn audit_again_and_again(branch: &Branch, is_over: &AtomicBool) -> u64 {
     let mut administrator: MenuConnection = branch.log_in("0", "root");
     let mut audits = 0;
-    while under_way.load(Ordering::SeqCst) {
+    while !is_over.load(Ordering::SeqCst) {
         let turn = administrator.operation(&["f"]).unwrap();
         assert_eq!(turn.done(), Some("The books are in order."), "{}", turn.text());
         let sum = turn
