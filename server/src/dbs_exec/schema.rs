@@ -90,6 +90,7 @@ BEGIN SELECT RAISE(ABORT, 'transactions is append-only'); END;
 CREATE TRIGGER transactions_no_delete BEFORE DELETE ON transactions
 BEGIN SELECT RAISE(ABORT, 'transactions is append-only'); END;
 
+-- Rows are deleted once delivered, and readers drop doubles by the id: it must never be given again.
 CREATE TABLE sms_outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     phone_num TEXT NOT NULL,
