@@ -81,9 +81,9 @@ pub const DELIVERY_WAIT: Duration = Duration::from_secs(1);
 /// transfer is not decided yet: the time that the branch's own disk may take.
 pub const DECISION_WAIT: Duration = Duration::from_secs(15);
 /// How long rows of ended transactions are kept in the protocol's log, longer than any message can be under way.
-pub const ENDED_KEPT: Duration = Duration::from_secs(15 * 60);
+pub const ENDED_KEPT: Duration = Duration::from_secs(120);
 /// How often what is no longer needed is deleted.
-pub const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
+pub const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
 /// Rows deleted in one go, so that the delay to others stays small.
 pub const PRUNE_ROWS: usize = 2_000;
 /// How long answers are kept for repeated requests: 7 days.

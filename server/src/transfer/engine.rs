@@ -87,7 +87,7 @@ pub struct Engine {
     crash: CrashSwitch,
     started: Instant,
     event_numbers_reserved: AtomicU64,
-    ticker: Mutex<Option<(Sender<()>, std::thread::JoinHandle<()>)>>,
+    threads: Mutex<Option<Threads>>,
 }
 
 impl Engine {
@@ -111,24 +111,26 @@ impl Engine {
             crash: CrashSwitch::default(),
             started: Instant::now(),
             event_numbers_reserved: AtomicU64::new(last_number + EVENT_NUMBERS_RESERVED),
-            ticker: Mutex::new(None),
+            threads: Mutex::new(None),
             parts,
         });
         engine.crash.arm(crash_at);
         let inbox: Weak<dyn Inbox> = Arc::downgrade(&engine) as Weak<dyn Inbox>;
         engine.parts.links.deliver_to(inbox);
         engine.recover(coordinated, prepared);
-        engine.start_ticker()?;
+        engine.start_threads()?;
         Ok(engine)
     }
 
     /// Stops the ticker and the links. Transfers under way stay on disk as they are; the next start goes on
     /// with them.
     pub fn stop(&self) {
-        if let Some((stop, ticker)) = self.ticker.lock().take() {
+        if let Some(Threads { stop, threads }) = self.threads.lock().take() {
             drop(stop);
-            if ticker.join().is_err() {
-                log::error!("the ticker had panicked");
+            for thread in threads {
+                if thread.join().is_err() {
+                    log::error!("a thread of the engine had panicked");
+                }
             }
         }
         self.parts.links.stop();
@@ -320,10 +322,7 @@ impl Engine {
             }
             Notice::Delivered { txid, .. } => self.board.delivered(txid),
             Notice::Confirmed { txid } => {
-                let confirmed = txid.clone();
-                if let Err(error) = self.parts.dbs.execute(move |tx| records::confirm(tx, &confirmed)) {
-                    log::warn!("that {txid} is confirmed was not noted, and will be asked again: {error}");
-                }
+                log::info!("transfer {txid}, settled by hand, is confirmed by its coordinator");
             }
             Notice::Mixed { txid, ours, theirs } => {
                 log::error!(
@@ -391,7 +390,11 @@ impl Engine {
                 Record::Prepared(_) => self.crash.pass(CrashPoint::BeforePrepared),
                 Record::Committed { .. } => self.crash.pass(CrashPoint::BeforeDecision),
                 Record::Ended { .. } => self.crash.pass(CrashPoint::BeforeEnd),
-                Record::Begun(_) | Record::Aborted { .. } | Record::Settled { .. } | Record::Mixed { .. } => {}
+                Record::Begun(_)
+                | Record::Aborted { .. }
+                | Record::Settled { .. }
+                | Record::Confirmed { .. }
+                | Record::Mixed { .. } => {}
             }
         }
     }
@@ -405,6 +408,7 @@ impl Engine {
                 | Record::Ended { .. }
                 | Record::Aborted { .. }
                 | Record::Settled { .. }
+                | Record::Confirmed { .. }
                 | Record::Mixed { .. } => {}
             }
         }
@@ -415,13 +419,21 @@ impl Engine {
         std::thread::sleep(Duration::from_millis(100));
     }
 
-    fn start_ticker(self: &Arc<Self>) -> Result<()> {
-        // Nothing is ever sent: the ticker waits for the sender to be dropped.
+    fn start_threads(self: &Arc<Self>) -> Result<()> {
+        // Nothing is ever sent: the threads wait for the sender to be dropped.
         let (stop, stopped) = bounded(0);
-        let engine = Arc::downgrade(self);
-        let ticker = std::thread::Builder::new().name("ticker".into()).spawn(move || tick_until(&engine, &stopped));
-        let ticker = ticker.map_err(|error| Error::Database(format!("there is no thread for the ticker: {error}")))?;
-        *self.ticker.lock() = Some((stop, ticker));
+        let mut threads = Vec::new();
+        for (name, interval, work) in
+            [("ticker", TICK, Self::tick as fn(&Self)), ("pruner", PRUNE_INTERVAL, Self::prune as fn(&Self))]
+        {
+            let (engine, stopped) = (Arc::downgrade(self), stopped.clone());
+            let thread = std::thread::Builder::new()
+                .name(name.into())
+                .spawn(move || repeat_until(&stopped, interval, &engine, work));
+            threads
+                .push(thread.map_err(|error| Error::Database(format!("there is no thread for the {name}: {error}")))?);
+        }
+        *self.threads.lock() = Some(Threads { stop, threads });
         Ok(())
     }
 
@@ -434,18 +446,22 @@ impl Engine {
         self.carry_out(tasks);
     }
 
+    /// Deletes what is no longer needed, a little at a time, so that others wait for it only briefly.
     fn prune(&self) {
-        let ended_before = unix_ms_now() - i64::try_from(ENDED_KEPT.as_millis()).unwrap_or(i64::MAX);
-        if let Err(error) = self.parts.dbs.execute(move |tx| records::prune(tx, ended_before, PRUNE_ROWS)) {
-            log::warn!("ended transfers could not be pruned: {error}");
-        }
-        let answered_before = unix_ms_now() - i64::try_from(ANSWERS_KEPT.as_millis()).unwrap_or(i64::MAX);
+        let before = |age: Duration| unix_ms_now() - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let (ended_before, answered_before) = (before(ENDED_KEPT), before(ANSWERS_KEPT));
         let pruned = self.parts.dbs.read(|reader| answers::surplus(reader)).and_then(|surplus| {
-            self.parts.dbs.execute(move |tx| answers::prune(tx, answered_before, surplus, PRUNE_ROWS))
+            let answers = move |tx: &mut Tx<'_>| answers::prune(tx, answered_before, surplus, PRUNE_ROWS);
+            self.parts.dbs.execute(answers)?;
+            while self.parts.dbs.execute(move |tx| records::prune(tx, ended_before, PRUNE_ROWS))? >= PRUNE_ROWS {}
+            Ok(())
         });
-        if let Err(error) = pruned {
-            log::warn!("old answers could not be pruned: {error}");
+        if let Err(error) = pruned
+            && error != Error::Stopping
+        {
+            log::warn!("old records could not be pruned: {error}");
         }
+        self.keep_event_numbers_reserved();
     }
 
     fn keep_event_numbers_reserved(&self) {
@@ -513,20 +529,20 @@ impl Engine {
     }
 }
 
-fn tick_until(engine: &Weak<Engine>, stopped: &Receiver<()>) {
-    let mut last_prune = Instant::now();
+/// The engine's own threads. They end when the sender is dropped.
+struct Threads {
+    stop: Sender<()>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+fn repeat_until(stopped: &Receiver<()>, interval: Duration, engine: &Weak<Engine>, work: fn(&Engine)) {
     loop {
-        match stopped.recv_timeout(TICK) {
+        match stopped.recv_timeout(interval) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }
         let Some(engine) = engine.upgrade() else { return };
-        engine.tick();
-        if last_prune.elapsed() >= PRUNE_INTERVAL {
-            last_prune = Instant::now();
-            engine.prune();
-            engine.keep_event_numbers_reserved();
-        }
+        work(&engine);
     }
 }
 

@@ -219,6 +219,7 @@ pub fn record_name(record: &Record) -> &'static str {
         Record::Prepared(_) => "prepared",
         Record::Settled { outcome: two_phase_commit::Outcome::Committed, .. } => "settled committed",
         Record::Settled { outcome: two_phase_commit::Outcome::Aborted, .. } => "settled aborted",
+        Record::Confirmed { .. } => "confirmed",
         Record::Mixed { .. } => "mixed",
     }
 }

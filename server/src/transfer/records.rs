@@ -48,20 +48,12 @@ pub fn write(tx: &mut Tx<'_>, record: &Record, now_unix_ms: i64) -> Result<()> {
                  changed_unix_ms = excluded.changed_unix_ms",
             params![txid, outcome_text(*outcome), by_hand.as_deref(), now_unix_ms],
         ),
+        Record::Confirmed { .. } => tx.execute("UPDATE prepared SET confirmed = 1 WHERE txid = ?1", params![txid]),
         Record::Mixed { theirs, .. } => tx.execute(
             "UPDATE prepared SET mixed = ?2, changed_unix_ms = ?3 WHERE txid = ?1",
             params![txid, outcome_text(*theirs), now_unix_ms],
         ),
     }?;
-    Ok(())
-}
-
-/// Notes that what was settled by hand agrees with the coordinator, so that nobody asks again.
-///
-/// # Errors
-/// Trouble of the database.
-pub fn confirm(tx: &mut Tx<'_>, txid: &TxId) -> Result<()> {
-    tx.execute("UPDATE prepared SET confirmed = 1 WHERE txid = ?1", params![txid.as_str()])?;
     Ok(())
 }
 
