@@ -159,7 +159,7 @@ mod tests {
         let rows = |json: String| serde_json::from_str::<Vec<HistoryLine>>(&json).unwrap();
         let expected = "\
 No.  Date                  Type     From  To    Amount
-------------------------------------------------------
+-------------------------------------------------------
   7  2025-01-02T03:04:05Z  deposit  cash  1001    5.00";
         assert_eq!(tell_history(&rows(format!("[{deposit}]"))), expected);
         let expected = "\
@@ -176,7 +176,7 @@ No.  Date                  Type          From  To    Amount  Transfer  Branch
             "transactions":12}"#;
         let expected = "\
 Books                             Rs
-------------------------------------
+-------------------------------------
 Sum of all balances          1950.00
 In transit between branches    50.00
 Suspense                        0.00
