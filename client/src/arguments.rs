@@ -1,27 +1,43 @@
 //! The command line, and the configuration that it resolves to.
 //!
-//! [`Arguments`] is what was typed or set in the environment; [`Configuration`] is what the program then does,
-//! with standard input, standard output and the terminal's habits taken into account. Nothing here opens a
-//! connection or writes a byte.
+//! [`Arguments`] is what was typed or set in the environment; [`Configuration`] is what the program then does at the
+//! menu, and [`Arguments::branch_settings`] what it does with a command, with standard input, standard output and the
+//! terminal's habits taken into account. Nothing here opens a connection or writes a byte.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::NonEmptyStringValueParser;
-use clap::{Parser, ValueEnum, value_parser};
+use clap::builder::{BoolishValueParser, NonEmptyStringValueParser};
+use clap::{ArgAction, Parser, ValueEnum, value_parser};
+
+use crate::branch::quoted;
+use crate::commands::Command;
+use crate::request_id::RequestId;
 
 /// Where a branch's menu listens unless it is told otherwise.
 const MENU_PORT_DEFAULT: u16 = 1069;
+/// Where a branch takes requests unless it is told otherwise.
+const PORT_DEFAULT: u16 = 9100;
 /// Long enough for a transfer to a branch that is slow, short enough that a person does not give up first.
 const TIMEOUT_SECONDS_DEFAULT: u64 = 30;
 /// A day: a longer wait is a slip of the finger.
 const TIMEOUT_SECONDS_MAX: u64 = 86_400;
 
 const AFTER_HELP: &str = "\
-On a terminal this is the bank's menu. With standard input from a pipe or a file each line of it is one answer, \
-and the transcript goes to standard output:
+Without a command this is the bank's menu on a terminal. With standard input from a pipe or a file each line of it is \
+one answer, and the transcript goes to standard output:
 
   printf 'a\\n1001\\n1001\\nb\\n250.00\\nf\\nb\\n' | bank-client
+
+A command asks a branch one thing and shows the answer:
+
+  bank-client balance 1001
+  bank-client transfer 1001 Delhi/1002 50
+  bank-client --port 9101 accounts --json
+
+The branch key is found by itself in the current directory, beside the database that BANK_DB names, and beside the \
+program. 'bank-client COMMAND --help' has examples.
 
 Exit status:
   0    all was done
@@ -31,26 +47,54 @@ Exit status:
   74   standard input could not be read, or standard output not written
   130  ended by Ctrl-C (128 + the signal's number; 141 when standard output was closed)";
 
-/// A line client for the bank: the menu on a terminal, a script on standard input.
+/// The headings of the options that stand before or after a command.
+const CONNECTION: &str = "Connection";
+const MENU: &str = "Menu";
+
+/// A client for the bank: the menu, or one command.
 #[derive(Debug, Parser)]
-#[command(name = "bank-client", version, after_help = AFTER_HELP)]
+#[command(name = "bank-client", version, after_help = AFTER_HELP, infer_subcommands = false)]
 pub struct Arguments {
+    /// What to ask of a branch; the menu without it
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// The branch's host: a name or an address
-    #[arg(long, env = "BANK_HOST", default_value = "127.0.0.1", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, env = "BANK_HOST", default_value = "127.0.0.1", value_parser = NonEmptyStringValueParser::new(),
+          global = true, help_heading = CONNECTION)]
     host: String,
+
+    /// The port where the branch takes commands
+    #[arg(long, env = "BANK_PORT", value_name = "PORT", default_value_t = PORT_DEFAULT,
+          value_parser = value_parser!(u16).range(1..), global = true, help_heading = CONNECTION)]
+    port: u16,
+
+    /// The branch key's file; found by itself without it
+    #[arg(long, env = "BANK_KEY", value_name = "FILE", global = true, help_heading = CONNECTION)]
+    key: Option<PathBuf>,
+
+    /// How long a command may take, and at the menu how long to wait when it is the bank's turn to speak
+    #[arg(long, env = "BANK_TIMEOUT", value_name = "SECONDS", default_value_t = TIMEOUT_SECONDS_DEFAULT,
+          value_parser = value_parser!(u64).range(1..=TIMEOUT_SECONDS_MAX), global = true, help_heading = CONNECTION)]
+    timeout: u64,
+
+    /// The id of a command's write, to repeat one whose outcome is unknown; a new one without it
+    #[arg(long = "request-id", value_name = "ID", global = true, help_heading = CONNECTION)]
+    request_id: Option<RequestId>,
+
+    /// Show a command's answers as the branch gives them, one JSON document to a line
+    #[arg(long, env = "BANK_JSON", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(),
+          global = true)]
+    json: bool,
 
     /// The branch's menu port
     #[arg(long, env = "BANK_MENU_PORT", value_name = "PORT", default_value_t = MENU_PORT_DEFAULT,
-          value_parser = value_parser!(u16).range(1..))]
+          value_parser = value_parser!(u16).range(1..), global = true, help_heading = MENU)]
     menu_port: u16,
 
-    /// How long to wait for the connection, and then each time it is the bank's turn to speak
-    #[arg(long, env = "BANK_TIMEOUT", value_name = "SECONDS", default_value_t = TIMEOUT_SECONDS_DEFAULT,
-          value_parser = value_parser!(u64).range(1..=TIMEOUT_SECONDS_MAX))]
-    timeout: u64,
-
-    /// Whether to use colour; `auto` does on a terminal, unless NO_COLOR is set
-    #[arg(long, env = "BANK_COLOR", value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
+    /// Whether the menu uses colour; `auto` does on a terminal, unless NO_COLOR is set
+    #[arg(long, env = "BANK_COLOR", value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto,
+          global = true, help_heading = MENU)]
     color: ColorChoice,
 }
 
@@ -66,7 +110,21 @@ enum ColorChoice {
 }
 
 impl Arguments {
-    /// What the program does, given what surrounds it.
+    /// What a command needs to know, given what surrounds it.
+    #[must_use]
+    pub fn branch_settings(&self, surroundings: &Surroundings) -> BranchSettings {
+        BranchSettings {
+            host: self.host.clone(),
+            port: self.port,
+            key: self.key.clone(),
+            timeout: Duration::from_secs(self.timeout),
+            request_id: self.request_id.clone(),
+            json: self.json,
+            input: if surroundings.input_is_terminal { Input::Person } else { Input::Script },
+        }
+    }
+
+    /// What the program does at the menu, given what surrounds it.
     #[must_use]
     pub fn resolve(self, surroundings: &Surroundings) -> Configuration {
         let person = surroundings.input_is_terminal;
@@ -84,6 +142,42 @@ impl Arguments {
             style: Style { color, clear: screen },
         }
     }
+}
+
+/// The command line for a shell, without a request id.
+#[must_use]
+pub fn without_request_id(arguments: impl IntoIterator<Item = OsString>) -> String {
+    const FLAG: &str = "--request-id";
+    let mut words = Vec::new();
+    let mut skip = false;
+    for argument in arguments {
+        let argument = argument.to_string_lossy();
+        if skip || argument == FLAG {
+            skip = !skip;
+        } else if !argument.strip_prefix(FLAG).is_some_and(|rest| rest.starts_with('=')) {
+            words.push(quoted(&argument));
+        }
+    }
+    words.join(" ")
+}
+
+/// What a command needs to know.
+#[derive(Clone, Debug)]
+pub struct BranchSettings {
+    /// The branch's host, a name or an address.
+    pub host: String,
+    /// Where it takes requests.
+    pub port: u16,
+    /// The key's file, when one was named.
+    pub key: Option<PathBuf>,
+    /// The longest that one request may take.
+    pub timeout: Duration,
+    /// The id of the command's writes, when one was given.
+    pub request_id: Option<RequestId>,
+    /// Whether answers are shown as they come.
+    pub json: bool,
+    /// Who gives what is asked for.
+    pub input: Input,
 }
 
 /// What the program finds around itself.
@@ -117,7 +211,7 @@ impl Surroundings {
     }
 }
 
-/// What the program does.
+/// What the program does at the menu.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configuration {
     /// The branch's host, a name or an address.
@@ -210,6 +304,30 @@ mod tests {
     }
 
     #[test]
+    fn flags_stand_before_and_after_the_command() {
+        for line in [
+            &["--port", "9101", "--json", "balance", "1001"][..],
+            &["balance", "1001", "--port", "9101", "--json"],
+            &["--json", "balance", "--port=9101", "--account_no", "1001"],
+        ] {
+            let arguments = Arguments::try_parse_from(["bank-client"].iter().chain(line)).expect("a right line");
+            let settings = arguments.branch_settings(&TERMINAL);
+            assert_eq!((settings.port, settings.json), (9101, true), "{line:?}");
+            assert!(matches!(arguments.command, Some(Command::Balance(_))), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_given_again_without_its_request_id() {
+        let check = |line: &[&str], expected: &str| {
+            assert_eq!(without_request_id(line.iter().map(OsString::from)), expected);
+        };
+        check(&["bank-client", "deposit", "1001", "5"], "bank-client deposit 1001 5");
+        check(&["c", "--request-id", "x", "open", "Asha Rao"], "c open 'Asha Rao'");
+        check(&["c", "open", "O'Neil", "--request-id=x", ""], r"c open 'O'\''Neil' ''");
+    }
+
+    #[test]
     fn wrong_command_lines_are_refused() {
         for line in [
             &["--host", ""][..],
@@ -221,6 +339,9 @@ mod tests {
             &["--color", "pink"],
             &["--colour", "auto"],
             &["deposit"],
+            &["rob", "1001"],
+            &["--port", "0", "status"],
+            &["--request-id", "", "status"],
         ] {
             let error =
                 Arguments::try_parse_from(["bank-client"].iter().chain(line)).expect_err("a wrong command line");

@@ -1,18 +1,18 @@
-//! Opens the connection to a branch's menu. It owns the choice among a host's addresses and the socket's options,
-//! and leaves what is said over it to the menu client.
+//! Opens the connection to a branch. It owns the choice among a host's addresses and the socket's options,
+//! and leaves what is said over it to the menu client and to the commands.
 
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use crate::error::ClientError;
+use crate::error::{ClientError, Door};
 
 /// Connects to the first of the host's addresses that answers, each within `timeout`.
 ///
 /// # Errors
 /// `UnknownHost` when the name has no address, `Unreachable` when none of them answers.
-pub fn connect(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, ClientError> {
-    let unknown = |source| ClientError::UnknownHost { host: host.to_string(), source };
+pub fn connect(door: Door, host: &str, port: u16, timeout: Duration) -> Result<TcpStream, ClientError> {
+    let unknown = |source| ClientError::UnknownHost { door, host: host.to_string(), source };
     let mut failure = io::Error::from(io::ErrorKind::NotFound);
     let mut attempts = 0;
     for address in (host, port).to_socket_addrs().map_err(unknown)? {
@@ -25,8 +25,13 @@ pub fn connect(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, Cl
     if attempts == 0 {
         return Err(unknown(failure));
     }
-    let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    Err(ClientError::Unreachable { address, source: failure })
+    Err(ClientError::Unreachable { door, address: address_text(host, port), source: failure })
+}
+
+/// Host and port as one text, as it stands in messages and in the answers of a branch.
+#[must_use]
+pub fn address_text(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// One answer is one small packet that should leave at once, and a server that reads nothing must not hold us.
@@ -48,18 +53,18 @@ mod tests {
     fn a_listening_server_is_reached() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        assert_eq!(connect("127.0.0.1", address.port(), TIMEOUT).unwrap().peer_addr().unwrap(), address);
+        assert_eq!(connect(Door::Menu, "127.0.0.1", address.port(), TIMEOUT).unwrap().peer_addr().unwrap(), address);
     }
 
     #[test]
     fn a_port_where_nobody_listens_is_named() {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let error = connect("127.0.0.1", port, TIMEOUT).unwrap_err();
+        let error = connect(Door::Menu, "127.0.0.1", port, TIMEOUT).unwrap_err();
         assert!(matches!(&error, ClientError::Unreachable { address, .. } if *address == format!("127.0.0.1:{port}")));
     }
 
     #[test]
     fn a_host_that_is_no_host_is_told_apart() {
-        assert!(matches!(connect("127.0.0.1:1069", 1069, TIMEOUT), Err(ClientError::UnknownHost { .. })));
+        assert!(matches!(connect(Door::Menu, "127.0.0.1:1069", 1069, TIMEOUT), Err(ClientError::UnknownHost { .. })));
     }
 }

@@ -247,7 +247,7 @@ fn shown_answer(answer: &[u8]) -> String {
 }
 
 /// The text without what could move the cursor, end the line, or make it read in another order than it is stored.
-fn harmless(text: &str) -> Cow<'_, str> {
+pub fn harmless(text: &str) -> Cow<'_, str> {
     if text.chars().any(is_harmful) {
         Cow::Owned(text.chars().filter(|&character| !is_harmful(character)).collect())
     } else {

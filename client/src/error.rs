@@ -6,6 +6,8 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::branch::BranchError;
+
 /// The number that a shell adds to a signal's to make an exit status.
 const SIGNAL_STATUS_BASE: u8 = 128;
 /// SIGPIPE's number, for output that is no longer wanted.
@@ -49,11 +51,33 @@ impl From<ExitStatus> for ExitCode {
     }
 }
 
-/// Why the dialogue could not be held to its end.
+/// Which of a branch's ports is knocked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The menu's.
+    Menu,
+    /// The branch protocol's.
+    Branch,
+}
+
+impl Door {
+    /// The flag that names the port.
+    #[must_use]
+    pub const fn port_flag(self) -> &'static str {
+        match self {
+            Self::Menu => "--menu-port",
+            Self::Branch => "--port",
+        }
+    }
+}
+
+/// Why the program could not do what it was asked.
 #[derive(Debug)]
 pub enum ClientError {
     /// The host has no address.
     UnknownHost {
+        /// The port that was wanted.
+        door: Door,
         /// As it was given.
         host: String,
         /// What the resolver said.
@@ -61,6 +85,8 @@ pub enum ClientError {
     },
     /// Nothing answers at the address.
     Unreachable {
+        /// The port that was wanted.
+        door: Door,
         /// Host and port.
         address: String,
         /// Why the last attempt failed.
@@ -88,6 +114,17 @@ pub enum ClientError {
     System(io::Error),
     /// A signal of this number ended the program.
     Signal(u8),
+    /// The command line asks for what can't be; a sentence says what.
+    Usage(String),
+    /// No branch remembers the transfer.
+    NothingToTrace {
+        /// Its id.
+        txid: String,
+        /// What the branch that was asked says became of it.
+        outcome: Option<String>,
+    },
+    /// A command failed at the branch or on the way to it.
+    Branch(BranchError),
 }
 
 impl ClientError {
@@ -107,6 +144,9 @@ impl ClientError {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitStatus::Signal(BROKEN_PIPE_SIGNAL),
             Self::Input(_) | Self::Output(_) | Self::System(_) => ExitStatus::InputOutput,
             Self::Signal(number) => ExitStatus::Signal(*number),
+            Self::Usage(_) => ExitStatus::WrongCommandLine,
+            Self::NothingToTrace { .. } => ExitStatus::Refused,
+            Self::Branch(error) => error.status(),
         }
     }
 
@@ -123,14 +163,13 @@ const LOOK_AGAIN: &str = "What the bank confirmed is done; log in again to see w
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownHost { host, source } => {
-                write!(
-                    f,
-                    "no address is known for the host '{host}' ({source}): check --host; the port goes to --menu-port"
-                )
+            Self::UnknownHost { door, host, source } => {
+                let flag = door.port_flag();
+                write!(f, "no address is known for the host '{host}' ({source}): check --host; the port goes to {flag}")
             }
-            Self::Unreachable { address, source } => {
-                let hint = "start one with 'make run-server', or name another with --host and --menu-port";
+            Self::Unreachable { door, address, source } => {
+                let flag = door.port_flag();
+                let hint = format!("start one with 'make run-server', or name another with --host and {flag}");
                 match source.kind() {
                     io::ErrorKind::ConnectionRefused => write!(f, "no bank answers at {address}: {hint}"),
                     io::ErrorKind::TimedOut => write!(f, "no bank answers at {address} in time: {hint}"),
@@ -158,6 +197,14 @@ impl fmt::Display for ClientError {
             Self::Output(error) => write!(f, "standard output can't be written ({error}): the session was ended there"),
             Self::System(error) => write!(f, "the system refused what the client needs to start: {error}"),
             Self::Signal(number) => write!(f, "ended by signal {number}"),
+            Self::Usage(sentence) => f.write_str(sentence),
+            Self::NothingToTrace { txid, outcome } => write!(
+                f,
+                "no branch remembers an event of {txid} (events are kept until a branch ends, and the latest only); \
+                 the branch's books say: {}",
+                outcome.as_deref().unwrap_or("unknown")
+            ),
+            Self::Branch(error) => error.fmt(f),
         }
     }
 }
@@ -186,7 +233,7 @@ mod tests {
     #[test]
     fn a_refused_connection_says_what_to_do_next() {
         let source = io::Error::from(io::ErrorKind::ConnectionRefused);
-        let error = ClientError::Unreachable { address: "127.0.0.1:1069".into(), source };
+        let error = ClientError::Unreachable { door: Door::Menu, address: "127.0.0.1:1069".into(), source };
         let expected = "no bank answers at 127.0.0.1:1069: start one with 'make run-server', or name another with \
                         --host and --menu-port";
         assert_eq!(error.to_string(), expected);

@@ -1,29 +1,44 @@
-//! The bank's line client: the menu on a terminal, a script on standard input.
+//! The bank's client: the menu on a terminal, a script on standard input, or one command to a branch.
 //!
-//! This file reads the command line, wires the connection, the events and a console to the menu client, and turns
-//! the way it ended into an exit status. It decides nothing of the dialogue.
+//! This file reads the command line, wires the connection, the events and a console to the menu client, or a branch
+//! and an output to a command, and turns the way it ended into an exit status. It decides nothing of either.
 
 mod arguments;
+mod branch;
+mod commands;
 mod connect;
 mod console;
 mod error;
 mod events;
+mod key;
 mod menu_client;
+mod output;
+mod peers;
+mod random;
+mod request_id;
+mod trace;
 
 use std::env;
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 
-use crate::arguments::{Arguments, Configuration, Input, Surroundings};
+use crate::arguments::{Arguments, BranchSettings, Configuration, Input, Surroundings, without_request_id};
+use crate::branch::{Access, Branch};
+use crate::commands::{Command, Session};
 use crate::console::{Console, ScriptConsole, TerminalConsole, TerminalEcho};
-use crate::error::{ClientError, ExitStatus};
+use crate::error::{ClientError, Door, ExitStatus};
 use crate::events::Events;
+use crate::key::Keys;
 use crate::menu_client::{MenuClient, Verdict};
+use crate::output::Output;
+use crate::request_id::RequestId;
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let mut arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(notice) => {
             // A closed output is all that can go wrong here, and then nobody reads the notice.
@@ -38,8 +53,12 @@ fn main() -> ExitCode {
         env::var_os("TERM").as_deref(),
         env::var_os("NO_COLOR").as_deref(),
     );
-    let status = match run(&arguments.resolve(&surroundings)) {
-        Ok(verdict) => verdict.status(),
+    let outcome = match arguments.command.take() {
+        Some(command) => carry_out(command, arguments.branch_settings(&surroundings)),
+        None => run(&arguments.resolve(&surroundings)).map(Verdict::status),
+    };
+    let status = match outcome {
+        Ok(status) => status,
         Err(error) => {
             if !error.is_quiet() {
                 eprintln!("bank-client: {error}");
@@ -48,6 +67,30 @@ fn main() -> ExitCode {
         }
     };
     status.into()
+}
+
+fn carry_out(command: Command, settings: BranchSettings) -> Result<ExitStatus, ClientError> {
+    let keys = match &settings.key {
+        Some(path) => Keys::named(path)?,
+        None => {
+            let database = env::var_os("BANK_DB").filter(|path| !path.is_empty());
+            Keys::in_usual_places(database.as_deref().map(Path::new), env::current_exe().ok().as_deref())
+        }
+    };
+    let command_line = without_request_id(env::args_os());
+    let access = Arc::new(Access { keys, timeout: settings.timeout, command_line });
+    let id = match settings.request_id {
+        Some(id) => id,
+        None => RequestId::draw()?,
+    };
+    let mut standard_output = io::stdout().lock();
+    let mut session = Session {
+        branch: Branch::new(access, &settings.host, settings.port),
+        out: Output::new(&mut standard_output, settings.json),
+        id,
+        input: settings.input,
+    };
+    commands::run(command, &mut session)
 }
 
 fn run(configuration: &Configuration) -> Result<Verdict, ClientError> {
@@ -61,7 +104,7 @@ fn run(configuration: &Configuration) -> Result<Verdict, ClientError> {
 }
 
 fn hold_dialogue(configuration: &Configuration, console: &mut impl Console) -> Result<Verdict, ClientError> {
-    let server = connect::connect(&configuration.host, configuration.menu_port, configuration.timeout)?;
+    let server = connect::connect(Door::Menu, &configuration.host, configuration.menu_port, configuration.timeout)?;
     let reading_half = server.try_clone().map_err(ClientError::System)?;
     let events = Events::start(reading_half, io::stdin()).map_err(ClientError::System)?;
     events.watch_signals().map_err(ClientError::System)?;

@@ -243,6 +243,10 @@ pub struct HistoryLine {
     pub amount: Money,
     /// The transfer between branches that it is a leg of.
     pub txid: Option<TxId>,
+    /// Which leg of it: an even number pays, the next odd one is paid; below zero, a difference that was
+    /// booked after a leg was settled by hand.
+    #[serde(default)]
+    pub leg: Option<i64>,
     /// The branch at the other end.
     pub peer: Option<String>,
 }

@@ -11,10 +11,12 @@
 //! - [`frame`]: length-prefixed frames, capped.
 //! - [`request`], [`answer`]: what is asked of a branch, and what it answers.
 //! - [`proof`]: challenge and response over the branch key.
+//! - [`event`]: what a branch tells to those who watch it.
 //! - [`connection`]: a client's side of a framed connection.
 
 pub mod answer;
 pub mod connection;
+pub mod event;
 pub mod frame;
 pub mod ids;
 pub mod menu_line;

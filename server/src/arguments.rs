@@ -7,8 +7,11 @@ use protocol::{BranchName, Money};
 
 use crate::limits;
 use crate::sms::SmsSetting;
+use crate::transfer::crash::CrashPoint;
+use crate::transfer::directory::NamedAddress;
 
-/// One branch of the bank: a menu for its customers and its administrator, over one SQLite database.
+/// One branch of the bank: a menu for its customers and its administrator, the branch protocol for direct
+/// commands and other branches, over one SQLite database.
 ///
 /// Without a command it serves until Ctrl-C (SIGINT) or SIGTERM. Every option can also be given as the
 /// environment variable that is named beside it. The log goes to standard error; RUST_LOG=debug shows more.
@@ -24,6 +27,10 @@ pub struct Arguments {
     /// The address to listen on. Other addresses than loopback ones need the default passwords changed.
     #[arg(long, env = "BANK_HOST", default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub host: String,
+    /// The port of the branch protocol, for direct commands, the bridge and other branches; 0 picks a free
+    /// one and prints it.
+    #[arg(long, env = "BANK_PORT", default_value_t = 9100, value_name = "PORT")]
+    pub port: u16,
     /// The port of the menu; 0 picks a free one and prints it.
     #[arg(long, env = "BANK_MENU_PORT", default_value_t = 1069, value_name = "PORT")]
     pub menu_port: u16,
@@ -38,6 +45,18 @@ pub struct Arguments {
     /// Make the sample accounts 1001 and 1002 with Rs 1000.00 each, if the branch has no account yet.
     #[arg(long, env = "BANK_PRELOAD")]
     pub preload: bool,
+    /// Other branches, as Delhi=host:port, separated by commas. A branch that was linked once is remembered.
+    #[arg(long, env = "BANK_PEERS", value_delimiter = ',', value_name = "NAME=HOST:PORT")]
+    pub peers: Vec<NamedAddress>,
+    /// Let anyone do anything on the branch port, for older clients that know no key. On loopback only.
+    #[arg(long, env = "BANK_OPEN")]
+    pub open: bool,
+    /// Allow what is for lessons and tests, such as --crash-at. On loopback only.
+    #[arg(long, env = "BANK_TEACHING")]
+    pub teaching: bool,
+    /// Kill this process when a transfer passes this point, as a power failure would. Needs --teaching.
+    #[arg(long, env = "BANK_CRASH_AT", requires = "teaching", value_name = "POINT")]
+    pub crash_at: Option<CrashPoint>,
     /// Clients at once, at all doors together; one more is told that the bank is busy.
     #[arg(long, env = "BANK_MAX_CLIENTS", default_value_t = limits::CLIENTS, value_name = "NUMBER")]
     pub max_clients: usize,
@@ -85,5 +104,5 @@ pub enum Command {
 
 /// Exit statuses, at the end of the help text.
 const EXIT_STATUSES: &str = "\
-Exit status: 0 after a clean stop, or when an audit finds nothing; 1 when the server could not start or an
+Exit status: 0 after a clean stop, or when an audit finds nothing; 1 when the server could not start or an \
 audit finds something; 64 for a wrong command line; 74 when the disk failed under the database.";

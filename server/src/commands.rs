@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::arguments::DatabaseArguments;
+use crate::audit;
 use crate::bank::customer::{CustomerError, NewPassword};
 use crate::bank::{Bank, BankSettings};
 use crate::dbs_exec::DbsExec;
@@ -31,7 +32,13 @@ pub fn passwd(database: &DatabaseArguments, account: u64) -> Result<ExitCode, St
 /// One sentence for the operator, when there could be no audit.
 pub fn audit(database: &DatabaseArguments, json: bool) -> Result<ExitCode, String> {
     let bank = open_at_rest(database)?;
-    let audit = bank.audit_with_file().map_err(|error| error.to_string())?;
+    let audited = bank.dbs().read(|reader| {
+        let mut audit = audit::audit(reader)?;
+        audit.findings.extend(audit::check_file(reader)?);
+        audit.ok = audit.findings.is_empty();
+        Ok(audit)
+    });
+    let audit = audited.map_err(|error| error.to_string())?;
     if json {
         println!("{}", serde_json::to_string(&audit).map_err(|error| error.to_string())?);
     } else {
@@ -41,6 +48,7 @@ pub fn audit(database: &DatabaseArguments, json: bool) -> Result<ExitCode, Strin
         println!("branch        {}", bank.name());
         println!("transactions  {}", audit.transactions);
         println!("balances      Rs {}", audit.balances);
+        println!("in transit    Rs {}", audit.in_transit);
         println!("paid in       Rs {}", audit.paid_in);
         println!("paid out      Rs {}", audit.paid_out);
         println!("{}", if audit.ok { "the books are clean" } else { "the books are NOT clean" });

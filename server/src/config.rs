@@ -8,6 +8,8 @@ use protocol::{BranchName, Money};
 
 use crate::arguments::{Arguments, DatabaseArguments};
 use crate::sms::SmsSetting;
+use crate::transfer::crash::CrashPoint;
+use crate::transfer::directory::NamedAddress;
 
 /// The branch's name when none is given.
 const DEFAULT_NAME: &str = "Main";
@@ -21,6 +23,14 @@ pub struct Config {
     pub name: BranchName,
     /// The database file.
     pub db: PathBuf,
+    /// Where the branch protocol listens.
+    pub branch: SocketAddr,
+    /// Other branches that were named.
+    pub peers: Vec<NamedAddress>,
+    /// Whether anyone may do anything on the branch port.
+    pub open: bool,
+    /// Where to crash, in a lesson or a test.
+    pub crash_at: Option<CrashPoint>,
     /// Where the menu listens.
     pub menu: SocketAddr,
     /// Where the older client's door is, if open.
@@ -46,7 +56,16 @@ impl Config {
     /// One sentence for the command line's user.
     pub fn resolve(arguments: &Arguments) -> Result<Self, String> {
         let host = resolve_host(&arguments.host)?;
+        for (flag, is_given) in [("--open", arguments.open), ("--teaching", arguments.teaching)] {
+            if is_given && !host.is_loopback() {
+                return Err(format!("{flag} is for a loopback address only, and --host is {host}"));
+            }
+        }
         Ok(Self {
+            branch: SocketAddr::new(host, arguments.port),
+            peers: arguments.peers.clone(),
+            open: arguments.open,
+            crash_at: arguments.crash_at,
             name: arguments.database.name(),
             db: arguments.database.path(),
             menu: SocketAddr::new(host, arguments.menu_port),

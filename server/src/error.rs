@@ -6,7 +6,8 @@
 
 use std::fmt;
 
-use protocol::{AccountNum, Money, MoneyError};
+use protocol::request::RequestError;
+use protocol::{AccountNum, Money, MoneyError, TxId};
 
 /// Short for a result with this crate's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -43,8 +44,31 @@ pub enum Error {
     WrongPassword,
     /// The amount is not one.
     Amount(MoneyError),
+    /// The request could not be read.
+    Request(RequestError),
     /// Some other input is not what it has to be; the text says what it is like.
     Invalid(String),
+    /// There is no transfer with that id here.
+    NoSuchTransfer(TxId),
+    /// The transfer has ended here and can't be prepared again.
+    TransferSettled(TxId),
+    /// The transfer between branches was aborted.
+    Aborted {
+        /// The stable name of the reason.
+        code: String,
+        /// One sentence.
+        text: String,
+    },
+    /// The other branch is not known or can't be reached.
+    Unreachable(String),
+    /// The outcome of a transfer between branches is not known yet.
+    Undecided(TxId),
+    /// The caller may not do this.
+    NotAllowed(&'static str),
+    /// The same request id came with other parameters.
+    RequestIdReused,
+    /// The same request is being carried out at this moment.
+    RequestRepeated,
     /// More operations are waiting than the branch takes.
     Busy,
     /// The branch is stopping.
@@ -58,9 +82,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// The code of [`Error::RequestRepeated`], which comes back through an aborted transfer.
+    pub const REQUEST_REPEATED: &str = "request_repeated";
+
     /// The stable name of this error, for programs.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> &str {
         match self {
             Self::NoSuchAccount(_) => "no_such_account",
             Self::AccountClosed(_) => "account_closed",
@@ -75,7 +102,16 @@ impl Error {
             Self::WrongLogin => "wrong_login",
             Self::WrongPassword => "wrong_password",
             Self::Amount(_) => "invalid_amount",
+            Self::Request(error) => error.code(),
             Self::Invalid(_) => "invalid_params",
+            Self::NoSuchTransfer(_) => "no_such_transfer",
+            Self::TransferSettled(_) => "transaction_settled",
+            Self::Aborted { code, .. } => code,
+            Self::Unreachable(_) => "branch_unreachable",
+            Self::Undecided(_) => "undecided",
+            Self::NotAllowed(_) => "not_allowed",
+            Self::RequestIdReused => "request_id_reused",
+            Self::RequestRepeated => Self::REQUEST_REPEATED,
             Self::Busy => "busy",
             Self::Stopping => "stopping",
             Self::DiskFull => "disk_full",
@@ -101,7 +137,16 @@ impl Error {
             | Self::WrongLogin
             | Self::WrongPassword
             | Self::Amount(_)
+            | Self::Request(_)
             | Self::Invalid(_)
+            | Self::NoSuchTransfer(_)
+            | Self::TransferSettled(_)
+            | Self::Aborted { .. }
+            | Self::Unreachable(_)
+            | Self::Undecided(_)
+            | Self::NotAllowed(_)
+            | Self::RequestIdReused
+            | Self::RequestRepeated
             | Self::Busy
             | Self::Stopping => false,
         }
@@ -132,7 +177,22 @@ impl fmt::Display for Error {
             Self::WrongLogin => f.write_str("the account number or the password is wrong"),
             Self::WrongPassword => f.write_str("the password is wrong"),
             Self::Amount(error) => error.fmt(f),
+            Self::Request(error) => error.fmt(f),
             Self::Invalid(text) => f.write_str(text),
+            Self::NoSuchTransfer(txid) => write!(f, "no transfer {txid} is prepared at this branch"),
+            Self::TransferSettled(txid) => write!(f, "the transfer {txid} has ended at this branch"),
+            Self::Aborted { text, .. } | Self::Unreachable(text) => f.write_str(text),
+            Self::Undecided(txid) => {
+                write!(
+                    f,
+                    "the transfer {txid} is not decided yet; ask again with the same request_id, or for its tx_status"
+                )
+            }
+            Self::NotAllowed(what) => f.write_str(what),
+            Self::RequestIdReused => {
+                f.write_str("this request_id was used for another request; give each request an id of its own")
+            }
+            Self::RequestRepeated => f.write_str("this request is being carried out already; ask again in a moment"),
             Self::Busy => f.write_str("the bank is busy; try again in a moment"),
             Self::Stopping => f.write_str("the branch is stopping; try again when it is back"),
             Self::DiskFull => f.write_str("the branch's disk is full; nothing was changed"),
@@ -150,5 +210,11 @@ impl std::error::Error for Error {}
 impl From<MoneyError> for Error {
     fn from(error: MoneyError) -> Self {
         Self::Amount(error)
+    }
+}
+
+impl From<RequestError> for Error {
+    fn from(error: RequestError) -> Self {
+        Self::Request(error)
     }
 }

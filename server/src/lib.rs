@@ -1,7 +1,10 @@
 //! One branch of the bank, as a library for its program, its benchmarks and its tests.
 
+pub mod answers;
 pub mod arguments;
+pub mod audit;
 pub mod bank;
+pub mod branch;
 pub mod clock;
 pub mod commands;
 pub mod config;
@@ -11,3 +14,4 @@ pub mod limits;
 pub mod listener;
 pub mod menu;
 pub mod sms;
+pub mod transfer;

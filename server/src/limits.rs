@@ -48,3 +48,62 @@ pub const AUDIT_FINDINGS: usize = 100;
 pub const STOP_EVENTS: usize = 4;
 
 const _: () = assert!(GROUP_OPERATIONS <= QUEUE_OPERATIONS);
+
+/// Other branches that are remembered.
+pub const BRANCHES: usize = 256;
+/// Events kept in memory for those who watch; each is some hundred bytes.
+pub const EVENTS_KEPT: usize = 8_192;
+/// Event numbers that are reserved on disk ahead of their use; a crash skips at most so many.
+pub const EVENT_NUMBERS_RESERVED: u64 = 1_000_000;
+/// How long connecting to a branch may take, and each answer while the link is made.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// The pause after the first failed try to reach a branch; it doubles with each further one,
+pub const DIAL_BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// up to this.
+pub const DIAL_BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// How often a link that has nothing to say sends an empty frame.
+pub const LINK_HEARTBEAT: Duration = Duration::from_millis(1_000);
+/// How long a link may be silent before it counts as broken.
+pub const LINK_SILENCE: Duration = Duration::from_secs(4);
+/// Messages that wait for a peer; past it they are dropped and sent again later.
+pub const LINK_QUEUE_MESSAGES: usize = 16_384;
+/// Messages of one frame of a link, about 500 bytes each.
+pub const LINK_FRAME_MESSAGES: usize = 1_024;
+/// Links to one peer at the same time; two come about when both sides dial at once.
+pub const LINKS_PER_PEER: usize = 4;
+
+/// The length of the protocol's tick.
+pub const TICK: Duration = Duration::from_millis(10);
+/// How long the client of a committed transfer waits for the other branches' acknowledgement before it is
+/// told that delivery is pending.
+pub const DELIVERY_WAIT: Duration = Duration::from_secs(1);
+/// How much longer than the vote time-out a client's thread waits for the decision, before it says that the
+/// transfer is not decided yet: the time that the branch's own disk may take.
+pub const DECISION_WAIT: Duration = Duration::from_secs(15);
+/// How long rows of ended transactions are kept in the protocol's log, longer than any message can be under way.
+pub const ENDED_KEPT: Duration = Duration::from_secs(120);
+/// How often what is no longer needed is deleted.
+pub const PRUNE_INTERVAL: Duration = Duration::from_secs(10);
+/// Rows deleted in one go, so that the delay to others stays small.
+pub const PRUNE_ROWS: usize = 2_000;
+/// How long answers are kept for repeated requests: 7 days.
+pub const ANSWERS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The most answers kept; past it the oldest go early. About 2 GiB of database.
+pub const ANSWERS: u64 = 5_000_000;
+
+const _: () = assert!(LINK_HEARTBEAT.as_millis() * 3 < LINK_SILENCE.as_millis());
+
+/// Requests of one client that are worked on together; more wait in its connection.
+pub const PIPELINE_REQUESTS: usize = 512;
+/// What is read from a connection at a time, and kept for an idle one, in bytes.
+pub const READ_BUFFER_BYTES: usize = 16 << 10;
+/// How long a frame may take from its first byte to its last.
+pub const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
+/// Rows of a list in one answer.
+pub const LIST_ROWS: usize = 10_000;
+/// Bytes of a list in one answer; a longer one stops early and says where it goes on.
+pub const ANSWER_LIST_BYTES: usize = protocol::frame::FRAME_BYTES_MAX - 1_024;
+/// Events written to a watcher at a time.
+pub const WATCH_EVENTS: usize = 256;
+/// How often a watcher's connection is looked at while nothing happens.
+pub const WATCH_POLL: Duration = Duration::from_millis(250);

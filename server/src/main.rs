@@ -4,10 +4,14 @@ use std::io::{self, Write as _};
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bank_server::arguments::{Arguments, Command};
 use bank_server::bank::outbox::SqlOutbox;
 use bank_server::bank::{ADMINISTRATOR, Bank, BankSettings};
+use bank_server::branch::Context;
+use bank_server::branch::door::BranchDoor;
+use bank_server::branch::key::find_or_make;
 use bank_server::config::Config;
 use bank_server::dbs_exec::DbsExec;
 use bank_server::limits::STOP_EVENTS;
@@ -15,9 +19,13 @@ use bank_server::listener::{Clients, Door, Listener};
 use bank_server::menu::Texts;
 use bank_server::menu::door::{LabDoor, Menu, PlainDoor};
 use bank_server::sms::{self, Pace, SmsSender};
+use bank_server::transfer::directory::{Address, Directory};
+use bank_server::transfer::links::{Identity, Links};
+use bank_server::transfer::{Engine, EngineParts};
 use bank_server::{commands, error};
 use clap::Parser as _;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use protocol::proof::BranchKey;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// The server could not start.
@@ -71,13 +79,27 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     watch_signals(stop.clone())?;
     let texts = find_texts(config)?;
     // The ports come first: a port in use must leave the database untouched.
+    let branch_listener = bind(config.branch, "--port")?;
     let menu_listener = bind(config.menu, "--menu-port")?;
     let lab_listener = config.lab.map(|address| bind(address, "--lab-port")).transpose()?;
-    let dbs = open_database(config, stop)?;
+    let port = branch_listener.local_addr().map_err(|error| error.to_string())?.port();
+    let dbs = open_database(config, stop.clone())?;
     let sms = start_sms(config, &dbs)?;
     let bank = open_bank(config, &dbs, sms.as_ref())?;
+    let key = find_or_make(&config.db)?;
+    let engine = start_engine(config, &bank, sms.as_ref(), &key, port, stop)?;
     let clients = Clients::new(config.max_clients);
-    let menu = Menu::new(Arc::clone(&bank), texts, config.idle_timeout);
+    let context = Arc::new(Context {
+        bank: Arc::clone(&bank),
+        engine: Arc::clone(&engine),
+        clients: Arc::clone(&clients),
+        key,
+        is_open: config.open,
+        idle_timeout: config.idle_timeout,
+        address: Address { host: config.branch.ip().to_string(), port },
+        started: Instant::now(),
+    });
+    let menu = Menu::new(Arc::clone(&context), texts);
     let mut listeners = Vec::new();
     let mut start = |label: &str, listener: TcpListener, door: Arc<dyn Door>| -> Result<(), String> {
         let started = Listener::start(listener, door, Arc::clone(&clients))
@@ -86,6 +108,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         listeners.push(started);
         Ok(())
     };
+    start(&format!("branch {} listening", bank.name()), branch_listener, Arc::new(BranchDoor(context)))?;
     start("menu", menu_listener, Arc::new(PlainDoor(Arc::clone(&menu))))?;
     if let Some(listener) = lab_listener {
         start("lab", listener, Arc::new(LabDoor(Arc::clone(&menu))))?;
@@ -93,16 +116,50 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     log::info!("branch {} is open, database {}", bank.name(), dbs.path().display());
 
     let status = wait_for_stop(&stopped);
+    // A message that is just being delivered is waited for while the clients are told.
+    let sms_stopping = sms.map(|sender| std::thread::spawn(move || sender.stop()));
     clients.stop();
     for listener in listeners {
         listener.join();
     }
-    if let Some(sender) = sms {
-        sender.stop();
+    engine.stop();
+    if let Some(stopping) = sms_stopping
+        && stopping.join().is_err()
+    {
+        log::error!("the sender of text messages had panicked");
     }
     dbs.close();
     log::info!("branch {} is closed", bank.name());
     Ok(status)
+}
+
+/// Recovers the transfers under way and links this branch to others.
+fn start_engine(
+    config: &Config,
+    bank: &Arc<Bank>,
+    sms: Option<&SmsSender>,
+    key: &BranchKey,
+    port: u16,
+    stop: Sender<Stop>,
+) -> Result<Arc<Engine>, String> {
+    let trouble = |error: error::Error| format!("{}: {error}", config.db.display());
+    let directory = Arc::new(Directory::open(Arc::clone(bank.dbs())).map_err(trouble)?);
+    for peer in config.peers.iter().filter(|peer| peer.name != config.name) {
+        directory.learn(&peer.name, &peer.address).map_err(trouble)?;
+    }
+    let identity = Identity { name: config.name.clone(), port, key: key.clone() };
+    let on_failure = move |_: &error::Error| {
+        // A full channel means that the server is stopping already.
+        let _ = stop.try_send(Stop::DiskFailed);
+    };
+    let parts = EngineParts {
+        name: config.name.clone(),
+        dbs: Arc::clone(bank.dbs()),
+        links: Links::new(identity, directory),
+        sms: sms.map(SmsSender::notifier),
+        on_failure: Box::new(on_failure),
+    };
+    Engine::start(parts, config.crash_at).map_err(trouble)
 }
 
 fn watch_signals(stop: Sender<Stop>) -> Result<(), String> {
@@ -188,7 +245,8 @@ fn refuse_default_passwords(bank: &Bank) -> Result<(), String> {
     let Some(account) = known.first() else { return Ok(()) };
     let who = if *account == ADMINISTRATOR { "the administrator".to_string() } else { format!("account {account}") };
     Err(format!(
-        "{who} still has the first password, which everyone knows: set another with `bank-server passwd {account}` (or {ADMIN_PASSWORD_VARIABLE} for the administrator) before listening beyond this machine"
+        "{who} still has the first password, which everyone knows: set another with `bank-server passwd {account} --db {}` (or {ADMIN_PASSWORD_VARIABLE} for the administrator) before listening beyond this machine",
+        bank.dbs().path().display()
     ))
 }
 

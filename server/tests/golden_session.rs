@@ -313,9 +313,8 @@ impl Replies {
         let [txid, account, kind, amount, coordinator, answers, age_seconds] = fields(row);
         InDoubtRow {
             txid: txid.parse().unwrap(),
-            account,
-            kind,
-            amount: money(&amount),
+            legs: format!("{kind} {amount} at {account}"),
+            state: "prepared".into(),
             coordinator,
             answers: answers == "yes",
             age_seconds: age_seconds.parse().unwrap(),

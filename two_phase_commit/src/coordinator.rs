@@ -77,7 +77,7 @@ impl Coordinator {
                 Record::Aborted { txid } => {
                     found.remove(&txid);
                 }
-                Record::Prepared(_) | Record::Settled { .. } | Record::Mixed { .. } => {}
+                Record::Prepared(_) | Record::Settled { .. } | Record::Confirmed { .. } | Record::Mixed { .. } => {}
             }
         }
         let outputs = found.into_values().map(|(transfer, state)| self.resume(transfer, state));
@@ -237,7 +237,7 @@ impl Coordinator {
             }
             CoordinatorState::Ended => {
                 transaction.enter(CoordinatorState::Unknown);
-                Output::nothing(txid).tell(Notice::Forgotten { txid: txid.clone() })
+                Output::nothing(txid).tell(Notice::Forgotten { txid: txid.clone(), keep_until: self.now })
             }
             CoordinatorState::Unknown
             | CoordinatorState::Beginning

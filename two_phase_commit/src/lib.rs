@@ -123,7 +123,8 @@
 //! Between an output and its confirmation a machine asks for no other write about the same transaction, so
 //! writes about different transactions may share a commit and finish in any order.
 //!
-//! At a start: make both machines, which take nothing yet; read the log; `recover` each once; treat the outputs.
+//! At a start: make both machines, which take nothing yet; `tick` them, unless their clock starts at 0; read the
+//! log; `recover` each once; treat the outputs.
 //! Call `tick` at least every few ticks with the current one, or at `next_deadline`. Give a message to the
 //! machine that [`Message::role`] names, with its sender under the same [`PeerAddr`] under which it was
 //! addressed. A [`Notice::Decided`] answers the client; a [`Notice::Delivered`] soon after makes it "done", else

@@ -32,7 +32,7 @@ pub struct Options {
     /// The most transactions that a participant has prepared; it votes no to more. Each takes about 1 KiB.
     pub prepared_max: usize,
     /// The most settled transactions that a participant remembers; past it the oldest are forgotten before
-    /// their time, at the next tick. The driver's lookup on disk answers for them.
+    /// their time, at the next tick. The disk answers for them: see [`crate::Notice::Forgotten`].
     pub retained_max: usize,
     /// Spreads the resends of many transactions and many branches. Any number; different at each branch.
     pub jitter_seed: u64,

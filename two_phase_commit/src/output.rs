@@ -10,6 +10,7 @@ use std::sync::Arc;
 use protocol::TxId;
 
 use crate::message::{Envelope, Message, Refusal};
+use crate::options::Tick;
 use crate::record::{Outcome, Record};
 use crate::transfer::{PeerAddr, Transfer};
 
@@ -204,8 +205,7 @@ pub enum Notice {
         /// The participants that had been settled by hand the other way.
         mixed: BTreeSet<PeerAddr>,
     },
-    /// What was settled by hand agrees with the coordinator. The driver notes it, so that the transaction
-    /// is not given to [`crate::Participant::recover`] again; nothing depends on when.
+    /// What was settled by hand agrees with the coordinator.
     Confirmed {
         /// The transaction.
         txid: TxId,
@@ -229,11 +229,13 @@ pub enum Notice {
         /// What is wrong.
         refusal: Refusal,
     },
-    /// The machine has no more need of the transaction. The driver may delete its log rows, not its rows
-    /// in the books; nothing depends on when.
+    /// The machine has no more need of the transaction. The driver may delete its log records, not its rows
+    /// in the books, once `keep_until` has passed; nothing depends on when.
     Forgotten {
         /// The transaction.
         txid: TxId,
+        /// Until when the disk must answer for it: later than now if it was forgotten early, for want of room.
+        keep_until: Tick,
     },
 }
 
@@ -251,7 +253,7 @@ impl fmt::Display for Notice {
             Self::Confirmed { txid } => write!(f, "confirmed {txid}"),
             Self::Mixed { txid, ours, theirs } => write!(f, "mixed {txid}: {ours} here, {theirs} there"),
             Self::Contradicted { txid, by, refusal } => write!(f, "contradicted {txid} by {by} ({refusal})"),
-            Self::Forgotten { txid } => write!(f, "forgotten {txid}"),
+            Self::Forgotten { txid, keep_until } => write!(f, "forgotten {txid}, keep until {keep_until}"),
         }
     }
 }

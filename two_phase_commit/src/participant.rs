@@ -34,7 +34,7 @@ use crate::transfer::{PeerAddr, Transfer};
 /// - states change only along [`ParticipantState::LEGAL`];
 /// - what is prepared has legs, all of them here;
 /// - a transaction in doubt with a coordinator has a timer that asks; without one it has none;
-/// - what is settled by hand keeps asking until its coordinator has agreed or disagreed;
+/// - what is settled by hand is not forgotten, and asks, until its coordinator has agreed or disagreed;
 /// - with a write under way there is no timer, and inputs wait; otherwise none waits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Participant {
@@ -78,6 +78,7 @@ impl Participant {
                     entry.state = ParticipantState::Settled(outcome);
                     entry.by_hand = by_hand.is_some();
                 }
+                Record::Confirmed { .. } => entry.confirmed = true,
                 Record::Mixed { ours, .. } => entry.state = ParticipantState::Mixed(ours),
                 Record::Begun(_) | Record::Committed { .. } | Record::Aborted { .. } | Record::Ended { .. } => continue,
             }
@@ -147,6 +148,10 @@ impl Participant {
                 entry.enter(ParticipantState::Prepared);
             }
             ParticipantState::Settling(outcome) => entry.enter(ParticipantState::Settled(outcome)),
+            ParticipantState::Confirming(ours) => {
+                entry.confirmed = true;
+                entry.enter(ParticipantState::Settled(ours));
+            }
             ParticipantState::Mixing(ours) => entry.enter(ParticipantState::Mixed(ours)),
             ParticipantState::Unknown
             | ParticipantState::Prepared
@@ -191,7 +196,10 @@ impl Participant {
         }
         match self.state(txid) {
             ParticipantState::Unknown => return Err(ResolveError::Unknown),
-            ParticipantState::Preparing | ParticipantState::Settling(_) | ParticipantState::Mixing(_) => {
+            ParticipantState::Preparing
+            | ParticipantState::Settling(_)
+            | ParticipantState::Confirming(_)
+            | ParticipantState::Mixing(_) => {
                 return Err(ResolveError::UnderWay);
             }
             ParticipantState::Settled(outcome) | ParticipantState::Mixed(outcome) => {
@@ -228,8 +236,9 @@ impl Participant {
     pub fn expire(&mut self, txid: &TxId) -> Output {
         let Some(mut entry) = self.take(txid) else { return Output::nothing(txid) };
         if entry.is_retained() {
+            let keep_until = entry.due.unwrap_or(self.now);
             entry.enter(ParticipantState::Unknown);
-            return Output::nothing(txid).tell(Notice::Forgotten { txid: txid.clone() });
+            return Output::nothing(txid).tell(Notice::Forgotten { txid: txid.clone(), keep_until });
         }
         #[cfg(feature = "sabotage")]
         if self.is_sabotaged(Sabotage::DecideByTimer)
@@ -340,6 +349,7 @@ impl Participant {
             | ParticipantState::Unknown
             | ParticipantState::Preparing
             | ParticipantState::Settling(_)
+            | ParticipantState::Confirming(_)
             | ParticipantState::Mixing(_) => Vote::No(id_reused()),
         };
         self.keep(entry);
@@ -352,15 +362,11 @@ impl Participant {
         match entry.state {
             ParticipantState::Prepared => self.settle(entry, theirs, None).and(acknowledge(&txid, from, theirs, false)),
             ParticipantState::Settled(ours) if ours == theirs => {
-                let output = acknowledge(&txid, from, theirs, false);
-                if !entry.by_hand || entry.confirmed {
-                    self.keep(entry);
-                    return output;
+                if entry.by_hand && !entry.confirmed {
+                    return self.confirm(entry, ours).and(acknowledge(&txid, from, theirs, false));
                 }
-                entry.confirmed = true;
-                self.arm(&mut entry);
                 self.keep(entry);
-                output.tell(Notice::Confirmed { txid })
+                acknowledge(&txid, from, theirs, false)
             }
             ParticipantState::Settled(ours) if entry.by_hand && !entry.confirmed => {
                 self.mix(entry, ours, theirs).and(acknowledge(&txid, from, theirs, true))
@@ -380,6 +386,7 @@ impl Participant {
             ParticipantState::Unknown
             | ParticipantState::Preparing
             | ParticipantState::Settling(_)
+            | ParticipantState::Confirming(_)
             | ParticipantState::Mixing(_) => panic!("{txid} takes no decision in {:?}", entry.state),
         }
     }
@@ -400,6 +407,15 @@ impl Participant {
         };
         self.keep(entry);
         output
+    }
+
+    /// Rule 9: the coordinator agrees, which must be durable before it may forget.
+    fn confirm(&mut self, mut entry: Entry, ours: Outcome) -> Output {
+        let txid = entry.txid.clone();
+        entry.enter(ParticipantState::Confirming(ours));
+        entry.due = None;
+        self.keep(entry);
+        Output::nothing(&txid).record(Record::Confirmed { txid: txid.clone() }).tell(Notice::Confirmed { txid })
     }
 
     /// Rule 9: nothing is overwritten; the difference is booked beside it and told.

@@ -67,6 +67,12 @@ pub enum Record {
         /// The operator's reason, when settled by hand.
         by_hand: Option<Arc<str>>,
     },
+    /// What was settled by hand is what the coordinator decided. Forced before the acknowledgement, after
+    /// which the coordinator may forget: asked again, it would answer "aborted".
+    Confirmed {
+        /// The transaction.
+        txid: TxId,
+    },
     /// What was settled by hand and what the coordinator decided differ. Forced.
     Mixed {
         /// The transaction.
@@ -88,6 +94,7 @@ impl Record {
             | Self::Aborted { txid }
             | Self::Ended { txid, .. }
             | Self::Settled { txid, .. }
+            | Self::Confirmed { txid }
             | Self::Mixed { txid, .. } => txid,
         }
     }
@@ -99,9 +106,12 @@ impl Record {
     #[must_use]
     pub fn is_forced(&self) -> bool {
         match self {
-            Self::Begun(_) | Self::Committed { .. } | Self::Prepared(_) | Self::Settled { .. } | Self::Mixed { .. } => {
-                true
-            }
+            Self::Begun(_)
+            | Self::Committed { .. }
+            | Self::Prepared(_)
+            | Self::Settled { .. }
+            | Self::Confirmed { .. }
+            | Self::Mixed { .. } => true,
             Self::Aborted { .. } | Self::Ended { .. } => false,
         }
     }
@@ -131,6 +141,7 @@ impl fmt::Display for Record {
                     None => Ok(()),
                 }
             }
+            Self::Confirmed { txid } => write!(f, "confirmed {txid}"),
             Self::Mixed { txid, ours, theirs } => write!(f, "mixed {txid}: {ours} here, {theirs} there"),
         }
     }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// A customer's account, as one row of `customers` has it.
 ///
-/// Invariant, kept by the schema: `0 <= held <= balance <= Money::MAX`.
+/// Invariant, kept by the schema: `0 <= held <= balance` and `balance + incoming <= Money::MAX`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// Its number.
@@ -27,6 +27,8 @@ pub struct Account {
     pub balance: Money,
     /// How much of it is reserved by prepared withdrawals.
     pub held: Money,
+    /// Room reserved by prepared deposits.
+    pub incoming: Money,
     /// Whether it is open.
     pub is_open: bool,
 }
@@ -44,23 +46,27 @@ impl Account {
         format!("{} {}", self.first_name, self.last_name).trim().to_string()
     }
 
+    /// Reads a row by the columns' places, in the order in which [`FIND`] and [`list`] name them: an account is
+    /// read several times in each movement, and looking for columns by name costs more than reading them.
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let number: i64 = row.get("account_num")?;
+        let number: i64 = row.get(0)?;
         Ok(Self {
             number: account_num(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, number))?,
-            first_name: row.get("first_name")?,
-            last_name: row.get("last_name")?,
-            aadhaar: row.get("aadhar_num")?,
-            phone: row.get("phone_num")?,
-            sms: row.get("sms")?,
-            balance: movements::read_money(row, "balance")?,
-            held: movements::read_money(row, "held")?,
-            is_open: row.get::<_, String>("status")? == "open",
+            first_name: row.get(1)?,
+            last_name: row.get(2)?,
+            aadhaar: row.get(3)?,
+            phone: row.get(4)?,
+            sms: row.get(5)?,
+            balance: movements::read_money(row, 6)?,
+            held: movements::read_money(row, 7)?,
+            incoming: movements::read_money(row, 8)?,
+            is_open: row.get_ref(9)?.as_str()? == "open",
         })
     }
 }
 
-const FIND: &str = "SELECT account_num, first_name, last_name, aadhar_num, phone_num, sms, balance, held, status
+const FIND: &str =
+    "SELECT account_num, first_name, last_name, aadhar_num, phone_num, sms, balance, held, incoming, status
      FROM customers WHERE account_num = ?1";
 
 /// The account with that number, open or closed.
@@ -86,7 +92,7 @@ pub fn find_open(query: &impl Query, number: AccountNum) -> Result<Account> {
 /// [`Error::Database`] when SQLite fails.
 pub fn list(query: &impl Query, after: Option<AccountNum>, with_closed: bool, limit: usize) -> Result<Vec<Account>> {
     query.query_all(
-        "SELECT account_num, first_name, last_name, aadhar_num, phone_num, sms, balance, held, status
+        "SELECT account_num, first_name, last_name, aadhar_num, phone_num, sms, balance, held, incoming, status
          FROM customers WHERE account_num > ?1 AND (status = 'open' OR ?2) ORDER BY account_num LIMIT ?3",
         params![after.map_or(0, AccountNum::as_i64), with_closed, i64::try_from(limit).unwrap_or(i64::MAX)],
         Account::read,
@@ -153,7 +159,7 @@ pub fn open(tx: &mut Tx<'_>, opening: &Opening, booking: &Booking) -> Result<Acc
 /// [`Error::NoSuchAccount`], [`Error::AccountClosed`], [`Error::MoneyHeld`].
 pub fn close(tx: &mut Tx<'_>, number: AccountNum, booking: &Booking) -> Result<Money> {
     let account = find_open(tx, number)?;
-    if !account.held.is_zero() {
+    if !account.held.is_zero() || !account.incoming.is_zero() {
         return Err(Error::MoneyHeld(number));
     }
     if !account.balance.is_zero() {

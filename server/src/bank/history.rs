@@ -23,6 +23,8 @@ pub struct Transaction {
     pub amount: Money,
     /// The inter-branch transfer that this is a leg of.
     pub txid: Option<String>,
+    /// Which leg of it.
+    pub leg: Option<i64>,
     /// The branch at the other end.
     pub peer: Option<String>,
 }
@@ -37,6 +39,7 @@ impl Transaction {
             to: row.get("to_name")?,
             amount: read_money(row, "amount")?,
             txid: row.get("txid")?,
+            leg: row.get("leg")?,
             peer: row.get("peer")?,
         })
     }
@@ -48,7 +51,7 @@ impl Transaction {
 /// [`crate::error::Error::Database`] when SQLite fails.
 pub fn all(query: &impl Query, before: Option<i64>, limit: usize) -> Result<Vec<Transaction>> {
     query.query_all(
-        "SELECT transaction_id, date, type, amount, txid, peer,
+        "SELECT transaction_id, date, type, amount, txid, leg, transactions.peer AS peer,
                 coalesce(debit.name, CAST(from_account AS TEXT)) AS from_name,
                 coalesce(credit.name, CAST(to_account AS TEXT)) AS to_name
          FROM transactions
@@ -80,7 +83,7 @@ pub fn of_account(
              SELECT * FROM (SELECT * FROM transactions WHERE to_account = ?1 AND transaction_id < ?2
                             ORDER BY transaction_id DESC LIMIT ?3)
          )
-         SELECT transaction_id, date, type, amount, txid, peer,
+         SELECT transaction_id, date, type, amount, txid, leg, page.peer AS peer,
                 coalesce(debit.name, CAST(from_account AS TEXT)) AS from_name,
                 coalesce(credit.name, CAST(to_account AS TEXT)) AS to_name
          FROM page

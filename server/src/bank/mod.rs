@@ -1,12 +1,11 @@
 //! The bank's operations: what a branch does for its customers and its administrator.
 //!
 //! The rules are functions on an open transaction, one file for each family: [`accounts`], [`movements`],
-//! [`history`], [`audit`]. [`Bank`] is the handle that sessions hold: each of its methods reads the clock
+//! [`history`]. [`Bank`] is the handle that sessions hold: each of its methods reads the clock
 //! and hashes passwords *outside* the transaction, then hands one operation to `dbs_exec` and returns when
 //! it is on disk.
 
 pub mod accounts;
-pub mod audit;
 pub mod customer;
 pub mod history;
 pub mod movements;
@@ -22,7 +21,6 @@ use crate::dbs_exec::{DbsExec, Query as _, Tx, params};
 use crate::error::{Error, Result};
 use crate::sms::Notifier;
 use accounts::{Account, Opening};
-use audit::Audit;
 use history::Transaction;
 use movements::{Booking, Transferred};
 use passwords::Hasher;
@@ -82,7 +80,7 @@ impl Bank {
                 Some(stored) if stored == name => {}
                 Some(stored) => {
                     return Err(Error::Invalid(format!(
-                        "this database belongs to the branch {stored}, not {name}: start it with --name {stored}, or name another database with --db"
+                        "this database belongs to the branch {stored}, not {name}: start it with --name {stored} and --db naming this file, or name another database with --db"
                     )));
                 }
             }
@@ -240,25 +238,23 @@ impl Bank {
         })
     }
 
-    /// Recomputes the books.
-    ///
-    /// # Errors
-    /// [`Error::Database`] when SQLite fails.
-    pub fn audit(&self) -> Result<Audit> {
-        self.dbs.read(|reader| audit::audit(reader))
+    /// The branch's database.
+    #[must_use]
+    pub fn dbs(&self) -> &Arc<DbsExec> {
+        &self.dbs
     }
 
-    /// As [`Bank::audit`], and lets SQLite check its file too. For a database at rest.
-    ///
-    /// # Errors
-    /// [`Error::Database`] when SQLite fails.
-    pub fn audit_with_file(&self) -> Result<Audit> {
-        self.dbs.read(|reader| {
-            let mut audit = audit::audit(reader)?;
-            audit.findings.extend(audit::check_file(reader)?);
-            audit.ok = audit.findings.is_empty();
-            Ok(audit)
-        })
+    /// What a movement booked now needs to know.
+    #[must_use]
+    pub fn booking(&self) -> Booking {
+        Booking { date_unix_ms: unix_ms_now(), sms: self.sms.is_some() }
+    }
+
+    /// Tells the sender of text messages, if there is one, that there may be some.
+    pub fn moved(&self) {
+        if let Some(sms) = &self.sms {
+            sms.notify();
+        }
     }
 
     /// Makes the sample accounts, if the branch has no account yet. Gives their numbers, which are also
@@ -312,10 +308,10 @@ impl Bank {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>, &Booking) -> Result<T> + Send + 'static,
     {
-        let booking = Booking { date_unix_ms: unix_ms_now(), sms: self.sms.is_some() };
+        let booking = self.booking();
         let result = self.dbs.execute(move |tx| operation(tx, &booking));
-        if let (Ok(_), Some(sms)) = (&result, &self.sms) {
-            sms.notify();
+        if result.is_ok() {
+            self.moved();
         }
         result
     }

@@ -35,6 +35,12 @@ pub enum Kind {
     Transfer,
     /// The balance paid out when an account closes.
     Closing,
+    /// To another branch.
+    TransferOut,
+    /// From another branch.
+    TransferIn,
+    /// A difference, after a transfer was settled by hand and its coordinator said otherwise.
+    Settlement,
 }
 
 impl Kind {
@@ -47,7 +53,34 @@ impl Kind {
             Self::Withdrawal => "withdrawal",
             Self::Transfer => "transfer",
             Self::Closing => "closing",
+            Self::TransferOut => "transfer_out",
+            Self::TransferIn => "transfer_in",
+            Self::Settlement => "settlement",
         }
+    }
+}
+
+/// One row to be of `transactions`, without its number and its hash.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The account that is debited.
+    pub from: i64,
+    /// The account that is credited.
+    pub to: i64,
+    /// How much.
+    pub amount: Money,
+    /// What sort of movement.
+    pub kind: Kind,
+    /// The inter-branch transfer, and which leg of it.
+    pub leg: Option<(&'a str, i64)>,
+    /// The branch at the other end.
+    pub peer: Option<&'a str>,
+}
+
+impl Entry<'_> {
+    /// A movement within this branch.
+    const fn local(from: i64, to: i64, amount: Money, kind: Kind) -> Self {
+        Self { from, to, amount, kind, leg: None, peer: None }
     }
 }
 
@@ -97,7 +130,7 @@ pub fn transfer(
     let to_balance = credited(&receiver, amount)?;
     set_balance(tx, from, from_balance)?;
     set_balance(tx, to, to_balance)?;
-    append(tx, from.as_i64(), to.as_i64(), amount, Kind::Transfer, booking)?;
+    append(tx, &Entry::local(from.as_i64(), to.as_i64(), amount, Kind::Transfer), booking)?;
     let (payer_name, receiver_name) = (payer.name(), receiver.name());
     outbox::add(tx, &payer, booking, || {
         let party = Party { account: to, name: Some(&receiver_name), branch: None };
@@ -122,12 +155,16 @@ pub(super) fn pay_in(
     let balance = credited(&account, amount)?;
     move_own(tx, CASH, OwnSide::Debited, amount)?;
     set_balance(tx, number, balance)?;
-    append(tx, CASH, number.as_i64(), amount, kind, booking)?;
+    append(tx, &Entry::local(CASH, number.as_i64(), amount, kind), booking)?;
     outbox::add(tx, &account, booking, || match kind {
         Kind::Opening => text::opened(number, amount, booking.date_unix_ms),
-        Kind::Deposit | Kind::Withdrawal | Kind::Transfer | Kind::Closing => {
-            text::deposited(number, amount, booking.date_unix_ms)
-        }
+        Kind::Deposit
+        | Kind::Withdrawal
+        | Kind::Transfer
+        | Kind::Closing
+        | Kind::TransferOut
+        | Kind::TransferIn
+        | Kind::Settlement => text::deposited(number, amount, booking.date_unix_ms),
     })?;
     Ok(balance)
 }
@@ -144,18 +181,22 @@ pub(super) fn pay_out(
     let balance = debited(&account, amount)?;
     move_own(tx, CASH, OwnSide::Credited, amount)?;
     set_balance(tx, number, balance)?;
-    append(tx, number.as_i64(), CASH, amount, kind, booking)?;
+    append(tx, &Entry::local(number.as_i64(), CASH, amount, kind), booking)?;
     outbox::add(tx, &account, booking, || match kind {
         Kind::Closing => text::closed(number, amount, booking.date_unix_ms),
-        Kind::Opening | Kind::Deposit | Kind::Withdrawal | Kind::Transfer => {
-            text::withdrawn(number, amount, booking.date_unix_ms)
-        }
+        Kind::Opening
+        | Kind::Deposit
+        | Kind::Withdrawal
+        | Kind::Transfer
+        | Kind::TransferOut
+        | Kind::TransferIn
+        | Kind::Settlement => text::withdrawn(number, amount, booking.date_unix_ms),
     })?;
     Ok(balance)
 }
 
 /// Reads a column of paise.
-pub(super) fn read_money(row: &Row<'_>, column: &str) -> rusqlite::Result<Money> {
+pub(super) fn read_money(row: &Row<'_>, column: impl rusqlite::RowIndex) -> rusqlite::Result<Money> {
     let paise: i64 = row.get(column)?;
     Money::from_paise(paise).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, paise))
 }
@@ -171,24 +212,39 @@ fn debited(account: &Account, amount: Money) -> Result<Money> {
 
 /// The balance after a credit.
 fn credited(account: &Account, amount: Money) -> Result<Money> {
-    account.balance.checked_add(amount).ok_or(Error::BalanceLimit(account.number))
+    let balance = account.balance.checked_add(amount);
+    // Room that prepared deposits have reserved is not free.
+    let has_room = balance.is_some_and(|balance| balance.checked_add(account.incoming).is_some());
+    balance.filter(|_| has_room).ok_or(Error::BalanceLimit(account.number))
 }
 
-fn set_balance(tx: &mut Tx<'_>, number: AccountNum, balance: Money) -> Result<()> {
+/// Sets a balance that was computed and checked by the caller.
+///
+/// # Errors
+/// Trouble of the database.
+pub fn set_balance(tx: &mut Tx<'_>, number: AccountNum, balance: Money) -> Result<()> {
     tx.execute("UPDATE customers SET balance = ?2 WHERE account_num = ?1", params![number.as_i64(), balance.paise()])?;
     Ok(())
 }
 
+/// The due accounts are numbered downwards from below this.
+const DUE_ACCOUNTS_BELOW: i64 = -1000;
+
 /// Which side of a movement an own account stands on.
-#[derive(Clone, Copy)]
-enum OwnSide {
+#[derive(Clone, Copy, Debug)]
+pub enum OwnSide {
+    /// Money moves out of it.
     Debited,
+    /// Money moves into it.
     Credited,
 }
 
 /// Counts a movement in the own account's running totals. The sum is made and checked here: SQLite would
 /// turn an overflow into a float.
-fn move_own(tx: &mut Tx<'_>, own_account: i64, side: OwnSide, amount: Money) -> Result<()> {
+///
+/// # Errors
+/// [`Error::BooksFull`].
+pub fn move_own(tx: &mut Tx<'_>, own_account: i64, side: OwnSide, amount: Money) -> Result<()> {
     let (look, write) = match side {
         OwnSide::Debited => (
             "SELECT debited FROM own_accounts WHERE account_num = ?1",
@@ -206,16 +262,38 @@ fn move_own(tx: &mut Tx<'_>, own_account: i64, side: OwnSide, amount: Money) -> 
     Ok(())
 }
 
-fn append(tx: &mut Tx<'_>, from: i64, to: i64, amount: Money, kind: Kind, booking: &Booking) -> Result<()> {
+/// Appends a movement's row to the books.
+///
+/// # Errors
+/// Trouble of the database.
+pub fn append(tx: &mut Tx<'_>, entry: &Entry<'_>, booking: &Booking) -> Result<()> {
     tx.append_transaction(&ChainedRow {
         transaction_id: tx.next_transaction_id(),
-        from_account: from,
-        to_account: to,
-        amount_paise: amount.paise(),
-        kind: kind.as_str(),
+        from_account: entry.from,
+        to_account: entry.to,
+        amount_paise: entry.amount.paise(),
+        kind: entry.kind.as_str(),
         date_unix_ms: booking.date_unix_ms,
-        txid: None,
-        leg: None,
-        peer: None,
+        txid: entry.leg.map(|(txid, _)| txid),
+        leg: entry.leg.map(|(_, leg)| leg),
+        peer: entry.peer,
     })
+}
+
+/// The number of the branch's own account *due* with `peer`, made at the first use.
+///
+/// # Errors
+/// Trouble of the database.
+pub fn due_account(tx: &mut Tx<'_>, peer: &str) -> Result<i64> {
+    let find = "SELECT account_num FROM own_accounts WHERE peer = ?1";
+    if let Some(number) = tx.query_opt(find, params![peer], |row| row.get(0))? {
+        return Ok(number);
+    }
+    let lowest: Option<i64> = tx.query_opt("SELECT min(account_num) FROM own_accounts", params![], |row| row.get(0))?;
+    let number = lowest.unwrap_or(0).min(DUE_ACCOUNTS_BELOW) - 1;
+    tx.execute(
+        "INSERT INTO own_accounts (account_num, name, peer) VALUES (?1, ?2, ?3)",
+        params![number, format!("due {peer}"), peer],
+    )?;
+    Ok(number)
 }

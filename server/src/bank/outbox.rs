@@ -13,7 +13,10 @@ use crate::error::{Error, Result};
 use crate::sms::{Outbox, OutboxError, OutboxMessage};
 
 /// Adds a message to `account`'s customer, if the branch sends any and the customer wants them.
-pub(super) fn add(tx: &mut Tx<'_>, account: &Account, booking: &Booking, body: impl FnOnce() -> String) -> Result<()> {
+///
+/// # Errors
+/// Trouble of the database.
+pub fn add(tx: &mut Tx<'_>, account: &Account, booking: &Booking, body: impl FnOnce() -> String) -> Result<()> {
     if !booking.sms || !account.sms {
         return Ok(());
     }

@@ -20,7 +20,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::tx::Tx;
 use crate::error::{Error, Result};
-use crate::limits::{GROUP_OPERATIONS, QUEUE_OPERATIONS};
+use crate::limits::GROUP_OPERATIONS;
 
 /// The submissions that wait for a commit, oldest first.
 ///
@@ -36,10 +36,10 @@ impl Queue {
     /// Adds a submission. `Ok(true)` tells the caller to lead now.
     ///
     /// # Errors
-    /// [`Error::Busy`] when too much waits already.
-    pub fn enter(&mut self, submission: Arc<dyn Work>) -> Result<bool> {
+    /// [`Error::Busy`] when more than `limit` operations would wait.
+    pub fn enter(&mut self, submission: Arc<dyn Work>, limit: usize) -> Result<bool> {
         // An empty queue takes a submission of any size: a large batch must be able to get in at all.
-        if !self.waiting.is_empty() && self.operations + submission.len() > QUEUE_OPERATIONS {
+        if !self.waiting.is_empty() && self.operations + submission.len() > limit {
             return Err(Error::Busy);
         }
         self.operations += submission.len();

@@ -65,7 +65,7 @@ use rusqlite::{Connection, OpenFlags, ffi};
 
 pub use chain::{ChainHead, ChainedRow};
 pub use rusqlite::{Row, params};
-pub use schema::CASH;
+pub use schema::{CASH, SUSPENSE};
 pub use tx::{Params, Query, Reader, Tx};
 
 use crate::error::{Error, Result};
@@ -158,11 +158,35 @@ impl DbsExec {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
+        self.submit(operations, QUEUE_OPERATIONS)
+    }
+
+    /// As [`DbsExec::execute_all`], for what the branch owes to others, such as the records of a transfer
+    /// under way: it is never turned away. Its own bounds keep it small.
+    ///
+    /// # Errors
+    /// [`Error::Stopping`] when none was tried; else each has its own result.
+    pub fn execute_owed<T, F>(&self, operations: Vec<F>) -> Result<Vec<Result<T>>>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    {
+        self.submit(operations, usize::MAX)
+    }
+
+    fn submit<T, F>(&self, operations: Vec<F>, queue_limit: usize) -> Result<Vec<Result<T>>>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    {
         if operations.is_empty() {
             return Ok(Vec::new());
         }
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Error::Stopping);
+        }
         let submission = Arc::new(Submission::new(operations));
-        let leads_at_once = self.queue.lock().enter(Arc::clone(&submission) as _)?;
+        let leads_at_once = self.queue.lock().enter(Arc::clone(&submission) as _, queue_limit)?;
         if leads_at_once || submission.wait() == Turn::Lead {
             self.lead();
         }
@@ -220,7 +244,7 @@ fn open_connection(path: &Path, flags: OpenFlags) -> Result<Connection, OpenErro
     Ok(connection)
 }
 
-use crate::limits::{BUSY_TIMEOUT, STATEMENT_CACHE};
+use crate::limits::{BUSY_TIMEOUT, QUEUE_OPERATIONS, STATEMENT_CACHE};
 
 /// Tells a failure of SQLite by what it means for the operation.
 fn storage_error(error: rusqlite::Error) -> Error {

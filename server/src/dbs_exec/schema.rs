@@ -21,9 +21,11 @@ pub const APPLICATION_ID: i32 = 0x4241_4e4b;
 
 /// The account number of the branch's cash, the other side of deposits and withdrawals.
 pub const CASH: i64 = -1;
+/// The account number of the suspense account: differences that were settled by hand and turned out wrong.
+pub const SUSPENSE: i64 = -2;
 
 /// One entry for each version, the first making version 1 from an empty file.
-const MIGRATIONS: &[&str] = &[V1];
+const MIGRATIONS: &[&str] = &[V1, V2];
 
 const V1: &str = "
 CREATE TABLE branch (
@@ -88,8 +90,9 @@ BEGIN SELECT RAISE(ABORT, 'transactions is append-only'); END;
 CREATE TRIGGER transactions_no_delete BEFORE DELETE ON transactions
 BEGIN SELECT RAISE(ABORT, 'transactions is append-only'); END;
 
+-- Rows are deleted once delivered, and readers drop doubles by the id: it must never be given again.
 CREATE TABLE sms_outbox (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     phone_num TEXT NOT NULL,
     body TEXT NOT NULL,
     created_unix_ms INTEGER NOT NULL,
@@ -99,6 +102,57 @@ CREATE TABLE sms_outbox (
     last_error TEXT
 ) STRICT;
 CREATE INDEX sms_outbox_due ON sms_outbox (due_unix_ms) WHERE given_up_unix_ms IS NULL;
+";
+
+/// Transfers between branches: room reserved for deposits, the accounts *due* with other branches, the log of
+/// two-phase commit, the answers kept for repeated requests, and where other branches are.
+const V2: &str = "
+ALTER TABLE customers ADD COLUMN incoming INTEGER NOT NULL DEFAULT 0
+    CHECK (incoming >= 0 AND balance + incoming <= 9999999999999999);
+
+ALTER TABLE branch ADD COLUMN events_reserved INTEGER NOT NULL DEFAULT 0 CHECK (events_reserved >= 0);
+
+ALTER TABLE own_accounts ADD COLUMN peer TEXT;
+CREATE UNIQUE INDEX own_accounts_peer ON own_accounts (peer) WHERE peer IS NOT NULL;
+INSERT INTO own_accounts (account_num, name) VALUES (-2, 'suspense');
+
+CREATE TABLE coordinated (
+    txid TEXT PRIMARY KEY,
+    transfer TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('begun', 'committed', 'ended')),
+    changed_unix_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX coordinated_open ON coordinated (state) WHERE state IN ('begun', 'committed');
+
+CREATE TABLE prepared (
+    txid TEXT PRIMARY KEY,
+    transfer TEXT,
+    state TEXT NOT NULL CHECK (state IN ('prepared', 'committed', 'aborted')),
+    by_hand TEXT,
+    confirmed INTEGER NOT NULL DEFAULT 0 CHECK (confirmed IN (0, 1)),
+    mixed TEXT CHECK (mixed IN ('committed', 'aborted')),
+    prepared_unix_ms INTEGER NOT NULL,
+    changed_unix_ms INTEGER NOT NULL,
+    CHECK (state <> 'prepared' OR transfer IS NOT NULL)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX prepared_open ON prepared (state) WHERE state = 'prepared';
+
+CREATE TABLE answers (
+    caller TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32),
+    answer TEXT NOT NULL,
+    txid TEXT,
+    at_unix_ms INTEGER NOT NULL,
+    PRIMARY KEY (caller, request_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX answers_at ON answers (at_unix_ms);
+
+CREATE TABLE branches (
+    name TEXT PRIMARY KEY,
+    host TEXT NOT NULL,
+    port INTEGER NOT NULL CHECK (port BETWEEN 1 AND 65535)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Brings the database to this program's version.

@@ -11,26 +11,25 @@ use protocol::menu_line::ServerLine;
 
 use super::perform::perform;
 use super::{Ended, LAB_KEY_TIMEOUT_MS, LabTerminal, PlainTerminal, Session, Terminal, Texts, drive};
-use crate::bank::Bank;
+use crate::branch::Context;
 use crate::listener::{Client, Door, Patience};
 
 /// What both doors share.
 pub struct Menu {
-    bank: Arc<Bank>,
+    context: Arc<Context>,
     texts: Arc<Texts>,
-    idle_timeout: Duration,
 }
 
 impl Menu {
-    /// A menu over a bank.
+    /// A menu over a branch.
     #[must_use]
-    pub fn new(bank: Arc<Bank>, texts: Texts, idle_timeout: Duration) -> Arc<Self> {
-        Arc::new(Self { bank, texts: Arc::new(texts), idle_timeout })
+    pub fn new(context: Arc<Context>, texts: Texts) -> Arc<Self> {
+        Arc::new(Self { context, texts: Arc::new(texts) })
     }
 
     fn converse(&self, client: &Client, terminal: &mut impl Terminal) -> io::Result<Ended> {
-        let session = Session::new(Arc::clone(&self.texts), self.bank.name().clone());
-        let ended = drive(session, terminal, |request| perform(&self.bank, client, request));
+        let session = Session::new(Arc::clone(&self.texts), self.context.bank.name().clone());
+        let ended = drive(session, terminal, |request| perform(&self.context, client, request));
         let goodbye = match ended {
             _ if client.is_stopping() => "The bank is closing. Goodbye.",
             // A client may end its input and still listen: a script that is through, for one.
@@ -61,7 +60,7 @@ impl Door for PlainDoor {
 
     fn serve(&self, client: &Client) {
         log::info!("{client}: menu opened");
-        let patience = Patience::new(client.stream(), self.0.idle_timeout);
+        let patience = Patience::new(client.stream(), self.0.context.idle_timeout);
         let ended = self.0.converse(client, &mut PlainTerminal::new(&patience, &patience));
         log_end(self.name(), client, &ended);
     }
@@ -85,7 +84,7 @@ impl Door for LabDoor {
         log::info!("{client}: lab opened");
         let patience = Patience::new(client.stream(), Duration::from_millis(LAB_KEY_TIMEOUT_MS));
         let ended = LabTerminal::handshake(&patience, &patience).and_then(|mut terminal| {
-            patience.set_limit(self.0.idle_timeout);
+            patience.set_limit(self.0.context.idle_timeout);
             self.0.converse(client, &mut terminal)
         });
         log_end(self.name(), client, &ended);

@@ -6,16 +6,21 @@
 
 use std::fmt;
 
-use protocol::AccountNum;
+use protocol::answer::{InterBranchTransferred, Pending};
+use protocol::request::Destination;
+use protocol::{AccountNum, Money, TxId};
 
 use super::{
-    AccountRow, AccountView, AuditReport, BranchRow, Delivery, LogInAs, NewCustomer, PAGE_ROWS, Receiver, Refusal,
-    Reply, Request, TransactionRow,
+    AccountRow, AccountView, AuditReport, BranchRow, Delivery, InDoubtRow, LogInAs, NewCustomer, PAGE_ROWS, Receiver,
+    Refusal, Reply, Request, TransactionRow,
 };
+use crate::audit;
 use crate::bank::accounts::{Account, Opening};
 use crate::bank::customer::Aadhaar;
 use crate::bank::history::Transaction;
 use crate::bank::{ADMINISTRATOR, Bank};
+use crate::branch::transfer::{self, Wanted};
+use crate::branch::{Context, report};
 use crate::clock::iso_utc;
 use crate::error::{Error, Result};
 
@@ -23,9 +28,9 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// The bank's refusal, as one sentence for the customer.
-pub fn perform(bank: &Bank, peer: &impl fmt::Display, request: Request) -> Result<Reply, Refusal> {
+pub fn perform(context: &Context, peer: &impl fmt::Display, request: Request) -> Result<Reply, Refusal> {
     let summary = summary(&request);
-    let result = carry_out(bank, request);
+    let result = carry_out(context, request);
     match (&result, summary) {
         (_, None) => {}
         (Ok(_), Some(summary)) => log::info!("{peer}: {summary}: done"),
@@ -38,7 +43,8 @@ pub fn perform(bank: &Bank, peer: &impl fmt::Display, request: Request) -> Resul
     })
 }
 
-fn carry_out(bank: &Bank, request: Request) -> Result<Reply> {
+fn carry_out(context: &Context, request: Request) -> Result<Reply> {
+    let bank = &context.bank;
     match request {
         Request::LogIn { account, password } => {
             bank.log_in(auth_num(account), password.as_str()).map(|()| Reply::LoggedIn)
@@ -57,11 +63,7 @@ fn carry_out(bank: &Bank, request: Request) -> Result<Reply> {
         Request::Withdraw { account, amount } => {
             bank.withdraw(account, amount).map(|balance| Reply::Withdrawn { balance })
         }
-        Request::Transfer { account, to, amount } => {
-            let to = receiver_here(bank, to)?;
-            let after = bank.transfer(account, to, amount)?;
-            Ok(Reply::Transferred { balance: after.from_balance, txid: None, delivery: Delivery::Done })
-        }
+        Request::Transfer { account, to, amount } => pay(context, account, to, amount),
         Request::History { account, before } => transactions(bank, Some(account), before),
         Request::ChangePassword { account, present, new } => {
             bank.change_password(account, present.as_str(), new.as_str()).map(|()| Reply::PasswordChanged)
@@ -75,7 +77,7 @@ fn carry_out(bank: &Bank, request: Request) -> Result<Reply> {
         }
         Request::Accounts { after } => accounts(bank, after),
         Request::Transactions { before } => transactions(bank, None, before),
-        Request::Audit => bank.audit().map(|audit| {
+        Request::Audit => bank.dbs().read(|reader| audit::audit(reader)).map(|audit| {
             Reply::Audit(AuditReport {
                 findings: audit.findings,
                 balances: audit.balances,
@@ -84,11 +86,7 @@ fn carry_out(bank: &Bank, request: Request) -> Result<Reply> {
                 paid_out: audit.paid_out,
             })
         }),
-        Request::Branches { after: _ } => Ok(Reply::Branches {
-            branches: vec![BranchRow { name: bank.name().to_string(), address: "here".into(), state: "up".into() }],
-            in_doubt: Vec::new(),
-            next: None,
-        }),
+        Request::Branches { after } => branches(context, after.as_ref()),
         Request::LogOut { who: _ } => Ok(Reply::LoggedOut),
     }
 }
@@ -120,14 +118,57 @@ fn auth_num(account: LogInAs) -> i64 {
     }
 }
 
-/// The receiver's account, when it is at this branch.
-fn receiver_here(bank: &Bank, to: Receiver) -> Result<AccountNum> {
-    match to {
-        Receiver::Here(number) => Ok(number),
-        Receiver::Branch(name, number) if name == *bank.name() => Ok(number),
-        Receiver::Branch(..) | Receiver::Address { .. } => {
-            Err(Error::Invalid(format!("branch {} has no link to other branches", bank.name())))
+/// Pays someone at this branch or at another.
+fn pay(context: &Context, payer: AccountNum, to: Receiver, amount: Money) -> Result<Reply> {
+    let (destination, receiver) = match to {
+        Receiver::Here(number) => (Destination::default(), number),
+        Receiver::Branch(name, number) if name == *context.bank.name() => (Destination::default(), number),
+        Receiver::Branch(name, number) => (Destination { dest_branch: Some(name), ..Destination::default() }, number),
+        Receiver::Address { host, port, account } => {
+            (Destination { dest_host: Some(host), dest_port: Some(port), dest_branch: None }, account)
         }
+    };
+    if destination.dest_branch.is_none() && destination.dest_host.is_none() {
+        let after = context.bank.transfer(payer, receiver, amount)?;
+        return Ok(Reply::Transferred { balance: after.from_balance, txid: None, delivery: Delivery::Done });
+    }
+    let wanted = Wanted::single(context, payer, destination, receiver, amount)?;
+    let started = transfer::begin(context, std::slice::from_ref(&wanted)).pop();
+    let answer = transfer::finish(context, &wanted, started.expect("there is one result for each transfer")?)?;
+    let answer: InterBranchTransferred =
+        serde_json::from_str(&answer).map_err(|error| Error::Database(format!("an answer cannot be read: {error}")))?;
+    Ok(Reply::Transferred {
+        balance: context.bank.account(payer)?.balance,
+        txid: Some(answer.txid),
+        delivery: if answer.delivery == "done" { Delivery::Done } else { Delivery::Pending },
+    })
+}
+
+/// The known branches (on the first page), and the transfers in doubt.
+fn branches(context: &Context, after: Option<&TxId>) -> Result<Reply> {
+    let mut pending = context.engine.pending(after, PAGE_ROWS + 1)?;
+    let has_more = pending.len() > PAGE_ROWS;
+    pending.truncate(PAGE_ROWS);
+    let next = pending.last().filter(|_| has_more).map(|row| row.txid.clone());
+    let branches = match after {
+        Some(_) => Vec::new(),
+        None => report::branches(context).into_iter().map(branch_row).collect(),
+    };
+    Ok(Reply::Branches { branches, in_doubt: pending.into_iter().map(in_doubt_row).collect(), next })
+}
+
+fn branch_row(branch: protocol::answer::Branch) -> BranchRow {
+    BranchRow { name: branch.name, address: branch.address, state: branch.state }
+}
+
+fn in_doubt_row(pending: Pending) -> InDoubtRow {
+    InDoubtRow {
+        txid: pending.txid,
+        legs: pending.legs.join("; "),
+        state: pending.state,
+        coordinator: pending.coordinator.unwrap_or_else(|| "an outside program".into()),
+        answers: pending.coordinator_answers,
+        age_seconds: pending.age_seconds,
     }
 }
 

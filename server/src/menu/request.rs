@@ -326,17 +326,15 @@ pub struct BranchRow {
     pub state: String,
 }
 
-/// One transfer that this branch has prepared and whose outcome it does not know.
+/// One transfer that is under way: prepared here and in doubt, or begun here and not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InDoubtRow {
     /// The transfer's id.
     pub txid: TxId,
-    /// The account here that takes part.
-    pub account: String,
-    /// What was prepared, such as `withdrawal` or `deposit`.
-    pub kind: String,
-    /// How much.
-    pub amount: Money,
+    /// What it does here.
+    pub legs: String,
+    /// Such as `prepared`.
+    pub state: String,
     /// The branch that decides.
     pub coordinator: String,
     /// Whether the coordinator answers at present.

@@ -63,19 +63,18 @@ pub fn branches(rows: &[BranchRow]) -> Vec<ServerLine> {
 /// The transfers in doubt of one page.
 #[must_use]
 pub fn in_doubt(rows: &[InDoubtRow]) -> Vec<ServerLine> {
-    let header = ["Transfer", "Account", "Prepared", "Amount", "Coordinator", "Answers", "Age"];
+    let header = ["Transfer", "What it does here", "State", "Coordinator", "Answers", "Age"];
     let cells = rows.iter().map(|row| {
         [
             row.txid.to_string(),
-            row.account.clone(),
-            row.kind.clone(),
-            row.amount.to_string(),
+            row.legs.clone(),
+            row.state.clone(),
             row.coordinator.clone(),
             if row.answers { "yes" } else { "no" }.to_string(),
             age(row.age_seconds),
         ]
     });
-    render(&header, cells, &[1, 3, 6])
+    render(&header, cells, &[5])
 }
 
 /// The figures of an audit and what it found, the first of it where there is much.

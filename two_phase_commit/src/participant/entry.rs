@@ -60,30 +60,27 @@ impl Entry {
 
     /// Whether there is someone to ask and something to learn.
     pub(super) fn may_ask(&self) -> bool {
-        let wants_to_know = match self.state {
-            ParticipantState::Prepared => true,
-            ParticipantState::Settled(_) => self.by_hand && !self.confirmed,
-            ParticipantState::Unknown
-            | ParticipantState::Preparing
-            | ParticipantState::Settling(_)
-            | ParticipantState::Mixing(_)
-            | ParticipantState::Mixed(_) => false,
-        };
-        wants_to_know && self.coordinator().is_some()
+        (self.state == ParticipantState::Prepared || self.awaits_confirmation()) && self.coordinator().is_some()
     }
 
-    /// Whether it is only kept to answer repeats. What was settled by hand without a coordinator is, too:
-    /// whoever drives it may still contradict within that time.
+    /// Whether it is only kept to answer repeats.
     pub(super) fn is_retained(&self) -> bool {
         match self.state {
-            ParticipantState::Settled(_) => !self.may_ask(),
+            ParticipantState::Settled(_) => !self.awaits_confirmation(),
             ParticipantState::Mixed(_) => true,
             ParticipantState::Unknown
             | ParticipantState::Preparing
             | ParticipantState::Prepared
             | ParticipantState::Settling(_)
+            | ParticipantState::Confirming(_)
             | ParticipantState::Mixing(_) => false,
         }
+    }
+
+    /// Whether it was settled by hand and nobody has confirmed or contradicted that yet. Only people make
+    /// such entries, so they are few, and they are kept.
+    fn awaits_confirmation(&self) -> bool {
+        matches!(self.state, ParticipantState::Settled(_)) && self.by_hand && !self.confirmed
     }
 
     pub(super) fn ask(&mut self) -> Output {
@@ -113,7 +110,10 @@ impl Entry {
             ParticipantState::Unknown => false,
             ParticipantState::Preparing => self.asked.is_some() && !is_timed,
             ParticipantState::Prepared => has_legs && is_timed == self.may_ask(),
-            ParticipantState::Settling(Outcome::Committed) | ParticipantState::Mixing(_) => has_legs && !is_timed,
+            ParticipantState::Settled(_) if self.awaits_confirmation() => has_legs && is_timed == self.may_ask(),
+            ParticipantState::Settling(Outcome::Committed)
+            | ParticipantState::Confirming(_)
+            | ParticipantState::Mixing(_) => has_legs && !is_timed,
             ParticipantState::Settling(Outcome::Aborted) => !is_timed,
             ParticipantState::Settled(_) | ParticipantState::Mixed(_) => is_timed,
         };

@@ -15,6 +15,8 @@ pub enum ParticipantState {
     Settling(Outcome),
     /// The outcome is durable, and remembered for a while to answer repeats.
     Settled(Outcome),
+    /// Settled by hand in this way; the coordinator agrees, and that is on its way to the disk.
+    Confirming(Outcome),
     /// Settled by hand in this way; the coordinator says otherwise, and that is on its way to the disk.
     Mixing(Outcome),
     /// Settled by hand in this way and otherwise everywhere else. An operator must look.
@@ -33,6 +35,10 @@ impl ParticipantState {
         (Self::Unknown, Self::Settling(Outcome::Aborted)), // rule 8: an abort before its prepare
         (Self::Settling(Outcome::Committed), Self::Settled(Outcome::Committed)),
         (Self::Settling(Outcome::Aborted), Self::Settled(Outcome::Aborted)),
+        (Self::Settled(Outcome::Committed), Self::Confirming(Outcome::Committed)), // rule 9
+        (Self::Settled(Outcome::Aborted), Self::Confirming(Outcome::Aborted)),
+        (Self::Confirming(Outcome::Committed), Self::Settled(Outcome::Committed)),
+        (Self::Confirming(Outcome::Aborted), Self::Settled(Outcome::Aborted)),
         (Self::Settled(Outcome::Committed), Self::Mixing(Outcome::Committed)), // rule 9
         (Self::Settled(Outcome::Aborted), Self::Mixing(Outcome::Aborted)),
         (Self::Mixing(Outcome::Committed), Self::Mixed(Outcome::Committed)),
@@ -51,7 +57,7 @@ impl ParticipantState {
 
     pub(super) fn is_writing(self) -> bool {
         match self {
-            Self::Preparing | Self::Settling(_) | Self::Mixing(_) => true,
+            Self::Preparing | Self::Settling(_) | Self::Confirming(_) | Self::Mixing(_) => true,
             Self::Unknown | Self::Prepared | Self::Settled(_) | Self::Mixed(_) => false,
         }
     }
@@ -62,8 +68,10 @@ impl ParticipantState {
 pub enum OnDisk {
     /// Nothing.
     Nothing,
-    /// It ended so: there are rows in the books with its id, or a record of its abort.
+    /// It ended so: there are rows in the books with its id, which stay, or a record of its abort, which stays
+    /// until [`crate::Notice::Forgotten`] allows to delete it.
     Settled(Outcome),
-    /// It was settled by hand one way and by its coordinator the other.
+    /// It was settled by hand one way and by its coordinator the other: the suspense account has it. That must
+    /// be answered however late, since a coordinator that restarts delivers to all participants again.
     Mixed,
 }

@@ -2,35 +2,19 @@
 //!
 //! It trusts nothing that is derived. From `transactions` alone it computes what each account must hold and
 //! compares; it follows the hash chain from the first row; it checks that the branch's own accounts and its
-//! customers balance. It reads one snapshot, so it is right also while the bank is working.
+//! customers balance, and that every paisa that is held or expected is so because of a transfer under way.
+//! It reads one snapshot, so it is right also while the bank is working.
 
 use std::collections::BTreeMap;
 
 use protocol::Total;
-use serde::Serialize;
+use protocol::answer::Audit;
+use two_phase_commit::Side;
 
-use crate::dbs_exec::{CASH, ChainHead, ChainedRow, Query, Row, params};
+use crate::dbs_exec::{CASH, ChainHead, ChainedRow, Query, Row, SUSPENSE, params};
 use crate::error::Result;
 use crate::limits::AUDIT_FINDINGS;
-
-/// What an audit found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Audit {
-    /// Whether there are no findings.
-    pub ok: bool,
-    /// What doesn't fit, one sentence each; at most [`AUDIT_FINDINGS`] of them.
-    pub findings: Vec<String>,
-    /// What all customers hold together.
-    pub balances: Total,
-    /// Money on its way to or from other branches, as this branch's books have it.
-    pub in_transit: Total,
-    /// Money paid in as cash, ever.
-    pub paid_in: Total,
-    /// Money paid out as cash, ever.
-    pub paid_out: Total,
-    /// Rows of `transactions`.
-    pub transactions: i64,
-}
+use crate::transfer::records;
 
 /// Audits the branch, as of the snapshot that `query` sees.
 ///
@@ -39,6 +23,7 @@ pub struct Audit {
 pub fn audit(query: &impl Query) -> Result<Audit> {
     let mut auditor = Auditor::default();
     auditor.follow_the_chain(query)?;
+    auditor.sum_up_reservations(query)?;
     auditor.compare_customers(query)?;
     auditor.compare_own_accounts(query)?;
     Ok(auditor.report())
@@ -59,8 +44,18 @@ struct Auditor {
     findings_left_out: usize,
     /// What has moved out of and into each account, in paise, by the rows.
     sums: BTreeMap<i64, Sums>,
+    /// What transfers under way hold and expect, in paise, by account.
+    reserved: BTreeMap<i64, Reserved>,
     balances: Total,
     transactions: i64,
+    /// What went to each other branch less what came from it, in paise.
+    due: BTreeMap<String, Total>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Reserved {
+    held: i128,
+    incoming: i128,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -105,10 +100,23 @@ impl Auditor {
         )
     }
 
+    /// What the transfers that are prepared here, or begun here and not decided, hold and expect.
+    fn sum_up_reservations(&mut self, query: &impl Query) -> Result<()> {
+        records::each_holding(query, |transfer| {
+            for leg in transfer.local_legs() {
+                let reserved = self.reserved.entry(leg.account.as_i64()).or_default();
+                match leg.side {
+                    Side::Withdraw => reserved.held += i128::from(leg.amount.paise()),
+                    Side::Deposit => reserved.incoming += i128::from(leg.amount.paise()),
+                }
+            }
+        })
+    }
+
     fn compare_customers(&mut self, query: &impl Query) -> Result<()> {
-        let mut seen = Vec::new();
-        query.query_each("SELECT account_num, balance, held FROM customers", params![], |row| {
-            let (number, balance, held): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        query.query_each("SELECT account_num, balance, held, incoming FROM customers", params![], |row| {
+            let number: i64 = row.get(0)?;
+            let (balance, held, incoming): (i64, i64, i64) = (row.get(1)?, row.get(2)?, row.get(3)?);
             let sums = self.sums.remove(&number).unwrap_or_default();
             let computed = sums.credited - sums.debited;
             if computed != i128::from(balance) {
@@ -118,22 +126,28 @@ impl Auditor {
                     Total::from_paise(computed)
                 ));
             }
-            if held != 0 {
-                seen.push((number, held));
+            let reserved = self.reserved.remove(&number).unwrap_or_default();
+            for (what, stored, computed) in [("held", held, reserved.held), ("expected", incoming, reserved.incoming)] {
+                if i128::from(stored) != computed {
+                    self.find(format!(
+                        "account {number} has Rs {} {what}, but the transfers under way make it Rs {}",
+                        Total::from_paise(i128::from(stored)),
+                        Total::from_paise(computed)
+                    ));
+                }
             }
             self.balances += Total::from_paise(i128::from(balance));
             Ok(())
         })?;
-        for (number, held) in seen {
-            let held = Total::from_paise(i128::from(held));
-            self.find(format!("account {number} has Rs {held} held, but no prepared withdrawal holds it"));
+        for number in std::mem::take(&mut self.reserved).into_keys() {
+            self.find(format!("a transfer under way reserves something at account {number}, which does not exist"));
         }
         Ok(())
     }
 
     fn compare_own_accounts(&mut self, query: &impl Query) -> Result<()> {
         let mut net = 0_i128;
-        query.query_each("SELECT account_num, name, debited, credited FROM own_accounts", params![], |row| {
+        query.query_each("SELECT account_num, name, debited, credited, peer FROM own_accounts", params![], |row| {
             let (number, name): (i64, String) = (row.get(0)?, row.get(1)?);
             let counted = Sums { debited: row.get::<_, i64>(2)?.into(), credited: row.get::<_, i64>(3)?.into() };
             let sums = self.sums.get(&number).copied().unwrap_or_default();
@@ -149,6 +163,9 @@ impl Auditor {
                 }
             }
             net += counted.debited - counted.credited;
+            if let Some(peer) = row.get::<_, Option<String>>(4)? {
+                self.due.insert(peer, Total::from_paise(sums.credited - sums.debited));
+            }
             Ok(())
         })?;
         if self.balances.paise() != net {
@@ -166,6 +183,13 @@ impl Auditor {
     }
 
     fn report(mut self) -> Audit {
+        let suspense = self.sums.get(&SUSPENSE).copied().unwrap_or_default();
+        let suspense = Total::from_paise(suspense.credited - suspense.debited);
+        if suspense != Total::ZERO {
+            self.find(format!(
+                "Rs {suspense} stands on the suspense account: a transfer was settled by hand, and its coordinator said otherwise"
+            ));
+        }
         if self.findings_left_out > 0 {
             self.findings.push(format!("and {} more findings", self.findings_left_out));
         }
@@ -174,10 +198,12 @@ impl Auditor {
             ok: self.findings.is_empty(),
             findings: self.findings,
             balances: self.balances,
-            in_transit: Total::ZERO,
+            in_transit: self.due.values().copied().sum(),
             paid_in: Total::from_paise(cash.debited),
             paid_out: Total::from_paise(cash.credited),
+            suspense,
             transactions: self.transactions,
+            due: self.due,
         }
     }
 }

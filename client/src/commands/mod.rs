@@ -1,0 +1,223 @@
+//! The commands: one action of the branch protocol each, with the branch's answer for people or as it came.
+//!
+//! This file owns the list of commands, their names, and what every command has at hand. Each family has a file of
+//! its own, where the arguments of a command, what it sends and what it tells stand together. Commands carry the
+//! names of the actions, with `_` and with `-`, and some a short one.
+
+mod accounts;
+mod audit_all;
+mod batch;
+mod books;
+mod movements;
+mod password;
+mod transfers;
+mod two_phase;
+mod values;
+mod watch;
+
+use clap::{CommandFactory, Subcommand};
+use clap_complete::Shell;
+use protocol::request::{Action, NoParams};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::arguments::{Arguments, Input};
+use crate::branch::{Branch, Reply};
+use crate::error::{ClientError, ExitStatus};
+use crate::output::Output;
+use crate::request_id::RequestId;
+use crate::trace;
+
+pub use values::HostPort;
+pub use watch::tell_kind as tell_event;
+
+/// What a command asks of a branch.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show an account's balance
+    #[command(after_help = accounts::BALANCE_EXAMPLES)]
+    Balance(accounts::OneAccountArguments),
+    /// Pay cash in
+    #[command(after_help = movements::DEPOSIT_EXAMPLES)]
+    Deposit(movements::AmountArguments),
+    /// Pay cash out
+    #[command(after_help = movements::WITHDRAW_EXAMPLES)]
+    Withdraw(movements::AmountArguments),
+    /// List the open accounts
+    #[command(name = "list_accounts", alias = "list-accounts", visible_alias = "accounts",
+              after_help = accounts::LIST_EXAMPLES)]
+    ListAccounts(accounts::ListArguments),
+    /// Open an account
+    #[command(name = "create_account", alias = "create-account", visible_alias = "open",
+              after_help = accounts::CREATE_EXAMPLES)]
+    CreateAccount(accounts::CreateArguments),
+    /// Close an account and pay its balance out
+    #[command(name = "close_account", alias = "close-account", visible_alias = "close",
+              after_help = accounts::CLOSE_EXAMPLES)]
+    CloseAccount(accounts::OneAccountArguments),
+    /// Set the password of an account's menu login, asked for without showing it
+    #[command(name = "set_password", alias = "set-password", after_help = password::EXAMPLES)]
+    SetPassword(accounts::OneAccountArguments),
+    /// Move money to an account of this branch or of another one
+    #[command(after_help = transfers::TRANSFER_EXAMPLES)]
+    Transfer(transfers::TransferArguments),
+    /// Move money between two accounts of this branch
+    #[command(name = "local_transfer", alias = "local-transfer", after_help = transfers::LOCAL_EXAMPLES)]
+    LocalTransfer(transfers::LocalArguments),
+    /// Move money to an account of another branch
+    #[command(name = "inter_branch_transfer", alias = "inter-branch-transfer",
+              after_help = transfers::INTER_BRANCH_EXAMPLES)]
+    InterBranchTransfer(transfers::InterBranchArguments),
+    /// Pay many receivers, at any branches, all or none
+    #[command(name = "split_transfer", alias = "split-transfer", visible_alias = "split",
+              after_help = transfers::SPLIT_EXAMPLES)]
+    SplitTransfer(transfers::SplitArguments),
+    /// Show transactions, the newest first
+    #[command(name = "history", alias = "get-logs", visible_alias = "get_logs", after_help = books::HISTORY_EXAMPLES)]
+    History(books::HistoryArguments),
+    /// Show how the branch is
+    Status,
+    /// Recompute the books of the branch, or of all branches
+    #[command(after_help = audit_all::EXAMPLES)]
+    Audit(audit_all::AuditArguments),
+    /// List the branches that the branch knows
+    Branches,
+    /// List the transfers that are in doubt or not delivered
+    #[command(name = "list_pending", alias = "list-pending", visible_alias = "pending")]
+    ListPending,
+    /// Settle a transfer in doubt by hand
+    #[command(after_help = two_phase::RESOLVE_EXAMPLES)]
+    Resolve(two_phase::ResolveArguments),
+    /// Show what became of a transfer between branches
+    #[command(name = "tx_status", alias = "tx-status")]
+    TxStatus(two_phase::TransactionArguments),
+    /// Show a transfer between branches message by message
+    #[command(after_help = trace::EXAMPLES)]
+    Trace(trace::TraceArguments),
+    /// Show events as they happen
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(watch::WatchArguments),
+    /// Send many requests in one, from a file of JSON lines
+    #[command(after_help = batch::EXAMPLES)]
+    Batch(batch::BatchArguments),
+    /// Reserve money of an account for a withdrawal that you decide
+    #[command(name = "prepare_withdraw", alias = "prepare-withdraw", after_help = two_phase::PREPARE_EXAMPLES)]
+    PrepareWithdraw(two_phase::PrepareArguments),
+    /// Reserve room in an account for a deposit that you decide
+    #[command(name = "prepare_deposit", alias = "prepare-deposit", after_help = two_phase::PREPARE_EXAMPLES)]
+    PrepareDeposit(two_phase::PrepareArguments),
+    /// Carry a prepared withdrawal out
+    #[command(name = "commit_withdraw", alias = "commit-withdraw")]
+    CommitWithdraw(two_phase::TransactionArguments),
+    /// Carry a prepared deposit out
+    #[command(name = "commit_deposit", alias = "commit-deposit")]
+    CommitDeposit(two_phase::TransactionArguments),
+    /// Give a prepared withdrawal up
+    #[command(name = "abort_withdraw", alias = "abort-withdraw")]
+    AbortWithdraw(two_phase::TransactionArguments),
+    /// Give a prepared deposit up
+    #[command(name = "abort_deposit", alias = "abort-deposit")]
+    AbortDeposit(two_phase::TransactionArguments),
+    /// Write a shell's completions of these commands
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  bank-client completions bash > ~/.local/share/bash-completion/completions/bank-client
+  bank-client completions zsh > ~/.zfunc/_bank-client
+  bank-client completions fish > ~/.config/fish/completions/bank-client.fish";
+
+/// What a command has at hand.
+pub struct Session<'w> {
+    /// The branch that is asked.
+    pub branch: Branch,
+    /// Where the answer goes.
+    pub out: Output<'w>,
+    /// The id of the command's writes.
+    pub id: RequestId,
+    /// Whether a person or a script gives what is asked for.
+    pub input: Input,
+}
+
+impl Session<'_> {
+    /// Asks and shows the answer.
+    fn ask<T: DeserializeOwned>(
+        &mut self,
+        action: Action,
+        params: &impl Serialize,
+        tell: impl FnOnce(T) -> String,
+    ) -> Result<ExitStatus, ClientError> {
+        let reply = self.branch.ask(action, params)?;
+        self.out.answer(&reply, tell)
+    }
+
+    /// Sends a write under the command's id and shows the answer.
+    fn order<T: DeserializeOwned>(
+        &mut self,
+        action: Action,
+        params: &impl Serialize,
+        tell: impl FnOnce(T) -> String,
+    ) -> Result<ExitStatus, ClientError> {
+        let reply = self.send_order(action, params, 0)?;
+        self.out.answer(&reply, tell)
+    }
+
+    /// Sends the command's write of that number.
+    fn send_order(&mut self, action: Action, params: &impl Serialize, number: usize) -> Result<Reply, ClientError> {
+        self.branch.order(action, params, &self.id.of_write(number), self.id.as_str())
+    }
+}
+
+/// Carries a command out.
+///
+/// # Errors
+/// Whatever kept it from being carried out, or from being shown.
+pub fn run(command: Command, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+    match command {
+        Command::Balance(arguments) => accounts::balance(&arguments, session),
+        Command::Deposit(arguments) => movements::deposit(&arguments, session),
+        Command::Withdraw(arguments) => movements::withdraw(&arguments, session),
+        Command::ListAccounts(arguments) => accounts::list(&arguments, session),
+        Command::CreateAccount(arguments) => accounts::create(arguments, session),
+        Command::CloseAccount(arguments) => accounts::close(&arguments, session),
+        Command::SetPassword(arguments) => password::set(&arguments, session),
+        Command::Transfer(arguments) => transfers::transfer(arguments, session),
+        Command::LocalTransfer(arguments) => transfers::local(&arguments, session),
+        Command::InterBranchTransfer(arguments) => transfers::inter_branch(arguments, session),
+        Command::SplitTransfer(arguments) => transfers::split(&arguments, session),
+        Command::History(arguments) => books::history(&arguments, session),
+        Command::Status => session.ask(Action::Status, &NoParams {}, |status| books::tell_status(&status)),
+        Command::Audit(arguments) => audit_all::audit(&arguments, session),
+        Command::Branches => session.ask(Action::Branches, &NoParams {}, |rows: Vec<_>| books::tell_branches(&rows)),
+        Command::ListPending => two_phase::list_pending(session),
+        Command::Resolve(arguments) => two_phase::resolve(&arguments, session),
+        Command::TxStatus(arguments) => two_phase::status(&arguments, session),
+        Command::Trace(arguments) => trace::run(&arguments, session),
+        Command::Watch(arguments) => watch::run(&arguments, session),
+        Command::Batch(arguments) => batch::run(&arguments, session),
+        Command::PrepareWithdraw(arguments) => two_phase::prepare(Action::PrepareWithdraw, &arguments, session),
+        Command::PrepareDeposit(arguments) => two_phase::prepare(Action::PrepareDeposit, &arguments, session),
+        Command::CommitWithdraw(arguments) => two_phase::settle(Action::CommitWithdraw, &arguments, session),
+        Command::CommitDeposit(arguments) => two_phase::settle(Action::CommitDeposit, &arguments, session),
+        Command::AbortWithdraw(arguments) => two_phase::settle(Action::AbortWithdraw, &arguments, session),
+        Command::AbortDeposit(arguments) => two_phase::settle(Action::AbortDeposit, &arguments, session),
+        Command::Completions { shell } => write_completions(shell, session),
+    }
+}
+
+/// Writes a shell's completions. Needs no branch.
+fn write_completions(shell: Shell, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+    // The generator panics when its output fails, so it writes to memory.
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "bank-client", &mut text);
+    session.out.raw(&text)?;
+    Ok(ExitStatus::AllDone)
+}
+
+#[cfg(test)]
+mod tests;

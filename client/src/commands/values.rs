@@ -1,0 +1,168 @@
+//! What stands on a command line: accounts at branches, amounts, parts of a split, host and port.
+
+use std::fmt;
+use std::str::FromStr;
+
+use protocol::request::SplitLeg;
+use protocol::{AccountNum, BranchName, IdError, Money, MoneyError};
+
+/// Who is paid: `1002` here, `Delhi/1002` or `host:port/1002` at another branch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receiver {
+    /// Which branch.
+    pub place: Place,
+    /// Which account there.
+    pub account: AccountNum,
+}
+
+/// Where an account is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At the branch that is asked.
+    Here,
+    /// At the branch of this name.
+    Named(BranchName),
+    /// At the branch with this address.
+    At(HostPort),
+}
+
+/// A host and a port; an IPv6 address is without its brackets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// A name or an address.
+    pub host: String,
+    /// Above 0.
+    pub port: u16,
+}
+
+impl FromStr for HostPort {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let (host, port) = text.rsplit_once(':').ok_or(ValueError::Address)?;
+        let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+        let port: u16 = port.parse().ok().filter(|&port| port > 0 && is_number).ok_or(ValueError::Address)?;
+        let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        if host.is_empty() || host.chars().any(|character| character.is_whitespace() || "/[]".contains(character)) {
+            return Err(ValueError::Address);
+        }
+        Ok(Self { host: host.to_string(), port })
+    }
+}
+
+impl FromStr for Receiver {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let Some((place, account)) = text.rsplit_once('/') else {
+            let account = text.parse().map_err(|_| ValueError::Receiver)?;
+            return Ok(Self { place: Place::Here, account });
+        };
+        let place = if place.contains(':') {
+            Place::At(place.parse()?)
+        } else {
+            Place::Named(place.parse().map_err(ValueError::Id)?)
+        };
+        Ok(Self { place, account: account.parse().map_err(ValueError::Id)? })
+    }
+}
+
+/// One receiver of a split and what it gets: `Delhi/1002=50`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitPart {
+    /// Who.
+    pub receiver: Receiver,
+    /// How much.
+    pub amount: Money,
+}
+
+impl FromStr for SplitPart {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let (receiver, amount) = text.split_once('=').ok_or(ValueError::SplitPart)?;
+        Ok(Self { receiver: receiver.parse()?, amount: Money::parse_movement(amount).map_err(ValueError::Amount)? })
+    }
+}
+
+impl From<&SplitPart> for SplitLeg {
+    fn from(part: &SplitPart) -> Self {
+        let (dest_branch, address) = match &part.receiver.place {
+            Place::Here => (None, None),
+            Place::Named(name) => (Some(name.clone()), None),
+            Place::At(address) => (None, Some(address)),
+        };
+        Self {
+            account_no: part.receiver.account,
+            amount: part.amount.into(),
+            dest_branch,
+            dest_host: address.map(|address| address.host.clone()),
+            dest_port: address.map(|address| address.port),
+        }
+    }
+}
+
+/// Why a text on the command line is not what is asked for there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueError {
+    /// No form of a receiver.
+    Receiver,
+    /// No `host:port`.
+    Address,
+    /// Not `RECEIVER=AMOUNT`.
+    SplitPart,
+    /// A wrong name or number in it.
+    Id(IdError),
+    /// A wrong amount in it.
+    Amount(MoneyError),
+}
+
+impl fmt::Display for ValueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Receiver => f.write_str("a receiver is 1002, Delhi/1002 or 127.0.0.1:9101/1002"),
+            Self::Address => f.write_str("an address is host:port, such as 127.0.0.1:9101"),
+            Self::SplitPart => f.write_str("a part is RECEIVER=AMOUNT, such as Delhi/1002=50"),
+            Self::Id(error) => error.fmt(f),
+            Self::Amount(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ValueError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn receivers_are_here_by_name_or_by_address() {
+        let check = |text: &str, place: Place| {
+            assert_eq!(text.parse(), Ok(Receiver { place, account: AccountNum::new(1002).unwrap() }), "{text}");
+        };
+        check("1002", Place::Here);
+        check("Delhi/1002", Place::Named("Delhi".parse().unwrap()));
+        check("127.0.0.1:9101/1002", Place::At(HostPort { host: "127.0.0.1".into(), port: 9101 }));
+        check("[::1]:9101/1002", Place::At(HostPort { host: "::1".into(), port: 9101 }));
+        for wrong in ["", "Delhi", "Delhi/", "/1002", "Delhi/x", "host:/1002", "host:0/1002", "host:99999/1002", ":1/1"]
+        {
+            assert!(wrong.parse::<Receiver>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn parts_carry_what_goes_where() {
+        let part: SplitPart = "Pune/1001=25.50".parse().unwrap();
+        let leg = SplitLeg::from(&part);
+        let json = serde_json::to_string(&leg).unwrap();
+        assert_eq!(json, r#"{"account_no":"1001","amount":25.50,"dest_branch":"Pune"}"#);
+        let leg = SplitLeg::from(&"10.0.0.2:9101/7=1".parse::<SplitPart>().unwrap());
+        let json = serde_json::to_string(&leg).unwrap();
+        assert_eq!(json, r#"{"account_no":"7","amount":1.00,"dest_host":"10.0.0.2","dest_port":9101}"#);
+        let check = |text: &str, expected| assert_eq!(text.parse::<SplitPart>(), Err(expected), "{text}");
+        check("1002", ValueError::SplitPart);
+        check("1002=0", ValueError::Amount(MoneyError::Zero));
+        check("1002=-1", ValueError::Amount(MoneyError::Sign));
+        check("1002=1=2", ValueError::Amount(MoneyError::NotANumber));
+    }
+}

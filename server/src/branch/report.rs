@@ -1,0 +1,174 @@
+//! Actions that look: lists, history, status, the audit, other branches.
+
+use protocol::TxId;
+use protocol::answer::{Branch, HistoryLine, Status};
+use protocol::request::{History, LIST_ROWS_DEFAULT, ListAccounts};
+use serde::Serialize;
+
+use super::Context;
+use super::access::{Caller, check_account};
+use super::operation::to_json;
+use crate::audit;
+use crate::bank::{accounts, history};
+use crate::clock::iso_utc;
+use crate::dbs_exec::{Query as _, params};
+use crate::error::Result;
+use crate::limits::{ANSWER_LIST_BYTES, LIST_ROWS};
+use two_phase_commit::PeerAddr;
+
+/// A result, and where a list goes on: both as JSON.
+pub type Listed = (String, Option<String>);
+
+/// The open accounts.
+///
+/// # Errors
+/// Trouble of the database.
+pub fn list_accounts(context: &Context, params: &ListAccounts) -> Result<Listed> {
+    let rows = rows(params.limit);
+    let accounts = context.bank.dbs().read(|reader| accounts::list(reader, params.after, false, rows + 1))?;
+    let lines: Vec<_> = accounts
+        .iter()
+        .map(|account| protocol::answer::AccountLine {
+            account_no: account.number,
+            name: account.name(),
+            balance: account.balance,
+            held: account.held,
+        })
+        .collect();
+    Ok(list(&lines, rows, |line| to_json(&line.account_no)))
+}
+
+/// Transactions, newest first: of one account, or of the whole branch for those who may see it.
+///
+/// # Errors
+/// [`crate::error::Error::NotAllowed`], or trouble of the database.
+pub fn history(context: &Context, caller: Caller, params: &History) -> Result<Listed> {
+    let account = match (params.account_no, caller) {
+        (Some(account), _) => Some(account),
+        (None, Caller::Customer(own)) => Some(own),
+        (None, Caller::KeyHolder | Caller::Open | Caller::Anonymous) => None,
+    };
+    if let Some(account) = account {
+        check_account(caller, account)?;
+    }
+    let rows = rows(params.limit);
+    let transactions = context.bank.dbs().read(|reader| match account {
+        Some(account) => {
+            accounts::find(reader, account)?;
+            history::of_account(reader, account, params.after, rows + 1)
+        }
+        None => history::all(reader, params.after, rows + 1),
+    })?;
+    let lines: Vec<_> = transactions
+        .into_iter()
+        .map(|transaction| HistoryLine {
+            transaction_id: transaction.transaction_id,
+            date: iso_utc(transaction.date_unix_ms),
+            kind: transaction.kind,
+            from_account: transaction.from,
+            to_account: transaction.to,
+            amount: transaction.amount,
+            txid: transaction.txid.and_then(|txid| txid.parse::<TxId>().ok()),
+            leg: transaction.leg,
+            peer: transaction.peer,
+        })
+        .collect();
+    Ok(list(&lines, rows, |line| line.transaction_id.to_string()))
+}
+
+/// Health and counters.
+///
+/// # Errors
+/// Trouble of the database.
+pub fn status(context: &Context) -> Result<String> {
+    let (in_doubt, undelivered) = context.engine.counts();
+    let count = |sql: &'static str| {
+        context.bank.dbs().read(|reader| Ok(reader.query_opt(sql, params![], |row| row.get::<_, i64>(0))?.unwrap_or(0)))
+    };
+    let accounts = count("SELECT count(*) FROM customers WHERE status = 'open'")?;
+    // Rows are numbered without a gap.
+    let transactions = count("SELECT max(transaction_id) FROM transactions UNION ALL SELECT 0 LIMIT 1").unwrap_or(0);
+    Ok(to_json(&Status {
+        name: context.bank.name().to_string(),
+        role: "primary".into(),
+        accounts: u64::try_from(accounts).unwrap_or(0),
+        clients: context.clients.count() as u64,
+        in_doubt,
+        undelivered,
+        transactions: u64::try_from(transactions).unwrap_or(0),
+        uptime_seconds: context.started.elapsed().as_secs(),
+        version: env!("CARGO_PKG_VERSION").into(),
+    }))
+}
+
+/// The books.
+///
+/// # Errors
+/// Trouble of the database.
+pub fn audit(context: &Context) -> Result<String> {
+    context.bank.dbs().read(|reader| audit::audit(reader)).map(|audit| to_json(&audit))
+}
+
+/// The known branches, this one first.
+#[must_use]
+pub fn branches(context: &Context) -> Vec<Branch> {
+    let here =
+        Branch { name: context.bank.name().to_string(), address: context.address.to_string(), state: "here".into() };
+    let links = context.engine.links();
+    let others = links.directory().all().into_iter().map(|(name, address)| {
+        let state = match links.is_up(&PeerAddr::from(&name)) {
+            Some(true) => "up",
+            Some(false) => "down",
+            None => "unknown",
+        };
+        Branch { name: name.to_string(), address: address.to_string(), state: state.into() }
+    });
+    std::iter::once(here).chain(others).collect()
+}
+
+/// Transfers in doubt here, and those under way from here.
+///
+/// # Errors
+/// Trouble of the database.
+pub fn pending(context: &Context, params: &PendingParams) -> Result<Listed> {
+    let rows = rows(params.limit);
+    let pending = context.engine.pending(params.after.as_ref(), rows + 1)?;
+    Ok(list(&pending, rows, |row| to_json(&row.txid)))
+}
+
+/// Parameters of `list_pending`.
+#[derive(Debug, Default, serde::Deserialize)]
+pub struct PendingParams {
+    /// Only ids after this one.
+    #[serde(default)]
+    after: Option<TxId>,
+    /// At most so many.
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+fn rows(limit: Option<usize>) -> usize {
+    limit.unwrap_or(LIST_ROWS_DEFAULT).clamp(1, LIST_ROWS)
+}
+
+/// The first `rows` of a list as JSON, or fewer where the answer would become too long; and where to go on
+/// when something was left out.
+fn list<T: Serialize>(found: &[T], rows: usize, place: impl Fn(&T) -> String) -> Listed {
+    let mut json = String::from("[");
+    let mut last = None;
+    for row in found.iter().take(rows) {
+        let row_json = to_json(row);
+        if json.len() + row_json.len() > ANSWER_LIST_BYTES {
+            break;
+        }
+        if last.is_some() {
+            json.push(',');
+        }
+        json.push_str(&row_json);
+        last = Some(row);
+    }
+    json.push(']');
+    let shown = last.map_or(0, |last| found.iter().take_while(|row| !std::ptr::eq(*row, last)).count() + 1);
+    let next = last.filter(|_| shown < found.len()).map(place);
+    (json, next)
+}

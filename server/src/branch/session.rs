@@ -1,0 +1,420 @@
+//! A session of the branch protocol: requests in, answers out, in order.
+//!
+//! A session is given all requests that have come so far and works on them as far as it can in one go:
+//! operations on the ledger that follow one another become one submission to `dbs_exec`, so that a client
+//! which sends a hundred requests at once has them committed together; transfers between branches that
+//! follow one another begin together and are waited for afterwards. Where a request of another sort stands
+//! in between, what came before it is finished first, so each request sees the effects of those before it.
+
+use std::collections::VecDeque;
+
+use protocol::BranchName;
+use protocol::answer::{TxStatus, Welcome, push_error, push_ok};
+use protocol::proof::{Nonce, Prover, from_hex, to_hex};
+use protocol::request::{
+    Action, Authenticate, BATCH_REQUESTS_MAX, Batch, Hello, Link, Login, NoParams, OneTx, Prepare, RequestFrame,
+    Resolve, Watch,
+};
+use two_phase_commit::{Outcome, Side};
+
+use super::access::{self, Caller};
+use super::operation::{Operation, to_json};
+use super::transfer::{self, Wanted};
+use super::{Context, report};
+use crate::answers::RequestKey;
+use crate::bank::movements::Booking;
+use crate::dbs_exec::Tx;
+use crate::error::{Error, Result};
+
+/// One connection's session.
+pub struct Session<'c> {
+    context: &'c Context,
+    caller: Caller,
+    challenge: Option<Challenge>,
+}
+
+struct Challenge {
+    client: Nonce,
+    branch: Nonce,
+}
+
+/// What becomes of the connection after the answers.
+#[derive(Debug)]
+pub enum After {
+    /// It goes on.
+    GoOn,
+    /// It becomes a link to the branch of that name, which takes requests at that port.
+    BecomeLink(BranchName, u16),
+    /// It streams events.
+    Watch(Watch),
+}
+
+/// An answer, or its place.
+enum Slot {
+    Answer(Vec<u8>),
+    Operation,
+    Transfer,
+}
+
+/// Requests that are answered together.
+#[derive(Default)]
+struct Lot {
+    slots: VecDeque<Slot>,
+    operations: Vec<Operation>,
+    transfers: Vec<Wanted>,
+}
+
+impl<'c> Session<'c> {
+    /// A new connection's session.
+    #[must_use]
+    pub fn new(context: &'c Context) -> Self {
+        let caller = if context.is_open { Caller::Open } else { Caller::Anonymous };
+        Self { context, caller, challenge: None }
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        self.caller
+    }
+
+    /// Answers requests: gives one answer to `answer` for each, in order. Stops after one that changes what
+    /// the connection is, and says how many requests were taken.
+    pub fn answer(&mut self, requests: &[&[u8]], answer: &mut impl FnMut(&[u8])) -> (usize, After) {
+        let mut lot = Lot::default();
+        let mut after = After::GoOn;
+        let mut taken = 0;
+        for body in requests {
+            taken += 1;
+            if let Err(error) = self.take(body, &mut lot, &mut after) {
+                lot.slots.push_back(Slot::Answer(error_body(&error)));
+            }
+            if !matches!(after, After::GoOn) {
+                break;
+            }
+        }
+        self.finish(&mut lot);
+        for slot in lot.slots {
+            if let Slot::Answer(body) = slot {
+                answer(&body);
+            }
+        }
+        (taken, after)
+    }
+
+    /// Takes one request: queues it with its like, or finishes what is queued and answers it.
+    fn take(&mut self, body: &[u8], lot: &mut Lot, after: &mut After) -> Result<()> {
+        let frame = RequestFrame::parse(body)?;
+        let action = frame.action()?;
+        access::check(self.caller, action)?;
+        if let Some(operation) = Operation::parse(&self.context.bank, self.caller, action, &frame, frame.request_id())?
+        {
+            if !lot.transfers.is_empty() {
+                self.finish(lot);
+            }
+            if operation.is_read() && lot.operations.is_empty() {
+                let looked = self.context.bank.dbs().read(|reader| operation.look(reader));
+                lot.slots.push_back(Slot::Answer(body_of(looked.map(|json| (json, None)))));
+            } else {
+                lot.operations.push(operation);
+                lot.slots.push_back(Slot::Operation);
+            }
+            return Ok(());
+        }
+        if matches!(action, Action::InterBranchTransfer | Action::SplitTransfer) {
+            if !lot.operations.is_empty() {
+                self.finish(lot);
+            }
+            lot.transfers.push(Wanted::parse(self.context, self.caller, action, &frame)?);
+            lot.slots.push_back(Slot::Transfer);
+            return Ok(());
+        }
+        self.finish(lot);
+        let answered = self.answer_alone(action, &frame, after);
+        // The events themselves are the answer of a watch.
+        if !matches!(after, After::Watch(_)) {
+            lot.slots.push_back(Slot::Answer(body_of(answered)));
+        }
+        Ok(())
+    }
+
+    /// Carries out what is queued and puts the answers into their places.
+    fn finish(&self, lot: &mut Lot) {
+        let operations = std::mem::take(&mut lot.operations);
+        let transfers = std::mem::take(&mut lot.transfers);
+        let mut operated = self.operate(operations).into_iter();
+        let started = transfer::begin(self.context, &transfers);
+        let mut transferred = started.into_iter().zip(&transfers).map(|(started, wanted)| {
+            started.and_then(|started| transfer::finish(self.context, wanted, started)).map(|json| (json, None))
+        });
+        for slot in &mut lot.slots {
+            let result = match slot {
+                Slot::Answer(_) => continue,
+                Slot::Operation => operated.next().expect("there is one result for each operation"),
+                Slot::Transfer => transferred.next().expect("there is one result for each transfer"),
+            };
+            *slot = Slot::Answer(body_of(result));
+        }
+    }
+
+    /// Operations of one caller, in one commit, each on its own.
+    fn operate(&self, operations: Vec<Operation>) -> Vec<Result<report::Listed>> {
+        if operations.is_empty() {
+            return Vec::new();
+        }
+        let count = operations.len();
+        let booking = self.context.bank.booking();
+        let operations: Vec<_> =
+            operations.into_iter().map(|operation| move |tx: &mut Tx<'_>| operation.run(tx, &booking)).collect();
+        let results = self.context.bank.dbs().execute_all(operations);
+        self.context.bank.moved();
+        match results {
+            Ok(results) => results.into_iter().map(|result| result.map(|json| (json, None))).collect(),
+            Err(error) => vec![Err(error); count],
+        }
+    }
+
+    /// Answers a request that shares nothing with its neighbours.
+    fn answer_alone(&mut self, action: Action, frame: &RequestFrame<'_>, after: &mut After) -> Result<report::Listed> {
+        let context = self.context;
+        let single = |json: String| Ok((json, None));
+        match action {
+            Action::Hello => self.hello(&frame.params()?).and_then(single),
+            Action::Authenticate => self.authenticate(&frame.params()?).and_then(single),
+            Action::Login => self.log_in(&frame.params()?).and_then(single),
+            Action::Link => {
+                let params: Link = frame.params()?;
+                if params.branch == *context.bank.name() {
+                    return Err(Error::Invalid(format!(
+                        "this is branch {}; two branches cannot have one name",
+                        params.branch
+                    )));
+                }
+                *after = After::BecomeLink(params.branch, params.port);
+                single(to_json(context.bank.name()))
+            }
+            Action::Watch => {
+                *after = After::Watch(frame.params()?);
+                single("null".into())
+            }
+            Action::ListAccounts => report::list_accounts(context, &frame.params()?),
+            Action::History | Action::GetLogs => report::history(context, self.caller, &frame.params()?),
+            Action::Status => {
+                frame.params::<NoParams>().map_err(Error::from).and_then(|_| report::status(context)).and_then(single)
+            }
+            Action::Audit => report::audit(context).and_then(single),
+            Action::Branches => single(to_json(&report::branches(context))),
+            Action::ListPending => report::pending(context, &frame.params()?),
+            Action::TxStatus => {
+                let outcome = context.engine.tx_status(&frame.params::<OneTx>()?.txid)?;
+                single(to_json(&TxStatus { outcome: outcome.as_str().into() }))
+            }
+            Action::Resolve => resolve(context, &frame.params()?).and_then(single),
+            Action::PrepareWithdraw => prepare(context, Side::Withdraw, &frame.params()?).and_then(single),
+            Action::PrepareDeposit => prepare(context, Side::Deposit, &frame.params()?).and_then(single),
+            Action::CommitWithdraw | Action::CommitDeposit => {
+                decide(context, &frame.params()?, Outcome::Committed).and_then(single)
+            }
+            Action::AbortWithdraw | Action::AbortDeposit => {
+                decide(context, &frame.params()?, Outcome::Aborted).and_then(single)
+            }
+            Action::Batch => self.batch(frame).and_then(single),
+            Action::CreateAccount
+            | Action::CloseAccount
+            | Action::Balance
+            | Action::Deposit
+            | Action::Withdraw
+            | Action::LocalTransfer
+            | Action::SetPassword
+            | Action::InterBranchTransfer
+            | Action::SplitTransfer => unreachable!("these are queued with their like"),
+        }
+    }
+
+    fn hello(&mut self, params: &Hello) -> Result<String> {
+        let client = from_hex(&params.nonce)
+            .ok_or_else(|| Error::Invalid("a nonce is 32 bytes in 64 hexadecimal digits".into()))?;
+        let mut branch = Nonce::default();
+        getrandom::fill(&mut branch).map_err(|error| Error::Database(format!("no randomness: {error}")))?;
+        let name = self.context.bank.name().as_str();
+        let proof = self.context.key.prove(Prover::Branch, &client, &branch, name);
+        self.challenge = Some(Challenge { client, branch });
+        Ok(to_json(&Welcome { branch: name.to_string(), nonce: to_hex(&branch), proof }))
+    }
+
+    fn authenticate(&mut self, params: &Authenticate) -> Result<String> {
+        // Each challenge serves once.
+        let challenge = self.challenge.take().ok_or(Error::NotAllowed("say hello first"))?;
+        let name = self.context.bank.name().as_str();
+        if !self.context.key.is_proof(&params.proof, Prover::Client, &challenge.client, &challenge.branch, name) {
+            return Err(Error::NotAllowed("this is not the key of this bank"));
+        }
+        self.caller = Caller::KeyHolder;
+        Ok(r#"{"role":"operator"}"#.into())
+    }
+
+    fn log_in(&mut self, params: &Login) -> Result<String> {
+        self.context.bank.log_in(params.account_no.as_i64(), &params.password)?;
+        self.caller = Caller::Customer(params.account_no);
+        Ok(format!(r#"{{"role":"customer","account_no":"{}"}}"#, params.account_no))
+    }
+
+    /// Many requests in one commit: each on its own, or all or none.
+    fn batch(&self, frame: &RequestFrame<'_>) -> Result<String> {
+        let params: Batch<'_> = frame.params()?;
+        if params.requests.len() > BATCH_REQUESTS_MAX {
+            return Err(Error::Invalid(format!("a batch has at most {BATCH_REQUESTS_MAX} requests")));
+        }
+        let parsed: Vec<Result<Operation>> = params
+            .requests
+            .iter()
+            .enumerate()
+            .map(|(index, raw)| self.batched(raw.get(), frame.request_id(), index, params.atomic))
+            .collect();
+        if params.atomic {
+            let key = frame
+                .request_id()
+                .map(|id| RequestKey::new(self.caller.id_owner(), id, Action::Batch, frame.params_text()));
+            return self.batch_atomically(parsed, key);
+        }
+        let operations = parsed.iter().filter_map(|parsed| parsed.as_ref().ok().cloned()).collect();
+        let mut results = self.operate(operations).into_iter();
+        let answers = parsed.into_iter().map(|parsed| match parsed {
+            Ok(_) => results.next().expect("there is one result for each operation"),
+            Err(error) => Err(error),
+        });
+        Ok(join(answers.map(body_of)))
+    }
+
+    /// One request of a batch. Where the batch has an id, each request in it has one of its own.
+    fn batched(&self, body: &str, batch_id: Option<&str>, index: usize, is_atomic: bool) -> Result<Operation> {
+        let frame = RequestFrame::parse(body.as_bytes())?;
+        let action = frame.action()?;
+        access::check(self.caller, action)?;
+        let id = match (frame.request_id(), batch_id) {
+            (Some(own), _) => Some(own.to_string()),
+            // The answer to all of them is kept under the batch's own id.
+            (None, Some(_)) if is_atomic => None,
+            (None, Some(batch_id)) => Some(format!("{batch_id}#{index}")),
+            (None, None) => None,
+        };
+        Operation::parse(&self.context.bank, self.caller, action, &frame, id.as_deref())?
+            .ok_or_else(|| Error::Invalid(format!("{action} cannot be part of a batch")))
+    }
+
+    fn batch_atomically(&self, parsed: Vec<Result<Operation>>, key: Option<RequestKey>) -> Result<String> {
+        let count = parsed.len();
+        let mut operations = Vec::with_capacity(count);
+        for (index, parsed) in parsed.into_iter().enumerate() {
+            match parsed {
+                Ok(operation) => operations.push(operation),
+                Err(error) => return Ok(all_refused(count, index, &error)),
+            }
+        }
+        let booking = self.context.bank.booking();
+        let failed = std::sync::Arc::new(parking_lot::Mutex::new(None));
+        let failed_in_tx = std::sync::Arc::clone(&failed);
+        let result = self.context.bank.dbs().execute(move |tx| {
+            if let Some(key) = &key
+                && let Some(stored) = key.find(tx)?
+            {
+                return Ok(stored.answer);
+            }
+            let answers = run_all(tx, &operations, &booking).map_err(|(index, error)| {
+                *failed_in_tx.lock() = Some(index);
+                error
+            })?;
+            if let Some(key) = &key {
+                key.store(tx, &answers, None, booking.date_unix_ms)?;
+            }
+            Ok(answers)
+        });
+        self.context.bank.moved();
+        let failed = *failed.lock();
+        match (result, failed) {
+            (Ok(answers), _) => Ok(answers),
+            (Err(error), Some(index)) if !error.is_trouble() => Ok(all_refused(count, index, &error)),
+            (Err(error), _) => Err(error),
+        }
+    }
+}
+
+fn run_all(tx: &mut Tx<'_>, operations: &[Operation], booking: &Booking) -> Result<String, (usize, Error)> {
+    let mut answers = Vec::with_capacity(operations.len());
+    for (index, operation) in operations.iter().enumerate() {
+        let json = operation.run(tx, booking).map_err(|error| (index, error))?;
+        answers.push(body_of(Ok((json, None))));
+    }
+    Ok(join(answers.into_iter()))
+}
+
+/// The answers of a batch of which nothing was carried out because of one request.
+fn all_refused(count: usize, index: usize, error: &Error) -> String {
+    let mut others = Vec::new();
+    push_error(
+        &mut others,
+        "batch_refused",
+        &format!("nothing was done: request {} of the batch was refused", index + 1),
+    );
+    join((0..count).map(|position| if position == index { error_body(error) } else { others.clone() }))
+}
+
+/// Answers as a JSON list.
+fn join(bodies: impl Iterator<Item = Vec<u8>>) -> String {
+    let mut json = String::from("[");
+    for (position, body) in bodies.enumerate() {
+        if position > 0 {
+            json.push(',');
+        }
+        json.push_str(&String::from_utf8_lossy(&body));
+    }
+    json.push(']');
+    json
+}
+
+fn body_of(result: Result<report::Listed>) -> Vec<u8> {
+    match result {
+        Ok((json, next)) => {
+            let mut body = Vec::with_capacity(json.len() + 32);
+            push_ok(&mut body, &json, next.as_deref());
+            body
+        }
+        Err(error) => error_body(&error),
+    }
+}
+
+/// The body of an error's answer.
+#[must_use]
+pub fn error_body(error: &Error) -> Vec<u8> {
+    if error.is_trouble() {
+        log::error!("{error}");
+    }
+    let mut body = Vec::new();
+    push_error(&mut body, error.code(), &error.to_string());
+    body
+}
+
+fn prepare(context: &Context, side: Side, params: &Prepare) -> Result<String> {
+    let amount = params.amount.to_move()?;
+    context.engine.prepare(&params.txid, side, params.account_no, amount, params.coordinator.as_deref())?;
+    Ok(r#"{"vote":"yes"}"#.into())
+}
+
+fn decide(context: &Context, params: &OneTx, outcome: Outcome) -> Result<String> {
+    context.engine.decide(&params.txid, outcome)?;
+    Ok(to_json(&TxStatus { outcome: outcome.to_string() }))
+}
+
+fn resolve(context: &Context, params: &Resolve) -> Result<String> {
+    let outcome = match params.outcome.as_str() {
+        "commit" | "committed" => Outcome::Committed,
+        "abort" | "aborted" => Outcome::Aborted,
+        _ => return Err(Error::Invalid("the outcome is commit or abort".into())),
+    };
+    let reason = params.reason.trim();
+    if reason.is_empty() || reason.len() > 500 {
+        return Err(Error::Invalid("settling by hand needs a reason of at most 500 bytes, which is recorded".into()));
+    }
+    context.engine.resolve(&params.txid, outcome, reason)?;
+    Ok(to_json(&TxStatus { outcome: outcome.to_string() }))
+}

@@ -1,0 +1,161 @@
+//! Where other branches are: names and addresses, kept on disk so that a restart still knows whom to ask.
+//!
+//! An address comes from the command line (`--peers`) or from the branch itself, when a link is made: then
+//! it has proved the bank's key and said its name. A newer address of a name takes the older one's place.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use protocol::BranchName;
+
+use crate::dbs_exec::{DbsExec, Query as _, params};
+use crate::error::{Error, Result};
+use crate::limits::BRANCHES;
+
+/// A host and a port, as a person names them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address {
+    /// A name or an IP address.
+    pub host: String,
+    /// The branch protocol's port.
+    pub port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not an address; write host:port, such as 127.0.0.1:9101");
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let is_fit = |c: char| !c.is_control() && !c.is_whitespace() && c != '/';
+        let port: u16 = port.parse().map_err(|_| wrong())?;
+        if host.is_empty() || host.len() > 253 || port == 0 || !host.chars().all(is_fit) {
+            return Err(wrong());
+        }
+        Ok(Self { host: host.to_string(), port })
+    }
+}
+
+/// One entry of `--peers`: `Delhi=127.0.0.1:9101`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedAddress {
+    /// The branch.
+    pub name: BranchName,
+    /// Where it is.
+    pub address: Address,
+}
+
+impl FromStr for NamedAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, address) =
+            text.split_once('=').ok_or_else(|| format!("{text:?} is no peer; write Delhi=127.0.0.1:9101"))?;
+        let name = name.parse().map_err(|error| format!("{name:?}: {error}"))?;
+        Ok(Self { name, address: address.parse()? })
+    }
+}
+
+/// The known branches.
+///
+/// Invariant: at most [`BRANCHES`] entries, the same in memory and on disk.
+pub struct Directory {
+    dbs: Arc<DbsExec>,
+    known: Mutex<BTreeMap<BranchName, Address>>,
+}
+
+impl Directory {
+    /// Reads what is known from the disk.
+    ///
+    /// # Errors
+    /// Trouble of the database.
+    pub fn open(dbs: Arc<DbsExec>) -> Result<Self> {
+        let rows = dbs.read(|reader| {
+            reader.query_all("SELECT name, host, port FROM branches ORDER BY name", params![], |row| {
+                Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))
+            })
+        })?;
+        let known =
+            rows.into_iter().filter_map(|(name, host, port)| Some((name.parse().ok()?, Address { host, port })));
+        let known = Mutex::new(known.collect());
+        Ok(Self { dbs, known })
+    }
+
+    /// Notes where a branch is.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when too many branches are known, or trouble of the database.
+    pub fn learn(&self, name: &BranchName, address: &Address) -> Result<()> {
+        {
+            let mut known = self.known.lock();
+            if known.get(name) == Some(address) {
+                return Ok(());
+            }
+            if known.len() >= BRANCHES && !known.contains_key(name) {
+                return Err(Error::Busy);
+            }
+            known.insert(name.clone(), address.clone());
+        }
+        let (name, address) = (name.to_string(), address.clone());
+        self.dbs.execute(move |tx| {
+            tx.execute(
+                "INSERT INTO branches (name, host, port) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (name) DO UPDATE SET host = excluded.host, port = excluded.port",
+                params![name, address.host, address.port],
+            )
+        })?;
+        Ok(())
+    }
+
+    /// Where a branch is.
+    #[must_use]
+    pub fn address_of(&self, name: &BranchName) -> Option<Address> {
+        self.known.lock().get(name).cloned()
+    }
+
+    /// Which branch is at an address, if one is known to be there.
+    #[must_use]
+    pub fn name_at(&self, address: &Address) -> Option<BranchName> {
+        self.known.lock().iter().find(|(_, known)| *known == address).map(|(name, _)| name.clone())
+    }
+
+    /// Every known branch.
+    #[must_use]
+    pub fn all(&self) -> Vec<(BranchName, Address)> {
+        self.known.lock().iter().map(|(name, address)| (name.clone(), address.clone())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_peers_read() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(text.parse::<Address>().ok().map(|address| address.to_string()).as_deref(), expected, "{text}");
+        };
+        check("127.0.0.1:9101", Some("127.0.0.1:9101"));
+        check("[::1]:9101", Some("[::1]:9101"));
+        check("delhi.example:1", Some("delhi.example:1"));
+        for wrong in ["", "x", ":1", "x:", "x:0", "x:99999", "a b:1", "x:-1", "a/b:1"] {
+            check(wrong, None);
+        }
+        assert!("Delhi=127.0.0.1:9101".parse::<NamedAddress>().is_ok());
+        assert!("127.0.0.1:9101".parse::<NamedAddress>().is_err());
+    }
+}

@@ -1,0 +1,584 @@
+//! The driver of two-phase commit: it does what the two pure machines say.
+//!
+//! [`Engine::carry_out`] is the one place where an output becomes reality, in the four steps of the driver's
+//! contract (see the crate `two_phase_commit`): take, write, confirm, send. **Records and ledger operations
+//! go to disk in one transaction, and only then does any message leave.** Outputs of many transfers that
+//! come together are written in one commit, and their messages to one peer leave in one frame.
+//!
+//! No lock is held while the disk or the network is waited for: a machine is locked for the moment of one
+//! call. When a record can't be made durable, memory and disk no longer agree, and the process stops.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use parking_lot::Mutex;
+use protocol::event::Movement;
+use protocol::{BranchName, TxId};
+use two_phase_commit::{
+    AbortReason, Coordinator, Envelope, LedgerAction, LedgerOp, Message, Notice, OnDisk, Options, Output, Participant,
+    PeerAddr, Record, Refusal, Role, Side,
+};
+
+use super::crash::{CrashPoint, CrashSwitch};
+use super::events::{Events, Happened, record_name};
+use super::links::{Inbox, Links, Posted};
+use super::progress::Board;
+use super::{ledger, records};
+use crate::answers;
+use crate::bank::movements::Booking;
+use crate::clock::unix_ms_now;
+use crate::dbs_exec::{DbsExec, Query as _, Tx, params};
+use crate::error::{Error, Result};
+use crate::limits::{ANSWERS_KEPT, ENDED_KEPT, EVENT_NUMBERS_RESERVED, PRUNE_INTERVAL, PRUNE_ROWS, TICK};
+use crate::sms::Notifier;
+
+/// Something to be done in the same transaction as an output's write.
+pub type WithWrite = Box<dyn FnMut(&mut Tx<'_>) -> Result<()> + Send>;
+
+/// One output on its way to become reality.
+pub struct Task {
+    role: Role,
+    output: Output,
+    with_write: Option<WithWrite>,
+}
+
+impl Task {
+    /// An output of one of the machines.
+    #[must_use]
+    pub fn new(role: Role, output: Output) -> Self {
+        Self { role, output, with_write: None }
+    }
+
+    /// The same, with something to be done in the same transaction.
+    #[must_use]
+    pub fn with_write(mut self, with_write: Option<WithWrite>) -> Self {
+        self.with_write = with_write;
+        self
+    }
+}
+
+/// What the engine is made of.
+pub struct EngineParts {
+    /// The branch.
+    pub name: BranchName,
+    /// Its database.
+    pub dbs: Arc<DbsExec>,
+    /// Its links.
+    pub links: Arc<Links>,
+    /// Rung when text messages may have been written.
+    pub sms: Option<Notifier>,
+    /// Called when a record could not be made durable; it must start the shutdown of the process.
+    pub on_failure: Box<dyn Fn(&Error) + Send + Sync>,
+}
+
+/// The branch's part in all transfers between branches.
+pub struct Engine {
+    pub(super) parts: EngineParts,
+    pub(super) coordinator: Mutex<Coordinator>,
+    pub(super) participant: Mutex<Participant>,
+    pub(super) events: Events,
+    pub(super) board: Arc<Board>,
+    /// Where the answers to outside programs that drive the raw actions go.
+    pub(super) mailboxes: Mutex<HashMap<PeerAddr, Sender<Message>>>,
+    pub(super) next_mailbox: AtomicU64,
+    crash: CrashSwitch,
+    started: Instant,
+    event_numbers_reserved: AtomicU64,
+    threads: Mutex<Option<Threads>>,
+}
+
+impl Engine {
+    /// Recovers both machines from the disk and starts the ticker. Messages may come from then on.
+    ///
+    /// # Errors
+    /// Trouble of the database.
+    pub fn start(parts: EngineParts, crash_at: Option<CrashPoint>) -> Result<Arc<Self>> {
+        let options =
+            Options { jitter_seed: getrandom::u64().unwrap_or(0), ..Options::new(PeerAddr::from(&parts.name)) };
+        let last_number = reserve_event_numbers(&parts.dbs, None)?;
+        let (coordinated, prepared) =
+            parts.dbs.read(|reader| Ok((records::coordinators(reader)?, records::participants(reader)?)))?;
+        let engine = Arc::new(Self {
+            coordinator: Mutex::new(Coordinator::new(options.clone())),
+            participant: Mutex::new(Participant::new(options)),
+            events: Events::new(parts.name.clone(), last_number),
+            board: Arc::default(),
+            mailboxes: Mutex::default(),
+            next_mailbox: AtomicU64::new(1),
+            crash: CrashSwitch::default(),
+            started: Instant::now(),
+            event_numbers_reserved: AtomicU64::new(last_number + EVENT_NUMBERS_RESERVED),
+            threads: Mutex::new(None),
+            parts,
+        });
+        engine.crash.arm(crash_at);
+        let inbox: Weak<dyn Inbox> = Arc::downgrade(&engine) as Weak<dyn Inbox>;
+        engine.parts.links.deliver_to(inbox);
+        engine.recover(coordinated, prepared);
+        engine.start_threads()?;
+        Ok(engine)
+    }
+
+    /// Stops the ticker and the links. Transfers under way stay on disk as they are; the next start goes on
+    /// with them.
+    pub fn stop(&self) {
+        if let Some(Threads { stop, threads }) = self.threads.lock().take() {
+            drop(stop);
+            for thread in threads {
+                if thread.join().is_err() {
+                    log::error!("a thread of the engine had panicked");
+                }
+            }
+        }
+        self.parts.links.stop();
+    }
+
+    /// The branch's events.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// The branch's links.
+    #[must_use]
+    pub fn links(&self) -> &Arc<Links> {
+        &self.parts.links
+    }
+
+    /// The protocol's time.
+    pub(super) fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis() / TICK.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn recover(&self, coordinated: Vec<Record>, prepared: Vec<Record>) {
+        if !coordinated.is_empty() || !prepared.is_empty() {
+            log::info!(
+                "recovering transfers: {} records as coordinator, {} as participant",
+                coordinated.len(),
+                prepared.len()
+            );
+        }
+        for record in coordinated.iter().chain(&prepared) {
+            self.events.add(record.txid(), Happened::Note(format!("found on disk: {}", record_name(record))));
+        }
+        let outputs = self.coordinator.lock().recover(coordinated);
+        let mut tasks: Vec<Task> = outputs.into_iter().map(|output| Task::new(Role::Coordinator, output)).collect();
+        let outputs = self.participant.lock().recover(prepared);
+        tasks.extend(outputs.into_iter().map(|output| Task::new(Role::Participant, output)));
+        self.carry_out(tasks);
+    }
+
+    /// Makes outputs real: write, confirm, send; and the same with what comes of that.
+    pub fn carry_out(&self, tasks: Vec<Task>) {
+        let mut tasks = tasks;
+        while !tasks.is_empty() {
+            let (mut writing, plain): (Vec<Task>, Vec<Task>) =
+                tasks.drain(..).partition(|task| task.output.needs_write());
+            // Nothing of these stands on a record that is not on disk yet.
+            self.send_and_tell(plain.into_iter().map(|task| task.output).collect());
+            if writing.is_empty() {
+                return;
+            }
+            let Some(results) = self.write(&mut writing) else { return };
+            let mut written = Vec::new();
+            for (task, result) in writing.into_iter().zip(results) {
+                let (next, output) = match result {
+                    Ok(()) => {
+                        self.note_written(&task);
+                        (self.confirm(&task), Some(task.output))
+                    }
+                    // The write was undone; what stood in this output never happened.
+                    Err(error) => match self.refuse(&task, &error) {
+                        Some(next) => (next, None),
+                        None => return,
+                    },
+                };
+                written.extend(output);
+                if !next.is_empty() {
+                    tasks.push(Task::new(task.role, next));
+                }
+            }
+            self.send_and_tell(written);
+        }
+    }
+
+    /// Step two: each output's ledger operations and records in one transaction, all outputs in one commit.
+    fn write(&self, tasks: &mut [Task]) -> Option<Vec<Result<()>>> {
+        let now_unix_ms = unix_ms_now();
+        let booking = Booking { date_unix_ms: now_unix_ms, sms: self.parts.sms.is_some() };
+        let operations: Vec<_> = tasks
+            .iter_mut()
+            .map(|task| {
+                self.pass_crash_points_before(task);
+                let (own_name, ops, records) =
+                    (self.parts.name.clone(), task.output.ledger_ops.clone(), task.output.records.clone());
+                let mut with_write = task.with_write.take();
+                move |tx: &mut Tx<'_>| {
+                    for op in &ops {
+                        ledger::carry_out(tx, &own_name, op, &booking)?;
+                    }
+                    for record in &records {
+                        records::write(tx, record, now_unix_ms)?;
+                    }
+                    with_write.as_mut().map_or(Ok(()), |with_write| with_write(tx))
+                }
+            })
+            .collect();
+        match self.parts.dbs.execute_owed(operations) {
+            Ok(results) => Some(results),
+            // What is prepared stays prepared on disk; the next start goes on with it.
+            Err(Error::Stopping) => None,
+            Err(error) => {
+                self.fail(&error);
+                None
+            }
+        }
+    }
+
+    /// Step three.
+    fn confirm(&self, task: &Task) -> Output {
+        let txid = &task.output.txid;
+        self.call(task.role, txid, |engine| match task.role {
+            Role::Coordinator => engine.coordinator.lock().written(txid),
+            Role::Participant => engine.participant.lock().written(txid),
+        })
+    }
+
+    /// The ledger refused a hold: the machine answers for it. `None` when the process is stopping.
+    fn refuse(&self, task: &Task, error: &Error) -> Option<Output> {
+        let is_hold = task.output.ledger_ops.iter().any(|op| op.action == LedgerAction::Hold);
+        let is_refusal = !error.is_trouble() || *error == Error::DiskFull || *error == Error::BooksFull;
+        if *error == Error::Stopping {
+            return None;
+        }
+        if !is_hold || !is_refusal {
+            self.fail(error);
+            return None;
+        }
+        let refusal = Refusal::new(error.code().to_string(), error.to_string());
+        let txid = &task.output.txid;
+        self.events.add(txid, Happened::Note(format!("refused by the ledger: {error}")));
+        Some(self.call(task.role, txid, |engine| match task.role {
+            Role::Coordinator => engine.coordinator.lock().refused(txid, refusal),
+            Role::Participant => engine.participant.lock().refused(txid, refusal),
+        }))
+    }
+
+    /// Memory and disk no longer agree.
+    fn fail(&self, error: &Error) {
+        log::error!("a record of a transfer could not be made durable: {error}");
+        (self.parts.on_failure)(error);
+    }
+
+    /// Step four.
+    fn send_and_tell(&self, outputs: Vec<Output>) {
+        let mut mail: BTreeMap<PeerAddr, Vec<Posted>> = BTreeMap::new();
+        let mut votes = false;
+        for output in outputs {
+            for Envelope { to, message } in output.messages {
+                if let Some(mailbox) = self.mailboxes.lock().get(&to) {
+                    // An outside program that has given up waiting asks again.
+                    let _ = mailbox.try_send(message);
+                    continue;
+                }
+                votes |= matches!(message, Message::Vote { .. });
+                let txid = message.txid().clone();
+                let is_decision = matches!(message, Message::Decision { .. });
+                let (number, clock) =
+                    self.events.add(&txid, Happened::Sent { to: to.clone(), message: message.clone() });
+                let posted = Posted { message, id: self.events.message_id(number), clock };
+                if is_decision && self.is_armed() {
+                    self.parts.links.send(&to, vec![posted]);
+                    self.let_the_wire_take_it();
+                    self.crash.pass(CrashPoint::AfterFirstDelivery);
+                } else {
+                    mail.entry(to).or_default().push(posted);
+                }
+            }
+            for notice in output.notices {
+                self.tell(&notice);
+            }
+        }
+        for (to, posted) in mail {
+            self.parts.links.send(&to, posted);
+        }
+        if votes && self.is_armed() {
+            self.let_the_wire_take_it();
+            self.crash.pass(CrashPoint::AfterVote);
+        }
+    }
+
+    fn tell(&self, notice: &Notice) {
+        match notice {
+            Notice::Decided { txid, decision } => {
+                self.events.add(txid, Happened::Note(notice.to_string()));
+                self.board.decided(txid, decision);
+                if let Some(sms) = &self.parts.sms {
+                    sms.notify();
+                }
+            }
+            Notice::Delivered { txid, .. } => self.board.delivered(txid),
+            Notice::Confirmed { txid } => {
+                log::info!("transfer {txid}, settled by hand, is confirmed by its coordinator");
+            }
+            Notice::Mixed { txid, ours, theirs } => {
+                log::error!(
+                    "transfer {txid} was settled by hand as {ours}, but its coordinator says {theirs}: see the suspense account"
+                );
+                self.events.add(txid, Happened::Note(notice.to_string()));
+            }
+            Notice::Contradicted { txid, by, refusal } => {
+                log::warn!("transfer {txid}: {by} contradicts what was followed here: {refusal}");
+            }
+            // Rows are deleted by their age.
+            Notice::Forgotten { .. } => {}
+        }
+    }
+
+    /// Calls a machine and notes how its state for a transaction changed.
+    pub(super) fn call<R>(&self, role: Role, txid: &TxId, call: impl FnOnce(&Self) -> R) -> R {
+        let state = || match role {
+            Role::Coordinator => format!("{:?}", self.coordinator.lock().state(txid)),
+            Role::Participant => format!("{:?}", self.participant.lock().state(txid)),
+        };
+        let before = state();
+        let result = call(self);
+        let after = state();
+        if before != after {
+            let role = match role {
+                Role::Coordinator => "coordinator",
+                Role::Participant => "participant",
+            };
+            let (from, to) = (before.to_lowercase(), after.to_lowercase());
+            self.events.add(txid, Happened::State { role, from, to });
+        }
+        result
+    }
+
+    fn note_written(&self, task: &Task) {
+        let output = &task.output;
+        for record in &output.records {
+            let happened = Happened::Recorded { record: record_name(record), forced: record.is_forced() };
+            self.events.add(&output.txid, happened);
+        }
+        for LedgerOp { action, transfer } in &output.ledger_ops {
+            for leg in transfer.local_legs() {
+                let what = match (action, leg.side) {
+                    (LedgerAction::Hold, Side::Withdraw) => Movement::Held,
+                    (LedgerAction::Hold, Side::Deposit) => Movement::Reserved,
+                    (LedgerAction::Apply, Side::Withdraw) => Movement::Debited,
+                    (LedgerAction::Apply, Side::Deposit) => Movement::Credited,
+                    (LedgerAction::Release, Side::Withdraw | Side::Deposit) => Movement::Released,
+                    (LedgerAction::Suspense { .. }, Side::Withdraw | Side::Deposit) => continue,
+                };
+                self.events.add(&output.txid, Happened::Moved { account: leg.account, amount: leg.amount, what });
+            }
+        }
+        self.pass_crash_points_after(output);
+    }
+
+    fn is_armed(&self) -> bool {
+        self.crash.is_armed()
+    }
+
+    fn pass_crash_points_before(&self, task: &Task) {
+        for record in &task.output.records {
+            match record {
+                Record::Prepared(_) => self.crash.pass(CrashPoint::BeforePrepared),
+                Record::Committed { .. } => self.crash.pass(CrashPoint::BeforeDecision),
+                Record::Ended { .. } => self.crash.pass(CrashPoint::BeforeEnd),
+                Record::Begun(_)
+                | Record::Aborted { .. }
+                | Record::Settled { .. }
+                | Record::Confirmed { .. }
+                | Record::Mixed { .. } => {}
+            }
+        }
+    }
+
+    fn pass_crash_points_after(&self, output: &Output) {
+        for record in &output.records {
+            match record {
+                Record::Prepared(_) => self.crash.pass(CrashPoint::AfterPrepared),
+                Record::Committed { .. } => self.crash.pass(CrashPoint::AfterDecision),
+                Record::Begun(_)
+                | Record::Ended { .. }
+                | Record::Aborted { .. }
+                | Record::Settled { .. }
+                | Record::Confirmed { .. }
+                | Record::Mixed { .. } => {}
+            }
+        }
+    }
+
+    /// Before a staged crash, gives the link's writer time to put the message on the wire.
+    fn let_the_wire_take_it(&self) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+
+    fn start_threads(self: &Arc<Self>) -> Result<()> {
+        // Nothing is ever sent: the threads wait for the sender to be dropped.
+        let (stop, stopped) = bounded(0);
+        let mut threads = Vec::new();
+        for (name, interval, work) in
+            [("ticker", TICK, Self::tick as fn(&Self)), ("pruner", PRUNE_INTERVAL, Self::prune as fn(&Self))]
+        {
+            let (engine, stopped) = (Arc::downgrade(self), stopped.clone());
+            let thread = std::thread::Builder::new()
+                .name(name.into())
+                .spawn(move || repeat_until(&stopped, interval, &engine, work));
+            threads
+                .push(thread.map_err(|error| Error::Database(format!("there is no thread for the {name}: {error}")))?);
+        }
+        *self.threads.lock() = Some(Threads { stop, threads });
+        Ok(())
+    }
+
+    fn tick(&self) {
+        let now = self.now();
+        let outputs = self.coordinator.lock().tick(now);
+        let mut tasks: Vec<Task> = outputs.into_iter().map(|output| Task::new(Role::Coordinator, output)).collect();
+        let outputs = self.participant.lock().tick(now);
+        tasks.extend(outputs.into_iter().map(|output| Task::new(Role::Participant, output)));
+        self.carry_out(tasks);
+    }
+
+    /// Deletes what is no longer needed, a little at a time, so that others wait for it only briefly.
+    fn prune(&self) {
+        let before = |age: Duration| unix_ms_now() - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let (ended_before, answered_before) = (before(ENDED_KEPT), before(ANSWERS_KEPT));
+        let pruned = self.parts.dbs.read(|reader| answers::surplus(reader)).and_then(|surplus| {
+            let answers = move |tx: &mut Tx<'_>| answers::prune(tx, answered_before, surplus, PRUNE_ROWS);
+            self.parts.dbs.execute(answers)?;
+            while self.parts.dbs.execute(move |tx| records::prune(tx, ended_before, PRUNE_ROWS))? >= PRUNE_ROWS {}
+            Ok(())
+        });
+        if let Err(error) = pruned
+            && error != Error::Stopping
+        {
+            log::warn!("old records could not be pruned: {error}");
+        }
+        self.keep_event_numbers_reserved();
+    }
+
+    fn keep_event_numbers_reserved(&self) {
+        let reserved = self.event_numbers_reserved.load(Ordering::Relaxed);
+        if self.events.last_number() + EVENT_NUMBERS_RESERVED / 2 < reserved {
+            return;
+        }
+        match reserve_event_numbers(&self.parts.dbs, Some(reserved)) {
+            Ok(from) => self.event_numbers_reserved.store(from + EVENT_NUMBERS_RESERVED, Ordering::Relaxed),
+            Err(error) => log::warn!("event numbers could not be reserved: {error}"),
+        }
+    }
+}
+
+impl Inbox for Engine {
+    fn received(&self, from: &PeerAddr, messages: Vec<Posted>) {
+        let mut tasks = Vec::new();
+        for Posted { message, id, clock } in messages {
+            let txid = message.txid().clone();
+            let happened = Happened::Received { from: from.clone(), message: message.clone(), id };
+            self.events.add_received(&txid, happened, &clock);
+            let role = message.role();
+            let on_disk = match self.on_disk(&message) {
+                Ok(on_disk) => on_disk,
+                Err(error) => {
+                    log::error!("a message of {from} about {txid} is dropped: {error}");
+                    continue;
+                }
+            };
+            let output = self.call(role, &txid, |engine| match role {
+                Role::Coordinator => engine.coordinator.lock().step(from, &message),
+                Role::Participant => engine.participant.lock().step(from, &message, on_disk),
+            });
+            tasks.push(Task::new(role, output));
+        }
+        self.carry_out(tasks);
+    }
+
+    fn undeliverable(&self, to: &PeerAddr, messages: Vec<Posted>) {
+        let prepares = messages.into_iter().filter(|posted| matches!(posted.message, Message::Prepare(_)));
+        let tasks = prepares.map(|posted| {
+            let txid = posted.message.txid();
+            let output = self.call(Role::Coordinator, txid, |engine| engine.coordinator.lock().unreachable(txid, to));
+            Task::new(Role::Coordinator, output)
+        });
+        let tasks = tasks.collect();
+        self.carry_out(tasks);
+    }
+
+    fn linked(&self, peer: &PeerAddr) {
+        self.coordinator.lock().reconnected(peer);
+        self.participant.lock().reconnected(peer);
+    }
+}
+
+impl Engine {
+    /// What the tables say of a transaction, where the participant needs to know.
+    pub(super) fn on_disk(&self, message: &Message) -> Result<OnDisk> {
+        // A prepare of a transaction that has ended is refused by the hold itself.
+        let is_asked = message.role() == Role::Participant && !matches!(message, Message::Prepare(_));
+        if !is_asked || self.participant.lock().remembers(message.txid()) {
+            return Ok(OnDisk::Nothing);
+        }
+        self.parts.dbs.read(|reader| records::on_disk(reader, message.txid()))
+    }
+}
+
+/// The engine's own threads. They end when the sender is dropped.
+struct Threads {
+    stop: Sender<()>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+fn repeat_until(stopped: &Receiver<()>, interval: Duration, engine: &Weak<Engine>, work: fn(&Engine)) {
+    loop {
+        match stopped.recv_timeout(interval) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let Some(engine) = engine.upgrade() else { return };
+        work(&engine);
+    }
+}
+
+/// Reserves the next block of event numbers on disk. Gives the number before its first.
+fn reserve_event_numbers(dbs: &DbsExec, at_least: Option<u64>) -> Result<u64> {
+    dbs.execute(move |tx| {
+        let stored: Option<i64> = tx.query_opt("SELECT events_reserved FROM branch", params![], |row| row.get(0))?;
+        let from = u64::try_from(stored.unwrap_or(0)).unwrap_or(0).max(at_least.unwrap_or(0));
+        let reserved = i64::try_from(from + EVENT_NUMBERS_RESERVED).unwrap_or(i64::MAX);
+        tx.execute("UPDATE branch SET events_reserved = ?1", params![reserved])?;
+        Ok(from)
+    })
+}
+
+/// Why a transfer was aborted, as an error for its client.
+#[must_use]
+pub fn aborted(reason: &AbortReason) -> Error {
+    let (code, text) = match reason {
+        AbortReason::Refused { by: None, refusal } => (refusal.code.to_string(), refusal.text.to_string()),
+        AbortReason::Refused { by: Some(peer), refusal } => {
+            (refusal.code.to_string(), format!("branch {peer} refused: {}", refusal.text))
+        }
+        AbortReason::VoteTimeout { missing } => {
+            let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
+            ("vote_timeout".to_string(), format!("branch {} gave no vote in time; nothing was moved", names.join(", ")))
+        }
+        AbortReason::Unreachable { peer } => {
+            ("branch_unreachable".to_string(), format!("branch {peer} cannot be reached; nothing was moved"))
+        }
+        AbortReason::Cancelled { text } => {
+            ("transaction_aborted".to_string(), format!("the transfer was cancelled: {text}; nothing was moved"))
+        }
+        AbortReason::Restarted => (
+            "transaction_aborted".to_string(),
+            "the branch was restarted before the transfer was decided; nothing was moved".to_string(),
+        ),
+    };
+    Error::Aborted { code, text }
+}

@@ -1,0 +1,259 @@
+//! What this branch has done lately: numbered events with vector clocks, kept in memory and streamed.
+//!
+//! An event costs a short critical section and no text: it keeps what happened as data and becomes JSON only
+//! for those who watch. The last [`EVENTS_KEPT`] stay in memory; a watcher that falls further behind misses
+//! some and sees that from the numbers. Numbers go on across restarts, because a vector clock that ran
+//! backwards would put effects before their causes: a block of numbers is reserved on disk ahead of its use.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use protocol::event::{Event, EventKind, Movement, VectorClock};
+use protocol::{AccountNum, BranchName, Money, TxId};
+use two_phase_commit::{Message, PeerAddr, Record, Vote};
+
+use crate::clock::unix_ms_now;
+use crate::limits::EVENTS_KEPT;
+
+/// The branch's events.
+pub struct Events {
+    branch: BranchName,
+    log: Mutex<Log>,
+    grown: Condvar,
+}
+
+/// Invariant: `clock[branch]` is the last event's number, and `kept` ends with that event.
+struct Log {
+    clock: VectorClock,
+    kept: VecDeque<Arc<Kept>>,
+}
+
+/// An event as it is kept: data, no text.
+struct Kept {
+    number: u64,
+    at_unix_ms: i64,
+    txid: TxId,
+    clock: VectorClock,
+    happened: Happened,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Happened {
+    /// A message leaves for a peer.
+    Sent {
+        /// Where to.
+        to: PeerAddr,
+        /// What.
+        message: Message,
+    },
+    /// A message has come.
+    Received {
+        /// Where from.
+        from: PeerAddr,
+        /// What.
+        message: Message,
+        /// The id that the sender gave it.
+        id: String,
+    },
+    /// A record is durable.
+    Recorded {
+        /// Its name.
+        record: &'static str,
+        /// Whether it had to be, before anything was sent.
+        forced: bool,
+    },
+    /// A machine went from one state to another.
+    State {
+        /// Which machine.
+        role: &'static str,
+        /// From.
+        from: String,
+        /// To.
+        to: String,
+    },
+    /// Money was set aside or moved.
+    Moved {
+        /// Whose.
+        account: AccountNum,
+        /// How much.
+        amount: Money,
+        /// How.
+        what: Movement,
+    },
+    /// Something else, in words.
+    Note(String),
+}
+
+impl Events {
+    /// An empty log whose first event gets the number after `last_number`.
+    #[must_use]
+    pub fn new(branch: BranchName, last_number: u64) -> Self {
+        let clock = VectorClock::from([(branch.clone(), last_number)]);
+        Self { branch, log: Mutex::new(Log { clock, kept: VecDeque::new() }), grown: Condvar::new() }
+    }
+
+    /// Adds an event. Gives its number and clock, which go with a message that is sent.
+    pub fn add(&self, txid: &TxId, happened: Happened) -> (u64, VectorClock) {
+        self.add_after(txid, happened, None)
+    }
+
+    /// Adds the event of receiving a message: everything that its sender knew comes before it.
+    pub fn add_received(&self, txid: &TxId, happened: Happened, senders: &VectorClock) {
+        self.add_after(txid, happened, Some(senders));
+    }
+
+    fn add_after(&self, txid: &TxId, happened: Happened, senders: Option<&VectorClock>) -> (u64, VectorClock) {
+        let at_unix_ms = unix_ms_now();
+        let mut log = self.log.lock();
+        for (name, count) in senders.into_iter().flatten() {
+            // A sender may name any branch; the number of them is bounded by the frame it came in.
+            let known = log.clock.entry(name.clone()).or_default();
+            if *name != self.branch {
+                *known = (*known).max(*count);
+            }
+        }
+        let number = log.clock.get(&self.branch).copied().unwrap_or(0) + 1;
+        log.clock.insert(self.branch.clone(), number);
+        let clock = log.clock.clone();
+        if log.kept.len() == EVENTS_KEPT {
+            log.kept.pop_front();
+        }
+        log.kept.push_back(Arc::new(Kept { number, at_unix_ms, txid: txid.clone(), clock: clock.clone(), happened }));
+        drop(log);
+        self.grown.notify_all();
+        (number, clock)
+    }
+
+    /// The number of the last event.
+    #[must_use]
+    pub fn last_number(&self) -> u64 {
+        self.log.lock().clock.get(&self.branch).copied().unwrap_or(0)
+    }
+
+    /// Events with numbers above `after`, up to `limit` of them, of one transaction if `txid` names one.
+    #[must_use]
+    pub fn since(&self, after: u64, txid: Option<&TxId>, limit: usize) -> Vec<Event> {
+        let kept: Vec<Arc<Kept>> = {
+            let log = self.log.lock();
+            let first = log.kept.partition_point(|kept| kept.number <= after);
+            let later = log.kept.range(first..);
+            later.filter(|kept| txid.is_none_or(|txid| kept.txid == *txid)).take(limit).cloned().collect()
+        };
+        kept.iter().map(|kept| self.tell(kept)).collect()
+    }
+
+    /// Waits until there is an event after `after`, at most `wait`.
+    pub fn wait_for(&self, after: u64, wait: Duration) {
+        let deadline = Instant::now() + wait;
+        let mut log = self.log.lock();
+        while log.clock.get(&self.branch).copied().unwrap_or(0) <= after {
+            if self.grown.wait_until(&mut log, deadline).timed_out() {
+                return;
+            }
+        }
+    }
+
+    /// The id of the message that the event with this number sends.
+    #[must_use]
+    pub fn message_id(&self, number: u64) -> String {
+        format!("{}:{number}", self.branch)
+    }
+
+    fn tell(&self, kept: &Kept) -> Event {
+        let kind = match kept.happened.clone() {
+            Happened::Sent { to, message } => EventKind::Sent {
+                to: to.to_string(),
+                message: message_name(&message).to_string(),
+                text: message.to_string(),
+                id: self.message_id(kept.number),
+            },
+            Happened::Received { from, message, id } => EventKind::Received {
+                from: from.to_string(),
+                message: message_name(&message).to_string(),
+                text: message.to_string(),
+                id,
+            },
+            Happened::Recorded { record, forced } => EventKind::Recorded { record: record.to_string(), forced },
+            Happened::State { role, from, to } => EventKind::State { role: role.to_string(), from, to },
+            Happened::Moved { account, amount, what } => EventKind::Moved { account, amount, what },
+            Happened::Note(text) => EventKind::Note { text },
+        };
+        Event {
+            number: kept.number,
+            at_unix_ms: u64::try_from(kept.at_unix_ms).unwrap_or(0),
+            branch: self.branch.clone(),
+            txid: Some(kept.txid.clone()),
+            clock: kept.clock.clone(),
+            kind,
+        }
+    }
+}
+
+/// A message's name in a diagram.
+#[must_use]
+pub fn message_name(message: &Message) -> &'static str {
+    match message {
+        Message::Prepare(_) => "prepare",
+        Message::Vote { vote: Vote::Yes, .. } => "vote yes",
+        Message::Vote { vote: Vote::No(_), .. } => "vote no",
+        Message::Decision { outcome: two_phase_commit::Outcome::Committed, .. } => "commit",
+        Message::Decision { outcome: two_phase_commit::Outcome::Aborted, .. } => "abort",
+        Message::Acknowledged { .. } => "acknowledged",
+        Message::Inquiry { .. } => "inquiry",
+        Message::Undecided { .. } => "undecided",
+        Message::Rejected { .. } => "rejected",
+    }
+}
+
+/// A record's name in a diagram.
+#[must_use]
+pub fn record_name(record: &Record) -> &'static str {
+    match record {
+        Record::Begun(_) => "begun",
+        Record::Committed { .. } => "committed",
+        Record::Aborted { .. } => "aborted",
+        Record::Ended { .. } => "ended",
+        Record::Prepared(_) => "prepared",
+        Record::Settled { outcome: two_phase_commit::Outcome::Committed, .. } => "settled committed",
+        Record::Settled { outcome: two_phase_commit::Outcome::Aborted, .. } => "settled aborted",
+        Record::Confirmed { .. } => "confirmed",
+        Record::Mixed { .. } => "mixed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note() -> Happened {
+        Happened::Note("x".into())
+    }
+
+    #[test]
+    fn numbers_go_on_and_clocks_take_over_what_senders_knew() {
+        let events = Events::new("Mumbai".parse().unwrap(), 41);
+        let txid: TxId = "T".parse().unwrap();
+        assert_eq!(events.add(&txid, note()).0, 42);
+        let delhi: BranchName = "Delhi".parse().unwrap();
+        let senders = VectorClock::from([(delhi.clone(), 7), ("Mumbai".parse().unwrap(), 9_999)]);
+        events.add_received(&txid, note(), &senders);
+        let (number, clock) = events.add(&txid, note());
+        assert_eq!((number, clock[&delhi]), (44, 7), "nobody else moves the own count");
+        assert_eq!(events.since(42, None, 10).len(), 2);
+        assert!(events.since(0, Some(&"other".parse().unwrap()), 10).is_empty());
+    }
+
+    #[test]
+    fn only_the_last_events_are_kept() {
+        let events = Events::new("Mumbai".parse().unwrap(), 0);
+        let txid: TxId = "T".parse().unwrap();
+        for _ in 0..EVENTS_KEPT + 5 {
+            events.add(&txid, note());
+        }
+        let kept = events.since(0, None, usize::MAX);
+        assert_eq!((kept.len(), kept[0].number), (EVENTS_KEPT, 6));
+    }
+}

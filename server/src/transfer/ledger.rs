@@ -1,0 +1,208 @@
+//! What a transfer between branches does to this branch's accounts.
+//!
+//! The four ledger operations of the protocol, each a function on an open transaction: *hold* reserves,
+//! *apply* turns what is reserved into rows and balances, *release* gives it back, *suspense* books what was
+//! settled by hand and turned out wrong. Only a hold may be refused, because what is prepared can always be
+//! committed: a withdrawal's money is held, a deposit has its room reserved and keeps its account open.
+//!
+//! The other side of each leg is the branch's own account *due* with the branch at the other end: what was
+//! sent there and what came from there. Over all branches these accounts cancel out, except for what is on
+//! its way.
+
+use protocol::{AccountNum, BranchName, Money};
+use serde::{Deserialize, Serialize};
+use two_phase_commit::{LedgerAction, LedgerOp, Leg, Outcome, PeerAddr, Side, Transfer};
+
+use crate::bank::accounts;
+use crate::bank::movements::{self, Booking, Entry, Kind, OwnSide};
+use crate::bank::outbox;
+use crate::dbs_exec::{Query, SUSPENSE, Tx, params};
+use crate::error::{Error, Result};
+use crate::sms::text::{self, Party};
+
+/// The other end of a leg whose coordinator is an outside program without a name.
+pub const OUTSIDE: &str = "outside";
+
+/// Who pays, as the transfer's note tells the receiving branch, for its text message.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Payer {
+    /// The paying account.
+    pub account: AccountNum,
+    /// The customer's name.
+    pub name: String,
+}
+
+/// Carries out one ledger operation.
+///
+/// # Errors
+/// The refusal of a hold; for the others only trouble of the database.
+pub fn carry_out(tx: &mut Tx<'_>, own_name: &BranchName, op: &LedgerOp, booking: &Booking) -> Result<()> {
+    for leg in op.transfer.local_legs() {
+        match op.action {
+            LedgerAction::Hold => hold(tx, &op.transfer, leg)?,
+            LedgerAction::Apply => apply(tx, own_name, &op.transfer, leg, booking)?,
+            LedgerAction::Release => release(tx, leg)?,
+            LedgerAction::Suspense { ours, theirs: _ } => suspend(tx, own_name, &op.transfer, leg, ours, booking)?,
+        }
+    }
+    Ok(())
+}
+
+/// The branch at the other end of a leg.
+#[must_use]
+pub fn peer_of(own_name: &BranchName, transfer: &Transfer, leg: &Leg) -> String {
+    let own = PeerAddr::from(own_name);
+    match &transfer.coordinator {
+        // The coordinator's legs come in pairs: 2k takes from the payer what 2k + 1 gives to a receiver.
+        Some(coordinator) if *coordinator == own => {
+            let partner = transfer.legs.iter().find(|other| other.index == (leg.index ^ 1));
+            partner.and_then(|partner| partner.branch.as_ref()).unwrap_or(&own).to_string()
+        }
+        Some(coordinator) => coordinator.to_string(),
+        None => OUTSIDE.to_string(),
+    }
+}
+
+fn hold(tx: &mut Tx<'_>, transfer: &Transfer, leg: &Leg) -> Result<()> {
+    refuse_settled(tx, transfer)?;
+    let account = accounts::find_open(tx, leg.account)?;
+    match leg.side {
+        Side::Withdraw => {
+            let available = account.available();
+            if leg.amount > available {
+                return Err(Error::InsufficientFunds { available });
+            }
+            let held = account.held.checked_add(leg.amount).expect("what is held stays below the balance");
+            set_held(tx, leg.account, held)
+        }
+        Side::Deposit => {
+            let incoming = account.incoming.checked_add(leg.amount);
+            let incoming = incoming.filter(|incoming| account.balance.checked_add(*incoming).is_some());
+            set_incoming(tx, leg.account, incoming.ok_or(Error::BalanceLimit(leg.account))?)
+        }
+    }
+}
+
+/// A transaction that has ended here can't be prepared again: its rows or its abort are on disk.
+fn refuse_settled(tx: &Tx<'_>, transfer: &Transfer) -> Result<()> {
+    let txid = transfer.txid.as_str();
+    let settled = tx.query_opt(
+        "SELECT 1 FROM prepared WHERE txid = ?1 AND state <> 'prepared'
+         UNION ALL SELECT 1 FROM transactions WHERE txid = ?1 LIMIT 1",
+        params![txid],
+        |_| Ok(()),
+    )?;
+    match settled {
+        Some(()) => Err(Error::TransferSettled(transfer.txid.clone())),
+        None => Ok(()),
+    }
+}
+
+fn apply(tx: &mut Tx<'_>, own_name: &BranchName, transfer: &Transfer, leg: &Leg, booking: &Booking) -> Result<()> {
+    let account = accounts::find_open(tx, leg.account)?;
+    let peer = peer_of(own_name, transfer, leg);
+    let due = movements::due_account(tx, &peer)?;
+    let customer = leg.account.as_i64();
+    let number = leg_number(leg);
+    let entry = |from, to, kind| Entry {
+        from,
+        to,
+        amount: leg.amount,
+        kind,
+        leg: Some((transfer.txid.as_str(), number)),
+        peer: Some(&peer),
+    };
+    match leg.side {
+        Side::Withdraw => {
+            release(tx, leg)?;
+            let balance = account.balance.checked_sub(leg.amount).expect("held money is part of the balance");
+            movements::set_balance(tx, leg.account, balance)?;
+            movements::move_own(tx, due, OwnSide::Credited, leg.amount)?;
+            movements::append(tx, &entry(customer, due, Kind::TransferOut), booking)?;
+            let receiver = transfer.legs.iter().find(|other| other.index == (leg.index ^ 1));
+            outbox::add(tx, &account, booking, || {
+                let to = receiver.map_or(leg.account, |receiver| receiver.account);
+                let party = Party { account: to, name: None, branch: Some(&peer) };
+                text::debited(leg.account, leg.amount, booking.date_unix_ms, &party)
+            })
+        }
+        Side::Deposit => {
+            release(tx, leg)?;
+            let balance = account.balance.checked_add(leg.amount).expect("the room was reserved");
+            movements::move_own(tx, due, OwnSide::Debited, leg.amount)?;
+            movements::set_balance(tx, leg.account, balance)?;
+            movements::append(tx, &entry(due, customer, Kind::TransferIn), booking)?;
+            outbox::add(tx, &account, booking, || {
+                let payer = serde_json::from_str::<Payer>(&transfer.note).ok();
+                let name = payer.as_ref().map(|payer| payer.name.as_str());
+                let from = payer.as_ref().map_or(leg.account, |payer| payer.account);
+                let party = Party { account: from, name, branch: Some(&peer) };
+                text::credited(leg.account, leg.amount, booking.date_unix_ms, &party)
+            })
+        }
+    }
+}
+
+fn release(tx: &mut Tx<'_>, leg: &Leg) -> Result<()> {
+    let account = accounts::find_open(tx, leg.account)?;
+    match leg.side {
+        Side::Withdraw => {
+            let held = account.held.checked_sub(leg.amount).expect("what a leg holds is part of what is held");
+            set_held(tx, leg.account, held)
+        }
+        Side::Deposit => {
+            let incoming = account.incoming.checked_sub(leg.amount);
+            set_incoming(tx, leg.account, incoming.expect("what a leg reserves is part of what is reserved"))
+        }
+    }
+}
+
+/// Books the difference between what a person settled here and what the coordinator had decided.
+///
+/// The rows in the books stay. What the other branch has booked and this one has not (or the reverse) moves
+/// between the due account, which then agrees with the other branch's, and the suspense account, where it
+/// stands until people have sorted it out.
+fn suspend(
+    tx: &mut Tx<'_>,
+    own_name: &BranchName,
+    transfer: &Transfer,
+    leg: &Leg,
+    ours: Outcome,
+    booking: &Booking,
+) -> Result<()> {
+    let peer = peer_of(own_name, transfer, leg);
+    let due = movements::due_account(tx, &peer)?;
+    // A deposit that was paid here and never sent, or a withdrawal that was not made here and has been
+    // received there: this branch is short of the money. In the other two cases it has too much.
+    let is_short = matches!((leg.side, ours), (Side::Deposit, Outcome::Committed) | (Side::Withdraw, Outcome::Aborted));
+    let (from, to) = if is_short { (SUSPENSE, due) } else { (due, SUSPENSE) };
+    movements::move_own(tx, from, OwnSide::Debited, leg.amount)?;
+    movements::move_own(tx, to, OwnSide::Credited, leg.amount)?;
+    let entry = Entry {
+        from,
+        to,
+        amount: leg.amount,
+        kind: Kind::Settlement,
+        // Below zero, so that it stands beside the leg's own row.
+        leg: Some((transfer.txid.as_str(), -1 - leg_number(leg))),
+        peer: Some(&peer),
+    };
+    movements::append(tx, &entry, booking)
+}
+
+fn leg_number(leg: &Leg) -> i64 {
+    i64::from(leg.index)
+}
+
+fn set_held(tx: &mut Tx<'_>, number: AccountNum, held: Money) -> Result<()> {
+    tx.execute("UPDATE customers SET held = ?2 WHERE account_num = ?1", params![number.as_i64(), held.paise()])?;
+    Ok(())
+}
+
+fn set_incoming(tx: &mut Tx<'_>, number: AccountNum, incoming: Money) -> Result<()> {
+    tx.execute(
+        "UPDATE customers SET incoming = ?2 WHERE account_num = ?1",
+        params![number.as_i64(), incoming.paise()],
+    )?;
+    Ok(())
+}

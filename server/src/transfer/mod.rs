@@ -1,0 +1,427 @@
+//! Transfers between branches: the driver of two-phase commit, and what it offers to the rest of the branch.
+//!
+//! The protocol itself is the crate `two_phase_commit`; its first page is where to start reading. This room
+//! makes it real:
+//! - [`engine`] carries out what the two machines say: disk first, then the network;
+//! - [`ledger`] and [`records`] are what they write: money held and moved, and their log;
+//! - [`links`] carries the messages, [`directory`] knows where branches are;
+//! - [`progress`] lets a client's thread wait for its transfer;
+//! - [`events`] tells what happened to whoever watches;
+//! - [`crash`] lets a lesson or a test kill the process at a named point.
+//!
+//! This file owns the operations: begin a transfer and wait for it, the raw actions of an outside program,
+//! transfers in doubt, settling by hand.
+
+pub mod crash;
+pub mod directory;
+pub mod engine;
+pub mod events;
+pub mod ledger;
+pub mod links;
+pub mod progress;
+pub mod records;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use protocol::answer::Pending;
+use protocol::request::Destination;
+use protocol::{AccountNum, BranchName, Money, TxId};
+use two_phase_commit::{
+    BeginError, CoordinatorState, Decision, Leg, Message, Outcome, PeerAddr, Refusal, ResolveError, Role, Side, Status,
+    Transfer, Vote,
+};
+
+use crate::bank::accounts;
+use crate::clock::unix_ms_now;
+use crate::error::{Error, Result};
+use crate::limits::{DECISION_WAIT, DELIVERY_WAIT};
+use directory::Address;
+pub use engine::{Engine, EngineParts, WithWrite};
+use engine::{Task, aborted};
+use ledger::Payer;
+use progress::Waiter;
+
+/// Where a receiver is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At this branch.
+    Here,
+    /// At another.
+    There(BranchName),
+}
+
+/// One receiver of a transfer.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    /// Where.
+    pub place: Place,
+    /// Which account.
+    pub account: AccountNum,
+    /// How much.
+    pub amount: Money,
+}
+
+/// A transfer that a client wants.
+pub struct Order {
+    /// Its id, made by [`Engine::new_txid`].
+    pub txid: TxId,
+    /// Who pays, here.
+    pub payer: AccountNum,
+    /// Who is paid.
+    pub receivers: Vec<Receiver>,
+    /// Something to be done in the transaction that makes the transfer's begin durable.
+    pub with_begin: Option<WithWrite>,
+}
+
+/// A transfer that has begun.
+pub struct Begun {
+    txid: TxId,
+    waiter: Waiter,
+}
+
+/// A transfer that was committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Every branch has acknowledged it.
+    Done,
+    /// It is decided, and is being delivered.
+    Pending,
+}
+
+/// What is known of a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TxOutcome {
+    /// It is or will be carried out, at every branch.
+    Committed,
+    /// It is not and won't be, at any branch.
+    Aborted,
+    /// It is under way.
+    Undecided,
+}
+
+impl TxOutcome {
+    /// The text of `tx_status`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::Aborted => "aborted",
+            Self::Undecided => "undecided",
+        }
+    }
+}
+
+impl From<Outcome> for TxOutcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Committed => Self::Committed,
+            Outcome::Aborted => Self::Aborted,
+        }
+    }
+}
+
+impl Engine {
+    /// A new transfer's id: the branch's name and 64 random bits.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when the operating system gives no randomness.
+    pub fn new_txid(&self) -> Result<TxId> {
+        let random = getrandom::u64().map_err(|error| Error::Database(format!("no randomness: {error}")))?;
+        Ok(format!("{}-{random:016x}", self.parts.name).parse().expect("a branch name and 16 digits are a txid"))
+    }
+
+    /// Finds the branch that a request names; may make a link to it, which takes a bounded time.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when no such branch is known or nobody answers there, [`Error::Invalid`] when
+    /// the request names none.
+    pub fn place(&self, destination: &Destination) -> Result<Place> {
+        let name = match (&destination.dest_branch, &destination.dest_host, destination.dest_port) {
+            (Some(name), None, None) => {
+                let is_known = *name == self.parts.name || self.links().directory().address_of(name).is_some();
+                if !is_known {
+                    return Err(links::unknown_branch(name.as_str()));
+                }
+                name.clone()
+            }
+            (None, Some(host), Some(port)) => {
+                let address: Address = format!("{host}:{port}")
+                    .parse()
+                    .or_else(|_| format!("[{host}]:{port}").parse())
+                    .map_err(Error::Invalid)?;
+                self.links().name_at(&address)?
+            }
+            (None, None, None) => return Ok(Place::Here),
+            (_, _, _) => {
+                return Err(Error::Invalid("name the branch by dest_branch, or by dest_host and dest_port".into()));
+            }
+        };
+        Ok(if name == self.parts.name { Place::Here } else { Place::There(name) })
+    }
+
+    /// Begins transfers, all in one commit. Each has its own result.
+    pub fn begin(&self, orders: Vec<Order>) -> Vec<Result<Begun>> {
+        let mut tasks = Vec::new();
+        let mut results = Vec::new();
+        for order in orders {
+            results.push(self.begin_one(order).map(|(begun, task)| {
+                tasks.push(task);
+                begun
+            }));
+        }
+        self.carry_out(tasks);
+        results
+    }
+
+    fn begin_one(&self, order: Order) -> Result<(Begun, Task)> {
+        let payer = self.parts.dbs.read(|reader| accounts::find_open(reader, order.payer))?;
+        let note = Payer { account: order.payer, name: payer.name() };
+        let note = serde_json::to_string(&note).expect("a payer is always JSON");
+        let mut legs = Vec::new();
+        for (index, receiver) in (0_u32..).step_by(2).zip(&order.receivers) {
+            let branch = match &receiver.place {
+                Place::Here if receiver.account == order.payer => return Err(Error::SameAccount(order.payer)),
+                Place::Here => None,
+                Place::There(name) => Some(PeerAddr::from(name)),
+            };
+            let amount = receiver.amount;
+            legs.push(Leg { index, branch: None, account: order.payer, amount, side: Side::Withdraw });
+            legs.push(Leg { index: index + 1, branch, account: receiver.account, amount, side: Side::Deposit });
+        }
+        let txid = order.txid;
+        let waiter = self.board.watch(&txid);
+        let begun =
+            self.call(Role::Coordinator, &txid, |engine| engine.coordinator.lock().begin(txid.clone(), legs, &note));
+        match begun {
+            Ok(output) => {
+                Ok((Begun { txid, waiter }, Task::new(Role::Coordinator, output).with_write(order.with_begin)))
+            }
+            Err(BeginError::Busy | BeginError::Recovering) => Err(Error::Busy),
+            Err(error @ (BeginError::Transfer(_) | BeginError::IdInUse)) => Err(Error::Invalid(error.to_string())),
+        }
+    }
+
+    /// Waits for a transfer that has begun: for the decision, and a little for its delivery.
+    ///
+    /// # Errors
+    /// [`Error::Aborted`] with the reason, or [`Error::Undecided`] when the branch's own disk takes too long.
+    pub fn finish(&self, begun: &Begun) -> Result<Delivery> {
+        match begun.waiter.decision(DECISION_WAIT) {
+            Some(Decision::Committed) => {
+                Ok(if begun.waiter.delivery(DELIVERY_WAIT) { Delivery::Done } else { Delivery::Pending })
+            }
+            Some(Decision::Aborted(reason)) => Err(aborted(&reason)),
+            None => Err(Error::Undecided(begun.txid.clone())),
+        }
+    }
+
+    /// Finds a transfer that an earlier request began here, under way or ended, and waits for it.
+    ///
+    /// # Errors
+    /// As [`Engine::finish`].
+    pub fn finish_again(&self, txid: &TxId) -> Result<Delivery> {
+        // Watching first: a decision that falls between the two looks is seen by one of them.
+        let begun = Begun { txid: txid.clone(), waiter: self.board.watch(txid) };
+        match self.own_outcome(txid)? {
+            TxOutcome::Committed => Ok(if self.is_delivered(txid) { Delivery::Done } else { Delivery::Pending }),
+            TxOutcome::Aborted => {
+                let text = "the transfer was aborted; nothing was moved".to_string();
+                Err(Error::Aborted { code: "transaction_aborted".into(), text })
+            }
+            TxOutcome::Undecided => self.finish(&begun),
+        }
+    }
+
+    fn is_delivered(&self, txid: &TxId) -> bool {
+        self.coordinator.lock().undelivered_to(txid).next().is_none()
+    }
+
+    /// What became of a transfer that this branch coordinates or coordinated.
+    fn own_outcome(&self, txid: &TxId) -> Result<TxOutcome> {
+        let status = self.coordinator.lock().status(txid);
+        match status {
+            Status::Recovering | Status::Undecided => Ok(TxOutcome::Undecided),
+            Status::Decided(Outcome::Committed) => Ok(TxOutcome::Committed),
+            // The machine forgets what has ended; the books do not.
+            Status::Decided(Outcome::Aborted) => {
+                let is_booked = self.parts.dbs.read(|reader| records::is_in_the_books(reader, txid))?;
+                Ok(if is_booked { TxOutcome::Committed } else { TxOutcome::Aborted })
+            }
+        }
+    }
+
+    /// What became of a transfer, as coordinator or as participant. One that nobody here knows is aborted:
+    /// that is what presumed abort presumes.
+    ///
+    /// # Errors
+    /// Trouble of the database.
+    pub fn tx_status(&self, txid: &TxId) -> Result<TxOutcome> {
+        let coordinated = self.own_outcome(txid)?;
+        if coordinated != TxOutcome::Aborted {
+            return Ok(coordinated);
+        }
+        if self.participant.lock().in_doubt().any(|in_doubt| in_doubt.transfer.txid == *txid) {
+            return Ok(TxOutcome::Undecided);
+        }
+        match self.parts.dbs.read(|reader| records::on_disk(reader, txid))? {
+            two_phase_commit::OnDisk::Settled(outcome) => Ok(outcome.into()),
+            // Mixed: what stands in the books here, which `own_outcome` has looked at.
+            two_phase_commit::OnDisk::Mixed | two_phase_commit::OnDisk::Nothing => Ok(coordinated),
+        }
+    }
+
+    /// Prepares one leg for an outside program, or for the coordinator that it names.
+    ///
+    /// # Errors
+    /// The participant's no, or [`Error::Undecided`] when the branch's disk takes too long.
+    pub fn prepare(
+        &self,
+        txid: &TxId,
+        side: Side,
+        account: AccountNum,
+        amount: Money,
+        coordinator: Option<&str>,
+    ) -> Result<()> {
+        let coordinator = coordinator.map(|coordinator| self.coordinator_address(coordinator)).transpose()?;
+        let index = match side {
+            Side::Withdraw => 0,
+            Side::Deposit => 1,
+        };
+        let legs = vec![Leg { index, branch: None, account, amount, side }];
+        let transfer = Transfer { txid: txid.clone(), coordinator, legs, note: "".into() };
+        match self.ask_participant(Message::Prepare(transfer.into()))? {
+            Message::Vote { vote: Vote::Yes, .. } => Ok(()),
+            other => Err(refusal_of(other)),
+        }
+    }
+
+    /// Settles what an outside program has prepared. Right however often it is repeated.
+    ///
+    /// # Errors
+    /// The participant's rejection: it was settled the other way, or never prepared.
+    pub fn decide(&self, txid: &TxId, outcome: Outcome) -> Result<()> {
+        match self.ask_participant(Message::Decision { txid: txid.clone(), outcome })? {
+            Message::Acknowledged { .. } => Ok(()),
+            other => Err(refusal_of(other)),
+        }
+    }
+
+    fn coordinator_address(&self, text: &str) -> Result<PeerAddr> {
+        if let Ok(name) = text.parse::<BranchName>() {
+            return Ok(PeerAddr::from(&name));
+        }
+        let address: Address = text.parse().map_err(Error::Invalid)?;
+        // By name if it answers; else it is asked at this address as long as the transfer is in doubt.
+        Ok(self.links().name_at(&address).map_or_else(|_| PeerAddr::new(text), |name| PeerAddr::from(&name)))
+    }
+
+    /// Gives the participant a message of an outside program, and waits for its answer.
+    fn ask_participant(&self, message: Message) -> Result<Message> {
+        let number = self.next_mailbox.fetch_add(1, Ordering::Relaxed);
+        // No branch can have this name: a branch's name has no slash.
+        let from = PeerAddr::new(&format!("client/{number}"));
+        let txid = message.txid().clone();
+        let (sender, answers) = bounded(1);
+        self.mailboxes.lock().insert(from.clone(), sender);
+        let on_disk = self.on_disk(&message);
+        let answered = on_disk.map(|on_disk| {
+            let output =
+                self.call(Role::Participant, &txid, |engine| engine.participant.lock().step(&from, &message, on_disk));
+            self.carry_out(vec![Task::new(Role::Participant, output)]);
+            answers.recv_timeout(DECISION_WAIT)
+        });
+        self.mailboxes.lock().remove(&from);
+        answered?.map_err(|_| Error::Undecided(txid))
+    }
+
+    /// How many transfers are in doubt here, and how many decisions are not delivered.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        let in_doubt = self.participant.lock().in_doubt().count();
+        let delivering = |(_, state): &(&TxId, CoordinatorState)| *state == CoordinatorState::Delivering;
+        let undelivered = self.coordinator.lock().transactions().filter(delivering).count();
+        (in_doubt as u64, undelivered as u64)
+    }
+
+    /// Every transfer in doubt here, and those that this branch coordinates and that have not ended, in the
+    /// order of their ids, after `after`.
+    ///
+    /// # Errors
+    /// Trouble of the database.
+    pub fn pending(&self, after: Option<&TxId>, limit: usize) -> Result<Vec<Pending>> {
+        let mut pending = Vec::new();
+        let in_doubt: Vec<_> =
+            self.participant.lock().in_doubt().map(|in_doubt| std::sync::Arc::clone(in_doubt.transfer)).collect();
+        for transfer in in_doubt {
+            let since = self.parts.dbs.read(|reader| records::prepared_since(reader, &transfer.txid))?;
+            let coordinator_answers =
+                transfer.coordinator.as_ref().is_some_and(|peer| self.links().is_up(peer) == Some(true));
+            pending.push(describe(&transfer, "prepared", coordinator_answers, since));
+        }
+        let coordinator = self.coordinator.lock();
+        for (txid, state) in coordinator.transactions() {
+            let state = match state {
+                CoordinatorState::Delivering | CoordinatorState::Ending => "delivering",
+                CoordinatorState::Unknown | CoordinatorState::Ended => continue,
+                CoordinatorState::Beginning
+                | CoordinatorState::Voting
+                | CoordinatorState::Committing
+                | CoordinatorState::Aborting => "deciding",
+            };
+            if let Some(transfer) = coordinator.transfer(txid) {
+                pending.push(describe(transfer, state, true, None));
+            }
+        }
+        drop(coordinator);
+        pending.retain(|row| after.is_none_or(|after| row.txid > *after));
+        pending.sort_by(|a, b| a.txid.cmp(&b.txid));
+        pending.truncate(limit);
+        Ok(pending)
+    }
+
+    /// Settles a transfer in doubt by hand. It is recorded as such, with the reason.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTransfer`] when it is not in doubt here, [`Error::TransferSettled`], [`Error::Busy`].
+    pub fn resolve(&self, txid: &TxId, outcome: Outcome, reason: &str) -> Result<()> {
+        let resolved = self
+            .call(Role::Participant, txid, |engine| engine.participant.lock().resolve_by_hand(txid, outcome, reason));
+        match resolved {
+            Err(ResolveError::Unknown) => Err(Error::NoSuchTransfer(txid.clone())),
+            Err(ResolveError::Settled(_)) => Err(Error::TransferSettled(txid.clone())),
+            Err(ResolveError::UnderWay | ResolveError::Recovering) => Err(Error::Busy),
+            Ok(output) => {
+                log::warn!("transfer {txid} is settled by hand: {outcome}, because: {reason}");
+                self.carry_out(vec![Task::new(Role::Participant, output)]);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn describe(transfer: &Transfer, state: &str, coordinator_answers: bool, since_unix_ms: Option<i64>) -> Pending {
+    let age_ms = since_unix_ms.map_or(0, |since| unix_ms_now() - since);
+    Pending {
+        txid: transfer.txid.clone(),
+        state: state.to_string(),
+        legs: transfer.legs.iter().map(ToString::to_string).collect(),
+        coordinator: transfer.coordinator.as_ref().map(ToString::to_string),
+        coordinator_answers,
+        age_seconds: Duration::from_millis(u64::try_from(age_ms).unwrap_or(0)).as_secs(),
+    }
+}
+
+fn refusal_of(message: Message) -> Error {
+    let Refusal { code, text } = match message {
+        Message::Vote { vote: Vote::No(refusal), .. } | Message::Rejected { refusal, .. } => refusal,
+        other @ (Message::Vote { vote: Vote::Yes, .. }
+        | Message::Prepare(_)
+        | Message::Decision { .. }
+        | Message::Acknowledged { .. }
+        | Message::Inquiry { .. }
+        | Message::Undecided { .. }) => Refusal::new("unexpected", format!("unexpected answer: {other}")),
+    };
+    Error::Aborted { code: code.into_owned(), text: text.into_owned() }
+}

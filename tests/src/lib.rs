@@ -1,0 +1,33 @@
+//! The harness of the end-to-end tests: the built programs, started, talked to, killed and looked into.
+//!
+//! A [`Branch`] is a real `bank-server` on ports of its own choosing and a database in a folder of its own; it
+//! is killed and waited for when it is dropped. A [`MenuConnection`] speaks the menu's lines over TCP;
+//! [`Branch::client_script`] runs the real `bank-client`. [`audit`] asks the program's own auditor, [`Books`]
+//! looks into the database without it.
+//!
+//! Nothing here sleeps for a fixed time: what has to be waited for is a condition, with [`DEADLINE`] as its
+//! end. Nothing uses a fixed port. A helper that fails panics, because that fails its test.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a helper of a test fails as the test does")]
+
+mod books;
+mod branch;
+mod descriptors;
+mod menu_connection;
+mod options;
+mod program_log;
+mod programs;
+mod random;
+mod script;
+mod wait;
+
+pub use books::{Audit, Books, audit, audit_output};
+pub use branch::{Branch, StartFailure};
+pub use descriptors::raise_descriptor_limit;
+pub use menu_connection::{Ending, MenuConnection, Turn};
+pub use options::Options;
+pub use program_log::ProgramLog;
+pub use programs::{program, server_command};
+pub use random::Random;
+pub use script::{Transcript, client_command, run_client};
+pub use wait::{DEADLINE, SetOnDrop, wait_until};
