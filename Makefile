@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run-server run-branch run-client test lint fmt clean
+.PHONY: help build run-server run-branch run-client test bench lint fmt clean
 
 PROGRAMS := target/debug
 
@@ -31,6 +31,10 @@ run-client: build ## Sit down at the menu of the branch on this machine
 test: build ## Run every test
 	cargo test --workspace
 	cargo test -p bank-server --features twilio sms
+
+bench: ## Measure a branch against the in-process ceiling, in release builds
+	@cargo build --release -p bank-server -p bank-bench
+	@target/release/bank-bench report
 
 lint: ## Check formatting, lints and documentation
 	cargo fmt --all --check
