@@ -61,11 +61,7 @@ fn accounts_in_every_form() {
     let asha = r#"{"name":"Asha Rao","balance":100.00}"#;
     check(&["open", "Asha Rao", "--balance", "100"], "create_account", asha);
     let older = r#"{"account_no":"1005","name":"Asha","balance":100.00}"#;
-    check(
-        &["create_account", "--account_no", "1005", "--name", "Asha", "--balance", "100"],
-        "create_account",
-        older,
-    );
+    check(&["create_account", "--account_no", "1005", "--name", "Asha", "--balance", "100"], "create_account", older);
     let all = r#"{"name":"Ravi","aadhar_num":"123412341234","phone_num":"9876543210","sms":true}"#;
     check(
         &["create-account", "Ravi", "--aadhar_num", "123412341234", "--phone-num", "9876543210", "--sms"],
@@ -90,7 +86,8 @@ fn movements_in_every_form() {
     );
     let named = r#"{"src_account_no":"1001","dest_account_no":"1002","amount":50.00,"dest_branch":"Delhi"}"#;
     check(&["transfer", "1001", "Delhi/1002", "50"], "inter_branch_transfer", named);
-    let address = r#"{"src_account_no":"1001","dest_account_no":"1002","amount":50.00,"dest_host":"127.0.0.1","dest_port":9101}"#;
+    let address =
+        r#"{"src_account_no":"1001","dest_account_no":"1002","amount":50.00,"dest_host":"127.0.0.1","dest_port":9101}"#;
     check(&["transfer", "1001", "127.0.0.1:9101/1002", "50"], "inter_branch_transfer", address);
     let older = "--src_account_no 1001 --dest_host 127.0.0.1 --dest_port 9101 --dest_account_no 1002 --amount 50";
     let line: Vec<&str> = ["inter_branch_transfer"].into_iter().chain(older.split(' ')).collect();

@@ -105,6 +105,7 @@ fn in_order(gathered: Gathered) -> Gathered {
 
 /// The trace as one JSON document.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 struct Document {
     txid: TxId,
     outcome: Option<String>,
