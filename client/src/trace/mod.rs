@@ -81,7 +81,7 @@ pub fn run(arguments: &TraceArguments, session: &mut Session<'_>) -> Result<Exit
     if is_empty {
         return Err(ClientError::NothingToTrace { txid: arguments.txid.to_string(), outcome: gathered.outcome });
     }
-    session.out.raw(draw(format, arguments.ascii, gathered).as_bytes())?;
+    session.out.text(&draw(format, arguments.ascii, gathered))?;
     Ok(ExitStatus::AllDone)
 }
 
