@@ -296,7 +296,12 @@ impl fmt::Display for OpenError {
                 f.write_str("this file is no SQLite database; name another with --db, or move it away")
             }
             Self::Io(error) => write!(f, "{error}; check the path and its permissions"),
-            Self::Sqlite(error) => write!(f, "SQLite says: {error}"),
+            Self::Sqlite(error) => {
+                write!(
+                    f,
+                    "SQLite cannot use this file ({error}); check that it is a file of yours and that no other program has it open"
+                )
+            }
         }
     }
 }
