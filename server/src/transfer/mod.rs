@@ -41,7 +41,7 @@ use directory::Address;
 pub use engine::{Engine, EngineParts, WithWrite};
 use engine::{Task, aborted};
 use ledger::Payer;
-use progress::Waiter;
+use progress::{Reached, Waiter};
 
 /// Where a receiver is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,12 +208,11 @@ impl Engine {
     /// # Errors
     /// [`Error::Aborted`] with the reason, or [`Error::Undecided`] when the branch's own disk takes too long.
     pub fn finish(&self, begun: &Begun) -> Result<Delivery> {
-        match begun.waiter.decision(DECISION_WAIT) {
-            Some(Decision::Committed) => {
-                Ok(if begun.waiter.delivery(DELIVERY_WAIT) { Delivery::Done } else { Delivery::Pending })
-            }
-            Some(Decision::Aborted(reason)) => Err(aborted(&reason)),
-            None => Err(Error::Undecided(begun.txid.clone())),
+        match begun.waiter.wait(DECISION_WAIT, DELIVERY_WAIT) {
+            Reached::Delivery => Ok(Delivery::Done),
+            Reached::Decision(Decision::Committed) => Ok(Delivery::Pending),
+            Reached::Decision(Decision::Aborted(reason)) => Err(aborted(&reason)),
+            Reached::Nothing => Err(Error::Undecided(begun.txid.clone())),
         }
     }
 
