@@ -74,6 +74,8 @@ pub const LINKS_PER_PEER: usize = 4;
 
 /// The length of the protocol's tick.
 pub const TICK: Duration = Duration::from_millis(10);
+/// Ticks after which records that nobody waits for are written, if no commit took them along.
+pub const FLUSH_TICKS: u64 = 10;
 /// How long the client of a committed transfer waits for the other branches' acknowledgement before it is
 /// told that delivery is pending.
 pub const DELIVERY_WAIT: Duration = Duration::from_secs(1);

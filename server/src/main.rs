@@ -26,6 +26,7 @@ use bank_server::{commands, error};
 use clap::Parser as _;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use protocol::proof::BranchKey;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// The server could not start.
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
 fn serve(config: &Config) -> Result<ExitCode, String> {
     let (stop, stopped) = bounded(STOP_EVENTS);
     watch_signals(stop.clone())?;
+    raise_descriptor_limit();
     let texts = find_texts(config)?;
     // The ports come first: a port in use must leave the database untouched.
     let branch_listener = bind(config.branch, "--port")?;
@@ -160,6 +162,18 @@ fn start_engine(
         on_failure: Box::new(on_failure),
     };
     Engine::start(parts, config.crash_at).map_err(trouble)
+}
+
+/// Each client needs a file descriptor, and the usual soft limit of 1,024 is far below `--max-clients`. The
+/// hard limit is what the machine's owner allows, so the soft one is raised to it.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        log::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
 }
 
 fn watch_signals(stop: Sender<Stop>) -> Result<(), String> {

@@ -200,8 +200,10 @@ fn spawn(options: &Options, database: &Path) -> Result<Spawned, StartFailure> {
         command.uid(user).gid(user);
     }
     let is_given = |flag: &str| options.flags.iter().any(|given| given == flag);
-    if !is_given("--menu-port") {
-        command.args(["--menu-port", "0"]);
+    for port in ["--port", "--menu-port"] {
+        if !is_given(port) {
+            command.args([port, "0"]);
+        }
     }
     command.args(&options.flags).arg("--db").arg(database);
     command.envs(options.variables.iter().map(|(name, value)| (name, value)));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// A branch's flags and variables, beside those that the harness sets (`--menu-port`, `--db`).
+/// A branch's flags and variables, beside those that the harness sets (`--port`, `--menu-port`, `--db`).
 #[derive(Clone, Debug)]
 pub struct Options {
     pub(crate) flags: Vec<String>,
