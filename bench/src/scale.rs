@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::accounts::open_accounts;
-use crate::branch::Branch;
+use crate::branch::{self, Branch};
 use crate::load::Load;
 use crate::machine::Machine;
 use crate::measurement::{Measurement, per_mille};
@@ -73,11 +73,12 @@ pub struct Scale {
 /// One sentence when something can't be measured.
 pub fn scale(plan: &Plan<'_>, progress: &dyn Fn(&str)) -> Result<Scale, String> {
     let machine = Machine::look(plan.folder)?;
+    let folder = branch::temporary_folder(plan.folder)?;
     progress(&format!("opening {} accounts", plan.few_accounts));
-    let few_branch = Branch::start(plan.program, "Few", plan.folder)?;
+    let few_branch = Branch::start(plan.program, "Few", folder.path())?;
     open_accounts(few_branch.address(), None, plan.few_accounts)?;
     progress(&format!("opening {} accounts at another branch", plan.accounts));
-    let many_branch = Branch::start(plan.program, "Many", plan.folder)?;
+    let many_branch = Branch::start(plan.program, "Many", folder.path())?;
     open_accounts(many_branch.address(), None, plan.accounts)?;
     progress("transfers with few accounts");
     let few = transfers(plan, &few_branch, plan.few_accounts)?;
