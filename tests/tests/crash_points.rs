@@ -43,21 +43,23 @@ impl Case {
         let params = json!({"src_account_no": 1001, "dest_account_no": 1002, "amount": "50.00",
             "dest_host": "127.0.0.1", "dest_port": delhi.port()});
         let answer = mumbai.connect().try_ask("inter_branch_transfer", params.clone(), Some(REQUEST_ID));
-        if at_mumbai { mumbai.wait_for_crash() } else { delhi.wait_for_crash() }
+        if at_mumbai {
+            mumbai.wait_for_crash()
+        } else {
+            delhi.wait_for_crash()
+        }
         Self { bank, mumbai, delhi, answer, params }
     }
 
     fn bring_back(&mut self, at_mumbai: bool, order: Order) {
-        let (crashed, other) = if at_mumbai {
-            (&mut self.mumbai, &mut self.delhi)
-        } else {
-            (&mut self.delhi, &mut self.mumbai)
-        };
+        let (crashed, other) =
+            if at_mumbai { (&mut self.mumbai, &mut self.delhi) } else { (&mut self.delhi, &mut self.mumbai) };
         match order {
             Order::CrashedAlone => crashed.restart(),
             Order::CrashedFirst | Order::OtherFirst => {
                 other.kill9();
-                let (first, second) = if matches!(order, Order::CrashedFirst) { (crashed, other) } else { (other, crashed) };
+                let (first, second) =
+                    if matches!(order, Order::CrashedFirst) { (crashed, other) } else { (other, crashed) };
                 first.restart();
                 // It can't settle alone what needs the other, and it works.
                 first.connect().ask("deposit", json!({"account_no": 1001, "amount": "1.00"})).ok();

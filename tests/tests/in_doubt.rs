@@ -127,7 +127,10 @@ fn given_up_by_hand_what_the_coordinator_had_committed_is_mixed() {
     let mut case = InDoubt::at("after-decision");
     case.resolve("abort", "nobody knew").ok();
     // It is released: the account may even be closed.
-    assert_eq!(case.delhi.connect().ask("close_account", json!({"account_no": 1002})).ok()["paid_out"].to_string(), "1000.00");
+    assert_eq!(
+        case.delhi.connect().ask("close_account", json!({"account_no": 1002})).ok()["paid_out"].to_string(),
+        "1000.00"
+    );
     case.mumbai.restart();
     let audit = wait_for_suspense(&case.delhi, "50.00");
     assert_eq!(audit["ok"], false);
@@ -186,7 +189,10 @@ fn one_that_cannot_be_settled_holds_up_nothing() {
         let mut connection = case.delhi.connect();
         let transfer = json!({"src_account_no": 1001, "dest_account_no": 1002, "amount": 1});
         connection.ask("local_transfer", transfer).ok();
-        assert_eq!(connection.ask("prepare_withdraw", json!({"txid": "x", "account_no": 1001, "amount": 1})).is_ok(), true);
+        assert_eq!(
+            connection.ask("prepare_withdraw", json!({"txid": "x", "account_no": 1001, "amount": 1})).is_ok(),
+            true
+        );
         connection.ask("close_account", json!({"account_no": 1002})).refused("money_held");
     }
     assert_eq!(pending(&case.delhi).len(), 2);

@@ -116,7 +116,10 @@ fn repeats_are_answered_alike_and_happen_once_also_after_a_restart() {
             assert_eq!(connection.ask("tx_status", json!({"txid": "W"})).text, COMMITTED);
             assert_eq!(connection.ask("tx_status", json!({"txid": "A"})).text, ABORTED);
         }
-        assert_eq!([1001, 1002].map(|account| balance(connection, account)), ["990.00 of 990.00", "1020.00 of 1020.00"]);
+        assert_eq!(
+            [1001, 1002].map(|account| balance(connection, account)),
+            ["990.00 of 990.00", "1020.00 of 1020.00"]
+        );
         // What has ended one way can't end the other way, nor begin again.
         for (action, txid) in
             [("abort_withdraw", "W"), ("abort_deposit", "D"), ("commit_deposit", "A"), ("commit_withdraw", "never")]

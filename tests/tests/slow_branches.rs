@@ -79,7 +79,10 @@ fn a_branch_that_is_down() {
         assert!(took < WAIT_MAX, "{took:?}");
     }
     assert!(longest < UNDELAYED_MAX, "{longest:?}");
-    assert_eq!(mumbai.connect().ask("balance", json!({"account_no": 1001})).ok()["balance"].to_string().as_bytes()[0], b'1');
+    assert_eq!(
+        mumbai.connect().ask("balance", json!({"account_no": 1001})).ok()["balance"].to_string().as_bytes()[0],
+        b'1'
+    );
     delhi.restart();
     // At once, although the dialling backs off: who asks for it by address makes a link.
     pay(&mumbai, by_address).0.ok();

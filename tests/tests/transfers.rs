@@ -96,8 +96,11 @@ fn a_split_over_three_branches() {
         {"to": "Delhi:1002", "amount": 0}, {"to": "127.0.0.1:1001", "amount": 0},
         {"to": "Mumbai:1002", "amount": 0}, {"to": "Delhi:1002", "amount": 0},
     ]);
-    for (paid, (expected, amount)) in
-        result["to"].as_array().unwrap().iter().zip(to.as_array().unwrap().iter().zip(["50.00", "25.50", "10.00", "0.25"]))
+    for (paid, (expected, amount)) in result["to"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(to.as_array().unwrap().iter().zip(["50.00", "25.50", "10.00", "0.25"]))
     {
         assert_eq!((&paid["to"], paid["amount"].to_string().as_str()), (&expected["to"], amount), "{}", done.text);
     }
@@ -128,8 +131,10 @@ fn a_split_happens_at_every_branch_or_at_none() {
         (json!({"account_no": 1001, "amount": "-1", "dest_branch": "Pune"}), "invalid_amount"),
         (json!({"account_no": 1001, "amount": 10, "dest_branch": "Nowhere"}), "branch_unreachable"),
         (json!({"account_no": 1001, "amount": 10, "dest_host": "127.0.0.1"}), "invalid_params"),
-        (json!({"account_no": 1001, "amount": 10, "dest_host": "127.0.0.1", "dest_port": 1, "dest_branch": "Pune"}),
-            "invalid_params"),
+        (
+            json!({"account_no": 1001, "amount": 10, "dest_host": "127.0.0.1", "dest_port": 1, "dest_branch": "Pune"}),
+            "invalid_params",
+        ),
     ] {
         for legs in [json!([good, bad]), json!([bad, good]), json!([good, bad, good])] {
             let refused = connection.ask("split_transfer", json!({"src_account_no": 1001, "legs": legs}));
@@ -172,13 +177,24 @@ fn what_is_refused_leaves_nothing() {
         (to_name("Mumbai", 1001, "5"), "same_account"),
         (to_port(mumbai.port(), 1001, "5"), "same_account"),
         (to_name("Nowhere", 1001, "5"), "branch_unreachable"),
-        (json!({"src_account_no": 999, "dest_account_no": 1001, "amount": 5, "dest_branch": "Delhi"}), "no_such_account"),
-        (json!({"src_account_no": 3003, "dest_account_no": 1001, "amount": 5, "dest_branch": "Delhi"}), "account_closed"),
+        (
+            json!({"src_account_no": 999, "dest_account_no": 1001, "amount": 5, "dest_branch": "Delhi"}),
+            "no_such_account",
+        ),
+        (
+            json!({"src_account_no": 3003, "dest_account_no": 1001, "amount": 5, "dest_branch": "Delhi"}),
+            "account_closed",
+        ),
         (json!({"src_account_no": 1001, "dest_account_no": 1001, "amount": 5}), "invalid_params"),
-        (json!({"src_account_no": 1001, "dest_account_no": 1001, "amount": 5, "dest_host": "127.0.0.1"}), "invalid_params"),
+        (
+            json!({"src_account_no": 1001, "dest_account_no": 1001, "amount": 5, "dest_host": "127.0.0.1"}),
+            "invalid_params",
+        ),
         (json!({"src_account_no": 1001, "dest_account_no": 1001, "amount": 5, "dest_branch": "a b"}), "invalid_params"),
-        (json!({"src_account_no": 1001, "dest_account_no": 1001, "amount": 5, "dest_host": "127.0.0.1", "dest_port": 0}),
-            "invalid_params"),
+        (
+            json!({"src_account_no": 1001, "dest_account_no": 1001, "amount": 5, "dest_host": "127.0.0.1", "dest_port": 0}),
+            "invalid_params",
+        ),
     ] {
         let refused = connection.ask("inter_branch_transfer", params.clone());
         assert_eq!(refused.code(), code, "{params}: {}", refused.text);
