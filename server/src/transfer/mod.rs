@@ -29,8 +29,8 @@ use protocol::answer::Pending;
 use protocol::request::Destination;
 use protocol::{AccountNum, BranchName, Money, TxId};
 use two_phase_commit::{
-    BeginError, CoordinatorState, Decision, Leg, Message, Outcome, PeerAddr, Refusal, ResolveError, Role, Side, Status,
-    Transfer, Vote,
+    BeginError, CoordinatorState, Decision, Leg, Message, Outcome, ParticipantState, PeerAddr, Refusal, ResolveError,
+    Role, Side, Status, Transfer, Vote,
 };
 
 use crate::bank::accounts;
@@ -261,8 +261,16 @@ impl Engine {
         if coordinated != TxOutcome::Aborted {
             return Ok(coordinated);
         }
-        if self.participant.lock().in_doubt().any(|in_doubt| in_doubt.transfer.txid == *txid) {
-            return Ok(TxOutcome::Undecided);
+        match self.participant.lock().state(txid) {
+            // What is on its way to the disk does not show there yet.
+            ParticipantState::Preparing | ParticipantState::Prepared | ParticipantState::Settling(_) => {
+                return Ok(TxOutcome::Undecided);
+            }
+            ParticipantState::Unknown
+            | ParticipantState::Settled(_)
+            | ParticipantState::Confirming(_)
+            | ParticipantState::Mixing(_)
+            | ParticipantState::Mixed(_) => {}
         }
         match self.parts.dbs.read(|reader| records::on_disk(reader, txid))? {
             two_phase_commit::OnDisk::Settled(outcome) => Ok(outcome.into()),
