@@ -22,7 +22,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use protocol::BranchName;
-use protocol::connection::Connection;
+use protocol::connection::{CallError, Connection};
 use protocol::event::VectorClock;
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, HEADER_BYTES, push_frame, read_frame};
 use protocol::proof::{BranchKey, Nonce};
@@ -32,6 +32,7 @@ use two_phase_commit::{Message, PeerAddr};
 
 use super::directory::{Address, Directory};
 use crate::error::{Error, Result};
+use crate::key::KEY_FILE;
 use crate::limits::{
     CLIENT_STACK_BYTES, DIAL_BACKOFF_FIRST, DIAL_BACKOFF_MAX, DIAL_TIMEOUT, LINK_FRAME_MESSAGES, LINK_HEARTBEAT,
     LINK_QUEUE_MESSAGES, LINK_READ_BYTES, LINK_SILENCE, LINKS_PER_PEER, WRITE_TIMEOUT,
@@ -165,6 +166,11 @@ impl Links {
         if let Some(inbox) = self.inbox() {
             inbox.undeliverable(to, undeliverable);
         }
+    }
+
+    /// Makes a link to a peer, so that each of the two knows of the other. Does not wait for it.
+    pub fn greet(self: &Arc<Self>, peer: &PeerAddr) {
+        self.send(peer, Vec::new());
     }
 
     /// Whether a link to this peer is up; `None` when none was ever tried.
@@ -316,7 +322,12 @@ impl Links {
         let mut connection = Connection::new(stream);
         let mut nonce = Nonce::default();
         getrandom::fill(&mut nonce).map_err(|error| trouble(&error))?;
-        let name = connection.authenticate(&self.identity.key, &nonce).map_err(|error| trouble(&error))?;
+        let name = connection.authenticate(&self.identity.key, &nonce).map_err(|error| match error {
+            CallError::Stranger => Error::Unreachable(format!(
+                "the branch at {address} has another key: copy this bank's {KEY_FILE} beside its database and start it again"
+            )),
+            other => trouble(&other),
+        })?;
         let name: BranchName = name.parse().map_err(|error| trouble(&error))?;
         if name != self.identity.name {
             let params = LinkParams { branch: self.identity.name.clone(), port: self.identity.port };
