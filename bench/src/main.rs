@@ -101,7 +101,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             };
             let scale = scale::scale(&plan, &progress)?;
             show(common, &scale, || output::scale(&scale))?;
-            Ok(status([&scale.few, &scale.many]))
+            Ok(status([&scale.few, &scale.many, &scale.old]))
         }
     }
 }
