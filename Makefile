@@ -26,8 +26,7 @@ run-server: build ## Run the branch Mumbai on bank.db, with two sample accounts
 	@exec $(PROGRAMS)/bank-server --name Mumbai --db bank.db --preload
 
 run-branch: build ## Run another branch: NAME=Delhi PORT=9101 MENU_PORT=1070
-	@echo "Branch $(NAME) on $(NAME).db. In another terminal: $(PROGRAMS)/bank-client transfer 1001 $(NAME)/1002 50"
-	@echo "(the first time, tell Mumbai where it is: $(PROGRAMS)/bank-client transfer 1001 127.0.0.1:$(PORT)/1002 50)"
+	@echo "Branch $(NAME) on $(NAME).db, linked to Mumbai. In another terminal: $(PROGRAMS)/bank-client transfer 1001 $(NAME)/1002 50"
 	@exec $(PROGRAMS)/bank-server --name $(NAME) --port $(PORT) --menu-port $(MENU_PORT) --peers Mumbai=127.0.0.1:9100 --preload
 
 run-client: build ## Sit down at the menu of the branch on this machine

@@ -1,5 +1,6 @@
-//! A branch that the benchmark starts: the program beside this one, on ports of its own choice, in a folder
-//! that goes with it.
+//! A branch that the benchmark starts: the program beside this one, on ports of its own choice.
+//!
+//! Branches that are to move money between them share a folder, and so the branch key in it.
 //!
 //! The process is killed when its value is dropped: by its handle, so never another's.
 
@@ -15,9 +16,6 @@ use tempfile::TempDir;
 
 /// How long a branch may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// The log of a branch, in its folder.
-const LOG: &str = "branch.log";
-
 /// A running branch.
 pub struct Branch {
     child: Child,
@@ -26,19 +24,17 @@ pub struct Branch {
     start_up: Duration,
     program: PathBuf,
     name: String,
-    folder: TempDir,
+    folder: PathBuf,
 }
 
 impl Branch {
-    /// Starts the branch `name` with an empty database in a new folder inside `parent`.
+    /// Starts the branch `name` on its database in `folder`, which is made if it is not there.
     ///
     /// # Errors
     /// One sentence, with the end of the branch's log when there is one.
-    pub fn start(program: &Path, name: &str, parent: &Path) -> Result<Self, String> {
-        let folder = tempfile::Builder::new().prefix("bank-bench-").tempdir_in(parent);
-        let folder = folder.map_err(|error| format!("no folder in {}: {error}", parent.display()))?;
-        let (child, address, start_up) = spawn(program, name, folder.path())?;
-        Ok(Self { child, address, start_up, program: program.to_path_buf(), name: name.into(), folder })
+    pub fn start(program: &Path, name: &str, folder: &Path) -> Result<Self, String> {
+        let (child, address, start_up) = spawn(program, name, folder)?;
+        Ok(Self { child, address, start_up, program: program.into(), name: name.into(), folder: folder.into() })
     }
 
     /// Kills the branch with SIGKILL and starts it again on the same database.
@@ -47,7 +43,7 @@ impl Branch {
     /// As [`Branch::start`].
     pub fn kill_and_restart(&mut self) -> Result<(), String> {
         self.kill();
-        (self.child, self.address, self.start_up) = spawn(&self.program, &self.name, self.folder.path())?;
+        (self.child, self.address, self.start_up) = spawn(&self.program, &self.name, &self.folder)?;
         Ok(())
     }
 
@@ -74,6 +70,15 @@ impl Drop for Branch {
     }
 }
 
+/// A new folder in `parent`, which goes when the value is dropped.
+///
+/// # Errors
+/// One sentence when nothing can be made there.
+pub fn temporary_folder(parent: &Path) -> Result<TempDir, String> {
+    let folder = tempfile::Builder::new().prefix("bank-bench-").tempdir_in(parent);
+    folder.map_err(|error| format!("no folder in {}: {error}", parent.display()))
+}
+
 /// The branch's program, beside this one.
 ///
 /// # Errors
@@ -89,7 +94,8 @@ pub fn program_beside() -> Result<PathBuf, String> {
 }
 
 fn spawn(program: &Path, name: &str, folder: &Path) -> Result<(Child, SocketAddr, Duration), String> {
-    let log = File::create(folder.join(LOG)).map_err(|error| format!("a log in {}: {error}", folder.display()))?;
+    let log_path = folder.join(format!("{name}.log"));
+    let log = File::create(&log_path).map_err(|error| format!("{}: {error}", log_path.display()))?;
     let begun = Instant::now();
     let mut command = Command::new(program);
     // What the environment says about other branches of this machine must not reach this one.
@@ -97,7 +103,7 @@ fn spawn(program: &Path, name: &str, folder: &Path) -> Result<(Child, SocketAddr
         command.env_remove(variable);
     }
     command.args(["--name", name, "--host", "127.0.0.1", "--port", "0", "--menu-port", "0", "--open", "--db"]);
-    command.arg(folder.join("bank.db")).current_dir(folder);
+    command.arg(folder.join(format!("{name}.db"))).current_dir(folder);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     let mut child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
     let stdout = child.stdout.take().expect("standard output is piped");
@@ -107,7 +113,7 @@ fn spawn(program: &Path, name: &str, folder: &Path) -> Result<(Child, SocketAddr
             // It is of no use if it doesn't listen.
             let _ = child.kill();
             let _ = child.wait();
-            let log = std::fs::read_to_string(folder.join(LOG)).unwrap_or_default();
+            let log = std::fs::read_to_string(&log_path).unwrap_or_default();
             let last = log.lines().next_back().unwrap_or("its log is empty");
             Err(format!("the branch {name} {error}: {last}"))
         }

@@ -101,7 +101,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             };
             let scale = scale::scale(&plan, &progress)?;
             show(common, &scale, || output::scale(&scale))?;
-            Ok(status([&scale.few, &scale.many]))
+            Ok(status([&scale.few, &scale.many, &scale.old]))
         }
     }
 }
@@ -128,7 +128,8 @@ fn one_load(
     program: impl Fn() -> Result<PathBuf, String>,
 ) -> Result<ExitCode, String> {
     let key = arguments.key.as_deref().map(read_key).transpose()?;
-    let start = |name| Branch::start(&program()?, name, folder);
+    let databases = branch::temporary_folder(folder)?;
+    let start = |name| Branch::start(&program()?, name, databases.path());
     let needs_other = arguments.mix.is_between_branches();
     let (here, there) = match arguments.branch {
         Some(_) => (None, None),
@@ -167,7 +168,7 @@ fn one_load(
         batch: arguments.batch,
         accounts: arguments.accounts,
         load: load.run(&workload)?,
-        ceilings: if arguments.no_ceiling { Vec::new() } else { ceilings(arguments, folder)? },
+        ceilings: if arguments.no_ceiling { Vec::new() } else { ceilings(arguments, databases.path())? },
     };
     show(common, &loaded, || {
         let names = loaded.ceilings.iter().map(|(size, _)| format!("in one process, {size} per commit"));
@@ -179,9 +180,7 @@ fn one_load(
 }
 
 fn ceilings(arguments: &LoadArguments, folder: &Path) -> Result<Vec<(usize, Measurement)>, String> {
-    let folder = tempfile::Builder::new().prefix("bank-bench-").tempdir_in(folder);
-    let folder = folder.map_err(|error| error.to_string())?;
-    let mut ceiling = Ceiling::open(folder.path(), arguments.accounts)?;
+    let mut ceiling = Ceiling::open(folder, arguments.accounts)?;
     let measure = |size| Ok((size, ceiling.measure(size, arguments.warm_up, arguments.duration)?));
     CEILINGS.into_iter().map(measure).collect()
 }

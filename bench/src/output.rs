@@ -51,12 +51,17 @@ pub fn report(report: &Report) -> String {
 pub fn scale(scale: &Scale) -> String {
     let few = format!("{} accounts", thousands(scale.few_accounts));
     let many = format!("{} accounts", thousands(scale.accounts));
+    let old = format!("{few}, {} transactions", thousands(scale.transactions));
+    let rows = [(few.as_str(), &scale.few), (many.as_str(), &scale.many), (old.as_str(), &scale.old)];
     format!(
-        "{}\nTransfers over 64 connections, 16 deep:\n\n{}\n{many} have {} of the rate of {few}.\n\
+        "{}\nTransfers over 64 connections, 16 deep:\n\n{}\n\
+         With {many} the rate is {} of that with {few}; with {} transactions it is {}.\n\
          Start after SIGKILL with {} transactions: {} ms (goal: below {} ms): {}\n",
         machine(&scale.machine),
-        measurements([(few.as_str(), &scale.few), (many.as_str(), &scale.many)]),
+        measurements(rows),
         percent(scale.many_to_few_per_mille),
+        thousands(scale.transactions),
+        percent(scale.old_to_few_per_mille),
         thousands(scale.transactions),
         thousands(scale.start_up_ms),
         thousands(scale.start_up_goal_ms),

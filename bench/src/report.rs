@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::accounts::open_accounts;
-use crate::branch::Branch;
+use crate::branch::{self, Branch};
 use crate::ceiling::Ceiling;
 use crate::load::Load;
 use crate::machine::Machine;
@@ -132,10 +132,9 @@ pub fn report(plan: &Plan<'_>, progress: &dyn Fn(&str)) -> Result<Report, String
     let machine = Machine::look(plan.folder)?;
     let mut runs: Vec<Vec<Measurement>> = CASES.iter().map(|_| Vec::new()).collect();
     for round in 1..=plan.rounds {
-        let folder = tempfile::Builder::new().prefix("bank-bench-").tempdir_in(plan.folder);
-        let folder = folder.map_err(|error| error.to_string())?;
+        let folder = branch::temporary_folder(plan.folder)?;
         let mut ceiling = Ceiling::open(folder.path(), plan.accounts)?;
-        let (here, there) = start_two(plan)?;
+        let (here, there) = start_two(plan, folder.path())?;
         for (case, runs) in CASES.iter().zip(&mut runs) {
             progress(&format!("round {round} of {}: {}", plan.rounds, case.name()));
             runs.push(match case {
@@ -167,9 +166,9 @@ fn ratios(rate: impl Fn(Case) -> u64) -> Vec<Ratio> {
 }
 
 /// Starts two branches with the benchmark's accounts.
-fn start_two(plan: &Plan<'_>) -> Result<(Branch, Branch), String> {
+fn start_two(plan: &Plan<'_>, folder: &Path) -> Result<(Branch, Branch), String> {
     let start = |name| -> Result<Branch, String> {
-        let branch = Branch::start(plan.program, name, plan.folder)?;
+        let branch = Branch::start(plan.program, name, folder)?;
         open_accounts(branch.address(), None, plan.accounts)?;
         Ok(branch)
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::accounts::open_accounts;
-use crate::branch::Branch;
+use crate::branch::{self, Branch};
 use crate::load::Load;
 use crate::machine::Machine;
 use crate::measurement::{Measurement, per_mille};
@@ -21,6 +21,8 @@ const FILL_BATCH: usize = 2_000;
 const FILL_CONNECTIONS: usize = 4;
 /// Between two looks at how many transactions there are.
 const FILL_STEP: Duration = Duration::from_secs(5);
+/// How long transfers are tried after the restart.
+const AFTER_RESTART: Duration = Duration::from_millis(500);
 /// How long a start after a crash may take, in milliseconds.
 const START_GOAL_MS: u64 = 2_000;
 
@@ -57,8 +59,12 @@ pub struct Scale {
     pub many: Measurement,
     /// The rate with many as a share of that with few, in thousandths.
     pub many_to_few_per_mille: u64,
-    /// Transactions of the branch when it was killed, at least.
+    /// Transactions of the branch with few accounts when it was killed, at least.
     pub transactions: u64,
+    /// Transfers with that many transactions.
+    pub old: Measurement,
+    /// The rate with that many transactions as a share of that with few, in thousandths.
+    pub old_to_few_per_mille: u64,
     /// From the start of the process after SIGKILL until it listened.
     pub start_up_ms: u64,
     /// What it is to stay below.
@@ -73,11 +79,12 @@ pub struct Scale {
 /// One sentence when something can't be measured.
 pub fn scale(plan: &Plan<'_>, progress: &dyn Fn(&str)) -> Result<Scale, String> {
     let machine = Machine::look(plan.folder)?;
+    let folder = branch::temporary_folder(plan.folder)?;
     progress(&format!("opening {} accounts", plan.few_accounts));
-    let few_branch = Branch::start(plan.program, "Few", plan.folder)?;
+    let few_branch = Branch::start(plan.program, "Few", folder.path())?;
     open_accounts(few_branch.address(), None, plan.few_accounts)?;
     progress(&format!("opening {} accounts at another branch", plan.accounts));
-    let many_branch = Branch::start(plan.program, "Many", plan.folder)?;
+    let many_branch = Branch::start(plan.program, "Many", folder.path())?;
     open_accounts(many_branch.address(), None, plan.accounts)?;
     progress("transfers with few accounts");
     let few = transfers(plan, &few_branch, plan.few_accounts)?;
@@ -85,16 +92,22 @@ pub fn scale(plan: &Plan<'_>, progress: &dyn Fn(&str)) -> Result<Scale, String> 
     let many = transfers(plan, &many_branch, plan.accounts)?;
     drop(many_branch);
     // Each account was opened with a transaction, and more were made by the measurement.
-    let (transactions, start_up) = crash(plan, few_branch, plan.few_accounts + few.operations, progress)?;
+    let transactions = fill(plan, &few_branch, plan.few_accounts + few.operations, progress)?;
+    progress("transfers with many transactions");
+    let old = transfers(plan, &few_branch, plan.few_accounts)?;
+    progress("killing the branch under load, and starting it again");
+    let start_up = crash(plan, few_branch)?;
     let start_up_ms = u64::try_from(start_up.as_millis()).unwrap_or(u64::MAX);
     Ok(Scale {
         machine,
         few_accounts: plan.few_accounts,
         accounts: plan.accounts,
         many_to_few_per_mille: per_mille(many.per_second, few.per_second),
+        old_to_few_per_mille: per_mille(old.per_second, few.per_second),
         few,
         many,
         transactions,
+        old,
         start_up_ms,
         start_up_goal_ms: START_GOAL_MS,
         start_up_met: start_up_ms < START_GOAL_MS,
@@ -119,15 +132,9 @@ fn workload(accounts: u64, batch: usize) -> Workload {
     Workload { mix: Mix::only(Kind::LocalTransfer), batch, accounts, request_ids: false, other_branch: None }
 }
 
-/// Brings the branch to the wanted number of transactions, kills it under load, and starts it again. Gives
-/// the transactions that there were at least, and how long the start took.
-fn crash(
-    plan: &Plan<'_>,
-    mut branch: Branch,
-    mut transactions: u64,
-    progress: &dyn Fn(&str),
-) -> Result<(u64, Duration), String> {
-    let mut load = Load {
+/// The load that makes transactions quickly.
+fn filling(plan: &Plan<'_>, branch: &Branch) -> (Load, Workload) {
+    let load = Load {
         address: branch.address(),
         key: None,
         connections: FILL_CONNECTIONS,
@@ -137,7 +144,12 @@ fn crash(
         duration: FILL_STEP,
         seed: 2,
     };
-    let batches = workload(plan.few_accounts, FILL_BATCH);
+    (load, workload(plan.few_accounts, FILL_BATCH))
+}
+
+/// Brings the branch from `transactions` to the wanted number, and gives how many there are at least.
+fn fill(plan: &Plan<'_>, branch: &Branch, mut transactions: u64, progress: &dyn Fn(&str)) -> Result<u64, String> {
+    let (mut load, batches) = filling(plan, branch);
     while transactions < plan.transactions {
         progress(&format!("{transactions} of {} transactions", plan.transactions));
         let filled = load.run(&batches)?;
@@ -147,16 +159,19 @@ fn crash(
         transactions += filled.operations;
         load.seed += FILL_CONNECTIONS as u64;
     }
-    progress("killing the branch under load, and starting it again");
+    Ok(transactions)
+}
+
+/// Kills the branch under load and starts it again. Gives how long the start took.
+fn crash(plan: &Plan<'_>, mut branch: Branch) -> Result<Duration, String> {
+    let (mut load, batches) = filling(plan, &branch);
     kill_under_load(&mut branch, &load, &batches)?;
-    let start_up = branch.start_up();
     // It listens; it must serve too, with the accounts that it had.
     load.address = branch.address();
-    load.duration = Duration::from_millis(200);
-    let after = load.run(&batches)?;
-    match after.last_error {
+    load.duration = AFTER_RESTART;
+    match load.run(&batches)?.last_error {
         Some(error) => Err(format!("after its restart the branch refuses transfers: {error}")),
-        None => Ok((transactions, start_up)),
+        None => Ok(branch.start_up()),
     }
 }
 

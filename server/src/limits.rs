@@ -69,6 +69,8 @@ pub const LINK_SILENCE: Duration = Duration::from_secs(4);
 pub const LINK_QUEUE_MESSAGES: usize = 16_384;
 /// Messages of one frame of a link, about 500 bytes each.
 pub const LINK_FRAME_MESSAGES: usize = 1_024;
+/// What is read from a link at a time, in bytes: room for the messages that come during one commit.
+pub const LINK_READ_BYTES: usize = 256 << 10;
 /// Links to one peer at the same time; two come about when both sides dial at once.
 pub const LINKS_PER_PEER: usize = 4;
 

@@ -1,5 +1,6 @@
 //! A running branch.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -8,10 +9,13 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Instant;
 
+use protocol::proof::BranchKey;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::books::Books;
+use crate::branch_connection::BranchConnection;
+use crate::held_port::HeldPort;
 use crate::menu_connection::MenuConnection;
 use crate::options::Options;
 use crate::program_log::ProgramLog;
@@ -26,10 +30,19 @@ pub struct Branch {
     /// Kept for as long as the branch, unless the database is elsewhere.
     _folder: Option<TempDir>,
     database: PathBuf,
+    /// Kept from others also while the branch is down, so that it comes back where its peers look for it.
+    held_port: HeldPort,
     child: Child,
-    menu_port: u16,
-    lab_port: Option<u16>,
+    ports: Ports,
     log: ProgramLog,
+}
+
+/// Where its doors are.
+#[derive(Clone, Debug)]
+struct Ports {
+    branch: u16,
+    menu: u16,
+    lab: Option<u16>,
 }
 
 /// How a start failed.
@@ -59,7 +72,7 @@ impl Branch {
     ///
     /// # Errors
     /// What it said when it did not start.
-    pub fn try_start(options: Options) -> Result<Self, StartFailure> {
+    pub fn try_start(mut options: Options) -> Result<Self, StartFailure> {
         let (folder, database) = match &options.database {
             Some(path) => (None, path.clone()),
             None => {
@@ -68,20 +81,57 @@ impl Branch {
                 (Some(folder), database)
             }
         };
-        let (child, menu_port, lab_port, log) = spawn(&options, &database)?;
-        Ok(Self { options, _folder: folder, database, child, menu_port, lab_port, log })
+        let held_port = HeldPort::pick();
+        let (child, ports, log) = spawn(&options, &database, &held_port)?;
+        options.crash_at = None;
+        Ok(Self { options, _folder: folder, database, held_port, child, ports, log })
+    }
+
+    /// The port of the branch protocol, the same after each start.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.ports.branch
+    }
+
+    /// A new connection to the branch protocol, with the key proved.
+    #[must_use]
+    #[track_caller]
+    pub fn connect(&self) -> BranchConnection {
+        let mut connection = self.connect_anonymously();
+        connection.prove(&self.key()).unwrap();
+        connection
+    }
+
+    /// A new connection to the branch protocol, with nothing proved.
+    #[must_use]
+    #[track_caller]
+    pub fn connect_anonymously(&self) -> BranchConnection {
+        BranchConnection::connect(self.port()).unwrap()
+    }
+
+    /// Where the branch key is.
+    #[must_use]
+    pub fn key_path(&self) -> PathBuf {
+        self.database.with_file_name("bank.key")
+    }
+
+    /// The branch key.
+    #[must_use]
+    #[track_caller]
+    pub fn key(&self) -> BranchKey {
+        fs::read_to_string(self.key_path()).unwrap().parse().unwrap()
     }
 
     /// The port of its menu.
     #[must_use]
     pub fn menu_port(&self) -> u16 {
-        self.menu_port
+        self.ports.menu
     }
 
     /// The port of the older client's door.
     #[must_use]
     pub fn lab_port(&self) -> u16 {
-        self.lab_port.expect("the branch was started without Options::lab")
+        self.ports.lab.expect("the branch was started without Options::lab")
     }
 
     /// Its database file.
@@ -112,7 +162,7 @@ impl Branch {
     #[must_use]
     #[track_caller]
     pub fn menu(&self) -> MenuConnection {
-        MenuConnection::open(self.menu_port).unwrap()
+        MenuConnection::open(self.menu_port()).unwrap()
     }
 
     /// A new client at its menu, logged in.
@@ -127,7 +177,7 @@ impl Branch {
     /// Runs the real client with this script, each line an answer, and waits for its end.
     #[must_use]
     pub fn client_script(&self, script: &str) -> Transcript {
-        run_client(&["--menu-port", &self.menu_port.to_string()], script.as_bytes())
+        run_client(&["--menu-port", &self.menu_port().to_string()], script.as_bytes())
     }
 
     /// Sends a signal.
@@ -161,15 +211,21 @@ impl Branch {
         ended.unwrap()
     }
 
-    /// Starts it again, after its end, on the same database.
+    /// Waits until it has killed itself, as a crash point has it do.
+    #[track_caller]
+    pub fn wait_for_crash(&mut self) {
+        let status = self.wait();
+        assert_eq!(status.signal(), Some(9), "it ended by itself: {status}; the log:\n{}", self.log.text());
+    }
+
+    /// Starts it again, after its end, on the same database and the same port of the branch protocol.
     #[track_caller]
     pub fn restart(&mut self) {
         assert!(self.child.try_wait().unwrap().is_some(), "the branch still runs");
-        match spawn(&self.options, &self.database) {
-            Ok((child, menu_port, lab_port, log)) => {
+        match spawn(&self.options, &self.database, &self.held_port) {
+            Ok((child, ports, log)) => {
                 self.child = child;
-                self.menu_port = menu_port;
-                self.lab_port = lab_port;
+                self.ports = ports;
                 self.log = log;
             }
             Err(failure) => panic!("the branch did not start again: {failure:?}"),
@@ -189,30 +245,15 @@ fn pid(child: &Child) -> Pid {
     Pid::from_child(child)
 }
 
-type Spawned = (Child, u16, Option<u16>, ProgramLog);
+type Spawned = (Child, Ports, ProgramLog);
 
-fn spawn(options: &Options, database: &Path) -> Result<Spawned, StartFailure> {
-    let mut command = server_command();
-    if let Some(program) = &options.program {
-        command = Command::new(program);
-    }
-    if let Some(user) = options.user {
-        command.uid(user).gid(user);
-    }
-    let is_given = |flag: &str| options.flags.iter().any(|given| given == flag);
-    for port in ["--port", "--menu-port"] {
-        if !is_given(port) {
-            command.args([port, "0"]);
-        }
-    }
-    command.args(&options.flags).arg("--db").arg(database);
-    command.envs(options.variables.iter().map(|(name, value)| (name, value)));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+fn spawn(options: &Options, database: &Path, held_port: &HeldPort) -> Result<Spawned, StartFailure> {
+    let mut child = command(options, database, held_port).spawn().unwrap();
     let log = ProgramLog::collect(child.stderr.take().expect("standard error is piped"));
     let said = lines_of(&mut child);
-    let mut ports = vec![("menu on ", None), ("lab on ", None)];
-    let wanted = if options.has_lab { 2 } else { 1 };
+    // `branch NAME listening on 127.0.0.1:9100`, `menu on …`, `lab on …`.
+    let mut ports = [("branch ", None), ("menu on ", None), ("lab on ", None)];
+    let wanted = if options.has_lab { 3 } else { 2 };
     let deadline = Instant::now() + DEADLINE;
     while ports[..wanted].iter().any(|(_, port)| port.is_none()) {
         let Ok(line) = said.recv_timeout(deadline.saturating_duration_since(Instant::now())) else {
@@ -222,12 +263,37 @@ fn spawn(options: &Options, database: &Path) -> Result<Spawned, StartFailure> {
             return Err(StartFailure { status, stderr: log.whole() });
         };
         for (label, port) in &mut ports {
-            if let Some(address) = line.strip_prefix(*label) {
-                *port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+            if line.starts_with(*label) {
+                *port = line.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
             }
         }
     }
-    Ok((child, ports[0].1.expect("it was waited for"), ports[1].1, log))
+    let [(_, branch), (_, menu), (_, lab)] = ports;
+    let ports = Ports { branch: branch.expect("it was waited for"), menu: menu.expect("it was waited for"), lab };
+    Ok((child, ports, log))
+}
+
+fn command(options: &Options, database: &Path, held_port: &HeldPort) -> Command {
+    let mut command = server_command();
+    if let Some(program) = &options.program {
+        command = Command::new(program);
+    }
+    if let Some(user) = options.user {
+        command.uid(user).gid(user);
+    }
+    let is_given = |flag: &str| options.flags.iter().any(|given| given == flag);
+    for (flag, port) in [("--port", held_port.number()), ("--menu-port", 0)] {
+        if !is_given(flag) {
+            command.args([flag, &port.to_string()]);
+        }
+    }
+    command.args(&options.flags).arg("--db").arg(database);
+    if let Some(point) = &options.crash_at {
+        command.args(["--teaching", "--crash-at", point]);
+    }
+    command.envs(options.variables.iter().map(|(name, value)| (name, value)));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
 }
 
 /// The lines of standard output, which is read to its end so that the program is never held up.

@@ -2,7 +2,8 @@
 //!
 //! A [`Branch`] is a real `bank-server` on ports of its own choosing and a database in a folder of its own; it
 //! is killed and waited for when it is dropped. A [`MenuConnection`] speaks the menu's lines over TCP;
-//! [`Branch::client_script`] runs the real `bank-client`. [`audit`] asks the program's own auditor, [`Books`]
+//! [`Branch::client_script`] runs the real `bank-client`; a [`BranchConnection`] speaks the branch protocol. A
+//! [`Bank`] is a folder with several branches that share a key, and the judge of their money. [`audit`] asks the program's own auditor, [`Books`]
 //! looks into the database without it.
 //!
 //! Nothing here sleeps for a fixed time: what has to be waited for is a condition, with [`DEADLINE`] as its
@@ -10,9 +11,12 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a helper of a test fails as the test does")]
 
+mod bank;
 mod books;
 mod branch;
+mod branch_connection;
 mod descriptors;
+mod held_port;
 mod menu_connection;
 mod options;
 mod program_log;
@@ -21,8 +25,10 @@ mod random;
 mod script;
 mod wait;
 
+pub use bank::{Bank, SETTLED_WITHIN};
 pub use books::{Audit, Books, audit, audit_output};
 pub use branch::{Branch, StartFailure};
+pub use branch_connection::{BranchConnection, Reply, frame, request};
 pub use descriptors::raise_descriptor_limit;
 pub use menu_connection::{Ending, MenuConnection, Turn};
 pub use options::Options;
@@ -30,4 +36,4 @@ pub use program_log::ProgramLog;
 pub use programs::{program, server_command};
 pub use random::Random;
 pub use script::{Transcript, client_command, run_client};
-pub use wait::{DEADLINE, SetOnDrop, wait_until};
+pub use wait::{DEADLINE, SetOnDrop, wait_until, wait_until_within};

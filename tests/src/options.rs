@@ -9,6 +9,7 @@ pub struct Options {
     pub(crate) variables: Vec<(String, String)>,
     pub(crate) database: Option<PathBuf>,
     pub(crate) has_lab: bool,
+    pub(crate) crash_at: Option<String>,
     pub(crate) program: Option<PathBuf>,
     pub(crate) user: Option<u32>,
 }
@@ -18,7 +19,7 @@ impl Options {
     #[must_use]
     pub fn empty() -> Self {
         let flags = vec!["--name".into(), "Mumbai".into()];
-        Self { flags, variables: Vec::new(), database: None, has_lab: false, program: None, user: None }
+        Self { flags, variables: Vec::new(), database: None, has_lab: false, crash_at: None, program: None, user: None }
     }
 
     /// A branch named Mumbai with the sample accounts 1001 and 1002, Rs 1000.00 in each.
@@ -31,6 +32,19 @@ impl Options {
     #[must_use]
     pub fn bare() -> Self {
         Self { flags: Vec::new(), ..Self::empty() }
+    }
+
+    /// A branch of this name with the sample accounts 1001 and 1002, Rs 1000.00 in each.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self::bare().value("--name", name).flag("--preload")
+    }
+
+    /// Killing itself at this point of a transfer. Once: started again, it does not.
+    #[must_use]
+    pub fn crash_at(mut self, point: &str) -> Self {
+        self.crash_at = Some(point.into());
+        self
     }
 
     /// With one more argument.

@@ -14,10 +14,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// # Panics
 /// At [`DEADLINE`], naming what was waited for.
 #[track_caller]
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    wait_until_within(DEADLINE, what, condition);
+}
+
+/// Waits until the condition holds, where it is claimed to hold within a certain time.
+///
+/// # Panics
+/// At the end of `limit`, naming what was waited for.
+#[track_caller]
+pub fn wait_until_within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < DEADLINE, "waited in vain until {what}");
+        assert!(start.elapsed() < limit, "waited {limit:?} in vain until {what}");
         thread::sleep(LOOK_EVERY);
     }
 }

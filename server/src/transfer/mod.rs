@@ -21,6 +21,7 @@ pub mod links;
 pub mod progress;
 pub mod records;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -29,8 +30,8 @@ use protocol::answer::Pending;
 use protocol::request::Destination;
 use protocol::{AccountNum, BranchName, Money, TxId};
 use two_phase_commit::{
-    BeginError, CoordinatorState, Decision, Leg, Message, Outcome, PeerAddr, Refusal, ResolveError, Role, Side, Status,
-    Transfer, Vote,
+    BeginError, CoordinatorState, Decision, Leg, Message, Outcome, ParticipantState, PeerAddr, Refusal, ResolveError,
+    Role, Side, Status, Transfer, Vote,
 };
 
 use crate::bank::accounts;
@@ -41,7 +42,7 @@ use directory::Address;
 pub use engine::{Engine, EngineParts, WithWrite};
 use engine::{Task, aborted};
 use ledger::Payer;
-use progress::Waiter;
+use progress::{Reached, Waiter};
 
 /// Where a receiver is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,12 +209,11 @@ impl Engine {
     /// # Errors
     /// [`Error::Aborted`] with the reason, or [`Error::Undecided`] when the branch's own disk takes too long.
     pub fn finish(&self, begun: &Begun) -> Result<Delivery> {
-        match begun.waiter.decision(DECISION_WAIT) {
-            Some(Decision::Committed) => {
-                Ok(if begun.waiter.delivery(DELIVERY_WAIT) { Delivery::Done } else { Delivery::Pending })
-            }
-            Some(Decision::Aborted(reason)) => Err(aborted(&reason)),
-            None => Err(Error::Undecided(begun.txid.clone())),
+        match begun.waiter.wait(DECISION_WAIT, DELIVERY_WAIT) {
+            Reached::Delivery => Ok(Delivery::Done),
+            Reached::Decision(Decision::Committed) => Ok(Delivery::Pending),
+            Reached::Decision(Decision::Aborted(reason)) => Err(aborted(&reason)),
+            Reached::Nothing => Err(Error::Undecided(begun.txid.clone())),
         }
     }
 
@@ -262,8 +262,16 @@ impl Engine {
         if coordinated != TxOutcome::Aborted {
             return Ok(coordinated);
         }
-        if self.participant.lock().in_doubt().any(|in_doubt| in_doubt.transfer.txid == *txid) {
-            return Ok(TxOutcome::Undecided);
+        match self.participant.lock().state(txid) {
+            // What is on its way to the disk does not show there yet.
+            ParticipantState::Preparing | ParticipantState::Prepared | ParticipantState::Settling(_) => {
+                return Ok(TxOutcome::Undecided);
+            }
+            ParticipantState::Unknown
+            | ParticipantState::Settled(_)
+            | ParticipantState::Confirming(_)
+            | ParticipantState::Mixing(_)
+            | ParticipantState::Mixed(_) => {}
         }
         match self.parts.dbs.read(|reader| records::on_disk(reader, txid))? {
             two_phase_commit::OnDisk::Settled(outcome) => Ok(outcome.into()),
@@ -351,15 +359,9 @@ impl Engine {
     /// # Errors
     /// Trouble of the database.
     pub fn pending(&self, after: Option<&TxId>, limit: usize) -> Result<Vec<Pending>> {
-        let mut pending = Vec::new();
-        let in_doubt: Vec<_> =
-            self.participant.lock().in_doubt().map(|in_doubt| std::sync::Arc::clone(in_doubt.transfer)).collect();
-        for transfer in in_doubt {
-            let since = self.parts.dbs.read(|reader| records::prepared_since(reader, &transfer.txid))?;
-            let coordinator_answers =
-                transfer.coordinator.as_ref().is_some_and(|peer| self.links().is_up(peer) == Some(true));
-            pending.push(describe(&transfer, "prepared", coordinator_answers, since));
-        }
+        let mut found: Vec<(Arc<Transfer>, String)> = Vec::new();
+        let in_doubt = |in_doubt: two_phase_commit::InDoubt<'_>| (Arc::clone(in_doubt.transfer), "prepared".into());
+        found.extend(self.participant.lock().in_doubt().map(in_doubt));
         let coordinator = self.coordinator.lock();
         for (txid, state) in coordinator.transactions() {
             let state = match state {
@@ -370,11 +372,18 @@ impl Engine {
                 | CoordinatorState::Committing
                 | CoordinatorState::Aborting => "deciding",
             };
-            if let Some(transfer) = coordinator.transfer(txid) {
-                pending.push(describe(transfer, state, true, None));
-            }
+            found.extend(coordinator.transfer(txid).map(|transfer| (Arc::clone(transfer), state.into())));
         }
         drop(coordinator);
+        let mut pending = self.parts.dbs.read(|reader| {
+            for (transfer, outcome) in records::unconfirmed(reader)? {
+                found.push((transfer, format!("{outcome} by hand, unconfirmed")));
+            }
+            let described = found
+                .iter()
+                .map(|(transfer, state)| Ok(self.describe(transfer, state, records::since(reader, &transfer.txid)?)));
+            described.collect::<Result<Vec<_>>>()
+        })?;
         pending.retain(|row| after.is_none_or(|after| row.txid > *after));
         pending.sort_by(|a, b| a.txid.cmp(&b.txid));
         pending.truncate(limit);
@@ -399,17 +408,19 @@ impl Engine {
             }
         }
     }
-}
 
-fn describe(transfer: &Transfer, state: &str, coordinator_answers: bool, since_unix_ms: Option<i64>) -> Pending {
-    let age_ms = since_unix_ms.map_or(0, |since| unix_ms_now() - since);
-    Pending {
-        txid: transfer.txid.clone(),
-        state: state.to_string(),
-        legs: transfer.legs.iter().map(ToString::to_string).collect(),
-        coordinator: transfer.coordinator.as_ref().map(ToString::to_string),
-        coordinator_answers,
-        age_seconds: Duration::from_millis(u64::try_from(age_ms).unwrap_or(0)).as_secs(),
+    fn describe(&self, transfer: &Transfer, state: &str, since_unix_ms: Option<i64>) -> Pending {
+        let age_ms = since_unix_ms.map_or(0, |since| unix_ms_now() - since);
+        let answers =
+            |peer: &PeerAddr| peer.as_str() == self.parts.name.as_str() || self.links().is_up(peer) == Some(true);
+        Pending {
+            txid: transfer.txid.clone(),
+            state: state.to_string(),
+            legs: transfer.legs.iter().map(ToString::to_string).collect(),
+            coordinator: transfer.coordinator.as_ref().map(ToString::to_string),
+            coordinator_answers: transfer.coordinator.as_ref().is_some_and(answers),
+            age_seconds: Duration::from_millis(u64::try_from(age_ms).unwrap_or(0)).as_secs(),
+        }
     }
 }
 

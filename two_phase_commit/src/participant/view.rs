@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use protocol::TxId;
 
-use super::{Participant, ParticipantState};
+use super::{Entry, Participant, ParticipantState};
 use crate::options::Tick;
 use crate::timers::Timers;
 use crate::transfer::Transfer;
@@ -39,10 +39,19 @@ impl Participant {
         self.recovering
     }
 
-    /// The transactions in doubt, by id.
+    /// The transactions in doubt, by id. One whose outcome has come stays in doubt until that is durable: before
+    /// that, neither the log nor the ledger shows it.
     pub fn in_doubt(&self) -> impl Iterator<Item = InDoubt<'_>> {
-        let in_doubt = self.entries.values().filter(|entry| entry.state == ParticipantState::Prepared);
-        in_doubt.filter_map(|entry| {
+        let is_in_doubt = |entry: &&Entry| match entry.state {
+            ParticipantState::Prepared | ParticipantState::Settling(_) => true,
+            ParticipantState::Unknown
+            | ParticipantState::Preparing
+            | ParticipantState::Settled(_)
+            | ParticipantState::Confirming(_)
+            | ParticipantState::Mixing(_)
+            | ParticipantState::Mixed(_) => false,
+        };
+        self.entries.values().filter(is_in_doubt).filter_map(|entry| {
             let (since, is_unanswered) = (entry.since, entry.is_unanswered);
             entry.held.as_ref().map(|transfer| InDoubt { transfer, since, is_unanswered })
         })
