@@ -2,13 +2,16 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run-server run-branch run-client test lint fmt clean
+.PHONY: help build run-server run-branch run-client test soak lint fmt clean
 
 PROGRAMS := target/debug
 
 # The branch that `make run-branch` starts.
 NAME ?= Delhi
 MENU_PORT ?= 1070
+
+# How long `make soak` lasts.
+SOAK_SECONDS ?= 60
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +34,9 @@ run-client: build ## Sit down at the menu of the branch on this machine
 test: build ## Run every test
 	cargo test --workspace
 	cargo test -p bank-server --features twilio sms
+
+soak: build ## Kill and stop three branches under load: SOAK_SECONDS=60
+	SOAK_SECONDS=$(SOAK_SECONDS) cargo test -p bank-tests --test torture -- --nocapture
 
 lint: ## Check formatting, lints and documentation
 	cargo fmt --all --check
