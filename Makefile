@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run-server run-branch run-client test sim bench lint fmt clean
+.PHONY: help build run-server run-branch run-client test sim soak bench lint fmt clean
 
 PROGRAMS := target/debug
 
@@ -11,8 +11,7 @@ NAME ?= Delhi
 PORT ?= 9101
 MENU_PORT ?= 1070
 
-# How many seeds `make sim` runs.
-SEEDS ?= 20000
+.PHONY: help build run-server run-branch run-client test sim soak bench lint fmt clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,12 +39,7 @@ test: build ## Run every test
 	cargo test -p simulator
 	cargo test -p bank-server --features twilio sms
 
-sim: ## Simulate SEEDS=20000 seeds of two-phase commit
-	@cargo run --release -q -p simulator -- --seeds $(SEEDS)
-
-bench: ## Measure a branch against the in-process ceiling, in release builds
-	@cargo build --release -p bank-server -p bank-bench
-	@target/release/bank-bench report
+.PHONY: help build run-server run-branch run-client test sim soak bench lint fmt clean
 
 lint: ## Check formatting, lints and documentation
 	cargo fmt --all --check

@@ -106,6 +106,16 @@ impl Books {
         rows.map(Result::unwrap).collect()
     }
 
+    /// How often each type, payer, receiver and amount, in paise, is in `transactions`.
+    #[must_use]
+    #[track_caller]
+    pub fn movements(&self) -> BTreeMap<(String, i64, i64, i64), i64> {
+        let sql = "SELECT type, from_account, to_account, amount, count(*) FROM transactions GROUP BY 1, 2, 3, 4";
+        let mut statement = self.0.prepare(sql).unwrap();
+        let row = |row: &rusqlite::Row<'_>| Ok(((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?), row.get(4)?));
+        statement.query_map([], row).unwrap().map(Result::unwrap).collect()
+    }
+
     /// Every row of every table, to be compared with another time's.
     #[must_use]
     #[track_caller]

@@ -124,13 +124,15 @@ impl From<Outcome> for TxOutcome {
 }
 
 impl Engine {
-    /// A new transfer's id: the branch's name and 64 random bits.
+    /// A new transfer's id: the branch's name, the time in milliseconds and 32 random bits. Ids that grow with the
+    /// time stand side by side in the tables' indexes, where random ones would touch a page each.
     ///
     /// # Errors
     /// [`Error::Database`] when the operating system gives no randomness.
     pub fn new_txid(&self) -> Result<TxId> {
-        let random = getrandom::u64().map_err(|error| Error::Database(format!("no randomness: {error}")))?;
-        Ok(format!("{}-{random:016x}", self.parts.name).parse().expect("a branch name and 16 digits are a txid"))
+        let random = getrandom::u32().map_err(|error| Error::Database(format!("no randomness: {error}")))?;
+        let id = format!("{}-{:011x}{random:08x}", self.parts.name, unix_ms_now());
+        Ok(id.parse().expect("a branch name and 19 digits are a txid"))
     }
 
     /// Finds the branch that a request names; may make a link to it, which takes a bounded time.
