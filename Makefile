@@ -11,7 +11,11 @@ NAME ?= Delhi
 PORT ?= 9101
 MENU_PORT ?= 1070
 
-.PHONY: help build run-server run-branch run-client test sim soak bench lint fmt clean
+# How long `make soak` goes on.
+SOAK_SECONDS ?= 60
+
+# How many seeds `make sim` runs.
+SEEDS ?= 20000
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +43,15 @@ test: build ## Run every test
 	cargo test -p simulator
 	cargo test -p bank-server --features twilio sms
 
-.PHONY: help build run-server run-branch run-client test sim soak bench lint fmt clean
+soak: build ## Torture three branches with kills and stops for SOAK_SECONDS=60 seconds
+	SOAK_SECONDS=$(SOAK_SECONDS) cargo test -p bank-tests --test torture -- --nocapture
+
+sim: ## Simulate SEEDS=20000 seeds of two-phase commit
+	@cargo run --release -q -p simulator -- --seeds $(SEEDS)
+
+bench: ## Measure a branch against the in-process ceiling, in release builds
+	@cargo build --release -p bank-server -p bank-bench
+	@target/release/bank-bench report
 
 lint: ## Check formatting, lints and documentation
 	cargo fmt --all --check
