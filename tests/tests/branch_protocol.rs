@@ -246,6 +246,7 @@ fn what_is_no_request_is_answered_and_the_connection_goes_on() {
         ("nope", "bad_json"),
         ("{", "bad_json"),
         ("[]", "bad_json"),
+        (r#"["status",{}]"#, "bad_json"),
         ("{}", "bad_json"),
         ("null", "bad_json"),
         (r#"{"action":1}"#, "bad_json"),
