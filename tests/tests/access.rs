@@ -234,8 +234,10 @@ fn a_customer_sees_and_moves_the_own_account_alone() {
         params["dest_branch"] = json!(branch);
         params
     };
-    let split = |payer: u64| json!({"src_account_no": payer, "legs": [{"account_no": 1002, "amount": 1, "dest_branch": "Delhi"},
-        {"account_no": 1001, "amount": 1, "dest_branch": "Delhi"}]});
+    let split = |payer: u64| {
+        json!({"src_account_no": payer, "legs": [{"account_no": 1002, "amount": 1, "dest_branch": "Delhi"},
+        {"account_no": 1001, "amount": 1, "dest_branch": "Delhi"}]})
+    };
     let others = [
         ("balance", json!({"account_no": 1002})),
         ("history", json!({"account_no": 1002})),
@@ -265,7 +267,8 @@ fn a_customer_sees_and_moves_the_own_account_alone() {
     let answers = customer.ask("batch", mixed).ok();
     assert_eq!((&answers[0]["code"], &answers[1]["code"]), (&json!("batch_refused"), &json!("not_allowed")));
     // And in one write with a request that is allowed.
-    let pair = [request("balance", json!({"account_no": 1001}), None), request("balance", json!({"account_no": 1002}), None)];
+    let pair =
+        [request("balance", json!({"account_no": 1001}), None), request("balance", json!({"account_no": 1002}), None)];
     customer.send_bytes(&pair.map(|body| frame(&body)).concat()).unwrap();
     customer.receive().unwrap().ok();
     customer.receive().unwrap().refused("not_allowed");
