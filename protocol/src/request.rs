@@ -136,6 +136,9 @@ impl<'a> RequestFrame<'a> {
     /// # Errors
     /// [`RequestError::Json`] when it is not one, [`RequestError::RequestId`] when its id is unfit.
     pub fn parse(body: &'a [u8]) -> Result<Self, RequestError> {
+        if !is_object(body) {
+            return Err(RequestError::Json("a JSON object is expected".into()));
+        }
         let frame: Self = serde_json::from_slice(body).map_err(|error| RequestError::Json(error.to_string()))?;
         match frame.request_id.as_deref() {
             Some(id) if id.is_empty() || id.len() > REQUEST_ID_BYTES_MAX || id.chars().any(char::is_control) => {
@@ -163,6 +166,9 @@ impl<'a> RequestFrame<'a> {
     pub fn params<T: Deserialize<'a>>(&self) -> Result<T, RequestError> {
         let json = self.params.map_or("{}", RawValue::get);
         let json = if json == "null" { "{}" } else { json };
+        if !is_object(json.as_bytes()) {
+            return Err(RequestError::Params("a JSON object is expected".into()));
+        }
         serde_json::from_str(json).map_err(|error| RequestError::Params(error.to_string()))
     }
 
@@ -177,6 +183,11 @@ impl<'a> RequestFrame<'a> {
     pub fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
     }
+}
+
+/// Whether this JSON is an object. A list would be read as the fields in their order, which nobody was promised.
+fn is_object(json: &[u8]) -> bool {
+    json.trim_ascii_start().first() == Some(&b'{')
 }
 
 /// Writes one request, without its frame.
@@ -592,7 +603,12 @@ mod tests {
         let frame = RequestFrame::parse(br#"{"action":"balance","params":{}}"#).unwrap();
         let error = frame.params::<OneAccount>().unwrap_err();
         assert!(error.to_string().contains("account_no"), "{error}");
-        for body in [&b"[]"[..], b"{}", b"nope", b"{\"action\":1}", b"\xff", b""] {
+        for params in ["[1001]", "\"1001\"", "5"] {
+            let body = format!(r#"{{"action":"balance","params":{params}}}"#);
+            let frame = RequestFrame::parse(body.as_bytes()).unwrap();
+            assert!(frame.params::<OneAccount>().is_err(), "{params}");
+        }
+        for body in [&b"[]"[..], b"[\"status\"]", b"{}", b"nope", b"{\"action\":1}", b"\xff", b""] {
             assert!(RequestFrame::parse(body).is_err(), "{body:?}");
         }
         for id in ["", &"x".repeat(129), "a\\u0007b"] {
