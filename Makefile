@@ -2,41 +2,56 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run-server run-branch run-client test soak lint fmt clean
+.PHONY: help build run-server run-branch run-client test sim soak bench lint fmt clean
 
 PROGRAMS := target/debug
 
 # The branch that `make run-branch` starts.
 NAME ?= Delhi
+PORT ?= 9101
 MENU_PORT ?= 1070
 
-# How long `make soak` lasts.
+# How long `make soak` goes on.
 SOAK_SECONDS ?= 60
+
+# How many seeds `make sim` runs.
+SEEDS ?= 20000
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the programs
-	@cargo build --workspace --bins
+	@cargo build -p bank-server -p bank-client
 
 run-server: build ## Run the branch Mumbai on bank.db, with two sample accounts
 	@echo "Branch Mumbai on bank.db. Now, in another terminal: make run-client"
 	@echo "Sample accounts: 1001 (password 1001), 1002 (password 1002); administrator: 0 (password root). Ctrl-C stops the branch."
 	@exec $(PROGRAMS)/bank-server --name Mumbai --db bank.db --preload
 
-run-branch: build ## Run another branch: NAME=Delhi MENU_PORT=1070
-	@exec $(PROGRAMS)/bank-server --name $(NAME) --menu-port $(MENU_PORT) --preload
+run-branch: build ## Run another branch: NAME=Delhi PORT=9101 MENU_PORT=1070
+	@echo "Branch $(NAME) on $(NAME).db, linked to Mumbai. In another terminal: $(PROGRAMS)/bank-client transfer 1001 $(NAME)/1002 50"
+	@exec $(PROGRAMS)/bank-server --name $(NAME) --port $(PORT) --menu-port $(MENU_PORT) --peers Mumbai=127.0.0.1:9100 --preload
 
 run-client: build ## Sit down at the menu of the branch on this machine
 	@$(PROGRAMS)/bank-client; status=$$?; \
 	case $$status in 0|1|130) ;; *) exit $$status ;; esac
 
+# The simulator is apart because it breaks rules of the protocol on purpose, by a feature that the programs
+# are built without.
 test: build ## Run every test
-	cargo test --workspace
+	cargo test --workspace --exclude simulator
+	cargo test -p simulator
 	cargo test -p bank-server --features twilio sms
 
-soak: build ## Kill and stop three branches under load: SOAK_SECONDS=60
+soak: build ## Torture three branches with kills and stops for SOAK_SECONDS=60 seconds
 	SOAK_SECONDS=$(SOAK_SECONDS) cargo test -p bank-tests --test torture -- --nocapture
+
+sim: ## Simulate SEEDS=20000 seeds of two-phase commit
+	@cargo run --release -q -p simulator -- --seeds $(SEEDS)
+
+bench: ## Measure a branch against the in-process ceiling, in release builds
+	@cargo build --release -p bank-server -p bank-bench
+	@target/release/bank-bench report
 
 lint: ## Check formatting, lints and documentation
 	cargo fmt --all --check

@@ -156,7 +156,7 @@ impl Branch {
                 let again_id = ids.filter(|_| may_be_done).map(|(_, again_id)| again_id);
                 return match not_now.filter(|_| !may_be_done) {
                     Some(reply) => Ok(reply),
-                    None => Err(self.gave_up(cause, again_id)),
+                    None => Err(self.gave_up(cause, again_id, ids.is_some())),
                 };
             }
             thread::sleep(back_off);
@@ -231,10 +231,10 @@ impl Branch {
         Ok(Connection::new(stream))
     }
 
-    fn gave_up(&self, cause: String, again_id: Option<&str>) -> ClientError {
+    fn gave_up(&self, cause: String, again_id: Option<&str>, is_write: bool) -> ClientError {
         let address = self.address();
         ClientError::Branch(match again_id {
-            None => BranchError::NoAnswer { address, cause },
+            None => BranchError::NoAnswer { address, cause, is_write },
             Some(id) => {
                 let again = format!("{} --request-id {}", self.access.command_line, quoted(id));
                 BranchError::OutcomeUnknown { address, cause, again }
@@ -247,9 +247,7 @@ impl Branch {
         match (&self.proved, self.access.keys.found.first()) {
             (Some(_), _) => None,
             (None, None) => Some(
-                "this needs the branch key; run it where the branch's bank.key is, or name a copy of that file with \
-                 --key (or BANK_KEY)"
-                    .into(),
+                "run it where the branch's bank.key is, or name a copy of that file with --key (or BANK_KEY)".into(),
             ),
             (None, Some(found)) => Some(format!(
                 "the key of {} is not this branch's; name the right one with --key (or BANK_KEY)",
@@ -272,14 +270,14 @@ impl Branch {
         let first = self.ask(action, params)?;
         if let Some(connection) = &self.connection {
             let set = connection.stream().set_read_timeout(patience);
-            set.map_err(|error| self.gave_up(error.to_string(), None))?;
+            set.map_err(|error| self.gave_up(error.to_string(), None, false))?;
         }
         let mut goes_on = take(&first)?;
         while goes_on {
             let Some(connection) = &mut self.connection else { break };
             let answer = match connection.receive() {
                 Ok(answer) => answer,
-                Err(error) => return Err(self.gave_up(error::cause(&error), None)),
+                Err(error) => return Err(self.gave_up(error::cause(&error), None, false)),
             };
             let body = connection.last_answer().to_vec();
             let reply = Reply { body, answer, address: self.address(), hint: self.hint() };

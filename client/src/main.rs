@@ -29,7 +29,7 @@ use clap::Parser;
 use crate::arguments::{Arguments, BranchSettings, Configuration, Input, Surroundings, without_request_id};
 use crate::branch::{Access, Branch};
 use crate::commands::{Command, Session};
-use crate::console::{Console, ScriptConsole, TerminalConsole, TerminalEcho};
+use crate::console::{Console, ScriptConsole, TerminalConsole, TerminalEcho, harmless};
 use crate::error::{ClientError, Door, ExitStatus};
 use crate::events::Events;
 use crate::key::Keys;
@@ -61,12 +61,19 @@ fn main() -> ExitCode {
         Ok(status) => status,
         Err(error) => {
             if !error.is_quiet() {
-                eprintln!("bank-client: {error}");
+                tell(&error);
             }
             error.status()
         }
     };
     status.into()
+}
+
+/// What a branch said may stand in it, so what could steer a terminal is left out.
+fn tell(error: &ClientError) {
+    let text = error.to_string();
+    let lines: Vec<_> = text.lines().map(harmless).collect();
+    eprintln!("bank-client: {}", lines.join("\n"));
 }
 
 fn carry_out(command: Command, settings: BranchSettings) -> Result<ExitStatus, ClientError> {

@@ -213,7 +213,8 @@ pub struct TxStatus {
 pub struct Pending {
     /// The transfer.
     pub txid: TxId,
-    /// `prepared` (in doubt here), `deciding` or `delivering` (this branch coordinates).
+    /// `prepared` (in doubt here), `deciding` or `delivering` (this branch coordinates), or how it was settled
+    /// by hand while its coordinator has not confirmed that.
     pub state: String,
     /// What it does here, such as `deposit 50.00 to 1002`.
     pub legs: Vec<String>,

@@ -79,7 +79,7 @@ pub struct DatabaseArguments {
     /// The branch's name, written into the database at the first start. [default: Main]
     #[arg(long, env = "BANK_NAME", global = true)]
     pub name: Option<BranchName>,
-    /// The database file. [default: bank.db, or <name>.db when a name is given]
+    /// The database file. [default: bank.db, or NAME.db when a name is given]
     #[arg(long, env = "BANK_DB", global = true, value_name = "FILE")]
     pub db: Option<PathBuf>,
 }

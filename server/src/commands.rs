@@ -48,7 +48,7 @@ pub fn audit(database: &DatabaseArguments, json: bool) -> Result<ExitCode, Strin
         println!("branch        {}", bank.name());
         println!("transactions  {}", audit.transactions);
         println!("balances      Rs {}", audit.balances);
-        println!("in transit    Rs {}", audit.in_transit);
+        println!("sent, net     Rs {}", audit.in_transit);
         println!("paid in       Rs {}", audit.paid_in);
         println!("paid out      Rs {}", audit.paid_out);
         println!("{}", if audit.ok { "the books are clean" } else { "the books are NOT clean" });

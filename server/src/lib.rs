@@ -10,6 +10,7 @@ pub mod commands;
 pub mod config;
 pub mod dbs_exec;
 pub mod error;
+pub mod key;
 pub mod limits;
 pub mod listener;
 pub mod menu;

@@ -69,11 +69,15 @@ pub const LINK_SILENCE: Duration = Duration::from_secs(4);
 pub const LINK_QUEUE_MESSAGES: usize = 16_384;
 /// Messages of one frame of a link, about 500 bytes each.
 pub const LINK_FRAME_MESSAGES: usize = 1_024;
+/// What is read from a link at a time, in bytes: room for the messages that come during one commit.
+pub const LINK_READ_BYTES: usize = 256 << 10;
 /// Links to one peer at the same time; two come about when both sides dial at once.
 pub const LINKS_PER_PEER: usize = 4;
 
 /// The length of the protocol's tick.
 pub const TICK: Duration = Duration::from_millis(10);
+/// Ticks after which records that nobody waits for are written, if no commit took them along.
+pub const FLUSH_TICKS: u64 = 10;
 /// How long the client of a committed transfer waits for the other branches' acknowledgement before it is
 /// told that delivery is pending.
 pub const DELIVERY_WAIT: Duration = Duration::from_secs(1);

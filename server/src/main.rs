@@ -11,9 +11,9 @@ use bank_server::bank::outbox::SqlOutbox;
 use bank_server::bank::{ADMINISTRATOR, Bank, BankSettings};
 use bank_server::branch::Context;
 use bank_server::branch::door::BranchDoor;
-use bank_server::branch::key::find_or_make;
 use bank_server::config::Config;
 use bank_server::dbs_exec::DbsExec;
+use bank_server::key::find_or_make;
 use bank_server::limits::STOP_EVENTS;
 use bank_server::listener::{Clients, Door, Listener};
 use bank_server::menu::Texts;
@@ -28,6 +28,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use protocol::proof::BranchKey;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use two_phase_commit::PeerAddr;
 
 /// The server could not start.
 const EXIT_FAILED: u8 = 1;
@@ -161,7 +162,11 @@ fn start_engine(
         sms: sms.map(SmsSender::notifier),
         on_failure: Box::new(on_failure),
     };
-    Engine::start(parts, config.crash_at).map_err(trouble)
+    let engine = Engine::start(parts, config.crash_at).map_err(trouble)?;
+    for peer in config.peers.iter().filter(|peer| peer.name != config.name) {
+        engine.links().greet(&PeerAddr::from(&peer.name));
+    }
+    Ok(engine)
 }
 
 /// Each client needs a file descriptor, and the usual soft limit of 1,024 is far below `--max-clients`. The

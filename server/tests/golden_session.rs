@@ -252,6 +252,7 @@ impl Replies {
             }
             ["password", "changed"] => Reply::PasswordChanged,
             ["opened", number, balance] => Reply::Opened { account: account(number), opening_balance: money(balance) },
+            ["resolved"] => Reply::Resolved,
             ["closed", number, balance] => Reply::Closed { account: account(number), paid_out: money(balance) },
             ["accounts"] => Reply::Accounts { rows: many(&rows, Self::account), next: next.map(account) },
             ["transactions"] => {

@@ -89,10 +89,9 @@ impl Case {
             [_] => true,
             _ => panic!("{what}: carried out {} times", debits.len()),
         };
-        match &self.answer {
-            Ok(reply) => assert_eq!(reply.is_ok(), is_done, "{what}: the client was told {}", reply.text),
-            // The client knows nothing.
-            Err(_) => {}
+        // A client whose connection broke knows nothing.
+        if let Ok(reply) = &self.answer {
+            assert_eq!(reply.is_ok(), is_done, "{what}: the client was told {}", reply.text);
         }
         for (branch, connection) in [("Mumbai", &mut here), ("Delhi", &mut there)] {
             for account in [1001, 1002] {

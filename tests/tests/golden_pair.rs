@@ -141,7 +141,21 @@ fn outcome(transcript: &Transcript, port: u16) -> String {
     }
     let status = transcript.status.map_or("by a signal".to_string(), |status| status.to_string());
     text.push_str(&format!("exit status: {status}\n"));
-    without_dates(&text.replace(&format!(":{port}"), ":PORT"))
+    without_ports(&without_dates(&text.replace(&format!(":{port}"), ":PORT")))
+}
+
+/// Puts as many `#` in the place of the digits of each other port.
+fn without_ports(text: &str) -> String {
+    const HOST: &str = "127.0.0.1:";
+    let mut parts = text.split(HOST);
+    let mut result = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let digits = part.chars().take_while(char::is_ascii_digit).count();
+        result.push_str(HOST);
+        result.push_str(&"#".repeat(digits));
+        result.push_str(&part[digits..]);
+    }
+    result
 }
 
 /// Puts [`DATE`] in the place of each date.

@@ -53,7 +53,7 @@ fn wait_for_suspense(branch: &Branch, amount: &str) -> Value {
     let mut audit = Value::Null;
     wait_until_within(SETTLED_WITHIN, "the difference is on the suspense account", || {
         audit = audit_of(branch);
-        audit["suspense"].to_string() == amount
+        audit["suspense"] == amount
     });
     audit
 }
@@ -189,10 +189,7 @@ fn one_that_cannot_be_settled_holds_up_nothing() {
         let mut connection = case.delhi.connect();
         let transfer = json!({"src_account_no": 1001, "dest_account_no": 1002, "amount": 1});
         connection.ask("local_transfer", transfer).ok();
-        assert_eq!(
-            connection.ask("prepare_withdraw", json!({"txid": "x", "account_no": 1001, "amount": 1})).is_ok(),
-            true
-        );
+        assert!(connection.ask("prepare_withdraw", json!({"txid": "x", "account_no": 1001, "amount": 1})).is_ok());
         connection.ask("close_account", json!({"account_no": 1002})).refused("money_held");
     }
     assert_eq!(pending(&case.delhi).len(), 2);

@@ -132,7 +132,7 @@ fn a_branch_that_is_stopped_for_a_moment_costs_a_moment() {
         // Until the prepare is on its way: Mumbai holds the money.
         bank_tests::wait_until("the money is held", || {
             let balance = mumbai.connect().ask("balance", json!({"account_no": 1001})).ok();
-            balance["available"].to_string() == "999.00"
+            balance["available"] == "999.00"
         });
         delhi.signal(Signal::CONT);
         payer.join().unwrap()

@@ -229,9 +229,9 @@ impl<'w> Client<'w> {
             }
             _ => {
                 let (mut legs, mut rows) = (Vec::new(), Vec::new());
-                for there in 0..3 {
+                for (there, name) in NAMES.iter().enumerate() {
                     let paise = self.paise();
-                    legs.push(json!({"account_no": to, "amount": rupees(paise), "dest_branch": NAMES[there]}));
+                    legs.push(json!({"account_no": to, "amount": rupees(paise), "dest_branch": name}));
                     rows.extend([(home, "transfer_out", from, 0, paise), (there, "transfer_in", 0, to, paise)]);
                 }
                 ("split_transfer", json!({"src_account_no": from, "legs": legs}), rows)

@@ -24,8 +24,10 @@ pub enum BranchError {
         /// The file of the key.
         key: String,
     },
-    /// No answer came to a question that changes nothing.
+    /// No answer came, and nothing was done.
     NoAnswer {
+        /// Whether something was to be done.
+        is_write: bool,
         /// Host and port.
         address: String,
         /// What went wrong the last time.
@@ -73,11 +75,14 @@ impl fmt::Display for BranchError {
                 "the branch at {address} does not hold the key of {key}: check --host and --port, or name the bank's \
                  key with --key"
             ),
-            Self::NoAnswer { address, cause } => write!(
-                f,
-                "no answer came from {address} ({cause}): try again, allow more with --timeout, or check that --port \
-                 names a branch and not its menu"
-            ),
+            Self::NoAnswer { is_write, address, cause } => {
+                let nothing = if *is_write { ", so nothing was done" } else { "" };
+                write!(
+                    f,
+                    "no answer came from {address} ({cause}){nothing}: try again, allow more with --timeout, or check \
+                     that --port names a branch and not its menu"
+                )
+            }
             Self::OutcomeUnknown { address, cause, again } => write!(
                 f,
                 "no final answer came from {address} ({cause}), and it is not known whether this was done. This finds out, \

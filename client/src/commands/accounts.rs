@@ -208,9 +208,9 @@ mod tests {
         .unwrap();
         let expected = "\
 Account  Name      Balance   Held
----------------------------------
+----------------------------------
    1001  Asha Rao  1000.00  50.00
-  20000  रवि           5.50   0.00
+  20000  रवि          5.50   0.00
 2 accounts, Rs 1005.50 in all";
         assert_eq!(tell_accounts(&rows), expected);
         assert_eq!(tell_accounts(&[]), "There are no accounts.");

@@ -2,8 +2,8 @@
 //!
 //! Each branch checks its own books. What only the whole shows is checked here: that the balances of all branches
 //! and the money between them are the money paid in less the money paid out; that what one branch says it is owed by
-//! another is what that one says it owes; and that every transfer between branches has as many debits as credits, of
-//! the same sum.
+//! another is what that one says it owes; and that every payment between branches has one debit and one credit, of
+//! the same amount.
 //!
 //! The branches go on working meanwhile, and are asked one after the other. So a difference between two of them is
 //! looked at again, and counts only when it stays although no transfer is on its way.
@@ -130,13 +130,13 @@ fn look_at(branch: &mut Branch, transfers: &mut Transfers) -> Result<(Audit, Vec
     Ok((audit, two_phase::all_pending(branch)?))
 }
 
-/// The legs of transfers whose debits and credits have not been found equal yet.
+/// The pairs of legs whose debits and credits have not been found equal yet.
 #[derive(Default)]
-struct Transfers(BTreeMap<TxId, Legs>);
+struct Transfers(BTreeMap<(TxId, i64), Pair>);
 
-/// What was found of one transfer.
+/// What was found of one payment: leg 2k of a transfer pays, and leg 2k + 1 is paid.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-struct Legs {
+struct Pair {
     debits: usize,
     debited: Total,
     credits: usize,
@@ -145,34 +145,26 @@ struct Legs {
 
 impl Transfers {
     fn add(&mut self, line: &HistoryLine) {
-        let Some(txid) = &line.txid else { return };
+        // Below zero are the settlements of what was done by hand, which are the business of their branch's audit.
+        let (Some(txid), Some(leg @ 0..)) = (&line.txid, line.leg) else { return };
         // What an outside program does with the other half is beyond the bank's books.
         if line.peer.as_deref() == Some(OUTSIDE) {
             return;
         }
-        let legs = self.0.entry(txid.clone()).or_default();
+        let key = (txid.clone(), leg / 2);
+        let pair = self.0.entry(key.clone()).or_default();
         let amount = Total::from(line.amount);
-        match line.kind.as_str() {
-            "transfer_out" => {
-                legs.debits += 1;
-                legs.debited += amount;
-            }
-            "transfer_in" => {
-                legs.credits += 1;
-                legs.credited += amount;
-            }
-            // A settlement by hand is the business of its branch's own audit; a transfer within the branch is whole.
-            _ => {}
+        if leg % 2 == 0 {
+            pair.debits += 1;
+            pair.debited += amount;
+        } else {
+            pair.credits += 1;
+            pair.credited += amount;
         }
-        if legs.is_whole() {
-            self.0.remove(txid);
+        // A third leg makes a new entry, and that is never whole.
+        if pair.debits == 1 && pair.credits == 1 && pair.debited == pair.credited {
+            self.0.remove(&key);
         }
-    }
-}
-
-impl Legs {
-    fn is_whole(&self) -> bool {
-        self.debits == self.credits && self.debited == self.credited
     }
 }
 
@@ -241,13 +233,13 @@ impl View {
 
     fn judge_transfers(&self, findings: &mut Vec<String>, under_way: &mut Vec<String>) {
         let mut unnamed = 0;
-        for (txid, legs) in &self.transfers.0 {
+        for ((txid, _), pair) in &self.transfers.0 {
             let told = format!(
                 "transfer {txid} has {} of {} and {} of {}",
-                counted(legs.debits, "debit", "debits"),
-                legs.debited,
-                counted(legs.credits, "credit", "credits"),
-                legs.credited
+                counted(pair.debits, "debit", "debits"),
+                pair.debited,
+                counted(pair.credits, "credit", "credits"),
+                pair.credited
             );
             if self.pending.contains(txid) {
                 under_way.push(told);
@@ -294,13 +286,16 @@ fn tell_combined(combined: &Combined) -> String {
     }
     let Combined { balances, in_transit, suspense, paid_in, paid_out, .. } = combined;
     rows.push(figures("All", "", [*balances, *in_transit, *suspense, *paid_in, *paid_out]));
-    let header = ["Branch", "Balances", "In transit", "Suspense", "Paid in", "Paid out", "Books"];
+    let header = ["Branch", "Balances", "Sent, net", "Suspense", "Paid in", "Paid out", "Books"];
     let mut text = table(header, &[1, 2, 3, 4, 5], rows);
     let mut add = |mark: &str, line: &str| {
         text.push('\n');
         text.push_str(mark);
         text.push_str(line);
     };
+    if combined.unreachable.is_empty() {
+        add("", &format!("In transit between the branches: Rs {in_transit}."));
+    }
     combined.under_way.iter().for_each(|line| add("~ on its way: ", line));
     combined.findings.iter().for_each(|line| add("! ", line));
     combined.unreachable.iter().for_each(|(name, problem)| add("? ", &format!("{name}: {problem}")));
@@ -334,10 +329,10 @@ mod tests {
         view
     }
 
-    fn line(txid: &str, kind: &str, amount: &str) -> HistoryLine {
+    fn line(txid: &str, leg: i64, amount: &str) -> HistoryLine {
         serde_json::from_str(&format!(
-            r#"{{"transaction_id":1,"date":"","type":"{kind}","from_account":"","to_account":"","amount":{amount},
-                "txid":"{txid}","peer":null}}"#
+            r#"{{"transaction_id":1,"date":"","type":"","from_account":"","to_account":"","amount":{amount},
+                "txid":"{txid}","leg":{leg},"peer":null}}"#
         ))
         .unwrap()
     }
@@ -345,17 +340,18 @@ mod tests {
     #[test]
     fn branches_that_agree_are_right() {
         let mut view = view(r#"{"Delhi":50.00}"#, r#"{"Mumbai":-50.00}"#);
-        for (kind, amount) in [("transfer_out", "50.00"), ("transfer_in", "50.00"), ("settlement", "9.00")] {
-            view.transfers.add(&line("M-1", kind, amount));
+        for (leg, amount) in [(1, "50.00"), (0, "50.00"), (-1, "9.00"), (2, "7.00"), (3, "7.00")] {
+            view.transfers.add(&line("M-1", leg, amount));
         }
         assert!(!view.may_be_under_way());
         let told = tell_combined(&view.combine());
         let expected = "\
-Branch  Balances  In transit  Suspense  Paid in  Paid out  Books
------------------------------------------------------------------
-Delhi    2050.00      -50.00      0.00  2000.00      0.00  right
-Mumbai   1950.00       50.00      0.00  2000.00      0.00  right
-All      4000.00        0.00      0.00  4000.00      0.00  -
+Branch  Balances  Sent, net  Suspense  Paid in  Paid out  Books
+----------------------------------------------------------------
+Delhi    2050.00     -50.00      0.00  2000.00      0.00  right
+Mumbai   1950.00      50.00      0.00  2000.00      0.00  right
+All      4000.00       0.00      0.00  4000.00      0.00  -
+In transit between the branches: Rs 0.00.
 The books are right: 6 transactions checked.";
         assert_eq!(told, expected);
     }
@@ -363,14 +359,14 @@ The books are right: 6 transactions checked.";
     #[test]
     fn a_difference_is_a_finding_unless_a_transfer_is_under_way() {
         let mut view_at_rest = view(r#"{"Delhi":50.00}"#, "{}");
-        view_at_rest.transfers.add(&line("M-1", "transfer_out", "50.00"));
+        view_at_rest.transfers.add(&line("M-1", 0, "50.00"));
         assert!(view_at_rest.may_be_under_way());
         let combined = view_at_rest.combine();
         assert!(!combined.ok);
         assert_eq!(combined.findings.len(), 2, "{:?}", combined.findings);
         assert_eq!(combined.findings[1], "transfer M-1 has 1 debit of 50.00 and 0 credits of 0.00");
         let mut view_under_way = view(r#"{"Delhi":50.00}"#, "{}");
-        view_under_way.transfers.add(&line("M-1", "transfer_out", "50.00"));
+        view_under_way.transfers.add(&line("M-1", 0, "50.00"));
         view_under_way.pending.insert("M-1".parse().unwrap());
         let combined = view_under_way.combine();
         assert!(combined.ok, "{:?}", combined.findings);
@@ -380,16 +376,18 @@ The books are right: 6 transactions checked.";
     #[test]
     fn a_credit_twice_or_of_another_amount_shows() {
         let mut transfers = Transfers::default();
-        for (txid, kind, amount) in [
-            ("twice", "transfer_out", "5.00"),
-            ("twice", "transfer_in", "5.00"),
-            ("twice", "transfer_in", "5.00"),
-            ("other", "transfer_out", "5.00"),
-            ("other", "transfer_in", "4.99"),
+        for (txid, leg, amount) in [
+            ("twice", 0, "5.00"),
+            ("twice", 1, "5.00"),
+            ("twice", 1, "5.00"),
+            ("other", 0, "5.00"),
+            ("other", 1, "4.99"),
+            ("crossed", 0, "5.00"),
+            ("crossed", 3, "5.00"),
         ] {
-            transfers.add(&line(txid, kind, amount));
+            transfers.add(&line(txid, leg, amount));
         }
-        assert_eq!(transfers.0.len(), 2);
+        assert_eq!(transfers.0.len(), 4);
     }
 
     #[test]

@@ -119,7 +119,7 @@ pub(super) fn tell_branches(rows: &[Branch]) -> String {
 pub(super) fn tell_audit(audit: &Audit) -> String {
     let figures = [
         ("Sum of all balances", audit.balances),
-        ("In transit between branches", audit.in_transit),
+        ("Sent to other branches, net", audit.in_transit),
         ("Suspense", audit.suspense),
         ("Ever paid in", audit.paid_in),
         ("Ever paid out", audit.paid_out),
@@ -159,12 +159,12 @@ mod tests {
         let rows = |json: String| serde_json::from_str::<Vec<HistoryLine>>(&json).unwrap();
         let expected = "\
 No.  Date                  Type     From  To    Amount
-------------------------------------------------------
+-------------------------------------------------------
   7  2025-01-02T03:04:05Z  deposit  cash  1001    5.00";
         assert_eq!(tell_history(&rows(format!("[{deposit}]"))), expected);
         let expected = "\
 No.  Date                  Type          From  To    Amount  Transfer  Branch
------------------------------------------------------------------------------
+------------------------------------------------------------------------------
   8  2025-01-02T03:04:06Z  transfer_out  1001  1002   50.00  Mumbai-1  Delhi
   7  2025-01-02T03:04:05Z  deposit       cash  1001    5.00  -         -";
         assert_eq!(tell_history(&rows(format!("[{transfer},{deposit}]"))), expected);
@@ -176,9 +176,9 @@ No.  Date                  Type          From  To    Amount  Transfer  Branch
             "transactions":12}"#;
         let expected = "\
 Books                             Rs
-------------------------------------
+-------------------------------------
 Sum of all balances          1950.00
-In transit between branches    50.00
+Sent to other branches, net    50.00
 Suspense                        0.00
 Ever paid in                 2000.00
 Ever paid out                   0.00

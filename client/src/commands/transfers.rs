@@ -238,7 +238,7 @@ mod tests {
         let expected = "\
 Transferred Rs 60.00 from Mumbai:1001.
 To           Amount
--------------------
+--------------------
 Delhi:1002    50.00
 Mumbai:1002   10.00
 It has arrived.

@@ -230,7 +230,7 @@ mod tests {
         .unwrap();
         let expected = "\
 Transfer  State     What it does here        Coordinator  Answers        Age
-----------------------------------------------------------------------------
+-----------------------------------------------------------------------------
 Mumbai-1  prepared  deposit 50.00 to 1002    Mumbai       no           1 min
 T-9       prepared  withdraw 5.00 from 1001  outside      -        2 h 1 min
 2 transfers";

@@ -46,8 +46,8 @@ pub struct Witness {
 /// # Errors
 /// When that branch can't be reached or refuses. Another one's failure is noted in its [`Witness`].
 pub fn gather(mut asked: Branch, txid: &TxId) -> Result<Gathered, ClientError> {
-    let status = asked.ask(Action::TxStatus, &OneTx { txid: txid.clone() })?;
-    let outcome = status.result::<TxStatus>().ok().map(|status| status.outcome);
+    let status: TxStatus = asked.ask(Action::TxStatus, &OneTx { txid: txid.clone() })?.result()?;
+    let outcome = Some(status.outcome);
     let mut gathered = Gathered { txid: txid.clone(), outcome, witnesses: Vec::new(), events: Vec::new() };
     for (index, peer) in peers::all(asked)?.into_iter().enumerate() {
         let Peer { name, addresses, mut branch } = peer;

@@ -97,6 +97,8 @@ const GAP_MIN: usize = 26;
 const GAP_MAX: usize = 46;
 /// What an arrow needs beside its label: its two ends, blanks, and a piece of line on each side.
 const ARROW_EXTRA: usize = 8;
+/// How far from the next lane an arrow ends that does not reach it.
+const SHORT_BY: usize = 4;
 /// What a mark needs beside its text.
 const MARK_EXTRA: usize = 4;
 /// The longest text to the right of the last lane, in columns.
@@ -122,7 +124,8 @@ pub fn draw(story: &Story, glyphs: &Glyphs) -> String {
 fn gap(story: &Story) -> usize {
     let last = story.lanes.len().saturating_sub(1);
     let needed = story.steps.iter().map(|step| match &step.kind {
-        StepKind::Message { label, .. } => label.chars().count() + ARROW_EXTRA,
+        StepKind::Message { label, way: Way::Whole | Way::Inferred, .. } => label.chars().count() + ARROW_EXTRA,
+        StepKind::Message { label, .. } => label.chars().count() + ARROW_EXTRA + 2 * SHORT_BY,
         StepKind::Mark { lane, text, .. } if *lane < last => text.chars().count() + MARK_EXTRA,
         StepKind::Mark { .. } => 0,
     });
@@ -178,7 +181,6 @@ impl Ladder<'_> {
     fn message(&self, row: &mut Row, from: usize, to: usize, label: &str, way: Way) {
         let g = self.glyphs;
         let to_name = &self.story.lanes[to];
-        let half = self.gap / 2;
         let (start, end) = (self.column(from), self.column(to));
         match way {
             Way::Whole => self.arrow(row, (from, to), (start, end), g.line, label, true),
@@ -189,8 +191,8 @@ impl Ladder<'_> {
                 self.arrow(row, (from, to), (start, self.short_of(from, to)), g.line, &label, false);
             }
             Way::Arrives(number) => {
-                let start = if from < to { end - half } else { end + half };
-                self.arrow(row, (from, to), (start, end), g.line, &format!("({number})"), true);
+                let start = self.short_of(to, from);
+                self.arrow(row, (from, to), (start, end), g.line, &format!("{label} ({number})"), true);
             }
             Way::Lost | Way::Unseen => {
                 let end = self.short_of(from, to);
@@ -202,9 +204,10 @@ impl Ladder<'_> {
         }
     }
 
-    /// Where an arrow ends that does not reach its receiver: well before the next lane.
+    /// Short of the next lane: where an arrow ends that does not reach its receiver, and where one begins that left
+    /// its sender further up.
     fn short_of(&self, from: usize, to: usize) -> usize {
-        let length = self.gap - 4;
+        let length = self.gap - SHORT_BY;
         if from < to { self.column(from) + length } else { self.column(from) - length }
     }
 

@@ -81,7 +81,7 @@ pub fn run(arguments: &TraceArguments, session: &mut Session<'_>) -> Result<Exit
     if is_empty {
         return Err(ClientError::NothingToTrace { txid: arguments.txid.to_string(), outcome: gathered.outcome });
     }
-    session.out.raw(draw(format, arguments.ascii, gathered).as_bytes())?;
+    session.out.text(&draw(format, arguments.ascii, gathered))?;
     Ok(ExitStatus::AllDone)
 }
 
@@ -105,6 +105,7 @@ fn in_order(gathered: Gathered) -> Gathered {
 
 /// The trace as one JSON document.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 struct Document {
     txid: TxId,
     outcome: Option<String>,

@@ -13,7 +13,7 @@ use protocol::event::{Event, VectorClock};
 
 use crate::commands::tell_event;
 
-/// Reads what [`write`] writes: the event, then host and clock on the next line.
+/// Reads what [`fn@write`] writes: the event, then host and clock on the next line.
 const EXPRESSION: &str = r"(?<event>.*)\n(?<host>\S*) (?<clock>{.*})";
 
 /// Writes the log of events that are in order.

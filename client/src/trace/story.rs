@@ -12,13 +12,15 @@ use super::gather::{Gathered, Witness};
 
 /// The role whose prepared state means doubt.
 const PARTICIPANT: &str = "participant";
+/// The message that only a coordinator sends.
+const PREPARE: &str = "prepare";
 
 /// A transfer, ready to be drawn.
 #[derive(Debug)]
 pub struct Story {
     /// The first line: what came of it.
     pub title: String,
-    /// The branches, in the order in which they appear.
+    /// The branches: the coordinator, and the others in the order in which they appear.
     pub lanes: Vec<String>,
     /// What happened.
     pub steps: Vec<Step>,
@@ -153,6 +155,9 @@ impl<'g> Teller<'g> {
             commit_point: events.iter().position(is_commit_point),
             first_ms: events.first().map_or(0, at_ms),
         };
+        if let Some(coordinator) = events.iter().find_map(sender_of_prepare) {
+            teller.add_lane(coordinator);
+        }
         for event in events {
             teller.add_lane(event.branch.as_str());
             match &event.kind {
@@ -186,10 +191,9 @@ impl<'g> Teller<'g> {
         for index in 0..self.events.len() {
             let event = &self.events[index];
             let lane = self.lane(event.branch.as_str());
-            if restarts.get(&lane).is_some_and(|&started_ms| at_ms(event) >= started_ms)
-                && let Some(started_ms) = restarts.remove(&lane)
-            {
-                steps.push(restart(lane, started_ms - self.first_ms));
+            // Whatever a branch remembers is from after its start.
+            if let Some(started_ms) = restarts.remove(&lane) {
+                steps.push(restart(lane, started_ms.min(at_ms(event)) - self.first_ms));
             }
             let at_ms = at_ms(event) - self.first_ms;
             steps.extend(self.step(index).map(|kind| Step { at_ms, kind }));
@@ -365,6 +369,20 @@ fn restart(lane: usize, at_ms: i64) -> Step {
 
 fn at_ms(event: &Event) -> i64 {
     i64::try_from(event.at_unix_ms).unwrap_or(i64::MAX)
+}
+
+/// Who asks for votes.
+fn sender_of_prepare(event: &Event) -> Option<&str> {
+    match &event.kind {
+        EventKind::Sent { message, .. } if message == PREPARE => Some(event.branch.as_str()),
+        EventKind::Received { message, from, .. } if message == PREPARE => Some(from),
+        EventKind::Sent { .. }
+        | EventKind::Received { .. }
+        | EventKind::Recorded { .. }
+        | EventKind::State { .. }
+        | EventKind::Moved { .. }
+        | EventKind::Note { .. } => None,
+    }
 }
 
 /// The coordinator's forced record of the decision to commit.

@@ -4,11 +4,9 @@
 //! - [`session`] answers them in order: what can share a commit does;
 //! - [`access`] says who may ask for what;
 //! - [`operation`], [`transfer`], [`report`] are the actions: on the ledger, between branches, and those that look;
-//! - [`key`] keeps the branch key.
 
 pub mod access;
 pub mod door;
-pub mod key;
 pub mod operation;
 pub mod report;
 pub mod session;

@@ -28,6 +28,8 @@ use crate::limits::GROUP_OPERATIONS;
 #[derive(Default)]
 pub struct Queue {
     waiting: VecDeque<Arc<dyn Work>>,
+    /// Submissions for which nobody waits: they go along with the next group.
+    later: Vec<Arc<dyn Work>>,
     operations: usize,
     is_led: bool,
 }
@@ -49,7 +51,18 @@ impl Queue {
         Ok(leads)
     }
 
-    /// Takes the oldest submissions, about as many as one commit should carry, and at least one.
+    /// Adds a submission for which nobody waits. Does not make anyone lead.
+    pub fn add_for_later(&mut self, submission: Arc<dyn Work>) {
+        self.later.push(submission);
+    }
+
+    /// Whether something waits for the next group to take it along.
+    pub fn has_some_for_later(&self) -> bool {
+        !self.later.is_empty()
+    }
+
+    /// Takes the oldest submissions, about as many as one commit should carry, and at least one; and all for
+    /// which nobody waits, which come first: they were there before.
     pub fn take_group(&mut self) -> Vec<Arc<dyn Work>> {
         let mut group = Vec::new();
         let mut operations = 0;
@@ -62,7 +75,9 @@ impl Queue {
         }
         assert!(!group.is_empty(), "a leader's own submission is the oldest one");
         self.operations -= operations;
-        group
+        let mut taken = std::mem::take(&mut self.later);
+        taken.append(&mut group);
+        taken
     }
 
     /// Makes the oldest waiting submission's thread the leader, if any waits.

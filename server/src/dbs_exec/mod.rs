@@ -174,6 +174,23 @@ impl DbsExec {
         self.submit(operations, usize::MAX)
     }
 
+    /// Lets the next group take an operation along, and does not wait for it. Only for what may be lost in a
+    /// crash: it is on disk before anything that is executed after this returns, or never.
+    pub fn execute_later<F>(&self, operation: F)
+    where
+        F: FnMut(&mut Tx<'_>) -> Result<()> + Send + 'static,
+    {
+        self.queue.lock().add_for_later(Arc::new(Submission::new(vec![operation])));
+    }
+
+    /// Commits what [`DbsExec::execute_later`] has left, if no group came by to take it along.
+    ///
+    /// # Errors
+    /// As [`DbsExec::execute`].
+    pub fn flush(&self) -> Result<()> {
+        if self.queue.lock().has_some_for_later() { self.execute(|_| Ok(())) } else { Ok(()) }
+    }
+
     fn submit<T, F>(&self, operations: Vec<F>, queue_limit: usize) -> Result<Vec<Result<T>>>
     where
         T: Send + 'static,
@@ -229,6 +246,9 @@ impl DbsExec {
     /// Lets the group under way finish, refuses all that comes after it, and moves the log into the
     /// database file. Called when every session has ended.
     pub fn close(&self) {
+        if let Err(error) = self.flush() {
+            log::warn!("what could be left for later was lost: {error}");
+        }
         self.closed.store(true, Ordering::SeqCst);
         self.checkpointer.stop();
     }
@@ -296,7 +316,12 @@ impl fmt::Display for OpenError {
                 f.write_str("this file is no SQLite database; name another with --db, or move it away")
             }
             Self::Io(error) => write!(f, "{error}; check the path and its permissions"),
-            Self::Sqlite(error) => write!(f, "SQLite says: {error}"),
+            Self::Sqlite(error) => {
+                write!(
+                    f,
+                    "SQLite cannot use this file ({error}); check that it is a file of yours and that no other program has it open"
+                )
+            }
         }
     }
 }

@@ -155,6 +155,26 @@ fn nothing_is_executed_after_close() {
 }
 
 #[test]
+fn what_may_wait_goes_along_with_the_next_group_or_with_a_flush() {
+    let directory = tempfile::tempdir().unwrap();
+    let dbs = open(&directory);
+    let later = |number| {
+        let mut insert = insert_own_account(number);
+        dbs.execute_later(move |tx| insert(tx).map(|_| ()));
+    };
+    later(-10);
+    assert_eq!(count_own_accounts(&dbs), 0, "nobody has led yet");
+    dbs.execute(insert_own_account(-11)).unwrap();
+    assert_eq!(count_own_accounts(&dbs), 2);
+    later(-12);
+    dbs.flush().unwrap();
+    assert_eq!(count_own_accounts(&dbs), 3);
+    later(-13);
+    dbs.close();
+    assert_eq!(count_own_accounts(&dbs), 4);
+}
+
+#[test]
 fn a_write_that_finds_no_room_is_refused_and_the_branch_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let dbs = open(&directory);

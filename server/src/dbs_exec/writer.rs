@@ -44,7 +44,8 @@ impl Writer {
             )
             .optional()?
             .unwrap_or(ChainHead::GENESIS);
-        Ok(Self { connection, chain_head, statements_since_checkpoint: 0 })
+        // A log that a crash has left behind counts as something to move.
+        Ok(Self { connection, chain_head, statements_since_checkpoint: 1 })
     }
 
     /// Write statements that were committed since the last call of [`Writer::checkpointed`].

@@ -38,7 +38,7 @@ pub use lab_terminal::LabTerminal;
 pub use receiver::{Receiver, ReceiverError};
 pub use request::{
     AccountRow, AccountView, AuditReport, BranchRow, Delivery, InDoubtRow, LogInAs, NewCustomer, Refusal, Reply,
-    Request, TransactionRow, TypedPassword,
+    Request, SettledAs, TransactionRow, TypedPassword,
 };
 pub use session::{Input, Next, Session, Step};
 pub use terminal::{Answered, PlainTerminal, Terminal};

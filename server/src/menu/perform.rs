@@ -9,10 +9,11 @@ use std::fmt;
 use protocol::answer::{InterBranchTransferred, Pending};
 use protocol::request::Destination;
 use protocol::{AccountNum, Money, TxId};
+use two_phase_commit::Outcome;
 
 use super::{
     AccountRow, AccountView, AuditReport, BranchRow, Delivery, InDoubtRow, LogInAs, NewCustomer, PAGE_ROWS, Receiver,
-    Refusal, Reply, Request, TransactionRow,
+    Refusal, Reply, Request, SettledAs, TransactionRow,
 };
 use crate::audit;
 use crate::bank::accounts::{Account, Opening};
@@ -87,6 +88,13 @@ fn carry_out(context: &Context, request: Request) -> Result<Reply> {
             })
         }),
         Request::Branches { after } => branches(context, after.as_ref()),
+        Request::Resolve { txid, outcome, reason } => {
+            let outcome = match outcome {
+                SettledAs::Committed => Outcome::Committed,
+                SettledAs::Aborted => Outcome::Aborted,
+            };
+            context.engine.resolve(&txid, outcome, &reason).map(|()| Reply::Resolved)
+        }
         Request::LogOut { who: _ } => Ok(Reply::LoggedOut),
     }
 }
@@ -102,6 +110,7 @@ fn summary(request: &Request) -> Option<String> {
         Request::OpenAccount(_) => "opening of an account".to_string(),
         Request::CloseAccount { account, .. } => format!("closing of account {account}"),
         Request::Audit => "audit".to_string(),
+        Request::Resolve { txid, outcome, .. } => format!("settling of {txid} as {outcome} by hand"),
         Request::LogOut { who } => format!("log out of {who}"),
         Request::Account { .. }
         | Request::History { .. }

@@ -6,10 +6,10 @@
 //! not asked here.
 
 use protocol::menu_line::ServerLine;
-use protocol::{AccountNum, Money};
+use protocol::{AccountNum, Money, TxId};
 
 use super::receiver::Receiver;
-use super::request::{LogInAs, NewCustomer, Refusal, Request, TypedPassword};
+use super::request::{LogInAs, NewCustomer, Refusal, Request, SettledAs, TypedPassword};
 use crate::bank::customer::{Aadhaar, NewPassword, PersonName, Phone};
 
 /// A question that is being asked, with the answers before it.
@@ -74,6 +74,20 @@ pub enum Question {
         /// Which account.
         account: AccountNum,
     },
+    /// Settle a transfer in doubt: which.
+    ResolveTransfer,
+    /// Settle a transfer in doubt: how.
+    ResolveOutcome {
+        /// Which.
+        txid: TxId,
+    },
+    /// Settle a transfer in doubt: why.
+    ResolveReason {
+        /// Which.
+        txid: TxId,
+        /// How.
+        outcome: SettledAs,
+    },
 }
 
 /// The questions of an account's opening, in their order.
@@ -120,6 +134,9 @@ impl Question {
             Self::NewPassword { .. } => pass("New password: "),
             Self::NewPasswordAgain { .. } => pass("New password again: "),
             Self::ClosePassword { .. } => pass("Administrator's password: "),
+            Self::ResolveTransfer => prompt("Id of the transfer: "),
+            Self::ResolveOutcome { .. } => prompt("Commit it here, or abort it here (commit/abort): "),
+            Self::ResolveReason { .. } => prompt("Reason, for the record: "),
             Self::Open(OpenQuestion::Aadhaar) => prompt("Aadhaar number: "),
             Self::Open(OpenQuestion::Phone(..)) => prompt("Phone number: "),
             Self::Open(OpenQuestion::FirstName(..)) => prompt("First name: "),
@@ -161,6 +178,12 @@ impl Question {
             Self::CloseAccount => Answer::Ask(Self::ClosePassword { account: parse(line)? }),
             Self::ClosePassword { account } => {
                 Answer::Perform(Request::CloseAccount { account, administrator_password: typed_password(line)? })
+            }
+            Self::ResolveTransfer => Answer::Ask(Self::ResolveOutcome { txid: parse(line.trim())? }),
+            Self::ResolveOutcome { txid } => Answer::Ask(Self::ResolveReason { txid, outcome: parse(line)? }),
+            Self::ResolveReason { .. } if line.trim().is_empty() => return Err(Refusal::new("a reason is needed")),
+            Self::ResolveReason { txid, outcome } => {
+                Answer::Perform(Request::Resolve { txid, outcome, reason: line.trim().to_string() })
             }
         })
     }

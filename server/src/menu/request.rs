@@ -93,6 +93,15 @@ pub enum Request {
         /// Only transfers with a larger id; `None` for the first page, which alone shows the branches.
         after: Option<TxId>,
     },
+    /// Settle a transfer in doubt by hand. Answered by [`Reply::Resolved`].
+    Resolve {
+        /// Which.
+        txid: TxId,
+        /// How.
+        outcome: SettledAs,
+        /// Why; it is recorded.
+        reason: String,
+    },
     /// A notification that a session is over. Answered by [`Reply::LoggedOut`]; a refusal is ignored.
     LogOut {
         /// Who was logged in.
@@ -167,8 +176,40 @@ pub enum Reply {
         /// The last transfer's id, if there is more.
         next: Option<TxId>,
     },
+    /// A transfer was settled by hand.
+    Resolved,
     /// The end of the session is noted.
     LoggedOut,
+}
+
+/// How a person settles a transfer in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettledAs {
+    /// It is carried out here.
+    Committed,
+    /// It is given up here.
+    Aborted,
+}
+
+impl FromStr for SettledAs {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "commit" => Ok(Self::Committed),
+            "abort" => Ok(Self::Aborted),
+            _ => Err("please answer commit or abort"),
+        }
+    }
+}
+
+impl fmt::Display for SettledAs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Committed => "committed",
+            Self::Aborted => "aborted",
+        })
+    }
 }
 
 /// Who logs in.

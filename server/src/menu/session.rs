@@ -14,12 +14,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use protocol::menu_line::{BadLine, ServerLine};
-use protocol::{BranchName, Money};
+use protocol::{BranchName, Money, TxId};
 
 use super::listing::{Listing, ListingKind};
 use super::question::{Answer, OpenQuestion, Question};
 use super::receiver::Receiver;
-use super::request::{Delivery, LogInAs, Refusal, Reply, Request};
+use super::request::{Delivery, LogInAs, Refusal, Reply, Request, SettledAs};
 use super::table;
 use super::texts::Texts;
 
@@ -110,6 +110,7 @@ enum Waiting {
     Close,
     Listing(Listing),
     Audit,
+    Resolve(TxId, SettledAs),
     LogOut,
 }
 
@@ -186,7 +187,8 @@ impl Session {
                 "e" => self.log_out(),
                 "f" => self.perform(Request::Audit),
                 "g" => self.perform(Listing::first(ListingKind::Branches)),
-                _ => self.failed("Please choose a letter from a to g."),
+                "h" => self.ask(Vec::new(), State::Asking(Question::ResolveTransfer)),
+                _ => self.failed("Please choose a letter from a to h."),
             },
         }
     }
@@ -203,7 +205,8 @@ impl Session {
             | Waiting::Open
             | Waiting::Close
             | Waiting::Listing(_)
-            | Waiting::Audit => self.failed(refusal.as_str()),
+            | Waiting::Audit
+            | Waiting::Resolve(..) => self.failed(refusal.as_str()),
         }
     }
 
@@ -252,6 +255,9 @@ impl Session {
                 });
                 self.ask(lines, State::Pausing)
             }
+            (Waiting::Resolve(txid, outcome), Reply::Resolved) => self.done(&format!(
+                "Transfer {txid} is {outcome} here by hand. If its coordinator says otherwise, the audit will show it."
+            )),
             (waiting, reply) => panic!("{reply:?} to {waiting:?}"),
         }
     }
@@ -339,6 +345,7 @@ impl Waiting {
             Request::Transactions { .. } => Self::Listing(Listing::new(ListingKind::Transactions)),
             Request::Audit => Self::Audit,
             Request::Branches { .. } => Self::Listing(Listing::new(ListingKind::Branches)),
+            Request::Resolve { txid, outcome, .. } => Self::Resolve(txid.clone(), *outcome),
             Request::LogOut { .. } => Self::LogOut,
         }
     }

@@ -82,7 +82,7 @@ pub fn in_doubt(rows: &[InDoubtRow]) -> Vec<ServerLine> {
 pub fn audit(report: &AuditReport) -> Vec<ServerLine> {
     let figures = [
         ("Sum of all balances", report.balances),
-        ("In transit between branches", report.in_transit),
+        ("Sent to other branches, net", report.in_transit),
         ("Ever paid in", report.paid_in),
         ("Ever paid out", report.paid_out),
     ];

@@ -23,7 +23,7 @@ use two_phase_commit::{
 };
 
 use super::crash::{CrashPoint, CrashSwitch};
-use super::events::{Events, Happened, record_name};
+use super::events::{Events, Happened, PartyState, record_name};
 use super::links::{Inbox, Links, Posted};
 use super::progress::Board;
 use super::{ledger, records};
@@ -32,7 +32,7 @@ use crate::bank::movements::Booking;
 use crate::clock::unix_ms_now;
 use crate::dbs_exec::{DbsExec, Query as _, Tx, params};
 use crate::error::{Error, Result};
-use crate::limits::{ANSWERS_KEPT, ENDED_KEPT, EVENT_NUMBERS_RESERVED, PRUNE_INTERVAL, PRUNE_ROWS, TICK};
+use crate::limits::{ANSWERS_KEPT, ENDED_KEPT, EVENT_NUMBERS_RESERVED, FLUSH_TICKS, PRUNE_INTERVAL, PRUNE_ROWS, TICK};
 use crate::sms::Notifier;
 
 /// Something to be done in the same transaction as an output's write.
@@ -175,12 +175,22 @@ impl Engine {
     pub fn carry_out(&self, tasks: Vec<Task>) {
         let mut tasks = tasks;
         while !tasks.is_empty() {
-            let (mut writing, plain): (Vec<Task>, Vec<Task>) =
-                tasks.drain(..).partition(|task| task.output.needs_write());
+            let (mut writing, at_once): (Vec<Task>, Vec<Task>) =
+                tasks.drain(..).partition(|task| task.output.needs_write() && !may_be_written_later(&task.output));
             // Nothing of these stands on a record that is not on disk yet.
-            self.send_and_tell(plain.into_iter().map(|task| task.output).collect());
+            let mut ready = Vec::new();
+            for task in at_once {
+                if task.output.needs_write() {
+                    let next = self.write_later(&task);
+                    if !next.is_empty() {
+                        tasks.push(Task::new(task.role, next));
+                    }
+                }
+                ready.push(task.output);
+            }
+            self.send_and_tell(ready);
             if writing.is_empty() {
-                return;
+                continue;
             }
             let Some(results) = self.write(&mut writing) else { return };
             let mut written = Vec::new();
@@ -236,6 +246,17 @@ impl Engine {
                 None
             }
         }
+    }
+
+    /// Steps two and three for records that may be lost in a crash: losing one costs a message, never money.
+    fn write_later(&self, task: &Task) -> Output {
+        self.pass_crash_points_before(task);
+        let (records, now_unix_ms) = (task.output.records.clone(), unix_ms_now());
+        self.parts
+            .dbs
+            .execute_later(move |tx| records.iter().try_for_each(|record| records::write(tx, record, now_unix_ms)));
+        self.note_written(task);
+        self.confirm(task)
     }
 
     /// Step three.
@@ -341,19 +362,14 @@ impl Engine {
     /// Calls a machine and notes how its state for a transaction changed.
     pub(super) fn call<R>(&self, role: Role, txid: &TxId, call: impl FnOnce(&Self) -> R) -> R {
         let state = || match role {
-            Role::Coordinator => format!("{:?}", self.coordinator.lock().state(txid)),
-            Role::Participant => format!("{:?}", self.participant.lock().state(txid)),
+            Role::Coordinator => PartyState::Coordinator(self.coordinator.lock().state(txid)),
+            Role::Participant => PartyState::Participant(self.participant.lock().state(txid)),
         };
-        let before = state();
+        let from = state();
         let result = call(self);
-        let after = state();
-        if before != after {
-            let role = match role {
-                Role::Coordinator => "coordinator",
-                Role::Participant => "participant",
-            };
-            let (from, to) = (before.to_lowercase(), after.to_lowercase());
-            self.events.add(txid, Happened::State { role, from, to });
+        let to = state();
+        if from != to {
+            self.events.add(txid, Happened::State { from, to });
         }
         result
     }
@@ -444,6 +460,12 @@ impl Engine {
         let outputs = self.participant.lock().tick(now);
         tasks.extend(outputs.into_iter().map(|output| Task::new(Role::Participant, output)));
         self.carry_out(tasks);
+        if now.is_multiple_of(FLUSH_TICKS)
+            && let Err(error) = self.parts.dbs.flush()
+            && error != Error::Stopping
+        {
+            log::warn!("records that may be lost in a crash could not be written: {error}");
+        }
     }
 
     /// Deletes what is no longer needed, a little at a time, so that others wait for it only briefly.
@@ -527,6 +549,12 @@ impl Engine {
         }
         self.parts.dbs.read(|reader| records::on_disk(reader, message.txid()))
     }
+}
+
+/// Whether an output only has records that need not be on disk before its messages leave: the disk keeps the
+/// order of writes, so they can't overtake anything that was written before them.
+fn may_be_written_later(output: &Output) -> bool {
+    output.ledger_ops.is_empty() && !output.is_forced()
 }
 
 /// The engine's own threads. They end when the sender is dropped.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use protocol::event::{Event, EventKind, Movement, VectorClock};
 use protocol::{AccountNum, BranchName, Money, TxId};
-use two_phase_commit::{Message, PeerAddr, Record, Vote};
+use two_phase_commit::{CoordinatorState, Message, ParticipantState, PeerAddr, Record, Vote};
 
 use crate::clock::unix_ms_now;
 use crate::limits::EVENTS_KEPT;
@@ -67,12 +67,10 @@ pub enum Happened {
     },
     /// A machine went from one state to another.
     State {
-        /// Which machine.
-        role: &'static str,
         /// From.
-        from: String,
+        from: PartyState,
         /// To.
-        to: String,
+        to: PartyState,
     },
     /// Money was set aside or moved.
     Moved {
@@ -85,6 +83,32 @@ pub enum Happened {
     },
     /// Something else, in words.
     Note(String),
+}
+
+/// Where a transaction stands at one of the machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartyState {
+    /// At the coordinator.
+    Coordinator(CoordinatorState),
+    /// At the participant.
+    Participant(ParticipantState),
+}
+
+impl PartyState {
+    const fn role(self) -> &'static str {
+        match self {
+            Self::Coordinator(_) => "coordinator",
+            Self::Participant(_) => "participant",
+        }
+    }
+
+    fn text(self) -> String {
+        let text = match self {
+            Self::Coordinator(state) => format!("{state:?}"),
+            Self::Participant(state) => format!("{state:?}"),
+        };
+        text.to_lowercase()
+    }
 }
 
 impl Events {
@@ -177,7 +201,9 @@ impl Events {
                 id,
             },
             Happened::Recorded { record, forced } => EventKind::Recorded { record: record.to_string(), forced },
-            Happened::State { role, from, to } => EventKind::State { role: role.to_string(), from, to },
+            Happened::State { from, to } => {
+                EventKind::State { role: to.role().to_string(), from: from.text(), to: to.text() }
+            }
             Happened::Moved { account, amount, what } => EventKind::Moved { account, amount, what },
             Happened::Note(text) => EventKind::Note { text },
         };

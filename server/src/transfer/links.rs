@@ -2,7 +2,7 @@
 //!
 //! A link is one framed, authenticated connection that carries the protocol's messages both ways. It is
 //! made when it is needed, by either side, and used by both. Each link has two threads: the reader hands
-//! each frame's messages to the engine as one lot, and the writer sends everything that waits as one frame;
+//! all messages that have come to the engine as one lot, and the writer sends everything that waits as one frame;
 //! so the busier a link is, the more messages share a frame, and, at the other end, a commit.
 //!
 //! Nobody waits for a peer here: [`Links::send`] queues a message or drops it. The machines send again what
@@ -22,9 +22,9 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use protocol::BranchName;
-use protocol::connection::Connection;
+use protocol::connection::{CallError, Connection};
 use protocol::event::VectorClock;
-use protocol::frame::{BATCH_FRAME_BYTES_MAX, push_frame, read_frame};
+use protocol::frame::{BATCH_FRAME_BYTES_MAX, HEADER_BYTES, push_frame, read_frame};
 use protocol::proof::{BranchKey, Nonce};
 use protocol::request::{Action, Link as LinkParams};
 use serde::{Deserialize, Serialize};
@@ -32,9 +32,10 @@ use two_phase_commit::{Message, PeerAddr};
 
 use super::directory::{Address, Directory};
 use crate::error::{Error, Result};
+use crate::key::KEY_FILE;
 use crate::limits::{
     CLIENT_STACK_BYTES, DIAL_BACKOFF_FIRST, DIAL_BACKOFF_MAX, DIAL_TIMEOUT, LINK_FRAME_MESSAGES, LINK_HEARTBEAT,
-    LINK_QUEUE_MESSAGES, LINK_SILENCE, LINKS_PER_PEER, WRITE_TIMEOUT,
+    LINK_QUEUE_MESSAGES, LINK_READ_BYTES, LINK_SILENCE, LINKS_PER_PEER, WRITE_TIMEOUT,
 };
 
 /// A message on its way, with what its sender knew.
@@ -165,6 +166,11 @@ impl Links {
         if let Some(inbox) = self.inbox() {
             inbox.undeliverable(to, undeliverable);
         }
+    }
+
+    /// Makes a link to a peer, so that each of the two knows of the other. Does not wait for it.
+    pub fn greet(self: &Arc<Self>, peer: &PeerAddr) {
+        self.send(peer, Vec::new());
     }
 
     /// Whether a link to this peer is up; `None` when none was ever tried.
@@ -316,7 +322,12 @@ impl Links {
         let mut connection = Connection::new(stream);
         let mut nonce = Nonce::default();
         getrandom::fill(&mut nonce).map_err(|error| trouble(&error))?;
-        let name = connection.authenticate(&self.identity.key, &nonce).map_err(|error| trouble(&error))?;
+        let name = connection.authenticate(&self.identity.key, &nonce).map_err(|error| match error {
+            CallError::Stranger => Error::Unreachable(format!(
+                "the branch at {address} has another key: copy this bank's {KEY_FILE} beside its database and start it again"
+            )),
+            other => trouble(&other),
+        })?;
         let name: BranchName = name.parse().map_err(|error| trouble(&error))?;
         if name != self.identity.name {
             let params = LinkParams { branch: self.identity.name.clone(), port: self.identity.port };
@@ -380,22 +391,32 @@ impl Links {
         }
     }
 
+    /// Hands over what comes: all whole frames that have arrived by then as one lot, which shares one commit.
     fn read(&self, peer: &PeerAddr, stream: &TcpStream) -> io::Result<()> {
-        let mut reader = io::BufReader::with_capacity(64 << 10, stream);
+        let mut reader = io::BufReader::with_capacity(LINK_READ_BYTES, stream);
         let mut body = Vec::new();
         while read_frame(&mut reader, BATCH_FRAME_BYTES_MAX, &mut body).map_err(io::Error::other)? {
-            let frame: LinkFrame = serde_json::from_slice(&body)?;
+            let mut messages = serde_json::from_slice::<LinkFrame>(&body)?.messages;
+            while messages.len() < LINK_FRAME_MESSAGES && holds_whole_frame(reader.buffer()) {
+                read_frame(&mut reader, BATCH_FRAME_BYTES_MAX, &mut body).map_err(io::Error::other)?;
+                messages.append(&mut serde_json::from_slice::<LinkFrame>(&body)?.messages);
+            }
             if self.stopping.load(Ordering::SeqCst) {
                 return Ok(());
             }
             if let Some(inbox) = self.inbox()
-                && !frame.messages.is_empty()
+                && !messages.is_empty()
             {
-                inbox.received(peer, frame.messages);
+                inbox.received(peer, messages);
             }
         }
         Ok(())
     }
+}
+
+fn holds_whole_frame(buffer: &[u8]) -> bool {
+    let Some((header, body)) = buffer.split_first_chunk::<HEADER_BYTES>() else { return false };
+    body.len() >= u32::from_be_bytes(*header) as usize
 }
 
 /// Sends what is queued, all that waits in one frame, until the queue or the connection is closed.

@@ -18,34 +18,46 @@ pub struct Progress {
 #[derive(Debug, Default)]
 struct State {
     decision: Option<Decision>,
+    decided_at: Option<Instant>,
     is_delivered: bool,
 }
 
-impl Progress {
-    /// Waits for the decision, at most `wait`.
-    #[must_use]
-    pub fn decision(&self, wait: Duration) -> Option<Decision> {
-        let deadline = Instant::now() + wait;
-        let mut state = self.state.lock();
-        while state.decision.is_none() {
-            if self.changed.wait_until(&mut state, deadline).timed_out() {
-                break;
-            }
-        }
-        state.decision.clone()
-    }
+/// How far a transfer came while somebody waited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// It is not decided.
+    Nothing,
+    /// It is decided; if committed, not every branch has acknowledged it.
+    Decision(Decision),
+    /// It is committed, and every branch has acknowledged it.
+    Delivery,
+}
 
-    /// Waits until every branch has acknowledged, at most `wait`. Whether they have.
+impl Progress {
+    /// Waits for the decision at most `decision_wait`, and from a commit on at most about `delivery_wait` for the
+    /// acknowledgements.
+    ///
+    /// The sleeper is woken once, by the delivery or by an abort. That it was committed it sees when it looks
+    /// by itself, every `delivery_wait`.
     #[must_use]
-    pub fn delivery(&self, wait: Duration) -> bool {
-        let deadline = Instant::now() + wait;
+    pub fn wait(&self, decision_wait: Duration, delivery_wait: Duration) -> Reached {
+        let give_up_at = Instant::now() + decision_wait;
         let mut state = self.state.lock();
-        while !state.is_delivered {
-            if self.changed.wait_until(&mut state, deadline).timed_out() {
-                break;
+        loop {
+            if state.is_delivered {
+                return Reached::Delivery;
             }
+            let now = Instant::now();
+            match (&state.decision, state.decided_at) {
+                (Some(aborted @ Decision::Aborted(_)), _) => return Reached::Decision(aborted.clone()),
+                (Some(Decision::Committed), Some(at)) if now >= at + delivery_wait => {
+                    return Reached::Decision(Decision::Committed);
+                }
+                (None, _) if now >= give_up_at => return Reached::Nothing,
+                (Some(Decision::Committed) | None, _) => {}
+            }
+            self.changed.wait_until(&mut state, (now + delivery_wait).min(give_up_at.max(now + delivery_wait / 4)));
         }
-        state.is_delivered
     }
 }
 
@@ -64,20 +76,26 @@ impl Board {
 
     /// Tells those who wait how a transfer was decided.
     pub fn decided(&self, txid: &TxId, decision: &Decision) {
-        self.change(txid, |state| state.decision = Some(decision.clone()));
+        if let Some(progress) = self.find(txid) {
+            let mut state = progress.state.lock();
+            (state.decision, state.decided_at) = (Some(decision.clone()), Some(Instant::now()));
+            drop(state);
+            if matches!(decision, Decision::Aborted(_)) {
+                progress.changed.notify_all();
+            }
+        }
     }
 
     /// Tells those who wait that a transfer is delivered.
     pub fn delivered(&self, txid: &TxId) {
-        self.change(txid, |state| state.is_delivered = true);
-    }
-
-    fn change(&self, txid: &TxId, change: impl FnOnce(&mut State)) {
-        let progress = self.posted.lock().get(txid).cloned();
-        if let Some(progress) = progress {
-            change(&mut progress.state.lock());
+        if let Some(progress) = self.find(txid) {
+            progress.state.lock().is_delivered = true;
             progress.changed.notify_all();
         }
+    }
+
+    fn find(&self, txid: &TxId) -> Option<Arc<Progress>> {
+        self.posted.lock().get(txid).cloned()
     }
 }
 
@@ -103,5 +121,46 @@ impl Drop for Waiter {
         if Arc::strong_count(&self.progress) <= 2 {
             posted.remove(&self.txid);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn txid() -> TxId {
+        "T".parse().unwrap()
+    }
+
+    #[test]
+    fn a_delivery_and_an_abort_wake_those_who_wait() {
+        let board: Arc<Board> = Arc::default();
+        thread::scope(|scope| {
+            let waiter = board.watch(&txid());
+            let waiting = scope.spawn(move || waiter.wait(LONG, LONG));
+            board.decided(&txid(), &Decision::Committed);
+            board.delivered(&txid());
+            assert_eq!(waiting.join().unwrap(), Reached::Delivery);
+        });
+        let waiter = board.watch(&txid());
+        let aborted = Decision::Aborted(two_phase_commit::AbortReason::Restarted);
+        board.decided(&txid(), &aborted);
+        assert_eq!(waiter.wait(LONG, LONG), Reached::Decision(aborted));
+    }
+
+    #[test]
+    fn waiting_ends_without_a_decision_and_without_a_delivery() {
+        let board: Arc<Board> = Arc::default();
+        let waiter = board.watch(&txid());
+        assert_eq!(waiter.wait(SHORT, SHORT), Reached::Nothing);
+        board.decided(&txid(), &Decision::Committed);
+        assert_eq!(waiter.wait(LONG, SHORT), Reached::Decision(Decision::Committed));
+        drop(waiter);
+        assert!(board.posted.lock().is_empty(), "nobody waits any more");
     }
 }

@@ -150,13 +150,33 @@ pub fn is_in_the_books(query: &impl Query, txid: &TxId) -> Result<bool> {
     Ok(query.query_opt(sql, params![txid.as_str()], |_| Ok(()))?.is_some())
 }
 
-/// Since when a transaction is prepared here, in Unix milliseconds.
+/// Since when a transaction is prepared here, or in its present state at its coordinator here, in Unix
+/// milliseconds.
 ///
 /// # Errors
 /// Trouble of the database.
-pub fn prepared_since(query: &impl Query, txid: &TxId) -> Result<Option<i64>> {
-    let sql = "SELECT prepared_unix_ms FROM prepared WHERE txid = ?1";
-    query.query_opt(sql, params![txid.as_str()], |row| row.get(0))
+pub fn since(query: &impl Query, txid: &TxId) -> Result<Option<i64>> {
+    query.query_opt(
+        "SELECT prepared_unix_ms FROM prepared WHERE txid = ?1
+         UNION ALL SELECT changed_unix_ms FROM coordinated WHERE txid = ?1 LIMIT 1",
+        params![txid.as_str()],
+        |row| row.get(0),
+    )
+}
+
+/// Transfers that were settled by hand and whose coordinator has not said its word: each with how it was
+/// settled.
+///
+/// # Errors
+/// Trouble of the database.
+pub fn unconfirmed(query: &impl Query) -> Result<Vec<(Arc<Transfer>, String)>> {
+    let rows = query.query_all(
+        "SELECT transfer, state FROM prepared
+         WHERE by_hand IS NOT NULL AND confirmed = 0 AND mixed IS NULL AND transfer IS NOT NULL",
+        params![],
+        |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
+    )?;
+    rows.into_iter().map(|(json, state)| Ok((from_json(&json)?, state))).collect()
 }
 
 /// Shows `each` every transfer that holds something at this branch: prepared here, or begun here.

@@ -63,7 +63,7 @@ impl ParticipantState {
     }
 }
 
-/// What the driver found on its disk about a transaction that [`Participant::remembers`] not.
+/// What the driver found on its disk about a transaction that [`crate::Participant::remembers`] not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnDisk {
     /// Nothing.

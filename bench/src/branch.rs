@@ -1,0 +1,143 @@
+//! A branch that the benchmark starts: the program beside this one, on ports of its own choice.
+//!
+//! Branches that are to move money between them share a folder, and so the branch key in it.
+//!
+//! The process is killed when its value is dropped: by its handle, so never another's.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long a branch may take until it listens.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// A running branch.
+pub struct Branch {
+    child: Child,
+    address: SocketAddr,
+    /// From the start of the process to the line that says that it listens.
+    start_up: Duration,
+    program: PathBuf,
+    name: String,
+    folder: PathBuf,
+}
+
+impl Branch {
+    /// Starts the branch `name` on its database in `folder`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// One sentence, with the end of the branch's log when there is one.
+    pub fn start(program: &Path, name: &str, folder: &Path) -> Result<Self, String> {
+        let (child, address, start_up) = spawn(program, name, folder)?;
+        Ok(Self { child, address, start_up, program: program.into(), name: name.into(), folder: folder.into() })
+    }
+
+    /// Kills the branch with SIGKILL and starts it again on the same database.
+    ///
+    /// # Errors
+    /// As [`Branch::start`].
+    pub fn kill_and_restart(&mut self) -> Result<(), String> {
+        self.kill();
+        (self.child, self.address, self.start_up) = spawn(&self.program, &self.name, &self.folder)?;
+        Ok(())
+    }
+
+    /// Where it takes requests.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How long its last start took, until it listened.
+    pub fn start_up(&self) -> Duration {
+        self.start_up
+    }
+
+    fn kill(&mut self) {
+        // It may have ended by itself; either way it is gone after the wait.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Branch {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A new folder in `parent`, which goes when the value is dropped.
+///
+/// # Errors
+/// One sentence when nothing can be made there.
+pub fn temporary_folder(parent: &Path) -> Result<TempDir, String> {
+    let folder = tempfile::Builder::new().prefix("bank-bench-").tempdir_in(parent);
+    folder.map_err(|error| format!("no folder in {}: {error}", parent.display()))
+}
+
+/// The branch's program, beside this one.
+///
+/// # Errors
+/// One sentence that says how to build it.
+pub fn program_beside() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| format!("where this program is: {error}"))?;
+    let program = own.with_file_name("bank-server");
+    if program.is_file() {
+        Ok(program)
+    } else {
+        Err(format!("there is no {}: build it with cargo build --release -p bank-server", program.display()))
+    }
+}
+
+fn spawn(program: &Path, name: &str, folder: &Path) -> Result<(Child, SocketAddr, Duration), String> {
+    let log_path = folder.join(format!("{name}.log"));
+    let log = File::create(&log_path).map_err(|error| format!("{}: {error}", log_path.display()))?;
+    let begun = Instant::now();
+    let mut command = Command::new(program);
+    // What the environment says about other branches of this machine must not reach this one.
+    for (variable, _) in std::env::vars_os().filter(|(variable, _)| variable.to_string_lossy().starts_with("BANK_")) {
+        command.env_remove(variable);
+    }
+    command.args(["--name", name, "--host", "127.0.0.1", "--port", "0", "--menu-port", "0", "--open", "--db"]);
+    command.arg(folder.join(format!("{name}.db"))).current_dir(folder);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    let mut child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
+    let stdout = child.stdout.take().expect("standard output is piped");
+    match wait_for_address(stdout, &format!("branch {name} listening on ")) {
+        Ok(address) => Ok((child, address, begun.elapsed())),
+        Err(error) => {
+            // It is of no use if it doesn't listen.
+            let _ = child.kill();
+            let _ = child.wait();
+            let log = std::fs::read_to_string(&log_path).unwrap_or_default();
+            let last = log.lines().next_back().unwrap_or("its log is empty");
+            Err(format!("the branch {name} {error}: {last}"))
+        }
+    }
+}
+
+/// Waits for the line that begins with `prefix`, and gives the address after it. The rest of the output is
+/// read and dropped, so that the branch never finds its output closed.
+fn wait_for_address(stdout: ChildStdout, prefix: &str) -> Result<SocketAddr, String> {
+    let (found, address) = mpsc::channel();
+    let prefix = prefix.to_string();
+    let read = move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if let Some(address) = line.strip_prefix(&prefix) {
+                // Nobody waits any longer once the limit has passed.
+                let _ = found.send(address.parse());
+            }
+        }
+    };
+    std::thread::Builder::new().name("branch-output".into()).spawn(read).map_err(|error| error.to_string())?;
+    match address.recv_timeout(START_LIMIT) {
+        Ok(Ok(address)) => Ok(address),
+        Ok(Err(error)) => Err(format!("printed an address that is none ({error})")),
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(format!("did not listen within {START_LIMIT:?}")),
+        Err(mpsc::RecvTimeoutError::Disconnected) => Err("ended before it listened".into()),
+    }
+}
