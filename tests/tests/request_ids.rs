@@ -187,7 +187,7 @@ fn a_repeat_finds_the_transfer_that_is_under_way() {
     mumbai.connect().send_text(&body).unwrap();
     bank_tests::wait_until("the money is held", || {
         let balance = mumbai.connect().ask("balance", json!({"account_no": 1001})).ok();
-        balance["available"].to_string() == "995.00"
+        balance["available"] == "995.00"
     });
     let mut second = mumbai.connect();
     second.send_text(&body).unwrap();
