@@ -1,6 +1,7 @@
 //! Several branches of one bank, in one folder: they share its key.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use protocol::Total;
@@ -48,6 +49,12 @@ impl Bank {
     #[track_caller]
     pub fn start(&self, file: &str, options: Options) -> Branch {
         Branch::start(options.database(self.folder.path().join(format!("{file}.db"))))
+    }
+
+    /// The folder, with the databases and `bank.key`.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The key that its branches share.

@@ -145,6 +145,13 @@ impl BranchConnection {
     }
 }
 
+/// A number of an answer, with its digits as they came: `1000.00` is no JSON string, and no other number either.
+#[must_use]
+pub fn figure(number: &Value) -> String {
+    assert!(number.is_number(), "no figure: {number}");
+    number.to_string()
+}
+
 /// A request's JSON.
 #[must_use]
 pub fn request(action: &str, params: Value, request_id: Option<&str>) -> String {

@@ -28,7 +28,7 @@ mod wait;
 pub use bank::{Bank, SETTLED_WITHIN};
 pub use books::{Audit, Books, audit, audit_output};
 pub use branch::{Branch, StartFailure};
-pub use branch_connection::{BranchConnection, Reply, frame, request};
+pub use branch_connection::{BranchConnection, Reply, figure, frame, request};
 pub use descriptors::raise_descriptor_limit;
 pub use menu_connection::{Ending, MenuConnection, Turn};
 pub use options::Options;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use bank_tests::{Bank, Branch, Reply, SETTLED_WITHIN, audit, wait_until, wait_until_within};
+use bank_tests::{Bank, Branch, Reply, SETTLED_WITHIN, audit, figure, wait_until, wait_until_within};
 use protocol::answer::Pending;
 use serde_json::{Value, json};
 
@@ -53,7 +53,7 @@ fn wait_for_suspense(branch: &Branch, amount: &str) -> Value {
     let mut audit = Value::Null;
     wait_until_within(SETTLED_WITHIN, "the difference is on the suspense account", || {
         audit = audit_of(branch);
-        audit["suspense"] == amount
+        figure(&audit["suspense"]) == amount
     });
     audit
 }
@@ -105,7 +105,9 @@ fn settled_by_hand_as_the_coordinator_had_decided_is_confirmed() {
     {
         let mut case = InDoubt::at(point);
         case.resolve(outcome, "the courier brought Mumbai's paper log").ok();
-        assert!(pending(&case.delhi).is_empty());
+        // Nothing is in doubt, and until the coordinator agrees it shows who settled it.
+        assert_eq!(case.delhi.connect().ask("status", json!({})).ok()["in_doubt"].to_string(), "0");
+        assert_eq!(pending(&case.delhi)[0].state, format!("{outcome} by hand, unconfirmed"));
         // The hand's decision survives a crash of its own branch.
         case.delhi.kill9();
         case.delhi.restart();
@@ -116,6 +118,7 @@ fn settled_by_hand_as_the_coordinator_had_decided_is_confirmed() {
         case.delhi.log().wait_for("the confirmation", |log| {
             log.lines().any(|line| line.contains(&txid) && line.contains("confirmed by its coordinator"))
         });
+        assert!(pending(&case.delhi).is_empty());
         assert_eq!([case.mumbai.connect().balance(1001), case.delhi.connect().balance(1002)], money);
         assert_eq!((case.status(&case.mumbai).as_str(), case.status(&case.delhi).as_str()), (outcome, outcome));
         Bank::assert_exact(&[&case.mumbai, &case.delhi]);

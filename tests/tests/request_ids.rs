@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use bank_tests::{Bank, Branch, BranchConnection, Options, frame, request};
+use bank_tests::{Bank, Branch, BranchConnection, Options, figure, frame, request};
 use serde_json::{Value, json};
 
 fn deposit(amount: &str) -> Value {
@@ -186,8 +186,7 @@ fn a_repeat_finds_the_transfer_that_is_under_way() {
     // The first client sends and is gone; the second one asks for the same while nothing is decided.
     mumbai.connect().send_text(&body).unwrap();
     bank_tests::wait_until("the money is held", || {
-        let balance = mumbai.connect().ask("balance", json!({"account_no": 1001})).ok();
-        balance["available"] == "995.00"
+        figure(&mumbai.connect().ask("balance", json!({"account_no": 1001})).ok()["available"]) == "995.00"
     });
     let mut second = mumbai.connect();
     second.send_text(&body).unwrap();

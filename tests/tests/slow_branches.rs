@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bank_tests::{Bank, Branch, Reply, SetOnDrop};
+use bank_tests::{Bank, Branch, Reply, SetOnDrop, figure};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -131,8 +131,7 @@ fn a_branch_that_is_stopped_for_a_moment_costs_a_moment() {
         let payer = scope.spawn(|| pay(&mumbai, to_delhi("1")));
         // Until the prepare is on its way: Mumbai holds the money.
         bank_tests::wait_until("the money is held", || {
-            let balance = mumbai.connect().ask("balance", json!({"account_no": 1001})).ok();
-            balance["available"] == "999.00"
+            figure(&mumbai.connect().ask("balance", json!({"account_no": 1001})).ok()["available"]) == "999.00"
         });
         delhi.signal(Signal::CONT);
         payer.join().unwrap()
