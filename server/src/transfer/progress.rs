@@ -48,15 +48,17 @@ impl Progress {
                 return Reached::Delivery;
             }
             let now = Instant::now();
+            let mut look_again_at = (now + delivery_wait).min(give_up_at);
             match (&state.decision, state.decided_at) {
                 (Some(aborted @ Decision::Aborted(_)), _) => return Reached::Decision(aborted.clone()),
                 (Some(Decision::Committed), Some(at)) if now >= at + delivery_wait => {
                     return Reached::Decision(Decision::Committed);
                 }
                 (None, _) if now >= give_up_at => return Reached::Nothing,
-                (Some(Decision::Committed) | None, _) => {}
+                (Some(Decision::Committed), Some(at)) => look_again_at = at + delivery_wait,
+                (Some(Decision::Committed), None) | (None, _) => {}
             }
-            self.changed.wait_until(&mut state, (now + delivery_wait).min(give_up_at.max(now + delivery_wait / 4)));
+            self.changed.wait_until(&mut state, look_again_at);
         }
     }
 }
@@ -64,14 +66,23 @@ impl Progress {
 /// The transfers that somebody waits for. Dropping the last [`Waiter`] of one forgets it.
 #[derive(Debug, Default)]
 pub struct Board {
-    posted: Mutex<HashMap<TxId, Arc<Progress>>>,
+    posted: Mutex<HashMap<TxId, Posted>>,
+}
+
+/// Invariant: `waiters` is above zero, and the number of [`Waiter`]s of this transfer.
+#[derive(Debug, Default)]
+struct Posted {
+    progress: Arc<Progress>,
+    waiters: usize,
 }
 
 impl Board {
     /// Waits for a transfer from now on. What happened before is not known here.
     pub fn watch(self: &Arc<Self>, txid: &TxId) -> Waiter {
-        let progress = Arc::clone(self.posted.lock().entry(txid.clone()).or_default());
-        Waiter { board: Arc::clone(self), txid: txid.clone(), progress }
+        let mut all = self.posted.lock();
+        let posted = all.entry(txid.clone()).or_default();
+        posted.waiters += 1;
+        Waiter { board: Arc::clone(self), txid: txid.clone(), progress: Arc::clone(&posted.progress) }
     }
 
     /// Tells those who wait how a transfer was decided.
@@ -95,7 +106,7 @@ impl Board {
     }
 
     fn find(&self, txid: &TxId) -> Option<Arc<Progress>> {
-        self.posted.lock().get(txid).cloned()
+        self.posted.lock().get(txid).map(|posted| Arc::clone(&posted.progress))
     }
 }
 
@@ -116,10 +127,12 @@ impl std::ops::Deref for Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let mut posted = self.board.posted.lock();
-        // The board's own reference and this one: nobody else waits.
-        if Arc::strong_count(&self.progress) <= 2 {
-            posted.remove(&self.txid);
+        let mut all = self.board.posted.lock();
+        if let Some(posted) = all.get_mut(&self.txid) {
+            posted.waiters -= 1;
+            if posted.waiters == 0 {
+                all.remove(&self.txid);
+            }
         }
     }
 }
@@ -151,6 +164,19 @@ mod tests {
         let aborted = Decision::Aborted(two_phase_commit::AbortReason::Restarted);
         board.decided(&txid(), &aborted);
         assert_eq!(waiter.wait(LONG, LONG), Reached::Decision(aborted));
+    }
+
+    #[test]
+    fn a_transfer_is_forgotten_with_its_last_waiter_also_while_it_is_being_told() {
+        for _ in 0..500 {
+            let board: Arc<Board> = Arc::default();
+            thread::scope(|scope| {
+                let waiter = board.watch(&txid());
+                scope.spawn(move || waiter.wait(LONG, LONG));
+                board.delivered(&txid());
+            });
+            assert!(board.posted.lock().is_empty());
+        }
     }
 
     #[test]
