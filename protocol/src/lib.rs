@@ -9,7 +9,7 @@
 //! - [`ids`]: [`AccountNum`], [`TxId`], [`BranchName`].
 //! - [`menu_line`]: the directives that a menu server sends and the lines that a client answers.
 //! - [`frame`]: length-prefixed frames, capped.
-//! - [`request`], [`answer`]: what is asked of a branch, and what it answers.
+//! - [`request`], [`params`], [`answer`]: what is asked of a branch, and what it answers.
 //! - [`proof`]: challenge and response over the branch key.
 //! - [`event`]: what a branch tells to those who watch it.
 //! - [`connection`]: a client's side of a framed connection.
@@ -21,6 +21,7 @@ pub mod frame;
 pub mod ids;
 pub mod menu_line;
 pub mod money;
+pub mod params;
 pub mod proof;
 pub mod request;
 

@@ -8,6 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use two_phase_commit::Record;
+
 /// Where a branch can crash in the course of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashPoint {
@@ -101,6 +103,38 @@ impl CrashSwitch {
             // The signal is delivered before the call returns, or it failed and there is nothing milder to try.
             log::error!("the process could not kill itself: {killed:?}");
             std::process::abort();
+        }
+    }
+
+    /// Passes the points that lie before these records are on disk.
+    pub fn pass_before_writing(&self, records: &[Record]) {
+        for record in records {
+            match record {
+                Record::Prepared(_) => self.pass(CrashPoint::BeforePrepared),
+                Record::Committed { .. } => self.pass(CrashPoint::BeforeDecision),
+                Record::Ended { .. } => self.pass(CrashPoint::BeforeEnd),
+                Record::Begun(_)
+                | Record::Aborted { .. }
+                | Record::Settled { .. }
+                | Record::Confirmed { .. }
+                | Record::Mixed { .. } => {}
+            }
+        }
+    }
+
+    /// Passes the points that lie right after these records came to be on disk.
+    pub fn pass_after_writing(&self, records: &[Record]) {
+        for record in records {
+            match record {
+                Record::Prepared(_) => self.pass(CrashPoint::AfterPrepared),
+                Record::Committed { .. } => self.pass(CrashPoint::AfterDecision),
+                Record::Begun(_)
+                | Record::Ended { .. }
+                | Record::Aborted { .. }
+                | Record::Settled { .. }
+                | Record::Confirmed { .. }
+                | Record::Mixed { .. } => {}
+            }
         }
     }
 }

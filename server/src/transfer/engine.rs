@@ -18,19 +18,19 @@ use parking_lot::Mutex;
 use protocol::event::Movement;
 use protocol::{BranchName, TxId};
 use two_phase_commit::{
-    AbortReason, Coordinator, Envelope, LedgerAction, LedgerOp, Message, Notice, OnDisk, Options, Output, Participant,
-    PeerAddr, Record, Refusal, Role, Side,
+    Coordinator, Envelope, LedgerAction, LedgerOp, Message, Notice, OnDisk, Options, Output, Participant, PeerAddr,
+    Record, Refusal, Role, Side,
 };
 
 use super::crash::{CrashPoint, CrashSwitch};
-use super::events::{Events, Happened, PartyState, record_name};
+use super::events::{self, Events, Happened, PartyState, record_name};
 use super::links::{Inbox, Links, Posted};
 use super::progress::Board;
 use super::{ledger, records};
 use crate::answers;
 use crate::bank::movements::Booking;
 use crate::clock::unix_ms_now;
-use crate::dbs_exec::{DbsExec, Query as _, Tx, params};
+use crate::dbs_exec::{DbsExec, Tx};
 use crate::error::{Error, Result};
 use crate::limits::{ANSWERS_KEPT, ENDED_KEPT, EVENT_NUMBERS_RESERVED, FLUSH_TICKS, PRUNE_INTERVAL, PRUNE_ROWS, TICK};
 use crate::sms::Notifier;
@@ -98,7 +98,7 @@ impl Engine {
     pub fn start(parts: EngineParts, crash_at: Option<CrashPoint>) -> Result<Arc<Self>> {
         let options =
             Options { jitter_seed: getrandom::u64().unwrap_or(0), ..Options::new(PeerAddr::from(&parts.name)) };
-        let last_number = reserve_event_numbers(&parts.dbs, None)?;
+        let last_number = events::reserve_numbers(&parts.dbs, None)?;
         let (coordinated, prepared) =
             parts.dbs.read(|reader| Ok((records::coordinators(reader)?, records::participants(reader)?)))?;
         let engine = Arc::new(Self {
@@ -222,7 +222,7 @@ impl Engine {
         let operations: Vec<_> = tasks
             .iter_mut()
             .map(|task| {
-                self.pass_crash_points_before(task);
+                self.crash.pass_before_writing(&task.output.records);
                 let (own_name, ops, records) =
                     (self.parts.name.clone(), task.output.ledger_ops.clone(), task.output.records.clone());
                 let mut with_write = task.with_write.take();
@@ -250,7 +250,7 @@ impl Engine {
 
     /// Steps two and three for records that may be lost in a crash: losing one costs a message, never money.
     fn write_later(&self, task: &Task) -> Output {
-        self.pass_crash_points_before(task);
+        self.crash.pass_before_writing(&task.output.records);
         let (records, now_unix_ms) = (task.output.records.clone(), unix_ms_now());
         self.parts
             .dbs
@@ -393,41 +393,11 @@ impl Engine {
                 self.events.add(&output.txid, Happened::Moved { account: leg.account, amount: leg.amount, what });
             }
         }
-        self.pass_crash_points_after(output);
+        self.crash.pass_after_writing(&output.records);
     }
 
     fn is_armed(&self) -> bool {
         self.crash.is_armed()
-    }
-
-    fn pass_crash_points_before(&self, task: &Task) {
-        for record in &task.output.records {
-            match record {
-                Record::Prepared(_) => self.crash.pass(CrashPoint::BeforePrepared),
-                Record::Committed { .. } => self.crash.pass(CrashPoint::BeforeDecision),
-                Record::Ended { .. } => self.crash.pass(CrashPoint::BeforeEnd),
-                Record::Begun(_)
-                | Record::Aborted { .. }
-                | Record::Settled { .. }
-                | Record::Confirmed { .. }
-                | Record::Mixed { .. } => {}
-            }
-        }
-    }
-
-    fn pass_crash_points_after(&self, output: &Output) {
-        for record in &output.records {
-            match record {
-                Record::Prepared(_) => self.crash.pass(CrashPoint::AfterPrepared),
-                Record::Committed { .. } => self.crash.pass(CrashPoint::AfterDecision),
-                Record::Begun(_)
-                | Record::Ended { .. }
-                | Record::Aborted { .. }
-                | Record::Settled { .. }
-                | Record::Confirmed { .. }
-                | Record::Mixed { .. } => {}
-            }
-        }
     }
 
     /// Before a staged crash, gives the link's writer time to put the message on the wire.
@@ -491,7 +461,7 @@ impl Engine {
         if self.events.last_number() + EVENT_NUMBERS_RESERVED / 2 < reserved {
             return;
         }
-        match reserve_event_numbers(&self.parts.dbs, Some(reserved)) {
+        match events::reserve_numbers(&self.parts.dbs, Some(reserved)) {
             Ok(from) => self.event_numbers_reserved.store(from + EVENT_NUMBERS_RESERVED, Ordering::Relaxed),
             Err(error) => log::warn!("event numbers could not be reserved: {error}"),
         }
@@ -572,41 +542,4 @@ fn repeat_until(stopped: &Receiver<()>, interval: Duration, engine: &Weak<Engine
         let Some(engine) = engine.upgrade() else { return };
         work(&engine);
     }
-}
-
-/// Reserves the next block of event numbers on disk. Gives the number before its first.
-fn reserve_event_numbers(dbs: &DbsExec, at_least: Option<u64>) -> Result<u64> {
-    dbs.execute(move |tx| {
-        let stored: Option<i64> = tx.query_opt("SELECT events_reserved FROM branch", params![], |row| row.get(0))?;
-        let from = u64::try_from(stored.unwrap_or(0)).unwrap_or(0).max(at_least.unwrap_or(0));
-        let reserved = i64::try_from(from + EVENT_NUMBERS_RESERVED).unwrap_or(i64::MAX);
-        tx.execute("UPDATE branch SET events_reserved = ?1", params![reserved])?;
-        Ok(from)
-    })
-}
-
-/// Why a transfer was aborted, as an error for its client.
-#[must_use]
-pub fn aborted(reason: &AbortReason) -> Error {
-    let (code, text) = match reason {
-        AbortReason::Refused { by: None, refusal } => (refusal.code.to_string(), refusal.text.to_string()),
-        AbortReason::Refused { by: Some(peer), refusal } => {
-            (refusal.code.to_string(), format!("branch {peer} refused: {}", refusal.text))
-        }
-        AbortReason::VoteTimeout { missing } => {
-            let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
-            ("vote_timeout".to_string(), format!("branch {} gave no vote in time; nothing was moved", names.join(", ")))
-        }
-        AbortReason::Unreachable { peer } => {
-            ("branch_unreachable".to_string(), format!("branch {peer} cannot be reached; nothing was moved"))
-        }
-        AbortReason::Cancelled { text } => {
-            ("transaction_aborted".to_string(), format!("the transfer was cancelled: {text}; nothing was moved"))
-        }
-        AbortReason::Restarted => (
-            "transaction_aborted".to_string(),
-            "the branch was restarted before the transfer was decided; nothing was moved".to_string(),
-        ),
-    };
-    Error::Aborted { code, text }
 }

@@ -15,7 +15,9 @@ use protocol::{AccountNum, BranchName, Money, TxId};
 use two_phase_commit::{CoordinatorState, Message, ParticipantState, PeerAddr, Record, Vote};
 
 use crate::clock::unix_ms_now;
-use crate::limits::EVENTS_KEPT;
+use crate::dbs_exec::{DbsExec, Query as _, params};
+use crate::error::Result;
+use crate::limits::{EVENT_NUMBERS_RESERVED, EVENTS_KEPT};
 
 /// The branch's events.
 pub struct Events {
@@ -216,6 +218,20 @@ impl Events {
             kind,
         }
     }
+}
+
+/// Reserves the next block of event numbers on disk. Gives the number before its first.
+///
+/// # Errors
+/// Trouble of the database.
+pub fn reserve_numbers(dbs: &DbsExec, at_least: Option<u64>) -> Result<u64> {
+    dbs.execute(move |tx| {
+        let stored: Option<i64> = tx.query_opt("SELECT events_reserved FROM branch", params![], |row| row.get(0))?;
+        let from = u64::try_from(stored.unwrap_or(0)).unwrap_or(0).max(at_least.unwrap_or(0));
+        let reserved = i64::try_from(from + EVENT_NUMBERS_RESERVED).unwrap_or(i64::MAX);
+        tx.execute("UPDATE branch SET events_reserved = ?1", params![reserved])?;
+        Ok(from)
+    })
 }
 
 /// A message's name in a diagram.

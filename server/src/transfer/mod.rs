@@ -39,10 +39,10 @@ use crate::clock::unix_ms_now;
 use crate::error::{Error, Result};
 use crate::limits::{DECISION_WAIT, DELIVERY_WAIT};
 use directory::Address;
+use engine::Task;
 pub use engine::{Engine, EngineParts, WithWrite};
-use engine::{Task, aborted};
 use ledger::Payer;
-use progress::{Reached, Waiter};
+use progress::{Reached, Waiter, aborted};
 
 /// Where a receiver is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use protocol::TxId;
-use two_phase_commit::Decision;
+use two_phase_commit::{AbortReason, Decision};
+
+use crate::error::Error;
 
 /// One transfer that somebody waits for.
 #[derive(Debug, Default)]
@@ -135,6 +137,32 @@ impl Drop for Waiter {
             }
         }
     }
+}
+
+/// Why a transfer was aborted, as an error for its client.
+#[must_use]
+pub fn aborted(reason: &AbortReason) -> Error {
+    let (code, text) = match reason {
+        AbortReason::Refused { by: None, refusal } => (refusal.code.to_string(), refusal.text.to_string()),
+        AbortReason::Refused { by: Some(peer), refusal } => {
+            (refusal.code.to_string(), format!("branch {peer} refused: {}", refusal.text))
+        }
+        AbortReason::VoteTimeout { missing } => {
+            let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
+            ("vote_timeout".to_string(), format!("branch {} gave no vote in time; nothing was moved", names.join(", ")))
+        }
+        AbortReason::Unreachable { peer } => {
+            ("branch_unreachable".to_string(), format!("branch {peer} cannot be reached; nothing was moved"))
+        }
+        AbortReason::Cancelled { text } => {
+            ("transaction_aborted".to_string(), format!("the transfer was cancelled: {text}; nothing was moved"))
+        }
+        AbortReason::Restarted => (
+            "transaction_aborted".to_string(),
+            "the branch was restarted before the transfer was decided; nothing was moved".to_string(),
+        ),
+    };
+    Error::Aborted { code, text }
 }
 
 #[cfg(test)]

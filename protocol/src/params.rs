@@ -1,0 +1,334 @@
+//! The parameters of each action, in the order of the actions.
+//!
+//! They are read and written by serde. An [`Amount`] keeps a wrong amount as what is wrong with it, so that the
+//! answer can say so. Fields that may be missing are missing on the wire too, when they are written.
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::{AccountNum, BranchName, Money, MoneyError, TxId};
+
+/// An amount as it was given: a number or a string, read digit for digit, right or wrong.
+///
+/// Wrong amounts are kept, so that the answer can say what is wrong with the amount and not just that the
+/// parameters are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amount(Result<Money, MoneyError>);
+
+impl Amount {
+    /// The amount, which may be zero.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub const fn get(self) -> Result<Money, MoneyError> {
+        self.0
+    }
+
+    /// The amount, which must be more than zero.
+    ///
+    /// # Errors
+    /// What is wrong with it, or [`MoneyError::Zero`].
+    pub fn to_move(self) -> Result<Money, MoneyError> {
+        self.0.and_then(|amount| if amount.is_zero() { Err(MoneyError::Zero) } else { Ok(amount) })
+    }
+}
+
+impl From<Money> for Amount {
+    fn from(amount: Money) -> Self {
+        Self(Ok(amount))
+    }
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(Self(crate::money::parse_json_text(raw.get())))
+    }
+}
+
+impl Serialize for Amount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.map_err(serde::ser::Error::custom)?.serialize(serializer)
+    }
+}
+
+/// Reads a port from a number or a string.
+fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    let raw = Option::<Box<RawValue>>::deserialize(deserializer)?;
+    let Some(raw) = raw else { return Ok(None) };
+    let text = raw.get().trim_matches('"');
+    if text == "null" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| D::Error::custom("a port is a number from 0 to 65535"))
+}
+
+/// No parameters.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct NoParams {}
+
+/// Parameters of [`Action::Hello`](crate::request::Action::Hello).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Hello {
+    /// 32 random bytes of the client's, in hexadecimal.
+    pub nonce: String,
+}
+
+/// Parameters of [`Action::Authenticate`](crate::request::Action::Authenticate).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Authenticate {
+    /// The client's proof, in hexadecimal.
+    pub proof: String,
+}
+
+/// Parameters of [`Action::Login`](crate::request::Action::Login).
+#[derive(Clone, Deserialize, Serialize)]
+pub struct Login {
+    /// The account.
+    pub account_no: AccountNum,
+    /// Its password.
+    pub password: String,
+}
+
+/// Parameters of [`Action::SetPassword`](crate::request::Action::SetPassword).
+#[derive(Clone, Deserialize, Serialize)]
+pub struct SetPassword {
+    /// The account.
+    pub account_no: AccountNum,
+    /// Its new password.
+    pub password: String,
+}
+
+/// Parameters of [`Action::Link`](crate::request::Action::Link).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Link {
+    /// The branch that opens the link.
+    pub branch: BranchName,
+    /// The port on which that branch takes requests.
+    pub port: u16,
+}
+
+/// Parameters of [`Action::CreateAccount`](crate::request::Action::CreateAccount).
+#[derive(Clone, Default, Deserialize, Serialize)]
+pub struct CreateAccount {
+    /// The number that the account is to have; the next free one without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_no: Option<AccountNum>,
+    /// The customer's name: the first word is the first name.
+    pub name: String,
+    /// What it starts with, from cash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<Amount>,
+    /// 12 digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aadhar_num: Option<String>,
+    /// 10 digits, an optional +91 in front.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone_num: Option<String>,
+    /// Whether text messages are wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sms: Option<bool>,
+    /// The password of the menu login; none without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+}
+
+/// Parameters of actions on one account.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct OneAccount {
+    /// The account.
+    pub account_no: AccountNum,
+}
+
+/// Parameters of [`Action::Deposit`](crate::request::Action::Deposit) and [`Action::Withdraw`](crate::request::Action::Withdraw).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct AccountAmount {
+    /// The account.
+    pub account_no: AccountNum,
+    /// How much.
+    pub amount: Amount,
+}
+
+/// Parameters of [`Action::ListAccounts`](crate::request::Action::ListAccounts).
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct ListAccounts {
+    /// Only numbers above this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<AccountNum>,
+    /// At most so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// Parameters of [`Action::LocalTransfer`](crate::request::Action::LocalTransfer).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct LocalTransfer {
+    /// Who pays.
+    pub src_account_no: AccountNum,
+    /// Who is paid.
+    pub dest_account_no: AccountNum,
+    /// How much.
+    pub amount: Amount,
+}
+
+/// Where the receiver of money is.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Destination {
+    /// The branch's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dest_branch: Option<BranchName>,
+    /// Or its host,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dest_host: Option<String>,
+    /// and its port.
+    #[serde(default, deserialize_with = "port", skip_serializing_if = "Option::is_none")]
+    pub dest_port: Option<u16>,
+}
+
+/// Parameters of [`Action::InterBranchTransfer`](crate::request::Action::InterBranchTransfer).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct InterBranchTransfer {
+    /// Who pays, here.
+    pub src_account_no: AccountNum,
+    /// Who is paid, there.
+    pub dest_account_no: AccountNum,
+    /// How much.
+    pub amount: Amount,
+    /// The receiver's branch by name,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dest_branch: Option<BranchName>,
+    /// or by host
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dest_host: Option<String>,
+    /// and port.
+    #[serde(default, deserialize_with = "port", skip_serializing_if = "Option::is_none")]
+    pub dest_port: Option<u16>,
+}
+
+impl InterBranchTransfer {
+    /// Where the receiver is.
+    #[must_use]
+    pub fn destination(&self) -> Destination {
+        Destination {
+            dest_branch: self.dest_branch.clone(),
+            dest_host: self.dest_host.clone(),
+            dest_port: self.dest_port,
+        }
+    }
+}
+
+/// One receiver of a [`SplitTransfer`].
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SplitLeg {
+    /// Who is paid.
+    pub account_no: AccountNum,
+    /// How much.
+    pub amount: Amount,
+    /// The receiver's branch by name,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dest_branch: Option<BranchName>,
+    /// or by host
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dest_host: Option<String>,
+    /// and port; none of the three for this branch.
+    #[serde(default, deserialize_with = "port", skip_serializing_if = "Option::is_none")]
+    pub dest_port: Option<u16>,
+}
+
+impl SplitLeg {
+    /// Where the receiver is.
+    #[must_use]
+    pub fn destination(&self) -> Destination {
+        Destination {
+            dest_branch: self.dest_branch.clone(),
+            dest_host: self.dest_host.clone(),
+            dest_port: self.dest_port,
+        }
+    }
+}
+
+/// Parameters of [`Action::SplitTransfer`](crate::request::Action::SplitTransfer).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SplitTransfer {
+    /// Who pays, here.
+    pub src_account_no: AccountNum,
+    /// Who is paid: 1 to [`SPLIT_LEGS_MAX`](crate::request::SPLIT_LEGS_MAX).
+    pub legs: Vec<SplitLeg>,
+}
+
+/// Parameters of the prepares.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Prepare {
+    /// The transaction.
+    pub txid: TxId,
+    /// The account here.
+    pub account_no: AccountNum,
+    /// How much.
+    pub amount: Amount,
+    /// Who decides: a branch's name or `host:port`. Without one it waits for the outside program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coordinator: Option<String>,
+}
+
+/// Parameters of actions on one transaction.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct OneTx {
+    /// The transaction.
+    pub txid: TxId,
+}
+
+/// Parameters of [`Action::Resolve`](crate::request::Action::Resolve).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Resolve {
+    /// The transaction.
+    pub txid: TxId,
+    /// `commit`, `committed`, `abort` or `aborted`.
+    pub outcome: String,
+    /// Why; recorded.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Parameters of [`Action::History`](crate::request::Action::History).
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct History {
+    /// Of this account; of the whole branch without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_no: Option<AccountNum>,
+    /// Only transactions older than this one: the `next` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<i64>,
+    /// At most so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// Parameters of [`Action::Batch`](crate::request::Action::Batch).
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Batch<'a> {
+    /// Up to [`BATCH_REQUESTS_MAX`](crate::request::BATCH_REQUESTS_MAX) requests.
+    #[serde(borrow)]
+    pub requests: Vec<&'a RawValue>,
+    /// Whether all of them happen or none.
+    #[serde(default)]
+    pub atomic: bool,
+}
+
+/// Parameters of [`Action::Watch`](crate::request::Action::Watch).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Watch {
+    /// Only events with numbers above this one; without it, those still in memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// Only events of this transaction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub txid: Option<TxId>,
+    /// Whether to go on with events as they happen; `false` ends after those in memory.
+    #[serde(default = "yes")]
+    pub follow: bool,
+}
+
+fn yes() -> bool {
+    true
+}
