@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
 use super::chain::{ChainHead, ChainedRow};
 use super::storage_error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Bound parameters, as `params![…]` makes them.
 pub type Params<'a> = &'a [&'a dyn ToSql];
@@ -78,11 +78,13 @@ pub struct Tx<'c> {
     /// Write statements executed so far; tells whether a failed operation left anything to undo.
     pub(super) statements_written: u64,
     pub(super) chain_head: ChainHead,
+    /// What the last write statement that failed died of.
+    pub(super) last_failure: Option<Error>,
 }
 
 impl<'c> Tx<'c> {
     pub(super) fn new(connection: &'c Connection, chain_head: ChainHead) -> Self {
-        Self { connection, statements_written: 0, chain_head }
+        Self { connection, statements_written: 0, chain_head, last_failure: None }
     }
 
     /// Executes one write statement and gives the number of rows it changed.
@@ -93,7 +95,11 @@ impl<'c> Tx<'c> {
         let mut statement = self.connection.prepare_cached(sql).map_err(storage_error)?;
         // Counted before it runs: a statement that fails half-way counts as written.
         self.statements_written += 1;
-        statement.execute(params).map_err(storage_error)
+        statement.execute(params).map_err(|error| {
+            let error = storage_error(error);
+            self.last_failure = Some(error.clone());
+            error
+        })
     }
 
     /// The number that the next row of `transactions` gets.

@@ -112,10 +112,13 @@ impl Writer {
                 if isolated {
                     self.run_statement("SAVEPOINT operation")?;
                 }
+                tx.last_failure = None;
                 let succeeded = work.run(index, &mut tx);
                 if self.connection.is_autocommit() {
-                    // SQLite gave up the transaction by itself, as it may on a full disk or a failed read.
-                    return Err(Error::DiskFull);
+                    // SQLite gave up the transaction by itself, as it may on a full disk or an I/O error; then
+                    // nothing of the group was changed.
+                    let cause = tx.last_failure.take();
+                    return Err(cause.unwrap_or_else(|| Error::Database("SQLite gave up the transaction".into())));
                 }
                 if !succeeded && tx.statements_written > written_before {
                     if !isolated {
