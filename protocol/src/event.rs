@@ -71,6 +71,27 @@ pub enum EventKind {
         /// The id that it was sent with.
         id: String,
     },
+    /// A message on its way here was thrown away, for a lesson.
+    Lost {
+        /// Where from, as in `Sent`.
+        from: String,
+        /// Its name.
+        message: String,
+        /// All of it, for a person.
+        text: String,
+        /// The id that it was sent with.
+        id: String,
+    },
+    /// A client asked for the transfer.
+    Asked {
+        /// What for, for a person.
+        text: String,
+    },
+    /// A client was told how the transfer stands.
+    Answered {
+        /// What, for a person.
+        text: String,
+    },
     /// A record was made durable, or written to become so with the next that is.
     Recorded {
         /// Its name, such as `prepared`.
@@ -148,6 +169,9 @@ mod tests {
         for json in [
             r#"{"sent":{"to":"Delhi","message":"prepare","text":"prepare 50.00","id":"Mumbai:17"}}"#,
             r#"{"received":{"from":"Mumbai","message":"prepare","text":"prepare 50.00","id":"Mumbai:17"}}"#,
+            r#"{"lost":{"from":"Mumbai","message":"prepare","text":"prepare 50.00","id":"Mumbai:17"}}"#,
+            r#"{"asked":{"text":"50.00 from 1001 to Delhi/1002"}}"#,
+            r#"{"answered":{"text":"transfer complete"}}"#,
             r#"{"recorded":{"record":"prepared","forced":true}}"#,
             r#"{"state":{"role":"participant","from":"active","to":"prepared"}}"#,
             r#"{"moved":{"account":"1001","amount":50.00,"what":"held"}}"#,

@@ -12,6 +12,7 @@
 //! - [`request`], [`params`], [`answer`]: what is asked of a branch, and what it answers.
 //! - [`proof`]: challenge and response over the branch key.
 //! - [`event`]: what a branch tells to those who watch it.
+//! - [`teaching`]: what a branch started with `--teaching` lets a class do to it.
 //! - [`connection`]: a client's side of a framed connection.
 
 pub mod answer;
@@ -24,6 +25,7 @@ pub mod money;
 pub mod params;
 pub mod proof;
 pub mod request;
+pub mod teaching;
 
 pub use ids::{AccountNum, BranchName, IdError, TxId};
 pub use money::{Money, MoneyError, Total};

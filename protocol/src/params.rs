@@ -82,12 +82,57 @@ pub struct Authenticate {
     pub proof: String,
 }
 
+/// Who logs in: a customer by the account's number, or the administrator by 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginNum {
+    /// Account 0.
+    Administrator,
+    /// A customer's account.
+    Customer(AccountNum),
+}
+
+impl LoginNum {
+    /// The number as SQLite stores integers.
+    #[must_use]
+    pub const fn as_i64(self) -> i64 {
+        match self {
+            Self::Administrator => 0,
+            Self::Customer(account) => account.as_i64(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for LoginNum {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        if raw.get().trim_matches('"') == "0" {
+            return Ok(Self::Administrator);
+        }
+        serde_json::from_str(raw.get()).map(Self::Customer).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for LoginNum {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.as_i64())
+    }
+}
+
 /// Parameters of [`Action::Login`](crate::request::Action::Login).
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Login {
     /// The account.
     pub account_no: AccountNum,
     /// Its password.
+    pub password: String,
+}
+
+/// Parameters of [`Action::CheckPassword`](crate::request::Action::CheckPassword).
+#[derive(Clone, Deserialize, Serialize)]
+pub struct CheckPassword {
+    /// Who wants to log in.
+    pub account_no: LoginNum,
+    /// The password that they gave.
     pub password: String,
 }
 

@@ -110,6 +110,20 @@ actions! {
     Watch = "watch",
     /// Set the password of an account's menu login.
     SetPassword = "set_password",
+    /// Whether a password is right, for a program that lets people log in at its own door.
+    CheckPassword = "check_password",
+    /// Teaching: what waits to be delivered here, and which faults are set.
+    Stage = "stage",
+    /// Teaching: make every message wait, or let them all pass again.
+    StepMode = "step_mode",
+    /// Teaching: deliver, drop, double or delay one waiting message.
+    Step = "step",
+    /// Teaching: let the protocol's clock go on by a stated time while every message waits.
+    PassTime = "pass_time",
+    /// Teaching: cut, slow or heal the link to another branch.
+    Fault = "fault",
+    /// Teaching: crash now, or at a named point.
+    Crash = "crash",
 }
 
 impl fmt::Display for Action {

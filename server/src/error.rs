@@ -65,6 +65,8 @@ pub enum Error {
     Undecided(TxId),
     /// The caller may not do this.
     NotAllowed(&'static str),
+    /// A teaching action at a branch that was not started with `--teaching`.
+    NotTeaching,
     /// The same request id came with other parameters.
     RequestIdReused,
     /// The same request is being carried out at this moment.
@@ -110,6 +112,7 @@ impl Error {
             Self::Unreachable(_) => "branch_unreachable",
             Self::Undecided(_) => "undecided",
             Self::NotAllowed(_) => "not_allowed",
+            Self::NotTeaching => "not_teaching",
             Self::RequestIdReused => "request_id_reused",
             Self::RequestRepeated => Self::REQUEST_REPEATED,
             Self::Busy => "busy",
@@ -145,6 +148,7 @@ impl Error {
             | Self::Unreachable(_)
             | Self::Undecided(_)
             | Self::NotAllowed(_)
+            | Self::NotTeaching
             | Self::RequestIdReused
             | Self::RequestRepeated
             | Self::Busy
@@ -189,6 +193,7 @@ impl fmt::Display for Error {
                 )
             }
             Self::NotAllowed(what) => f.write_str(what),
+            Self::NotTeaching => f.write_str("this branch was not started with --teaching"),
             Self::RequestIdReused => {
                 f.write_str("this request_id was used for another request; give each request an id of its own")
             }

@@ -48,7 +48,14 @@ fn who(action: Action) -> Who {
         | Action::Resolve
         | Action::Audit
         | Action::Branches
-        | Action::Watch => Who::KeyHolders,
+        | Action::Watch
+        | Action::CheckPassword
+        | Action::Stage
+        | Action::StepMode
+        | Action::Step
+        | Action::PassTime
+        | Action::Fault
+        | Action::Crash => Who::KeyHolders,
     }
 }
 
@@ -81,6 +88,11 @@ fn params(action: Action) -> Value {
         Action::SplitTransfer => json!({"src_account_no": 1001, "legs": [{"account_no": 1002, "amount": 1}]}),
         Action::Batch => json!({"requests": []}),
         Action::Watch => json!({"follow": false}),
+        Action::StepMode => json!({"on": false}),
+        Action::Step => json!({"number": 1, "how": "deliver"}),
+        Action::PassTime => json!({"milliseconds": 1}),
+        Action::Fault => json!({"peer": "Delhi", "fault": "heal"}),
+        Action::Crash => json!({"at": "never"}),
         Action::Resolve => json!({"txid": "none", "outcome": "abort", "reason": "none"}),
         Action::CreateAccount => json!({"name": "Asha"}),
         // It would take the account away from the cases that follow.
@@ -103,6 +115,8 @@ fn params(action: Action) -> Value {
         | Action::Status
         | Action::Audit
         | Action::Branches
+        | Action::Stage
+        | Action::CheckPassword
         | Action::SetPassword => json!({"account_no": 1001, "password": "1001", "amount": 1, "txid": "T"}),
     }
 }

@@ -68,6 +68,9 @@ pub fn tell_kind(kind: &EventKind) -> String {
         EventKind::Recorded { record, forced: false } => format!("recorded: {record}"),
         EventKind::State { role, from, to } => format!("{role}: {from} -> {to}"),
         EventKind::Moved { account, amount, what } => format!("account {account}: {amount} {}", what.name()),
+        EventKind::Lost { from, text, .. } => format!("lost on its way from {from}: {text}"),
+        EventKind::Asked { text } => format!("a client asks: {text}"),
+        EventKind::Answered { text } => format!("the client is told: {text}"),
         EventKind::Note { text } => text.clone(),
     }
 }

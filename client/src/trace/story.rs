@@ -140,6 +140,9 @@ impl<'g> Teller<'g> {
                 EventKind::Recorded { .. }
                 | EventKind::State { .. }
                 | EventKind::Moved { .. }
+                | EventKind::Lost { .. }
+                | EventKind::Asked { .. }
+                | EventKind::Answered { .. }
                 | EventKind::Note { .. } => {}
             }
         }
@@ -165,6 +168,9 @@ impl<'g> Teller<'g> {
                 EventKind::Recorded { .. }
                 | EventKind::State { .. }
                 | EventKind::Moved { .. }
+                | EventKind::Lost { .. }
+                | EventKind::Asked { .. }
+                | EventKind::Answered { .. }
                 | EventKind::Note { .. } => {}
             }
         }
@@ -240,6 +246,11 @@ impl<'g> Teller<'g> {
             EventKind::Moved { account, amount, what } => {
                 mark(Mark::Money, format!("{account}: {amount} {}", what.name()))
             }
+            EventKind::Lost { text, from, .. } => {
+                mark(Mark::Note, format!("lost on its way from {from}: {}", short(text)))
+            }
+            EventKind::Asked { text } => mark(Mark::Note, format!("a client asks: {text}")),
+            EventKind::Answered { text } => mark(Mark::Note, format!("the client is told: {text}")),
             EventKind::Note { text } => mark(Mark::Note, short(text)),
         }
     }
@@ -315,6 +326,9 @@ impl<'g> Teller<'g> {
             | EventKind::Received { .. }
             | EventKind::State { .. }
             | EventKind::Moved { .. }
+            | EventKind::Lost { .. }
+            | EventKind::Asked { .. }
+            | EventKind::Answered { .. }
             | EventKind::Note { .. } => None,
         };
         if self.commit_point.is_some() {
@@ -337,6 +351,9 @@ impl<'g> Teller<'g> {
                 | EventKind::Recorded { .. }
                 | EventKind::State { .. }
                 | EventKind::Moved { .. }
+                | EventKind::Lost { .. }
+                | EventKind::Asked { .. }
+                | EventKind::Answered { .. }
                 | EventKind::Note { .. } => None,
             })
         };
@@ -381,6 +398,9 @@ fn sender_of_prepare(event: &Event) -> Option<&str> {
         | EventKind::Recorded { .. }
         | EventKind::State { .. }
         | EventKind::Moved { .. }
+        | EventKind::Lost { .. }
+        | EventKind::Asked { .. }
+        | EventKind::Answered { .. }
         | EventKind::Note { .. } => None,
     }
 }
@@ -396,6 +416,9 @@ fn is_commit_point(event: &Event) -> bool {
         | EventKind::Received { .. }
         | EventKind::State { .. }
         | EventKind::Moved { .. }
+        | EventKind::Lost { .. }
+        | EventKind::Asked { .. }
+        | EventKind::Answered { .. }
         | EventKind::Note { .. } => false,
     }
 }
@@ -414,7 +437,13 @@ fn state_name(state: &str) -> String {
 fn is_weighty(event: &Event) -> bool {
     match event.kind {
         EventKind::Recorded { .. } | EventKind::State { .. } => true,
-        EventKind::Sent { .. } | EventKind::Received { .. } | EventKind::Moved { .. } | EventKind::Note { .. } => false,
+        EventKind::Sent { .. }
+        | EventKind::Received { .. }
+        | EventKind::Moved { .. }
+        | EventKind::Lost { .. }
+        | EventKind::Asked { .. }
+        | EventKind::Answered { .. }
+        | EventKind::Note { .. } => false,
     }
 }
 

@@ -73,7 +73,14 @@ pub const fn access(action: Action) -> Access {
         | Action::Resolve
         | Action::Audit
         | Action::Branches
-        | Action::Watch => Access::KeyOnly,
+        | Action::Watch
+        | Action::CheckPassword
+        | Action::Stage
+        | Action::StepMode
+        | Action::Step
+        | Action::PassTime
+        | Action::Fault
+        | Action::Crash => Access::KeyOnly,
     }
 }
 

@@ -102,7 +102,14 @@ impl Operation {
             | Action::Status
             | Action::Audit
             | Action::Branches
-            | Action::Watch => return Ok(None),
+            | Action::Watch
+            | Action::CheckPassword
+            | Action::Stage
+            | Action::StepMode
+            | Action::Step
+            | Action::PassTime
+            | Action::Fault
+            | Action::Crash => return Ok(None),
         };
         let key = match &kind {
             // Looking twice does no harm, and should see what is there now.

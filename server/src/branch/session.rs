@@ -12,8 +12,8 @@ use protocol::BranchName;
 use protocol::answer::{TxStatus, Welcome, push_error, push_ok};
 use protocol::proof::{Nonce, Prover, from_hex, to_hex};
 use protocol::request::{
-    Action, Authenticate, BATCH_REQUESTS_MAX, Batch, Hello, Link, Login, NoParams, OneTx, Prepare, RequestFrame,
-    Resolve, Watch,
+    Action, Authenticate, BATCH_REQUESTS_MAX, Batch, CheckPassword, Hello, Link, Login, NoParams, OneTx, Prepare,
+    RequestFrame, Resolve, Watch,
 };
 use two_phase_commit::{Outcome, Side};
 
@@ -182,6 +182,11 @@ impl<'c> Session<'c> {
             Action::Hello => self.hello(&frame.params()?).and_then(single),
             Action::Authenticate => self.authenticate(&frame.params()?).and_then(single),
             Action::Login => self.log_in(&frame.params()?).and_then(single),
+            Action::CheckPassword => {
+                let params: CheckPassword = frame.params()?;
+                context.bank.log_in(params.account_no.as_i64(), &params.password)?;
+                single("null".into())
+            }
             Action::Link => {
                 let params: Link = frame.params()?;
                 if params.branch == *context.bank.name() {
@@ -219,6 +224,9 @@ impl<'c> Session<'c> {
                 decide(context, &frame.params()?, Outcome::Aborted).and_then(single)
             }
             Action::Batch => self.batch(frame).and_then(single),
+            Action::Stage | Action::StepMode | Action::Step | Action::PassTime | Action::Fault | Action::Crash => {
+                Err(Error::NotTeaching)
+            }
             Action::CreateAccount
             | Action::CloseAccount
             | Action::Balance
