@@ -13,6 +13,7 @@ pub mod error;
 pub mod key;
 pub mod limits;
 pub mod listener;
+pub mod lockout;
 pub mod menu;
 pub mod sms;
 pub mod transfer;

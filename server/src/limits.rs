@@ -41,6 +41,30 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Passwords that are hashed at the same time. Each takes 19 MiB and a core for some tens of milliseconds.
 pub const HASHING_THREADS: usize = 2;
 
+/// Wrong passwords at one account from which on a pause follows: people mistype three or four times.
+pub const ACCOUNT_PAUSE_FROM: u32 = 5;
+/// Wrong passwords at one account from which on each further one locks it. At most a dozen guesses an hour
+/// come through then, far below what a password of four characters needs.
+pub const ACCOUNT_LOCK_FROM: u32 = 8;
+/// Wrong passwords from one address from which on a pause follows: a whole class may sit behind one.
+pub const ADDRESS_PAUSE_FROM: u32 = 30;
+/// Wrong passwords from one address from which on each further one locks it.
+pub const ADDRESS_LOCK_FROM: u32 = 36;
+/// The first pause; each further one is twice as long.
+pub const LOCKOUT_PAUSE_FIRST: Duration = Duration::from_secs(1);
+/// How long a lock lasts: long for a program that guesses, short for a person who comes back.
+pub const LOCKOUT_LOCK: Duration = Duration::from_secs(300);
+/// Wrong passwords are forgotten when none came for so long.
+pub const LOCKOUT_FORGET: Duration = Duration::from_secs(3600);
+/// Accounts, and addresses, whose wrong passwords are remembered; about 1 MiB in all.
+pub const LOCKOUT_ENTRIES: usize = 10_000;
+
+const _: () =
+    assert!(LOCKOUT_PAUSE_FIRST.as_secs() << (ACCOUNT_LOCK_FROM - ACCOUNT_PAUSE_FROM) < LOCKOUT_LOCK.as_secs());
+const _: () =
+    assert!(LOCKOUT_PAUSE_FIRST.as_secs() << (ADDRESS_LOCK_FROM - ADDRESS_PAUSE_FROM) < LOCKOUT_LOCK.as_secs());
+const _: () = assert!(LOCKOUT_LOCK.as_secs() < LOCKOUT_FORGET.as_secs());
+
 /// Findings that an audit lists; it goes on counting beyond them.
 pub const AUDIT_FINDINGS: usize = 100;
 
