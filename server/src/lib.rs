@@ -3,6 +3,7 @@
 pub mod answers;
 pub mod arguments;
 pub mod audit;
+pub mod backup;
 pub mod bank;
 pub mod branch;
 pub mod clock;

@@ -25,6 +25,15 @@ pub const CHECKPOINT_STATEMENTS: u64 = 20_000;
 /// With fewer writes than that, the log is moved after this long, so that a quiet bank starts at once.
 pub const CHECKPOINT_IDLE: Duration = Duration::from_secs(5);
 
+/// Pages that a backup copies at a time, some 4 MiB: between two lots it looks whether to say how far it is.
+pub const COPY_PAGES: i32 = 1_000;
+/// How long a backup waits when another program has a file locked for a moment.
+pub const COPY_PAUSE: Duration = Duration::from_millis(20);
+/// A backup that takes longer than this says how far it is,
+pub const COPY_PROGRESS_AFTER: Duration = Duration::from_secs(2);
+/// and says it again this often.
+pub const COPY_PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
 /// Clients at once, unless `--max-clients` says otherwise. Each has a thread.
 pub const CLIENTS: usize = 4_096;
 /// The stack of a client's thread in bytes. Virtual memory until touched; sessions don't recurse.

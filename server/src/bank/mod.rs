@@ -18,7 +18,7 @@ use std::time::Instant;
 use protocol::{AccountNum, BranchName, Money};
 
 use crate::clock::unix_ms_now;
-use crate::dbs_exec::{DbsExec, Query as _, Tx, params};
+use crate::dbs_exec::{DbsExec, Query, Tx, params};
 use crate::error::{Error, Result};
 use crate::lockout::{Lockout, Origin};
 use crate::sms::Notifier;
@@ -100,8 +100,15 @@ impl Bank {
     /// # Errors
     /// [`Error::Database`] when SQLite fails.
     pub fn stored_name(dbs: &DbsExec) -> Result<Option<BranchName>> {
-        let name =
-            dbs.read(|reader| reader.query_opt("SELECT name FROM branch", params![], |row| row.get::<_, String>(0)))?;
+        dbs.read(|reader| Self::name_in(reader))
+    }
+
+    /// As [`Bank::stored_name`], for whoever looks into the database already.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when SQLite fails.
+    pub fn name_in(query: &impl Query) -> Result<Option<BranchName>> {
+        let name = query.query_opt("SELECT name FROM branch", params![], |row| row.get::<_, String>(0))?;
         Ok(name.and_then(|name| name.parse().ok()))
     }
 
