@@ -15,4 +15,5 @@ pub mod limits;
 pub mod listener;
 pub mod menu;
 pub mod sms;
+pub mod teaching;
 pub mod transfer;
