@@ -29,6 +29,8 @@ pub struct Config {
     pub peers: Vec<NamedAddress>,
     /// Whether anyone may do anything on the branch port.
     pub open: bool,
+    /// Whether a class may step, break and crash it.
+    pub teaching: bool,
     /// Where to crash, in a lesson or a test.
     pub crash_at: Option<CrashPoint>,
     /// Where the menu listens.
@@ -65,6 +67,7 @@ impl Config {
             branch: SocketAddr::new(host, arguments.port),
             peers: arguments.peers.clone(),
             open: arguments.open,
+            teaching: arguments.teaching,
             crash_at: arguments.crash_at,
             name: arguments.database.name(),
             db: arguments.database.path(),

@@ -7,6 +7,7 @@
 //! in between, what came before it is finished first, so each request sees the effects of those before it.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use protocol::BranchName;
 use protocol::answer::{TxStatus, Welcome, push_error, push_ok};
@@ -15,7 +16,7 @@ use protocol::request::{
     Action, Authenticate, BATCH_REQUESTS_MAX, Batch, CheckPassword, Hello, Link, Login, NoParams, OneTx, Prepare,
     RequestFrame, Resolve, Watch,
 };
-use two_phase_commit::{Outcome, Side};
+use two_phase_commit::{Outcome, PeerAddr, Side};
 
 use super::access::{self, Caller};
 use super::operation::{Operation, to_json};
@@ -25,10 +26,12 @@ use crate::answers::RequestKey;
 use crate::bank::movements::Booking;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
+use crate::lockout::Origin;
 
 /// One connection's session.
 pub struct Session<'c> {
     context: &'c Context,
+    address: IpAddr,
     caller: Caller,
     challenge: Option<Challenge>,
 }
@@ -65,11 +68,11 @@ struct Lot {
 }
 
 impl<'c> Session<'c> {
-    /// A new connection's session.
+    /// The session of a new connection from that address.
     #[must_use]
-    pub fn new(context: &'c Context) -> Self {
+    pub fn new(context: &'c Context, address: IpAddr) -> Self {
         let caller = if context.is_open { Caller::Open } else { Caller::Anonymous };
-        Self { context, caller, challenge: None }
+        Self { context, address, caller, challenge: None }
     }
 
     /// Who is at the other end.
@@ -184,7 +187,8 @@ impl<'c> Session<'c> {
             Action::Login => self.log_in(&frame.params()?).and_then(single),
             Action::CheckPassword => {
                 let params: CheckPassword = frame.params()?;
-                context.bank.log_in(params.account_no.as_i64(), &params.password)?;
+                // The bridge asks for many people, and its own address is not theirs.
+                context.bank.log_in(params.account_no.as_i64(), &params.password, Origin::OnBehalf)?;
                 single("null".into())
             }
             Action::Link => {
@@ -195,6 +199,7 @@ impl<'c> Session<'c> {
                         params.branch
                     )));
                 }
+                context.engine.links().refuse_cut(&PeerAddr::from(&params.branch))?;
                 *after = After::BecomeLink(params.branch, params.port);
                 single(to_json(context.bank.name()))
             }
@@ -224,9 +229,13 @@ impl<'c> Session<'c> {
                 decide(context, &frame.params()?, Outcome::Aborted).and_then(single)
             }
             Action::Batch => self.batch(frame).and_then(single),
-            Action::Stage | Action::StepMode | Action::Step | Action::PassTime | Action::Fault | Action::Crash => {
-                Err(Error::NotTeaching)
-            }
+            // A branch without --teaching has no lesson, and looks at nothing else.
+            Action::Stage => single(to_json(&context.engine.lesson()?.stage())),
+            Action::StepMode => single(to_json(&context.engine.lesson()?.step_mode(&frame.params()?))),
+            Action::Step => single(to_json(&context.engine.lesson()?.step(&frame.params()?)?)),
+            Action::PassTime => single(to_json(&context.engine.lesson()?.pass_time(&frame.params()?)?)),
+            Action::Fault => single(to_json(&context.engine.lesson()?.fault(&frame.params()?)?)),
+            Action::Crash => single(to_json(&context.engine.lesson()?.crash(&frame.params()?)?)),
             Action::CreateAccount
             | Action::CloseAccount
             | Action::Balance
@@ -262,7 +271,8 @@ impl<'c> Session<'c> {
     }
 
     fn log_in(&mut self, params: &Login) -> Result<String> {
-        self.context.bank.log_in(params.account_no.as_i64(), &params.password)?;
+        let origin = Origin::Address(self.address);
+        self.context.bank.log_in(params.account_no.as_i64(), &params.password, origin)?;
         self.caller = Caller::Customer(params.account_no);
         Ok(format!(r#"{{"role":"customer","account_no":"{}"}}"#, params.account_no))
     }

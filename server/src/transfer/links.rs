@@ -85,6 +85,8 @@ pub struct Links {
     threads: Mutex<Vec<JoinHandle<()>>>,
     next_id: AtomicU64,
     stopping: AtomicBool,
+    /// Whether any link was ever cut, so that without lessons nobody looks for it.
+    was_cut: AtomicBool,
 }
 
 /// Invariant: while `is_dialing`, one thread of ours tries to connect, and it alone ends that.
@@ -97,6 +99,8 @@ struct Peer {
     waiting: Vec<Posted>,
     failures: u32,
     not_before: Option<Instant>,
+    /// Cut in a lesson: nothing is sent, no link is made and none is taken.
+    is_cut: bool,
 }
 
 struct Up {
@@ -117,6 +121,7 @@ impl Links {
             threads: Mutex::default(),
             next_id: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
+            was_cut: AtomicBool::new(false),
         })
     }
 
@@ -146,6 +151,7 @@ impl Links {
                     }
                     return;
                 }
+                None if peer.is_cut => messages,
                 None if peer.is_dialing => {
                     if peer.waiting.len() + messages.len() <= LINK_QUEUE_MESSAGES {
                         peer.waiting.extend(messages);
@@ -177,6 +183,49 @@ impl Links {
     #[must_use]
     pub fn is_up(&self, peer: &PeerAddr) -> Option<bool> {
         self.peers.lock().get(peer).map(|peer| !peer.up.is_empty())
+    }
+
+    /// Breaks the links to a peer and lets none come about, as a cut cable would, until it is mended. What is on its
+    /// way to either side is lost.
+    pub fn cut(&self, peer: &PeerAddr) {
+        self.was_cut.store(true, Ordering::SeqCst);
+        let mut peers = self.peers.lock();
+        let known = peers.entry(peer.clone()).or_default();
+        known.is_cut = true;
+        for up in known.up.drain(..) {
+            // An error means that it is closed already.
+            let _ = up.stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Ends a cut and makes a link at once. Nothing changes at a peer that is not cut.
+    pub fn mend(self: &Arc<Self>, peer: &PeerAddr) {
+        {
+            let mut peers = self.peers.lock();
+            let known = peers.entry(peer.clone()).or_default();
+            if !std::mem::take(&mut known.is_cut) {
+                return;
+            }
+            (known.failures, known.not_before) = (0, None);
+        }
+        self.greet(peer);
+    }
+
+    /// Whether the link to a peer is cut.
+    #[must_use]
+    pub fn is_cut(&self, peer: &PeerAddr) -> bool {
+        self.was_cut.load(Ordering::SeqCst) && self.peers.lock().get(peer).is_some_and(|known| known.is_cut)
+    }
+
+    /// Refuses a peer whose link is cut.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub fn refuse_cut(&self, peer: &PeerAddr) -> Result<()> {
+        if self.is_cut(peer) {
+            return Err(Error::Unreachable(format!("the link to {peer} is cut")));
+        }
+        Ok(())
     }
 
     /// The name of the branch at an address: from the directory, or by making a link to it.
@@ -329,6 +378,7 @@ impl Links {
             other => trouble(&other),
         })?;
         let name: BranchName = name.parse().map_err(|error| trouble(&error))?;
+        self.refuse_cut(&PeerAddr::from(&name))?;
         if name != self.identity.name {
             let params = LinkParams { branch: self.identity.name.clone(), port: self.identity.port };
             let linked: std::result::Result<serde_json::Value, _> = connection.call(Action::Link, &params, None);
@@ -358,6 +408,10 @@ impl Links {
         self.spawn("link-write", move || write(&writer_stream, &queued));
         let mut peers = self.peers.lock();
         let peer = peers.entry(to.clone()).or_default();
+        if peer.is_cut {
+            let _ = stream.shutdown(Shutdown::Both);
+            return Err(Error::Unreachable(format!("the link to {to} is cut")));
+        }
         for posted in std::mem::take(&mut peer.waiting) {
             // The queue is as long as the waiting list may be.
             let _ = outgoing.try_send(posted);
@@ -401,7 +455,7 @@ impl Links {
                 read_frame(&mut reader, BATCH_FRAME_BYTES_MAX, &mut body).map_err(io::Error::other)?;
                 messages.append(&mut serde_json::from_slice::<LinkFrame>(&body)?.messages);
             }
-            if self.stopping.load(Ordering::SeqCst) {
+            if self.stopping.load(Ordering::SeqCst) || self.is_cut(peer) {
                 return Ok(());
             }
             if let Some(inbox) = self.inbox()
