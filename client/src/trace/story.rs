@@ -246,11 +246,10 @@ impl<'g> Teller<'g> {
             EventKind::Moved { account, amount, what } => {
                 mark(Mark::Money, format!("{account}: {amount} {}", what.name()))
             }
-            EventKind::Lost { text, from, .. } => {
-                mark(Mark::Note, format!("lost on its way from {from}: {}", short(text)))
-            }
-            EventKind::Asked { text } => mark(Mark::Note, format!("a client asks: {text}")),
-            EventKind::Answered { text } => mark(Mark::Note, format!("the client is told: {text}")),
+            // The broken arrow says from whom.
+            EventKind::Lost { text, .. } => mark(Mark::Note, format!("lost: {}", short(text))),
+            EventKind::Asked { text } => mark(Mark::Note, format!("asked: {text}")),
+            EventKind::Answered { text } => mark(Mark::Note, format!("told: {text}")),
             EventKind::Note { text } => mark(Mark::Note, short(text)),
         }
     }
