@@ -140,7 +140,7 @@ export function accountPicker(app, { id, legend, wanted = {}, place = 0, isOwn =
 
   branch.refresh();
   return {
-    node: h("fieldset", { class: "picker" }, h("legend", null, legend), h("div", { class: "picker-fields" }, branch.node, account.node), list),
+    node: h("fieldset", { class: "picker" }, h("legend", null, legend), h("div", { class: "picker-fields" }, branch.node, account.node), account.hint, list),
     value: () => ({ branch: branch.value(), account: account.input.value.trim() }),
     isComplete() {
       if (account.input.value.trim() === "") {

@@ -176,13 +176,7 @@ function whoIsIt(app) {
     return [h("span", { class: "badge warn", title: "Anyone who reaches this page may do all" }, "open to all")];
   }
   const text = role === "administrator" ? `Administrator` : `${branch} ${account}`;
-  const out = h(
-    "button",
-    { class: "button small", "data-test": "sign-out", onclick: () => void app.signOut() },
-    icon("out"),
-    h("span", { class: "wide-only" }, "Sign out"),
-    h("span", { class: "visually-hidden narrow-only" }, "Sign out"),
-  );
+  const out = h("button", { class: "button quiet icon-only", "data-test": "sign-out", "aria-label": "Sign out", title: "Sign out", onclick: () => void app.signOut() }, icon("out"));
   return [h("span", { class: "who-name" }, icon("user"), h("span", { "data-test": "who" }, text)), out];
 }
 

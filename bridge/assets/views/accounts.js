@@ -105,7 +105,7 @@ export function mountAccounts(root, app, params) {
 
 function columns(app, close) {
   const { money } = app;
-  const link = (hash, line, text, label) => h("a", { class: "button small", href: withQuery(hash, { branch: line.branch, account: line.account_no }), "aria-label": `${label} ${line.account_no}` }, text);
+  const link = (hash, line, text, label) => h("a", { class: "button small quiet", href: withQuery(hash, { branch: line.branch, account: line.account_no }), "aria-label": `${label} ${line.account_no}` }, text);
   return [
     { title: "Account", cell: (line) => h("strong", { class: "mono" }, line.account_no) },
     { title: "Name", cell: (line) => line.name },
@@ -118,7 +118,7 @@ function columns(app, close) {
       cell: (line) => [
         link("#operate", line, "Operate", "Operate on account"),
         link("#transactions", line, "Transactions", "Transactions of account"),
-        h("button", { class: "button small", "data-test": `close-${line.account_no}`, "aria-label": `Close account ${line.account_no}`, onclick: () => close(line) }, "Close…"),
+        h("button", { class: "button small quiet warns", "data-test": `close-${line.account_no}`, "aria-label": `Close account ${line.account_no}`, onclick: () => close(line) }, "Close…"),
       ],
     },
   ];

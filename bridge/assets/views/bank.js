@@ -182,6 +182,9 @@ function updateCard(node, branch, app) {
   node.dataset.test = isReplica ? `replica-${branch.name}` : `branch-${branch.name}`;
   node.classList.toggle("down", isDown);
   setText(slot("name"), branch.name);
+  for (const name of ["accounts", "undelivered", "clients"]) {
+    node.querySelector(`[data-fact="${name}"]`).hidden = isReplica;
+  }
   badges(slot("badges"), branch);
   setText(slot("balances"), branch.balances === null || branch.balances === undefined ? "Rs –" : app.money.format(branch.balances));
   for (const name of ["accounts", "in_doubt", "undelivered", "clients", "transactions", "epoch"]) {
@@ -194,14 +197,14 @@ function updateCard(node, branch, app) {
   const lag = branch.lag ?? null;
   node.querySelector('[data-fact="lag"]').hidden = lag === null;
   node.querySelector('[data-fact="lag"]').classList.toggle("lit", lag !== null && Number(lag.sequence) > 0);
-  setText(slot("lag"), lag === null ? "" : `${counted(lag.sequence, "commit")}, ${duration(lag.seconds)}`);
-  setText(slot("note"), isDown ? "It does not answer. What it wrote is on its disk; the figures are the last that it told." : `${branch.address} · running for ${duration(branch.uptime_seconds)}`);
+  setText(slot("lag"), lag === null ? "" : `${counted(lag.sequence, "commit")}${Number(lag.seconds) >= 1 ? `, ${duration(lag.seconds)}` : ""}`);
+  setText(slot("note"), isDown ? "It does not answer. What it wrote is on its disk; the figures are the last that it told." : `${branch.address} · up for ${duration(branch.uptime_seconds)}${branch.teaching ? " · teaching" : ""}`);
   actions(slot("actions"), app, branch, isDown);
 }
 
 function badges(slot, branch) {
   const isDown = branch.state === "down";
-  const key = `${branch.state} ${branch.role} ${branch.teaching}`;
+  const key = `${branch.state} ${branch.role}`;
   if (slot.dataset.shown === key) {
     return;
   }
@@ -209,7 +212,6 @@ function badges(slot, branch) {
   setChildren(
     slot,
     branch.role === "replica" ? h("span", { class: "badge info" }, "replica") : null,
-    branch.teaching ? h("span", { class: "badge", title: "Its messages can be stepped, and it can be crashed, from the lab" }, "teaching") : null,
     h("span", { class: `badge ${isDown ? "bad" : "good"}`, "data-test": "branch-state" }, icon(isDown ? "warning" : "check"), isDown ? "down" : "up"),
   );
 }

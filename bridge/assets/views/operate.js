@@ -147,9 +147,7 @@ function orderForm(app, { kind, path, title, picture, action, pickers, bodyOf, s
       "form",
       { class: `card order order-${kind}`, novalidate: true, onsubmit: give, "aria-labelledby": `${kind}-title` },
       h("h2", { id: `${kind}-title` }, icon(picture), title),
-      pickers.map((picker) => picker.node),
-      amount.node,
-      submit,
+      h("div", { class: "order-fields" }, pickers.map((picker) => picker.node), h("div", { class: "payment" }, amount.node, submit)),
       told.node,
     ),
     unmount() {
