@@ -65,7 +65,11 @@ export function makeApi({ onSignedOut }) {
       const text = await readText(response);
       if (!response.ok) {
         const { error, code } = readAnswer(text, response.status);
-        throw new ApiError(error ?? `The bridge answered with status ${response.status}.`, code ?? "error", response.status);
+        throw new ApiError(
+          error ?? `The bridge answered with status ${response.status}.`,
+          code ?? "error",
+          response.status,
+        );
       }
       return text;
     },

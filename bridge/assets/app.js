@@ -114,9 +114,10 @@ function isSignedIn() {
 async function checkSession() {
   try {
     const session = await app.api.get("/session");
-    const isSame = app.session?.role === session.role && app.session?.account === session.account;
+    const isSame = ["role", "branch", "account"].every((key) => app.session?.[key] === session[key]);
     takeSession(session);
     if (!isSignedIn()) {
+      emit("connection", "live");
       showSignIn("Your session has ended. Please sign in again.");
       return false;
     }
@@ -241,7 +242,10 @@ function mountLabLater(root, _app, params) {
     },
     (error) => {
       console.error("the lab could not be loaded", error);
-      root.append(h("h1", { tabindex: "-1" }, "2PC lab"), h("p", { class: "notice bad" }, "The lab could not be loaded. Load the page again."));
+      root.append(
+        h("h1", { tabindex: "-1" }, "2PC lab"),
+        h("p", { class: "notice bad" }, "The lab could not be loaded. Load the page again."),
+      );
     },
   );
   return {

@@ -64,8 +64,17 @@ function drawLines(canvas, points, { title, unit, isStepped, digits }) {
       canvas.append(fillText(label, shown(value, digits)));
     }
   }
-  for (const [minutes, anchor] of [[5, "start"], [2.5, "middle"], [0, "end"]]) {
-    const label = svg("text", { class: "chart-label", x: x(end - minutes * 60_000), y: height - 4, "text-anchor": anchor });
+  for (const [minutes, anchor] of [
+    [5, "start"],
+    [2.5, "middle"],
+    [0, "end"],
+  ]) {
+    const label = svg("text", {
+      class: "chart-label",
+      x: x(end - minutes * 60_000),
+      y: height - 4,
+      "text-anchor": anchor,
+    });
     canvas.append(fillText(label, minutes === 0 ? "now" : `${minutes} min ago`));
   }
   for (const run of runs(points)) {

@@ -14,7 +14,11 @@ export function field({ id, label, hint = null, ...props }) {
 
 /** The same around a choice; `options` are `[value, text]`. */
 export function choice({ id, label, options, hint = null }) {
-  const select = h("select", { id, name: id }, options.map(([value, text]) => h("option", { value }, text)));
+  const select = h(
+    "select",
+    { id, name: id },
+    options.map(([value, text]) => h("option", { value }, text)),
+  );
   return labelled(select, id, label, hint);
 }
 
@@ -56,7 +60,8 @@ export function branchChoice(app, { id, label, wanted = null, place = 0, all = n
       options,
       (branch) => branch.name,
       (branch) => h("option", { value: branch.name }),
-      (node, branch) => setText(node, branch.name === "" ? all : branch.isUp ? branch.name : `${branch.name} (does not answer)`),
+      (node, branch) =>
+        setText(node, branch.name === "" ? all : branch.isUp ? branch.name : `${branch.name} (does not answer)`),
     );
     if (!isChosen && branches.length > 0) {
       isChosen = true;
@@ -78,7 +83,12 @@ export function accountPicker(app, { id, legend, wanted = {}, place = 0, isOwn =
   if (isOwn) {
     const { branch, account } = app.session;
     return {
-      node: h("p", { class: "own" }, h("span", { class: "soft" }, `${legend}: `), h("strong", null, `${branch} ${account}`)),
+      node: h(
+        "p",
+        { class: "own" },
+        h("span", { class: "soft" }, `${legend}: `),
+        h("strong", null, `${branch} ${account}`),
+      ),
       value: () => ({ branch, account }),
       isComplete: () => true,
       refresh: () => {},
@@ -88,7 +98,14 @@ export function accountPicker(app, { id, legend, wanted = {}, place = 0, isOwn =
   const isStaff = app.session.role !== "customer";
   const listId = freshId("suggestions");
   const list = h("datalist", { id: listId });
-  const account = field({ id: `${id}-account`, label: "Account", inputmode: "numeric", list: listId, required: true, placeholder: "1001" });
+  const account = field({
+    id: `${id}-account`,
+    label: "Account",
+    inputmode: "numeric",
+    list: listId,
+    required: true,
+    placeholder: "1001",
+  });
   const branch = branchChoice(app, {
     id: `${id}-branch`,
     label: "Branch",
@@ -100,7 +117,10 @@ export function accountPicker(app, { id, legend, wanted = {}, place = 0, isOwn =
     },
   });
   account.input.value = wanted.account ?? "";
-  account.input.addEventListener("input", debounced(() => look(), 250));
+  account.input.addEventListener(
+    "input",
+    debounced(() => look(), 250),
+  );
   let asked = 0;
 
   async function suggest() {
@@ -109,7 +129,10 @@ export function accountPicker(app, { id, legend, wanted = {}, place = 0, isOwn =
     }
     try {
       const lines = await app.api.get(withQuery("/list_accounts", { branch: branch.value(), limit: SUGGESTIONS }));
-      setChildren(list, lines.map((line) => h("option", { value: line.account_no }, line.name)));
+      setChildren(
+        list,
+        lines.map((line) => h("option", { value: line.account_no }, line.name)),
+      );
     } catch {
       // Suggestions are a help alone; what is wrong with the branch is told when the order is given.
       setChildren(list);
@@ -140,7 +163,14 @@ export function accountPicker(app, { id, legend, wanted = {}, place = 0, isOwn =
 
   branch.refresh();
   return {
-    node: h("fieldset", { class: "picker" }, h("legend", null, legend), h("div", { class: "picker-fields" }, branch.node, account.node), account.hint, list),
+    node: h(
+      "fieldset",
+      { class: "picker" },
+      h("legend", null, legend),
+      h("div", { class: "picker-fields" }, branch.node, account.node),
+      account.hint,
+      list,
+    ),
     value: () => ({ branch: branch.value(), account: account.input.value.trim() }),
     isComplete() {
       if (account.input.value.trim() === "") {
@@ -161,7 +191,10 @@ export function outcome(id) {
   return {
     node,
     show(kind, ...children) {
-      setChildren(node, h("div", { class: `notice ${kind}` }, icon(pictures[kind]), h("div", { class: "notice-text" }, children)));
+      setChildren(
+        node,
+        h("div", { class: `notice ${kind}` }, icon(pictures[kind]), h("div", { class: "notice-text" }, children)),
+      );
     },
     hide: () => setChildren(node),
   };

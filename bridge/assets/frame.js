@@ -7,6 +7,7 @@ import { shortTime } from "./format.js";
 const TEXT_SIZES = 7;
 const TEXT_NORMAL = 2;
 const TOAST_MS = 7_000;
+const MOST_TOASTS = 3;
 const THEMES = ["system", "light", "dark"];
 const THEME_NAMES = { system: "as the system", light: "light", dark: "dark" };
 
@@ -22,9 +23,22 @@ export function makeFrame(app) {
   let labKeys = [];
 
   bar.append(
-    h("a", { class: "brand", href: "#", "aria-label": "Start" }, h("span", { class: "brand-mark" }, icon("bank")), name),
+    h(
+      "a",
+      { class: "brand", href: "#", "aria-label": "Start" },
+      h("span", { class: "brand-mark" }, icon("bank")),
+      name,
+    ),
     nav,
-    h("div", { class: "tools" }, liveSign(app), textSize(), theme, button("keyboard", "Keys", "keys-button", showKeys), who),
+    h(
+      "div",
+      { class: "tools" },
+      liveSign(app),
+      textSize(),
+      theme,
+      button("keyboard", "Keys", "keys-button", showKeys),
+      who,
+    ),
   );
   app.on("connection", banner());
   document.addEventListener("keydown", pressed);
@@ -56,7 +70,8 @@ export function makeFrame(app) {
   }
 
   function pressed(event) {
-    const isTyping = event.target instanceof Element && event.target.closest("input, select, textarea, [contenteditable]");
+    const isTyping =
+      event.target instanceof Element && event.target.closest("input, select, textarea, [contenteditable]");
     if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey || isTyping) {
       return;
     }
@@ -85,7 +100,11 @@ export function makeFrame(app) {
     switchBox.checked = remembered("keys", "on") === "on";
     switchBox.addEventListener("change", () => remember("keys", switchBox.checked ? "on" : "off"));
     const dialog = sheet("Keys", [
-      h("dl", { class: "keys" }, rows.map(([key, what]) => h("div", null, h("dt", null, h("kbd", null, key)), h("dd", null, what)))),
+      h(
+        "dl",
+        { class: "keys" },
+        rows.map(([key, what]) => h("div", null, h("dt", null, h("kbd", null, key)), h("dd", null, what))),
+      ),
       h("label", { class: "check", for: "keys-on" }, switchBox, " Single keys are on"),
       h("div", { class: "row end" }, h("button", { class: "button primary", onclick: () => dialog.close() }, "Close")),
     ]);
@@ -100,6 +119,7 @@ export function makeFrame(app) {
       setText(name, app.session?.bank_name ?? "The bank");
       clear(nav);
       clear(who);
+      clear(toasts);
     },
     markCurrent(viewName) {
       for (const link of nav.querySelectorAll("a")) {
@@ -123,7 +143,7 @@ export function makeFrame(app) {
 
 /** A dialog with a heading; it is taken off the page when it closes. */
 export function sheet(title, children) {
-  const heading = h("h2", { id: "sheet-title", tabindex: "-1" }, title);
+  const heading = h("h2", { id: "sheet-title" }, title);
   const dialog = h("dialog", { class: "sheet", "aria-labelledby": "sheet-title" }, heading, children);
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
@@ -144,7 +164,11 @@ function confirm({ title, text, action, danger = false }) {
         "div",
         { class: "row end" },
         h("button", { class: "button", onclick: done(false), "data-test": "confirm-no" }, "Cancel"),
-        h("button", { class: danger ? "button danger" : "button primary", onclick: done(true), "data-test": "confirm-yes" }, action),
+        h(
+          "button",
+          { class: danger ? "button danger" : "button primary", onclick: done(true), "data-test": "confirm-yes" },
+          action,
+        ),
       ),
     ]);
     dialog.addEventListener("close", () => resolve(false));
@@ -162,12 +186,12 @@ function toast(toasts, text, kind) {
     h("button", { class: "button quiet icon-only", "aria-label": "Close this message", onclick: close }, icon("close")),
   );
   toasts.append(node);
-  let timer = setTimeout(close, TOAST_MS);
-  node.addEventListener("pointerenter", () => clearTimeout(timer));
+  while (toasts.children.length > MOST_TOASTS) {
+    toasts.firstElementChild.remove();
+  }
+  const timer = setTimeout(close, TOAST_MS);
   node.addEventListener("focusin", () => clearTimeout(timer));
-  node.addEventListener("pointerleave", () => {
-    timer = setTimeout(close, TOAST_MS);
-  });
+  node.addEventListener("pointerover", () => clearTimeout(timer));
 }
 
 function whoIsIt(app) {
@@ -176,13 +200,28 @@ function whoIsIt(app) {
     return [h("span", { class: "badge warn", title: "Anyone who reaches this page may do all" }, "open to all")];
   }
   const text = role === "administrator" ? `Administrator` : `${branch} ${account}`;
-  const out = h("button", { class: "button quiet icon-only", "data-test": "sign-out", "aria-label": "Sign out", title: "Sign out", onclick: () => void app.signOut() }, icon("out"));
+  const out = h(
+    "button",
+    {
+      class: "button quiet icon-only",
+      "data-test": "sign-out",
+      "aria-label": "Sign out",
+      title: "Sign out",
+      onclick: () => void app.signOut(),
+    },
+    icon("out"),
+  );
   return [h("span", { class: "who-name" }, icon("user"), h("span", { "data-test": "who" }, text)), out];
 }
 
 function liveSign(app) {
   const text = h("span", { class: "live-text" }, "live");
-  const node = h("span", { class: "live", title: "Whether this page is connected to the bridge", "data-test": "connection" }, h("span", { class: "live-dot" }), text);
+  const node = h(
+    "span",
+    { class: "live", title: "Whether this page is connected to the bridge", "data-test": "connection" },
+    h("span", { class: "live-dot" }),
+    text,
+  );
   app.on("connection", (connection) => {
     node.classList.toggle("lost", connection === "lost");
     setText(text, connection === "lost" ? "lost" : "live");
@@ -199,7 +238,12 @@ function banner() {
       isLost = true;
       clear(node).append(
         icon("warning"),
-        h("p", null, h("strong", null, "The bridge does not answer."), ` What you see is from ${shortTime(Date.now())}. This page tries again by itself.`),
+        h(
+          "p",
+          null,
+          h("strong", null, "The bridge does not answer."),
+          ` What you see is from ${shortTime(Date.now())}. This page tries again by itself.`,
+        ),
       );
       node.hidden = false;
     } else if (connection === "live") {
@@ -219,10 +263,31 @@ function textSize() {
   const change = (by) => () => {
     const size = Number(document.documentElement.dataset.text) + by;
     apply(Math.min(TEXT_SIZES, Math.max(1, size)));
-    document.getElementById("announcer").textContent = `Text size ${document.documentElement.dataset.text} of ${TEXT_SIZES}`;
+    document.getElementById("announcer").textContent =
+      `Text size ${document.documentElement.dataset.text} of ${TEXT_SIZES}`;
   };
-  const smaller = h("button", { class: "button quiet text-smaller", "aria-label": "Smaller text", title: "Smaller text", "data-test": "text-smaller", onclick: change(-1) }, "A−");
-  const larger = h("button", { class: "button quiet text-larger", "aria-label": "Larger text", title: "Larger text", "data-test": "text-larger", onclick: change(1) }, "A+");
+  const smaller = h(
+    "button",
+    {
+      class: "button quiet text-smaller",
+      "aria-label": "Smaller text",
+      title: "Smaller text",
+      "data-test": "text-smaller",
+      onclick: change(-1),
+    },
+    "A−",
+  );
+  const larger = h(
+    "button",
+    {
+      class: "button quiet text-larger",
+      "aria-label": "Larger text",
+      title: "Larger text",
+      "data-test": "text-larger",
+      onclick: change(1),
+    },
+    "A+",
+  );
   const before = Number(remembered("text-size", TEXT_NORMAL));
   apply(before >= 1 && before <= TEXT_SIZES ? Math.trunc(before) : TEXT_NORMAL);
   return h("div", { class: "pair", role: "group", "aria-label": "Text size" }, smaller, larger);
@@ -256,5 +321,9 @@ function makeTheme(app) {
 }
 
 function button(picture, label, test, act) {
-  return h("button", { class: "button quiet icon-only", "aria-label": label, title: `${label} (?)`, "data-test": test, onclick: act }, icon(picture));
+  return h(
+    "button",
+    { class: "button quiet icon-only", "aria-label": label, title: `${label} (?)`, "data-test": test, onclick: act },
+    icon(picture),
+  );
 }

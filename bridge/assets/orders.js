@@ -59,7 +59,10 @@ function makeOrder(kind, unsettled) {
       store(kind, null);
     }
     if (listener === null) {
-      tell({ done: (result, body) => app.toast(current.say(result, body), "good"), failed: (error) => app.toast(error.message, "bad") });
+      tell({
+        done: (result, body) => app.toast(current.say(result, body), "good"),
+        failed: (error) => app.toast(error.message, "bad"),
+      });
     } else {
       listener.changed(state);
       tell(listener);

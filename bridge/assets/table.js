@@ -12,7 +12,11 @@ export function makeTable({ caption, columns, keyOf, test }) {
     "tr",
     { role: "row" },
     columns.map((column) =>
-      h("th", { scope: "col", role: "columnheader", class: column.isNumber ? "number" : null }, column.isAction ? h("span", { class: "visually-hidden" }, column.title) : column.title),
+      h(
+        "th",
+        { scope: "col", role: "columnheader", class: column.isNumber ? "number" : null },
+        column.isAction ? h("span", { class: "visually-hidden" }, column.title) : column.title,
+      ),
     ),
   );
   const body = h("tbody", { role: "rowgroup" });
@@ -37,7 +41,10 @@ export function makeTable({ caption, columns, keyOf, test }) {
           const text = JSON.stringify(row);
           if (shown.get(node) !== text) {
             shown.set(node, text);
-            setChildren(node, columns.map((column) => makeCell(column, row)));
+            setChildren(
+              node,
+              columns.map((column) => makeCell(column, row)),
+            );
           }
         },
       );
@@ -50,7 +57,11 @@ export function makeTable({ caption, columns, keyOf, test }) {
 
 function makeCell(column, row) {
   const kind = column.isNumber ? "number" : column.isAction ? "action" : null;
-  return h("td", { role: "cell", class: kind, "data-label": column.isAction ? null : column.title }, h("div", null, column.cell(row)));
+  return h(
+    "td",
+    { role: "cell", class: kind, "data-label": column.isAction ? null : column.title },
+    h("div", null, column.cell(row)),
+  );
 }
 
 /**
@@ -62,8 +73,18 @@ export function makePager({ load, show, failed, test }) {
   let next = null;
   let asked = 0;
   const where = h("span", { class: "soft", role: "status" });
-  const older = h("button", { class: "button small", "data-test": `${test}-next`, onclick: () => go(() => starts.push(next)) }, "Next", icon("right"));
-  const newer = h("button", { class: "button small", "data-test": `${test}-previous`, onclick: () => go(() => starts.pop()) }, icon("left"), "Previous");
+  const older = h(
+    "button",
+    { class: "button small", "data-test": `${test}-next`, onclick: () => go(() => starts.push(next)) },
+    "Next",
+    icon("right"),
+  );
+  const newer = h(
+    "button",
+    { class: "button small", "data-test": `${test}-previous`, onclick: () => go(() => starts.pop()) },
+    icon("left"),
+    "Previous",
+  );
   const node = h("div", { class: "pager", hidden: true }, newer, where, older);
 
   function go(turn) {

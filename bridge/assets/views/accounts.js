@@ -15,10 +15,26 @@ const TYPING_MS = 250;
 /** Shows the accounts; `params.branch` says of which branch. */
 export function mountAccounts(root, app, params) {
   const told = outcome("accounts-result");
-  const search = field({ id: "accounts-search", label: "Search", type: "search", placeholder: "name or number", oninput: debounced(() => void pager.first(), TYPING_MS) });
-  const branch = branchChoice(app, { id: "accounts-branch", label: "Branch", wanted: params.branch, onchange: changed });
+  const search = field({
+    id: "accounts-search",
+    label: "Search",
+    type: "search",
+    placeholder: "name or number",
+    oninput: debounced(() => void pager.first(), TYPING_MS),
+  });
+  const branch = branchChoice(app, {
+    id: "accounts-branch",
+    label: "Branch",
+    wanted: params.branch,
+    onchange: changed,
+  });
   const total = h("p", { class: "soft" });
-  const table = makeTable({ caption: "Accounts", columns: columns(app, (line) => void close(line)), keyOf: (line) => line.account_no, test: "accounts-table" });
+  const table = makeTable({
+    caption: "Accounts",
+    columns: columns(app, (line) => void close(line)),
+    keyOf: (line) => line.account_no,
+    test: "accounts-table",
+  });
   const pager = makePager({
     test: "accounts",
     load: async (after) => {
@@ -34,8 +50,23 @@ export function mountAccounts(root, app, params) {
   });
 
   root.append(
-    h("div", { class: "spread" }, h("h1", { tabindex: "-1" }, "Accounts"), h("button", { class: "button primary", id: "open-account", onclick: () => openDialog(app, branch.value(), pager) }, icon("plus"), "Open an account")),
-    h("form", { class: "filters", role: "search", "aria-label": "Accounts", onsubmit: (event) => event.preventDefault() }, branch.node, search.node),
+    h(
+      "div",
+      { class: "spread" },
+      h("h1", { tabindex: "-1" }, "Accounts"),
+      h(
+        "button",
+        { class: "button primary", id: "open-account", onclick: () => openDialog(app, branch.value(), pager) },
+        icon("plus"),
+        "Open an account",
+      ),
+    ),
+    h(
+      "form",
+      { class: "filters", role: "search", "aria-label": "Accounts", onsubmit: (event) => event.preventDefault() },
+      branch.node,
+      search.node,
+    ),
     told.node,
     h("section", { class: "card flush", "aria-label": "List of accounts" }, table.node),
     h("div", { class: "spread" }, total, pager.node),
@@ -50,7 +81,10 @@ export function mountAccounts(root, app, params) {
   function tally() {
     const card = app.bank?.branches.find((one) => one.name === branch.value() && one.role !== "replica");
     const isKnown = card !== undefined && (card.accounts ?? null) !== null;
-    setText(total, isKnown ? `${count(card.accounts)} open in ${card.name}, holding ${app.money.format(card.balances)}` : "");
+    setText(
+      total,
+      isKnown ? `${count(card.accounts)} open in ${card.name}, holding ${app.money.format(card.balances)}` : "",
+    );
   }
 
   async function close(line) {
@@ -105,20 +139,52 @@ export function mountAccounts(root, app, params) {
 
 function columns(app, close) {
   const { money } = app;
-  const link = (hash, line, text, label) => h("a", { class: "button small quiet", href: withQuery(hash, { branch: line.branch, account: line.account_no }), "aria-label": `${label} ${line.account_no}` }, text);
+  const link = (hash, line, text, label) =>
+    h(
+      "a",
+      {
+        class: "button small quiet",
+        href: withQuery(hash, { branch: line.branch, account: line.account_no }),
+        "aria-label": `${label} ${line.account_no}`,
+      },
+      text,
+    );
   return [
     { title: "Account", cell: (line) => h("strong", { class: "mono" }, line.account_no) },
     { title: "Name", cell: (line) => line.name },
-    { title: "Balance (Rs)", isNumber: true, cell: (line) => h("span", { class: "amount" }, money.plain(line.balance)) },
-    { title: "Held (Rs)", isNumber: true, cell: (line) => h("span", { class: money.toPaise(line.held) > 0n ? "amount lit" : "amount soft" }, money.plain(line.held)) },
-    { title: "Available (Rs)", isNumber: true, cell: (line) => h("span", { class: "amount" }, money.plain(money.toPaise(line.balance) - money.toPaise(line.held))) },
+    {
+      title: "Balance (Rs)",
+      isNumber: true,
+      cell: (line) => h("span", { class: "amount" }, money.plain(line.balance)),
+    },
+    {
+      title: "Held (Rs)",
+      isNumber: true,
+      cell: (line) =>
+        h("span", { class: money.toPaise(line.held) > 0n ? "amount lit" : "amount soft" }, money.plain(line.held)),
+    },
+    {
+      title: "Available (Rs)",
+      isNumber: true,
+      cell: (line) =>
+        h("span", { class: "amount" }, money.plain(money.toPaise(line.balance) - money.toPaise(line.held))),
+    },
     {
       title: "What can be done",
       isAction: true,
       cell: (line) => [
         link("#operate", line, "Operate", "Operate on account"),
         link("#transactions", line, "Transactions", "Transactions of account"),
-        h("button", { class: "button small quiet warns", "data-test": `close-${line.account_no}`, "aria-label": `Close account ${line.account_no}`, onclick: () => close(line) }, "Close…"),
+        h(
+          "button",
+          {
+            class: "button small quiet warns",
+            "data-test": `close-${line.account_no}`,
+            "aria-label": `Close account ${line.account_no}`,
+            onclick: () => close(line),
+          },
+          "Close…",
+        ),
       ],
     },
   ];
@@ -131,13 +197,33 @@ function openDialog(app, wantedBranch, pager) {
   const branch = branchChoice(app, { id: "open-branch", label: "Branch", wanted: wantedBranch });
   const name = field({ id: "open-name", label: "Name", required: true, maxlength: 100 });
   const balance = field({ id: "open-balance", label: "Opening balance (Rs)", inputmode: "decimal", value: "1000.00" });
-  const account = field({ id: "open-number", label: "Account number", inputmode: "numeric", hint: "Empty: the next free one." });
-  const aadhaar = field({ id: "open-aadhaar", label: "Aadhaar number", inputmode: "numeric", hint: "12 digits; may be empty." });
+  const account = field({
+    id: "open-number",
+    label: "Account number",
+    inputmode: "numeric",
+    hint: "Empty: the next free one.",
+  });
+  const aadhaar = field({
+    id: "open-aadhaar",
+    label: "Aadhaar number",
+    inputmode: "numeric",
+    hint: "12 digits; may be empty.",
+  });
   const phone = field({ id: "open-phone", label: "Phone", inputmode: "tel", hint: "10 digits; may be empty." });
-  const password = field({ id: "open-password", label: "Password", type: "password", autocomplete: "new-password", hint: "4 to 128 characters; without one, nobody can sign in to the account." });
+  const password = field({
+    id: "open-password",
+    label: "Password",
+    type: "password",
+    autocomplete: "new-password",
+    hint: "4 to 128 characters; without one, nobody can sign in to the account.",
+  });
   const sms = h("input", { type: "checkbox", id: "open-sms" });
   const submit = h("button", { class: "button primary", type: "submit", id: "open-submit" }, "Open the account");
-  const cancel = h("button", { class: "button", type: "button", id: "open-cancel", onclick: () => dialog.close() }, "Cancel");
+  const cancel = h(
+    "button",
+    { class: "button", type: "button", id: "open-cancel", onclick: () => dialog.close() },
+    "Cancel",
+  );
   branch.refresh();
 
   function give(event) {
@@ -170,7 +256,17 @@ function openDialog(app, wantedBranch, pager) {
   const form = h(
     "form",
     { novalidate: true, onsubmit: give },
-    h("div", { class: "form-grid" }, branch.node, name.node, balance.node, account.node, aadhaar.node, phone.node, password.node),
+    h(
+      "div",
+      { class: "form-grid" },
+      branch.node,
+      name.node,
+      balance.node,
+      account.node,
+      aadhaar.node,
+      phone.node,
+      password.node,
+    ),
     h("label", { class: "check", for: "open-sms" }, sms, " A text message after each movement"),
     told.node,
     h("div", { class: "row end" }, cancel, submit),

@@ -27,7 +27,13 @@ export function mountBank(root, app) {
   function show(bank) {
     figure.show(bank);
     verdict.show(bank);
-    reconcile(cards, bank.branches, (branch) => `${branch.name} ${branch.address}`, makeCard, (node, branch) => updateCard(node, branch, app));
+    reconcile(
+      cards,
+      bank.branches,
+      (branch) => `${branch.name} ${branch.address}`,
+      makeCard,
+      (node, branch) => updateCard(node, branch, app),
+    );
     throughput.update(app.recent.map(({ at, transfersPerSecond }) => ({ at, value: transfersPerSecond })));
     doubt.update(app.recent.map(({ at, inDoubt }) => ({ at, value: inDoubt })));
   }
@@ -90,7 +96,10 @@ function makeFigure(app) {
       const now = money.toPaise(totals.money);
       if (before !== null && now !== before) {
         const difference = now - before;
-        setText(change, `${difference > 0n ? "Rose" : "Fell"} by ${money.format(difference > 0n ? difference : -difference)} at ${shortTime(Date.now())}.`);
+        setText(
+          change,
+          `${difference > 0n ? "Rose" : "Fell"} by ${money.format(difference > 0n ? difference : -difference)} at ${shortTime(Date.now())}.`,
+        );
       } else if (before === null) {
         setText(change, "No transfer may move it: only money paid in or out does.");
       }
@@ -104,7 +113,12 @@ function makeVerdict(app) {
   const title = h("p", { class: "verdict-title", "data-test": "verdict" }, "…");
   const text = h("p", { class: "soft" });
   const findings = h("ul", { class: "findings", "data-test": "findings" });
-  const button = h("button", { class: "button small", "data-test": "audit", onclick: () => void auditNow() }, icon("check"), "Audit now");
+  const button = h(
+    "button",
+    { class: "button small", "data-test": "audit", onclick: () => void auditNow() },
+    icon("check"),
+    "Audit now",
+  );
   const node = h(
     "section",
     { class: "card verdict", "aria-labelledby": "verdict-heading" },
@@ -127,7 +141,10 @@ function makeVerdict(app) {
     setChildren(picture, icon(said.picture));
     setText(title, said.title);
     setText(text, said.text);
-    setChildren(findings, (verdict.findings ?? []).map((finding) => h("li", null, finding)));
+    setChildren(
+      findings,
+      (verdict.findings ?? []).map((finding) => h("li", null, finding)),
+    );
   }
 
   async function auditNow() {
@@ -150,15 +167,30 @@ function makeVerdict(app) {
 function sayVerdict({ ok, complete }, gone) {
   const missing = gone.length === 0 ? "Not every branch could be asked." : `${gone.join(", ")} could not be asked.`;
   if (ok === false) {
-    return { kind: "bad", picture: "warning", title: "The books do not agree.", text: complete ? "Here is what does not fit:" : missing };
+    return {
+      kind: "bad",
+      picture: "warning",
+      title: "The books do not agree.",
+      text: complete ? "Here is what does not fit:" : missing,
+    };
   }
   if (ok === true && complete) {
-    return { kind: "good", picture: "check", title: "The books agree.", text: "Every branch was recomputed from its rows; every transfer has one payer and one receiver." };
+    return {
+      kind: "good",
+      picture: "check",
+      title: "The books agree.",
+      text: "Every branch was recomputed from its rows; every transfer has one payer and one receiver.",
+    };
   }
   if (ok === true) {
     return { kind: "warn", picture: "clock", title: "No mistake so far.", text: missing };
   }
-  return { kind: "warn", picture: "clock", title: "No verdict yet.", text: gone.length === 0 ? "The branches are being asked." : missing };
+  return {
+    kind: "warn",
+    picture: "clock",
+    title: "No verdict yet.",
+    text: gone.length === 0 ? "The branches are being asked." : missing,
+  };
 }
 
 function makeCard() {
@@ -167,9 +199,24 @@ function makeCard() {
   return h(
     "li",
     { class: "card branch" },
-    h("div", { class: "spread" }, h("h3", { "data-slot": "name" }), h("span", { class: "badges", "data-slot": "badges" })),
+    h(
+      "div",
+      { class: "spread" },
+      h("h3", { "data-slot": "name" }),
+      h("span", { class: "badges", "data-slot": "badges" }),
+    ),
     h("p", { class: "branch-money amount", "data-slot": "balances" }),
-    h("dl", { class: "facts" }, fact("Accounts", "accounts"), fact("In doubt", "in_doubt"), fact("Undelivered", "undelivered"), fact("Clients", "clients"), fact("Transactions", "transactions"), fact("Lag", "lag"), fact("Epoch", "epoch")),
+    h(
+      "dl",
+      { class: "facts" },
+      fact("Accounts", "accounts"),
+      fact("In doubt", "in_doubt"),
+      fact("Undelivered", "undelivered"),
+      fact("Clients", "clients"),
+      fact("Transactions", "transactions"),
+      fact("Lag", "lag"),
+      fact("Epoch", "epoch"),
+    ),
     h("p", { class: "soft branch-note", "data-slot": "note" }),
     h("div", { class: "row", "data-slot": "actions" }),
   );
@@ -186,7 +233,10 @@ function updateCard(node, branch, app) {
     node.querySelector(`[data-fact="${name}"]`).hidden = isReplica;
   }
   badges(slot("badges"), branch);
-  setText(slot("balances"), branch.balances === null || branch.balances === undefined ? "Rs –" : app.money.format(branch.balances));
+  setText(
+    slot("balances"),
+    branch.balances === null || branch.balances === undefined ? "Rs –" : app.money.format(branch.balances),
+  );
   for (const name of ["accounts", "in_doubt", "undelivered", "clients", "transactions", "epoch"]) {
     const value = branch[name] ?? null;
     setText(slot(name), value === null ? "–" : count(value));
@@ -197,8 +247,18 @@ function updateCard(node, branch, app) {
   const lag = branch.lag ?? null;
   node.querySelector('[data-fact="lag"]').hidden = lag === null;
   node.querySelector('[data-fact="lag"]').classList.toggle("lit", lag !== null && Number(lag.sequence) > 0);
-  setText(slot("lag"), lag === null ? "" : `${counted(lag.sequence, "commit")}${Number(lag.seconds) >= 1 ? `, ${duration(lag.seconds)}` : ""}`);
-  setText(slot("note"), isDown ? "It does not answer. What it wrote is on its disk; the figures are the last that it told." : `${branch.address} · up for ${duration(branch.uptime_seconds)}${branch.teaching ? " · teaching" : ""}`);
+  setText(
+    slot("lag"),
+    lag === null
+      ? ""
+      : `${counted(lag.sequence, "commit")}${Number(lag.seconds) >= 1 ? `, ${duration(lag.seconds)}` : ""}`,
+  );
+  setText(
+    slot("note"),
+    isDown
+      ? "It does not answer. What it wrote is on its disk; the figures are the last that it told."
+      : `${branch.address} · up for ${duration(branch.uptime_seconds)}${branch.teaching ? " · teaching" : ""}`,
+  );
   actions(slot("actions"), app, branch, isDown);
 }
 
@@ -212,7 +272,12 @@ function badges(slot, branch) {
   setChildren(
     slot,
     branch.role === "replica" ? h("span", { class: "badge info" }, "replica") : null,
-    h("span", { class: `badge ${isDown ? "bad" : "good"}`, "data-test": "branch-state" }, icon(isDown ? "warning" : "check"), isDown ? "down" : "up"),
+    h(
+      "span",
+      { class: `badge ${isDown ? "bad" : "good"}`, "data-test": "branch-state" },
+      icon(isDown ? "warning" : "check"),
+      isDown ? "down" : "up",
+    ),
   );
 }
 
@@ -223,15 +288,40 @@ function actions(slot, app, branch, isDown) {
     return;
   }
   slot.dataset.shown = key;
-  const restart = h("button", { class: "button small primary", "data-test": `restart-${branch.name}`, onclick: () => void restartBranch(app, branch.name, restart) }, icon("restart"), `Restart ${branch.name}`);
+  const restart = h(
+    "button",
+    {
+      class: "button small primary",
+      "data-test": `restart-${branch.name}`,
+      onclick: () => void restartBranch(app, branch.name, restart),
+    },
+    icon("restart"),
+    `Restart ${branch.name}`,
+  );
   setChildren(
     slot,
     canRestart ? restart : null,
     isDown || branch.role === "replica"
       ? null
       : [
-          h("a", { class: "button small", href: `#accounts?branch=${encodeURIComponent(branch.name)}`, "aria-label": `Accounts of ${branch.name}` }, "Accounts"),
-          h("a", { class: "button small", href: `#transactions?branch=${encodeURIComponent(branch.name)}`, "aria-label": `Transactions of ${branch.name}` }, "Transactions"),
+          h(
+            "a",
+            {
+              class: "button small",
+              href: `#accounts?branch=${encodeURIComponent(branch.name)}`,
+              "aria-label": `Accounts of ${branch.name}`,
+            },
+            "Accounts",
+          ),
+          h(
+            "a",
+            {
+              class: "button small",
+              href: `#transactions?branch=${encodeURIComponent(branch.name)}`,
+              "aria-label": `Transactions of ${branch.name}`,
+            },
+            "Transactions",
+          ),
         ],
   );
 }
@@ -248,16 +338,29 @@ async function restartBranch(app, name, button) {
   }
 }
 
-const OUTCOMES = { committed: ["good", "check", "committed"], aborted: ["bad", "close", "aborted"], undecided: ["warn", "clock", "undecided"] };
+const OUTCOMES = {
+  committed: ["good", "check", "committed"],
+  aborted: ["bad", "close", "aborted"],
+  undecided: ["warn", "clock", "undecided"],
+};
 
 /** The latest transfers between branches, newest first, each a link to its diagram. */
 function makeTicker(app) {
   const list = h("ol", { class: "ticker", "data-test": "ticker" });
-  const empty = h("p", { class: "empty" }, "No transfer between branches yet. Make one under Operate, and it appears here.");
+  const empty = h(
+    "p",
+    { class: "empty" },
+    "No transfer between branches yet. Make one under Operate, and it appears here.",
+  );
   const node = h(
     "section",
     { class: "card", "aria-labelledby": "ticker-title" },
-    h("div", { class: "spread" }, h("h2", { id: "ticker-title" }, "Latest transfers between branches"), h("a", { class: "button small", href: "#lab" }, icon("lab"), "Lab")),
+    h(
+      "div",
+      { class: "spread" },
+      h("h2", { id: "ticker-title" }, "Latest transfers between branches"),
+      h("a", { class: "button small", href: "#lab" }, icon("lab"), "Lab"),
+    ),
     list,
     empty,
   );
@@ -265,7 +368,13 @@ function makeTicker(app) {
     try {
       const transfers = await app.api.get(`/transfers?limit=${TICKER_LENGTH}`);
       empty.hidden = transfers.length > 0;
-      reconcile(list, transfers.slice(0, TICKER_LENGTH), (transfer) => transfer.txid, () => h("li"), updateTransfer);
+      reconcile(
+        list,
+        transfers.slice(0, TICKER_LENGTH),
+        (transfer) => transfer.txid,
+        () => h("li"),
+        updateTransfer,
+      );
     } catch {
       // The banner tells that the bridge is gone; the list is asked for again with the next event.
     }
@@ -303,7 +412,11 @@ function updateTransfer(node, transfer) {
       { href: `#lab?txid=${encodeURIComponent(transfer.txid)}`, "data-test": "ticker-link" },
       h("span", { class: `badge ${kind}` }, icon(picture), word),
       h("span", { class: "ticker-text" }, transfer.text, transfer.is_old_way ? " (the old way)" : null),
-      h("time", { class: "soft", datetime: new Date(Number(transfer.at_unix_ms)).toISOString() }, shortTime(Number(transfer.at_unix_ms))),
+      h(
+        "time",
+        { class: "soft", datetime: new Date(Number(transfer.at_unix_ms)).toISOString() },
+        shortTime(Number(transfer.at_unix_ms)),
+      ),
     ),
   );
 }

@@ -21,7 +21,12 @@ const STATES = {
 export function mountDoubt(root, app) {
   const told = outcome("doubt-result");
   const summary = h("p", { class: "doubt-summary", role: "status", "data-test": "doubt-summary" }, "…");
-  const table = makeTable({ caption: "Transfers in doubt", columns: columns((row) => resolveDialog(app, row, load)), keyOf: (row) => `${row.branch} ${row.txid} ${row.state}`, test: "doubt-table" });
+  const table = makeTable({
+    caption: "Transfers in doubt",
+    columns: columns((row) => resolveDialog(app, row, load)),
+    keyOf: (row) => `${row.branch} ${row.txid} ${row.state}`,
+    test: "doubt-table",
+  });
   root.append(
     h("h1", { tabindex: "-1" }, "In doubt"),
     h(
@@ -64,7 +69,10 @@ function state(row) {
 function columns(resolve) {
   return [
     { title: "Branch", cell: (row) => h("strong", null, row.branch) },
-    { title: "Transfer", cell: (row) => h("a", { class: "mono", href: withQuery("#lab", { txid: row.txid }) }, row.txid) },
+    {
+      title: "Transfer",
+      cell: (row) => h("a", { class: "mono", href: withQuery("#lab", { txid: row.txid }) }, row.txid),
+    },
     { title: "State", cell: (row) => h("span", { class: `badge ${state(row).kind}` }, icon("clock"), state(row).word) },
     { title: "What it does there", cell: (row) => row.legs.map((leg) => h("div", null, leg)) },
     { title: "Age", isNumber: true, cell: (row) => duration(row.age_seconds) },
@@ -72,7 +80,19 @@ function columns(resolve) {
     {
       title: "What can be done",
       isAction: true,
-      cell: (row) => (state(row).isInDoubt ? h("button", { class: "button small danger", "data-test": `resolve-${row.txid}`, "aria-label": `Settle ${row.txid} by hand`, onclick: () => resolve(row) }, "Settle by hand…") : ""),
+      cell: (row) =>
+        state(row).isInDoubt
+          ? h(
+              "button",
+              {
+                class: "button small danger",
+                "data-test": `resolve-${row.txid}`,
+                "aria-label": `Settle ${row.txid} by hand`,
+                onclick: () => resolve(row),
+              },
+              "Settle by hand…",
+            )
+          : "",
     },
   ];
 }
@@ -82,7 +102,17 @@ function coordinator(row) {
     return h("span", { class: "soft" }, "an outside program");
   }
   const answers = row.coordinator_answers === true;
-  return h("div", { class: "row tight" }, row.coordinator, h("span", { class: `badge ${answers ? "good" : "bad"}` }, icon(answers ? "check" : "warning"), answers ? "answers" : "does not answer"));
+  return h(
+    "div",
+    { class: "row tight" },
+    row.coordinator,
+    h(
+      "span",
+      { class: `badge ${answers ? "good" : "bad"}` },
+      icon(answers ? "check" : "warning"),
+      answers ? "answers" : "does not answer",
+    ),
+  );
 }
 
 /** Asks how to settle, and why; says first what it may cost. */
@@ -91,7 +121,12 @@ function resolveDialog(app, row, settled) {
   const told = outcome("resolve-result");
   const radio = (value, title, text) => {
     const input = h("input", { type: "radio", name: "resolve-outcome", id: `resolve-${value}`, value });
-    return h("label", { class: "option", for: `resolve-${value}` }, input, h("span", null, h("strong", null, title), h("span", { class: "soft" }, ` ${text}`)));
+    return h(
+      "label",
+      { class: "option", for: `resolve-${value}` },
+      input,
+      h("span", null, h("strong", null, title), h("span", { class: "soft" }, ` ${text}`)),
+    );
   };
   const submit = h("button", { class: "button danger", type: "submit", id: "resolve-submit" }, "Settle it by hand");
 
@@ -109,7 +144,12 @@ function resolveDialog(app, row, settled) {
     }
     submit.disabled = true;
     try {
-      await app.api.post("/resolve", { branch: row.branch, txid: row.txid, outcome: chosen, reason: reason.value.trim() });
+      await app.api.post("/resolve", {
+        branch: row.branch,
+        txid: row.txid,
+        outcome: chosen,
+        reason: reason.value.trim(),
+      });
       dialog.close();
       app.toast(`${row.txid} at ${row.branch} is settled by hand: ${chosen}.`, "good");
       void settled();
@@ -123,7 +163,19 @@ function resolveDialog(app, row, settled) {
   const form = h(
     "form",
     { novalidate: true, onsubmit: give },
-    h("p", null, "At ", h("strong", null, row.branch), ": ", row.legs.join("; "), ". Transfer ", h("code", null, row.txid), ", in doubt for ", duration(row.age_seconds), "."),
+    h(
+      "p",
+      null,
+      "At ",
+      h("strong", null, row.branch),
+      ": ",
+      row.legs.join("; "),
+      ". Transfer ",
+      h("code", null, row.txid),
+      ", in doubt for ",
+      duration(row.age_seconds),
+      ".",
+    ),
     h(
       "div",
       { class: "notice bad" },
@@ -132,15 +184,43 @@ function resolveDialog(app, row, settled) {
         "div",
         { class: "notice-text" },
         h("p", null, h("strong", null, "You decide in the place of the coordinator.")),
-        h("p", null, "If it decided otherwise, the two branches disagree: money was taken on one side alone, or appears on one side alone. The bank then marks the transfer as mixed and books the difference on a suspense account, and the audit reports it."),
-        row.coordinator_answers === true ? h("p", null, h("strong", null, `${row.coordinator} answers.`), " Wait: it will tell the outcome by itself.") : h("p", null, "Do it only when the coordinator is gone for good, and you know what it decided."),
+        h(
+          "p",
+          null,
+          "If it decided otherwise, the two branches disagree: money was taken on one side alone, or appears on one side alone. The bank then marks the transfer as mixed and books the difference on a suspense account, and the audit reports it.",
+        ),
+        row.coordinator_answers === true
+          ? h("p", null, h("strong", null, `${row.coordinator} answers.`), " Wait: it will tell the outcome by itself.")
+          : h("p", null, "Do it only when the coordinator is gone for good, and you know what it decided."),
       ),
     ),
-    h("fieldset", { class: "options" }, h("legend", null, "Settle it as"), radio("abort", "Abort.", "What was held or reserved here is free again."), radio("commit", "Commit.", "The money moves here, for good.")),
-    h("div", { class: "field" }, h("label", { for: "resolve-reason" }, "Reason"), reason, h("p", { class: "hint", id: "resolve-hint" }, "Recorded with the transfer. For example: Mumbai's disk is lost; its last backup says aborted.")),
+    h(
+      "fieldset",
+      { class: "options" },
+      h("legend", null, "Settle it as"),
+      radio("abort", "Abort.", "What was held or reserved here is free again."),
+      radio("commit", "Commit.", "The money moves here, for good."),
+    ),
+    h(
+      "div",
+      { class: "field" },
+      h("label", { for: "resolve-reason" }, "Reason"),
+      reason,
+      h(
+        "p",
+        { class: "hint", id: "resolve-hint" },
+        "Recorded with the transfer. For example: Mumbai's disk is lost; its last backup says aborted.",
+      ),
+    ),
     told.node,
-    h("div", { class: "row end" }, h("button", { class: "button", type: "button", id: "resolve-cancel", onclick: () => dialog.close() }, "Cancel"), submit),
+    h(
+      "div",
+      { class: "row end" },
+      h("button", { class: "button", type: "button", id: "resolve-cancel", onclick: () => dialog.close() }, "Cancel"),
+      submit,
+    ),
   );
+  form.addEventListener("input", () => told.hide());
   const dialog = sheet("Settle a transfer by hand", [form]);
   dialog.showModal();
 }

@@ -30,15 +30,35 @@ export function mountMine(root, app) {
       name,
       balance,
       note,
-      h("div", { class: "row" }, h("a", { class: "button primary", href: "#operate" }, icon("swap"), "Deposit, withdraw, transfer")),
+      h(
+        "div",
+        { class: "row" },
+        h("a", { class: "button primary", href: "#operate" }, icon("swap"), "Deposit, withdraw, transfer"),
+      ),
     ),
-    h("section", { class: "card", "aria-labelledby": "latest-title" }, h("div", { class: "spread" }, h("h2", { id: "latest-title" }, "Latest transactions"), h("a", { class: "button small", href: "#transactions" }, "All")), list, empty),
+    h(
+      "section",
+      { class: "card", "aria-labelledby": "latest-title" },
+      h(
+        "div",
+        { class: "spread" },
+        h("h2", { id: "latest-title" }, "Latest transactions"),
+        h("a", { class: "button small", href: "#transactions" }, "All"),
+      ),
+      list,
+      empty,
+    ),
   );
 
   function show(holds) {
     setText(balance, money.format(holds.balance));
     const held = money.toPaise(holds.balance) - money.toPaise(holds.available);
-    setText(note, held === 0n ? "All of it can be spent." : `${money.format(held)} is held for a transfer under way; ${money.format(holds.available)} can be spent.`);
+    setText(
+      note,
+      held === 0n
+        ? "All of it can be spent."
+        : `${money.format(held)} is held for a transfer under way; ${money.format(holds.available)} can be spent.`,
+    );
   }
 
   async function load() {
@@ -56,7 +76,12 @@ export function mountMine(root, app) {
   async function loadLatest() {
     const lines = await app.api.get(withQuery("/history", { branch, account, limit: LATEST }));
     empty.hidden = lines.length > 0;
-    reconcile(list, lines, (line) => line.transaction_id, (line) => h("li", null, makeLine(line)));
+    reconcile(
+      list,
+      lines,
+      (line) => line.transaction_id,
+      (line) => h("li", null, makeLine(line)),
+    );
   }
 
   function makeLine(line) {
@@ -64,7 +89,11 @@ export function mountMine(root, app) {
     return h(
       "div",
       null,
-      h("span", { class: "ticker-text" }, `${typeName(line.type)} ${goesOut ? "to" : "from"} ${goesOut ? line.to_account : line.from_account}`),
+      h(
+        "span",
+        { class: "ticker-text" },
+        `${typeName(line.type)} ${goesOut ? "to" : "from"} ${goesOut ? line.to_account : line.from_account}`,
+      ),
       h("time", { class: "soft", datetime: line.date }, dayAndTime(line.date)),
       h("span", { class: goesOut ? "amount" : "amount comes-in" }, goesOut ? "−" : "+", money.plain(line.amount)),
     );
@@ -75,7 +104,15 @@ export function mountMine(root, app) {
     const isDown = mine?.state === "down";
     if (away.hidden === isDown) {
       away.hidden = !isDown;
-      setChildren(away, icon("warning"), h("span", { class: "notice-text" }, `Your branch ${branch} does not answer. Your money is safe on its disk; what you see is the last that it told.`));
+      setChildren(
+        away,
+        icon("warning"),
+        h(
+          "span",
+          { class: "notice-text" },
+          `Your branch ${branch} does not answer. Your money is safe on its disk; what you see is the last that it told.`,
+        ),
+      );
     }
   }
 

@@ -14,8 +14,19 @@ const SLOW_MS = 2_500;
 /** Shows the forms; `params.branch` and `params.account` are filled in as the own or the paying account. */
 export function mountOperate(root, app, params) {
   const isOwn = app.session.role === "customer";
-  const forms = [transferForm(app, params, isOwn), counterForm(app, params, isOwn, "deposit"), counterForm(app, params, isOwn, "withdraw")];
-  root.append(h("h1", { tabindex: "-1" }, "Operate"), h("div", { class: "operate" }, forms.map((form) => form.node)));
+  const forms = [
+    transferForm(app, params, isOwn),
+    counterForm(app, params, isOwn, "deposit"),
+    counterForm(app, params, isOwn, "withdraw"),
+  ];
+  root.append(
+    h("h1", { tabindex: "-1" }, "Operate"),
+    h(
+      "div",
+      { class: "operate" },
+      forms.map((form) => form.node),
+    ),
+  );
   return {
     unmount() {
       forms.forEach((form) => form.unmount());
@@ -34,7 +45,8 @@ function counterForm(app, params, isOwn, kind) {
     action: isDeposit ? "Deposit" : "Withdraw",
     pickers: [picker],
     bodyOf: (amount) => ({ ...picker.value(), amount }),
-    say: (result, body) => `${app.money.format(body.amount)} ${isDeposit ? "deposited to" : "withdrawn from"} ${body.branch} ${body.account}. The balance is ${app.money.format(result.balance)}.`,
+    say: (result, body) =>
+      `${app.money.format(body.amount)} ${isDeposit ? "deposited to" : "withdrawn from"} ${body.branch} ${body.account}. The balance is ${app.money.format(result.balance)}.`,
     tell: () => null,
   });
 }
@@ -51,27 +63,56 @@ function transferForm(app, params, isOwn) {
     pickers: [from, to],
     bodyOf: (amount) => {
       const [payer, payee] = [from.value(), to.value()];
-      return { src_branch: payer.branch, src_account: payer.account, dest_branch: payee.branch, dest_account: payee.account, amount };
+      return {
+        src_branch: payer.branch,
+        src_account: payer.account,
+        dest_branch: payee.branch,
+        dest_account: payee.account,
+        amount,
+      };
     },
     say: (result, body) => sayTransfer(app, result, body),
-    tell: (result) => (result.txid === undefined || isOwn ? null : h("a", { class: "button small", href: withQuery("#lab", { txid: result.txid }), "data-test": "transfer-lab" }, icon("lab"), "See it in the lab")),
+    tell: (result) =>
+      result.txid === undefined || isOwn
+        ? null
+        : h(
+            "a",
+            { class: "button small", href: withQuery("#lab", { txid: result.txid }), "data-test": "transfer-lab" },
+            icon("lab"),
+            "See it in the lab",
+          ),
   });
 }
 
 function sayTransfer(app, result, body) {
   const what = `${app.money.format(body.amount)} transferred from ${body.src_branch} ${body.src_account} to ${body.dest_branch} ${body.dest_account}.`;
   if (result.txid === undefined) {
-    return result.from?.balance === undefined ? what : `${what} The payer's balance is ${app.money.format(result.from.balance)}.`;
+    return result.from?.balance === undefined
+      ? what
+      : `${what} The payer's balance is ${app.money.format(result.from.balance)}.`;
   }
-  return result.delivery === "pending" ? `${what} It is decided; ${body.dest_branch} is told as soon as it answers.` : `${what} Both branches have committed.`;
+  return result.delivery === "pending"
+    ? `${what} It is decided; ${body.dest_branch} is told as soon as it answers.`
+    : `${what} Both branches have committed.`;
 }
 
 /** A form around an order: fields, the button, and how it went. */
 function orderForm(app, { kind, path, title, picture, action, pickers, bodyOf, say, tell }) {
   const given = order(kind);
-  const amount = field({ id: `${kind}-amount`, label: "Amount (Rs)", inputmode: "decimal", required: true, placeholder: "0.00" });
+  const amount = field({
+    id: `${kind}-amount`,
+    label: "Amount (Rs)",
+    inputmode: "decimal",
+    required: true,
+    placeholder: "0.00",
+  });
   const told = outcome(`${kind}-result`);
-  const submit = h("button", { class: "button primary wide", type: "submit", id: `${kind}-submit` }, icon(picture), action);
+  const submit = h(
+    "button",
+    { class: "button primary wide", type: "submit", id: `${kind}-submit` },
+    icon(picture),
+    action,
+  );
   let slowTimer = 0;
 
   function give(event) {
@@ -98,7 +139,13 @@ function orderForm(app, { kind, path, title, picture, action, pickers, bodyOf, s
 
   function tellSlow() {
     const isStaff = app.session.role !== "customer";
-    told.show("info", "Still under way: another branch has not answered yet.", isStaff && app.session.teaching ? [" In step mode, messages wait until they are delivered in the ", h("a", { href: "#lab" }, "lab"), "."] : null);
+    told.show(
+      "info",
+      "Still under way: another branch has not answered yet.",
+      isStaff && app.session.teaching
+        ? [" In step mode, messages wait until they are delivered in the ", h("a", { href: "#lab" }, "lab"), "."]
+        : null,
+    );
   }
 
   function done(result, body) {
@@ -119,13 +166,32 @@ function orderForm(app, { kind, path, title, picture, action, pickers, bodyOf, s
   function tellUnsure(reason) {
     told.show(
       "warn",
-      h("p", null, h("strong", null, "Nobody knows yet whether it was carried out."), ` ${reason} Send it again: the bank carries it out once, however often it is sent.`),
+      h(
+        "p",
+        null,
+        h("strong", null, "Nobody knows yet whether it was carried out."),
+        ` ${reason} Send it again: the bank carries it out once, however often it is sent.`,
+      ),
       h("p", { class: "soft" }, sayOrder(app, given.body)),
       h(
         "div",
         { class: "row" },
-        h("button", { class: "button small primary", type: "button", "data-test": `${kind}-again`, onclick: () => given.again(app, say) }, icon("restart"), "Send it again"),
-        h("button", { class: "button small", type: "button", "data-test": `${kind}-give-up`, onclick: giveUp }, "Leave it"),
+        h(
+          "button",
+          {
+            class: "button small primary",
+            type: "button",
+            "data-test": `${kind}-again`,
+            onclick: () => given.again(app, say),
+          },
+          icon("restart"),
+          "Send it again",
+        ),
+        h(
+          "button",
+          { class: "button small", type: "button", "data-test": `${kind}-give-up`, onclick: giveUp },
+          "Leave it",
+        ),
       ),
     );
   }
@@ -147,7 +213,12 @@ function orderForm(app, { kind, path, title, picture, action, pickers, bodyOf, s
       "form",
       { class: `card order order-${kind}`, novalidate: true, onsubmit: give, "aria-labelledby": `${kind}-title` },
       h("h2", { id: `${kind}-title` }, icon(picture), title),
-      h("div", { class: "order-fields" }, pickers.map((picker) => picker.node), h("div", { class: "payment" }, amount.node, submit)),
+      h(
+        "div",
+        { class: "order-fields" },
+        pickers.map((picker) => picker.node),
+        h("div", { class: "payment" }, amount.node, submit),
+      ),
       told.node,
     ),
     unmount() {
@@ -160,5 +231,7 @@ function orderForm(app, { kind, path, title, picture, action, pickers, bodyOf, s
 
 function sayOrder(app, body) {
   const amount = app.money.format(body.amount);
-  return body.src_branch === undefined ? `${amount}, ${body.branch} ${body.account}` : `${amount}, ${body.src_branch} ${body.src_account} to ${body.dest_branch} ${body.dest_account}`;
+  return body.src_branch === undefined
+    ? `${amount}, ${body.branch} ${body.account}`
+    : `${amount}, ${body.src_branch} ${body.src_account} to ${body.dest_branch} ${body.dest_account}`;
 }

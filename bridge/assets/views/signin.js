@@ -9,10 +9,32 @@ export function mountSignIn(root, app, { notice }) {
   const hasNames = knownBranches(app).length > 0;
   const branch = hasNames
     ? branchChoice(app, { id: "signin-branch", label: "Branch" })
-    : { ...field({ id: "signin-branch", label: "Branch", required: true, placeholder: "Mumbai" }), refresh() {}, off() {} };
-  const account = field({ id: "signin-account", label: "Account", inputmode: "numeric", required: true, autocomplete: "username", hint: "0 is the administrator." });
-  const password = field({ id: "signin-password", label: "Password", type: "password", required: true, autocomplete: "current-password" });
-  const submit = h("button", { class: "button primary wide", id: "signin-submit", type: "submit" }, icon("lock"), "Sign in");
+    : {
+        ...field({ id: "signin-branch", label: "Branch", required: true, placeholder: "Mumbai" }),
+        refresh() {},
+        off() {},
+      };
+  const account = field({
+    id: "signin-account",
+    label: "Account",
+    inputmode: "numeric",
+    required: true,
+    autocomplete: "username",
+    hint: "0 is the administrator.",
+  });
+  const password = field({
+    id: "signin-password",
+    label: "Password",
+    type: "password",
+    required: true,
+    autocomplete: "current-password",
+  });
+  const submit = h(
+    "button",
+    { class: "button primary wide", id: "signin-submit", type: "submit" },
+    icon("lock"),
+    "Sign in",
+  );
   const told = outcome("signin-result");
   branch.refresh();
 
@@ -35,13 +57,23 @@ export function mountSignIn(root, app, { notice }) {
     }
   }
 
-  const form = h("form", { class: "card signin", novalidate: true, onsubmit: signIn }, branch.node, account.node, password.node, submit, told.node);
+  const form = h(
+    "form",
+    { class: "card signin", novalidate: true, onsubmit: signIn },
+    branch.node,
+    account.node,
+    password.node,
+    submit,
+    told.node,
+  );
   root.append(
     h(
       "div",
       { class: "view view-signin" },
       h("h1", { tabindex: "-1" }, "Sign in"),
-      notice === null ? null : h("p", { class: "notice warn", role: "alert" }, icon("clock"), h("span", { class: "notice-text" }, notice)),
+      notice === null
+        ? null
+        : h("p", { class: "notice warn", role: "alert" }, icon("clock"), h("span", { class: "notice-text" }, notice)),
       form,
       app.session?.teaching === true ? demoHint(account.input, password.input) : null,
     ),
@@ -66,13 +98,33 @@ function demoHint(account, password) {
       "li",
       null,
       h("span", null, `${who}: account `, h("code", null, number), ", password ", h("code", null, secret)),
-      h("button", { class: "button small", type: "button", "data-test": test, onclick: fill(number, secret), "aria-label": `Fill in: ${who}` }, "Fill in"),
+      h(
+        "button",
+        {
+          class: "button small",
+          type: "button",
+          "data-test": test,
+          onclick: fill(number, secret),
+          "aria-label": `Fill in: ${who}`,
+        },
+        "Fill in",
+      ),
     );
   const note = h("p", { class: "soft" });
   setText(note, "This bank is a demonstration. Its sample accounts are:");
   return h(
     "aside",
     { class: "notice info demo", "aria-label": "Passwords of the demonstration" },
-    h("div", { class: "notice-text" }, note, h("ul", null, line("Administrator", "0", "root", "fill-administrator"), line("A customer", "1001", "1001", "fill-customer"))),
+    h(
+      "div",
+      { class: "notice-text" },
+      note,
+      h(
+        "ul",
+        null,
+        line("Administrator", "0", "root", "fill-administrator"),
+        line("A customer", "1001", "1001", "fill-customer"),
+      ),
+    ),
   );
 }

@@ -16,14 +16,55 @@ export function mountTransactions(root, app, params) {
   const isOwn = app.session.role === "customer";
   const told = outcome("transactions-result");
   const changed = debounced(() => filter(), TYPING_MS);
-  const branch = isOwn ? null : branchChoice(app, { id: "transactions-branch", label: "Branch", wanted: params.branch, onchange: changed });
-  const account = field({ id: "transactions-account", label: "Account", inputmode: "numeric", placeholder: "all", value: params.account ?? "", oninput: changed });
-  const type = choice({ id: "transactions-type", label: "Type", options: [["", "All types"], ...TRANSACTION_TYPES.map((one) => [one, typeName(one)])] });
-  const from = field({ id: "transactions-from", label: "From", type: "datetime-local", step: "1", value: params.from ?? "", oninput: changed });
-  const to = field({ id: "transactions-to", label: "Until", type: "datetime-local", step: "1", value: params.to ?? "", oninput: changed });
-  const csv = h("a", { class: "button", id: "transactions-csv", download: "transactions.csv" }, icon("download"), "CSV");
-  const reset = h("button", { class: "button", type: "button", id: "transactions-reset", onclick: clearFilter }, "Clear");
-  const table = makeTable({ caption: "Transactions", columns: columns(app, () => query().account, isOwn), keyOf: (line) => `${line.branch} ${line.transaction_id}`, test: "transactions-table" });
+  const branch = isOwn
+    ? null
+    : branchChoice(app, { id: "transactions-branch", label: "Branch", wanted: params.branch, onchange: changed });
+  const account = field({
+    id: "transactions-account",
+    label: "Account",
+    inputmode: "numeric",
+    placeholder: "all",
+    value: params.account ?? "",
+    oninput: changed,
+  });
+  const type = choice({
+    id: "transactions-type",
+    label: "Type",
+    options: [["", "All types"], ...TRANSACTION_TYPES.map((one) => [one, typeName(one)])],
+  });
+  const from = field({
+    id: "transactions-from",
+    label: "From",
+    type: "datetime-local",
+    step: "1",
+    value: params.from ?? "",
+    oninput: changed,
+  });
+  const to = field({
+    id: "transactions-to",
+    label: "Until",
+    type: "datetime-local",
+    step: "1",
+    value: params.to ?? "",
+    oninput: changed,
+  });
+  const csv = h(
+    "a",
+    { class: "button", id: "transactions-csv", download: "transactions.csv" },
+    icon("download"),
+    "CSV",
+  );
+  const reset = h(
+    "button",
+    { class: "button", type: "button", id: "transactions-reset", onclick: clearFilter },
+    "Clear",
+  );
+  const table = makeTable({
+    caption: "Transactions",
+    columns: columns(app, () => query().account, isOwn),
+    keyOf: (line) => `${line.branch} ${line.transaction_id}`,
+    test: "transactions-table",
+  });
   const pager = makePager({
     test: "transactions",
     load: async (after) => {
@@ -44,14 +85,25 @@ export function mountTransactions(root, app, params) {
 
   root.append(
     h("div", { class: "spread" }, h("h1", { tabindex: "-1" }, isOwn ? "My transactions" : "Transactions"), csv),
-    h("form", { class: "filters", role: "search", "aria-label": "Transactions", onsubmit: (event) => event.preventDefault() }, branch?.node, isOwn ? null : account.node, type.node, from.node, to.node, h("div", { class: "field buttons" }, reset)),
+    h(
+      "form",
+      { class: "filters", role: "search", "aria-label": "Transactions", onsubmit: (event) => event.preventDefault() },
+      branch?.node,
+      isOwn ? null : account.node,
+      type.node,
+      from.node,
+      to.node,
+      h("div", { class: "field buttons" }, reset),
+    ),
     told.node,
     h("section", { class: "card flush", "aria-label": "List of transactions" }, table.node),
     h("div", { class: "spread" }, h("span"), pager.node),
   );
 
   function query() {
-    const own = isOwn ? { branch: app.session.branch, account: app.session.account } : { branch: branch.value(), account: account.input.value.trim() };
+    const own = isOwn
+      ? { branch: app.session.branch, account: app.session.account }
+      : { branch: branch.value(), account: account.input.value.trim() };
     return { ...own, type: type.input.value, from: asUtc(from.input.value), to: asUtc(to.input.value) };
   }
 
@@ -62,7 +114,14 @@ export function mountTransactions(root, app, params) {
     }
     csv.href = withQuery("/history", { ...now, format: "csv" });
     csv.download = `transactions-${now.branch || "bank"}${now.account === "" ? "" : `-${now.account}`}.csv`;
-    app.replaceHash(withQuery("#transactions", isOwn ? { type: now.type, from: from.input.value, to: to.input.value } : { ...now, from: from.input.value, to: to.input.value }));
+    app.replaceHash(
+      withQuery(
+        "#transactions",
+        isOwn
+          ? { type: now.type, from: from.input.value, to: to.input.value }
+          : { ...now, from: from.input.value, to: to.input.value },
+      ),
+    );
     void pager.first();
   }
 
@@ -116,7 +175,9 @@ function columns(app, accountOf, isOwn) {
     if ((line.txid ?? null) === null) {
       return "";
     }
-    return isOwn ? h("span", { class: "mono soft", title: line.txid }, line.txid) : h("a", { href: withQuery("#lab", { txid: line.txid }), class: "mono" }, line.txid);
+    return isOwn
+      ? h("span", { class: "mono soft", title: line.txid }, line.txid)
+      : h("a", { href: withQuery("#lab", { txid: line.txid }), class: "mono" }, line.txid);
   };
   return [
     { title: "No.", isNumber: true, cell: (line) => String(line.transaction_id) },
