@@ -7,6 +7,7 @@
 import { ICONS } from "./icons.js";
 
 const SVG_NAMESPACE = "http://www.w3.org/2000/svg";
+const LONG_FIGURE = 16;
 
 /** Makes an HTML element: `h("button", {class: "button", onclick: act}, "text", node, [more])`. */
 export function h(tag, props, ...children) {
@@ -39,6 +40,12 @@ export function setText(node, text) {
   if (node.textContent !== wanted) {
     node.textContent = wanted;
   }
+}
+
+/** Writes the figure that a card is about; a long one is set smaller, so that it stays on one line. */
+export function setFigure(node, text) {
+  setText(node, text);
+  node.classList.toggle("long", text.length > LONG_FIGURE);
 }
 
 /** Replaces all children by these. */

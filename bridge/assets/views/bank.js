@@ -2,7 +2,7 @@
 // branch, and what happened in the last minutes. Everything comes by itself from the stream of events.
 
 import { makeChart } from "../charts.js";
-import { h, icon, reconcile, setChildren, setText, throttled } from "../dom.js";
+import { h, icon, reconcile, setChildren, setFigure, setText, throttled } from "../dom.js";
 import { count, counted, duration, shortTime } from "../format.js";
 
 const TICKER_LENGTH = 8;
@@ -85,7 +85,7 @@ function makeFigure(app) {
     node,
     show({ totals }) {
       const { money } = app;
-      setText(amount, money.format(totals.money));
+      setFigure(amount, money.format(totals.money));
       setText(balances.value, money.format(totals.balances));
       setText(transit.value, money.format(totals.in_transit));
       setText(suspense.value, money.format(totals.suspense ?? "0.00"));

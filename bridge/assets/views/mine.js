@@ -1,7 +1,7 @@
 // A customer's own account: what it holds and what can be spent, followed live, and the latest transactions.
 
 import { withQuery } from "../api.js";
-import { h, icon, reconcile, setChildren, setText } from "../dom.js";
+import { h, icon, reconcile, setChildren, setFigure, setText } from "../dom.js";
 import { outcome } from "../fields.js";
 import { dayAndTime, typeName } from "../format.js";
 
@@ -51,7 +51,7 @@ export function mountMine(root, app) {
   );
 
   function show(holds) {
-    setText(balance, money.format(holds.balance));
+    setFigure(balance, money.format(holds.balance));
     const held = money.toPaise(holds.balance) - money.toPaise(holds.available);
     setText(
       note,
