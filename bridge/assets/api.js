@@ -7,7 +7,7 @@ import { parseExact } from "./money.js";
 /** A request that was refused or not answered. */
 export class ApiError extends Error {
   constructor(message, code, status) {
-    super(message);
+    super(sentence(message));
     this.name = "ApiError";
     /** The stable name of the reason, such as `insufficient_funds`; `unreachable` when no answer came. */
     this.code = code;
@@ -41,7 +41,7 @@ export function makeApi({ onSignedOut }) {
       csrf = (await call("GET", "/session")).result.csrf;
       return call(method, path, body, true);
     }
-    if (response.status === 401 && path !== "/session") {
+    if (error.code === "not_signed_in") {
       onSignedOut();
     }
     throw error;
@@ -106,6 +106,12 @@ async function send(method, path, body, csrf) {
   } catch {
     throw new ApiError("The bridge does not answer.", "unreachable", 0);
   }
+}
+
+/** Errors of the bank begin small and end without a stop, as they stand in the middle of a line elsewhere. */
+function sentence(text) {
+  const capital = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(capital) ? capital : `${capital}.`;
 }
 
 async function readText(response) {

@@ -6,7 +6,7 @@
 
 import { parseExact } from "./money.js";
 
-const TYPES = ["bank", "happened", "stage", "scenario", "account"];
+const TYPES = ["bank", "happened", "stage", "scenario", "account", "missed"];
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 5_000;
 const HIDDEN_MS = 60_000;

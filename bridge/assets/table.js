@@ -65,7 +65,7 @@ function makeCell(column, row) {
 }
 
 /**
- * Pages of a list whose answers name where it goes on. `load(after)` gives `{rows, next}`; `show(rows)` shows them.
+ * Pages of a list whose answers name where it goes on. `load(after)` gives `{rows, next}`; `show(rows, isMore)` shows them.
  * `{node, first(), again(), isFirst()}`: to the first page, or the page that is shown anew.
  */
 export function makePager({ load, show, failed, test }) {
@@ -101,7 +101,7 @@ export function makePager({ load, show, failed, test }) {
         return;
       }
       next = page.next;
-      show(page.rows);
+      show(page.rows, next !== null);
       where.textContent = `Page ${starts.length}`;
       older.disabled = next === null;
       newer.disabled = starts.length === 1;

@@ -18,7 +18,13 @@ export function mountTransactions(root, app, params) {
   const changed = debounced(() => filter(), TYPING_MS);
   const branch = isOwn
     ? null
-    : branchChoice(app, { id: "transactions-branch", label: "Branch", wanted: params.branch, onchange: changed });
+    : branchChoice(app, {
+        id: "transactions-branch",
+        label: "Branch",
+        all: "All branches",
+        wanted: params.branch,
+        onchange: changed,
+      });
   const account = field({
     id: "transactions-account",
     label: "Account",
@@ -71,14 +77,11 @@ export function mountTransactions(root, app, params) {
       const { result, next } = await app.api.getPage(withQuery("/history", { ...query(), after, limit: PAGE }));
       return { rows: result, next };
     },
-    show: (rows) => {
+    show: (rows, isMore) => {
       told.hide();
-      table.show(rows, "No transaction matches.");
+      table.show(rows, isMore ? "None of the newest matches. Next looks further back." : "No transaction matches.");
     },
-    failed: (error) => {
-      table.show([], "");
-      told.show("bad", error.message);
-    },
+    failed: (error) => told.show("bad", error.message),
   });
   type.input.value = TRANSACTION_TYPES.includes(params.type) ? params.type : "";
   type.input.addEventListener("change", changed);
@@ -109,9 +112,6 @@ export function mountTransactions(root, app, params) {
 
   function filter() {
     const now = query();
-    if (now.branch === "") {
-      return;
-    }
     csv.href = withQuery("/history", { ...now, format: "csv" });
     csv.download = `transactions-${now.branch || "bank"}${now.account === "" ? "" : `-${now.account}`}.csv`;
     app.replaceHash(
@@ -180,6 +180,7 @@ function columns(app, accountOf, isOwn) {
       : h("a", { href: withQuery("#lab", { txid: line.txid }), class: "mono" }, line.txid);
   };
   return [
+    ...(isOwn ? [] : [{ title: "Branch", cell: (line) => line.branch }]),
     { title: "No.", isNumber: true, cell: (line) => String(line.transaction_id) },
     { title: "Time", cell: (line) => h("time", { datetime: line.date, title: line.date }, dayAndTime(line.date)) },
     { title: "Type", cell: (line) => typeName(line.type) },
