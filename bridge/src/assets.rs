@@ -21,7 +21,29 @@ macro_rules! files {
 }
 
 files! {
+    "api.js",
+    "app.js",
+    "charts.js",
+    "dom.js",
+    "feed.js",
+    "fields.js",
+    "format.js",
+    "frame.js",
+    "icon.svg",
+    "icons.js",
     "index.html",
+    "money.js",
+    "orders.js",
+    "style.css",
+    "table.js",
+    "tokens.css",
+    "views/accounts.js",
+    "views/bank.js",
+    "views/doubt.js",
+    "views/mine.js",
+    "views/operate.js",
+    "views/signin.js",
+    "views/transactions.js",
 }
 
 /// The page itself.

@@ -128,7 +128,14 @@ pub const LIST_ROWS: usize = 10_000;
 /// Chunks of a download that wait for the client.
 pub const DOWNLOAD_CHUNKS: usize = 2;
 
+/// Transfers of scenarios that wait for an answer at a time: a scenario begins a few, and an ended one's wait on.
+pub const LESSON_TRANSFERS: usize = 64;
+/// How long a person has to start a branch that a scenario has crashed.
+pub const LESSON_RESTART_TIME: Duration = Duration::from_secs(120);
+/// How long putting a scenario's faults back may take at the bridge's end.
+pub const LET_GO_TIME: Duration = Duration::from_millis(300);
+
 const _: () = assert!(STREAM_BEHIND < EVENTS_KEPT);
 const _: () = assert!(STREAM_MESSAGES < STREAM_BEHIND);
-const _: () = assert!(SHUTDOWN_GRACE.as_millis() + THREADS_GRACE.as_millis() < 2_000);
+const _: () = assert!(LET_GO_TIME.as_millis() + SHUTDOWN_GRACE.as_millis() + THREADS_GRACE.as_millis() < 2_000);
 const _: () = assert!(LIST_ROWS_DEFAULT <= LIST_ROWS);
