@@ -13,7 +13,7 @@ export function mountBank(root, app) {
   const figure = makeFigure(app);
   const verdict = makeVerdict(app);
   const cards = h("ul", { class: "cards branches", "data-test": "branch-cards" });
-  const throughput = makeChart({ title: "Transfers", unit: "a second", colour: "info", digits: 1 });
+  const throughput = makeChart({ title: "Transactions", unit: "a second", colour: "info", digits: 1 });
   const doubt = makeChart({ title: "In doubt", unit: "now", colour: "warn", isStepped: true });
   const ticker = makeTicker(app);
 
