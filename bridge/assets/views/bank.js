@@ -411,7 +411,13 @@ function updateTransfer(node, transfer) {
       "a",
       { href: `#lab?txid=${encodeURIComponent(transfer.txid)}`, "data-test": "ticker-link" },
       h("span", { class: `badge ${kind}` }, icon(picture), word),
-      h("span", { class: "ticker-text" }, transfer.text, transfer.is_old_way ? " (the old way)" : null),
+      h(
+        "span",
+        { class: "ticker-text" },
+        transfer.coordinator === null ? null : [h("strong", null, transfer.coordinator), ": "],
+        transfer.text,
+        transfer.is_old_way ? " (the old way)" : null,
+      ),
       h(
         "time",
         { class: "soft", datetime: new Date(Number(transfer.at_unix_ms)).toISOString() },
