@@ -45,7 +45,7 @@ export function knownBranches(app) {
   if (told.length > 0) {
     return told.map((branch) => ({ name: branch.name, isUp: branch.state === "up" }));
   }
-  return (app.session?.branches ?? []).map((name) => ({ name, isUp: true }));
+  return app.directory.map(({ name, state }) => ({ name, isUp: state === "up" }));
 }
 
 /** A choice of a branch that follows what is known of them: `{node, input, fail, value, off}`. */
