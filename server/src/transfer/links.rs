@@ -11,6 +11,8 @@
 //! send an empty frame now and then; a link that stays silent is given up, which is how a stopped or
 //! cut-off peer shows.
 
+mod doubles;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs as _};
@@ -22,11 +24,12 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use protocol::BranchName;
+use protocol::answer::{Branch, Linked};
 use protocol::connection::{CallError, Connection};
 use protocol::event::VectorClock;
-use protocol::frame::{BATCH_FRAME_BYTES_MAX, HEADER_BYTES, push_frame, read_frame};
+use protocol::frame::{BATCH_FRAME_BYTES_MAX, HEADER_BYTES, push_frame, read_frame, write_frame};
 use protocol::proof::{BranchKey, Nonce};
-use protocol::request::{Action, Link as LinkParams};
+use protocol::request::{Action, Link as LinkParams, NoParams};
 use serde::{Deserialize, Serialize};
 use two_phase_commit::{Message, PeerAddr};
 
@@ -53,6 +56,9 @@ pub struct Posted {
 #[derive(Debug, Default, Deserialize, Serialize)]
 struct LinkFrame {
     messages: Vec<Posted>,
+    /// Why the link ends: the sentence for the other side's operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
 }
 
 /// Who takes what the links bring.
@@ -74,6 +80,8 @@ pub struct Identity {
     pub port: u16,
     /// The key that all branches of the bank share.
     pub key: BranchKey,
+    /// Which running process it is: random text.
+    pub instance: String,
 }
 
 /// All links of a branch.
@@ -85,6 +93,8 @@ pub struct Links {
     threads: Mutex<Vec<JoinHandle<()>>>,
     next_id: AtomicU64,
     stopping: AtomicBool,
+    /// Who wants to know of new links.
+    discoverer: Mutex<Option<Sender<BranchName>>>,
 }
 
 /// Invariant: while `is_dialing`, one thread of ours tries to connect, and it alone ends that.
@@ -101,8 +111,26 @@ struct Peer {
 
 struct Up {
     id: u64,
+    /// Which process of the peer is at the other end, if it said so.
+    instance: Option<String>,
+    /// Frames that have come, heartbeats too.
+    frames: Arc<AtomicU64>,
     outgoing: Sender<Posted>,
     stream: Arc<TcpStream>,
+}
+
+/// A link's reading end.
+struct Link {
+    id: u64,
+    frames: Arc<AtomicU64>,
+    stream: Arc<TcpStream>,
+}
+
+/// A connection on which both sides have agreed on a link.
+struct Dialled {
+    name: BranchName,
+    instance: String,
+    stream: TcpStream,
 }
 
 impl Links {
@@ -117,12 +145,31 @@ impl Links {
             threads: Mutex::default(),
             next_id: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
+            discoverer: Mutex::new(None),
         })
     }
 
     /// Sets who takes what comes. Before this, nothing may come.
     pub fn deliver_to(&self, inbox: Weak<dyn Inbox>) {
         *self.inbox.lock() = Some(inbox);
+    }
+
+    /// This branch's name.
+    #[must_use]
+    pub fn own_name(&self) -> &BranchName {
+        &self.identity.name
+    }
+
+    /// The bank's key.
+    #[must_use]
+    pub fn key(&self) -> &BranchKey {
+        &self.identity.key
+    }
+
+    /// Whether [`Links::stop`] was called.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
     }
 
     /// The known branches' directory.
@@ -189,30 +236,50 @@ impl Links {
         {
             return Ok(name);
         }
-        let (name, stream) = self.connect(address)?;
+        let dialled = self.connect(address)?;
+        let name = dialled.name;
         if name == self.identity.name {
             return Ok(name);
         }
         self.directory.learn(&name, address)?;
         let peer = PeerAddr::from(&name);
         // Registered before this returns, so that what is sent next finds the link and makes no second one.
-        let (id, stream) = self.register(&peer, stream)?;
+        let link = self.register(&peer, Some(dialled.instance), dialled.stream)?;
         let links = Arc::clone(self);
-        self.spawn("link", move || links.run(&peer, id, &stream));
+        self.spawn("link", move || links.run(&peer, &link));
         Ok(name)
     }
 
+    /// The branches that a known branch knows, as it answers when asked.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when it does not answer.
+    pub fn ask_branches(&self, name: &BranchName) -> Result<Vec<Branch>> {
+        let address = self.directory.address_of(name).ok_or_else(|| unknown_branch(name.as_str()))?;
+        let (found, mut connection) = self.open(&address)?;
+        if found != *name {
+            return Err(misplaced(&address, &found, name));
+        }
+        connection.call(Action::Branches, &NoParams {}, None).map_err(|error| no_answer(&address, &error))
+    }
+
+    /// Tells `discoverer` of each new link from now on.
+    pub fn tell(&self, discoverer: Sender<BranchName>) {
+        *self.discoverer.lock() = Some(discoverer);
+    }
+
     /// Runs a link that a peer has made, in the calling thread, until it breaks.
-    pub fn accept(self: &Arc<Self>, name: &BranchName, address: &Address, stream: TcpStream) {
+    pub fn accept(self: &Arc<Self>, name: &BranchName, address: &Address, instance: Option<String>, stream: TcpStream) {
         if let Err(error) = self.directory.learn(name, address) {
             log::warn!("the address of branch {name} could not be noted: {error}");
         }
-        self.register_and_run(&PeerAddr::from(name), stream);
+        self.register_and_run(&PeerAddr::from(name), instance, stream);
     }
 
     /// Closes every link and waits for its threads.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+        drop(self.discoverer.lock().take());
         for peer in self.peers.lock().values_mut() {
             for up in peer.up.drain(..) {
                 // An error means that it is closed already.
@@ -236,7 +303,8 @@ impl Links {
         self.inbox.lock().as_ref().and_then(Weak::upgrade)
     }
 
-    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) {
+    /// Runs something in a thread that [`Links::stop`] waits for.
+    pub(super) fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) {
         if self.stopping.load(Ordering::SeqCst) {
             return;
         }
@@ -254,14 +322,14 @@ impl Links {
         self.spawn("link-dial", move || {
             let dialled = links.dial(&peer);
             match dialled {
-                Ok(stream) => links.register_and_run(&peer, stream),
+                Ok(dialled) => links.register_and_run(&peer, Some(dialled.instance), dialled.stream),
                 Err(error) => links.dial_failed(&peer, &error),
             }
         });
     }
 
     /// Connects to a peer by the name or address that stands for it.
-    fn dial(&self, peer: &PeerAddr) -> Result<TcpStream> {
+    fn dial(&self, peer: &PeerAddr) -> Result<Dialled> {
         let text = peer.as_str();
         let name = text.parse::<BranchName>().ok();
         let address = match (&name, text.parse::<Address>()) {
@@ -270,12 +338,10 @@ impl Links {
             (None, Err(_)) => None,
         };
         let address = address.ok_or_else(|| unknown_branch(text))?;
-        let (found, stream) = self.connect(&address)?;
+        let dialled = self.connect(&address)?;
         match name {
-            Some(name) if name != found => {
-                Err(Error::Unreachable(format!("at {address} there is branch {found}, not {name}")))
-            }
-            Some(_) | None => Ok(stream),
+            Some(name) if name != dialled.name => Err(misplaced(&address, &dialled.name, &name)),
+            Some(_) | None => Ok(dialled),
         }
     }
 
@@ -300,9 +366,33 @@ impl Links {
     }
 
     /// Connects, proves the key both ways, and turns the connection into a link. Takes a bounded time.
-    fn connect(&self, address: &Address) -> Result<(BranchName, TcpStream)> {
-        let trouble =
-            |what: &dyn std::fmt::Display| Error::Unreachable(format!("no branch answers at {address}: {what}"));
+    fn connect(&self, address: &Address) -> Result<Dialled> {
+        let (name, mut connection) = self.open(address)?;
+        let params = LinkParams {
+            branch: self.identity.name.clone(),
+            port: self.identity.port,
+            instance: Some(self.identity.instance.clone()),
+        };
+        let linked: Linked = connection.call(Action::Link, &params, None).map_err(|error| match error {
+            CallError::Refused(refused) if refused.code == Error::NAME_TAKEN => {
+                Error::NameTaken(format!("the branch at {address} refuses the link: {}", refused.text))
+            }
+            other => no_answer(address, &other),
+        })?;
+        let mut stream = connection.into_stream();
+        if let Err(error) = self.refuse_rival(&name, &linked.instance) {
+            // The other side counts this as a link; so it is told there why it ends.
+            let farewell = LinkFrame { messages: Vec::new(), refused: Some(error.to_string()) };
+            let body = serde_json::to_vec(&farewell).expect("a sentence is always JSON");
+            let _ = write_frame(&mut stream, &body, BATCH_FRAME_BYTES_MAX);
+            return Err(error);
+        }
+        Ok(Dialled { name, instance: linked.instance, stream })
+    }
+
+    /// Connects and proves the key both ways. Takes a bounded time.
+    fn open(&self, address: &Address) -> Result<(BranchName, Connection<TcpStream>)> {
+        let trouble = |what: &dyn std::fmt::Display| no_answer(address, what);
         let resolved = (address.host.as_str(), address.port).to_socket_addrs().map_err(|error| trouble(&error))?;
         let mut last_error = None;
         let stream = resolved
@@ -329,23 +419,18 @@ impl Links {
             other => trouble(&other),
         })?;
         let name: BranchName = name.parse().map_err(|error| trouble(&error))?;
-        if name != self.identity.name {
-            let params = LinkParams { branch: self.identity.name.clone(), port: self.identity.port };
-            let linked: std::result::Result<serde_json::Value, _> = connection.call(Action::Link, &params, None);
-            linked.map_err(|error| trouble(&error))?;
-        }
-        Ok((name, connection.into_stream()))
+        Ok((name, connection))
     }
 
-    fn register_and_run(self: &Arc<Self>, peer: &PeerAddr, stream: TcpStream) {
-        match self.register(peer, stream) {
-            Ok((id, stream)) => self.run(peer, id, &stream),
+    fn register_and_run(self: &Arc<Self>, peer: &PeerAddr, instance: Option<String>, stream: TcpStream) {
+        match self.register(peer, instance, stream) {
+            Ok(link) => self.run(peer, &link),
             Err(error) => self.dial_failed(peer, &error),
         }
     }
 
     /// Puts a link into the register and starts its writer.
-    fn register(self: &Arc<Self>, to: &PeerAddr, stream: TcpStream) -> Result<(u64, Arc<TcpStream>)> {
+    fn register(self: &Arc<Self>, to: &PeerAddr, instance: Option<String>, stream: TcpStream) -> Result<Link> {
         stream
             .set_read_timeout(Some(LINK_SILENCE))
             .and_then(|()| stream.set_write_timeout(Some(WRITE_TIMEOUT)))
@@ -363,7 +448,12 @@ impl Links {
             let _ = outgoing.try_send(posted);
         }
         (peer.is_dialing, peer.failures, peer.not_before) = (false, 0, None);
-        peer.up.push(Up { id, outgoing, stream: Arc::clone(&stream) });
+        for rival in peer.up.iter().filter(|up| up.is_rival_of(instance.as_deref())) {
+            // The branch was started again, or elsewhere: nobody is at the other end of this any more.
+            let _ = rival.stream.shutdown(Shutdown::Both);
+        }
+        let link = Link { id, frames: Arc::default(), stream: Arc::clone(&stream) };
+        peer.up.push(Up { id, instance, frames: Arc::clone(&link.frames), outgoing, stream });
         if peer.up.len() > LINKS_PER_PEER {
             let oldest = peer.up.remove(0);
             let _ = oldest.stream.shutdown(Shutdown::Both);
@@ -373,15 +463,19 @@ impl Links {
         if let Some(inbox) = self.inbox() {
             inbox.linked(to);
         }
-        Ok((id, stream))
+        if let (Some(discoverer), Ok(name)) = (&*self.discoverer.lock(), to.as_str().parse()) {
+            // A full channel means that it has enough to ask; it asks the others by and by.
+            let _ = discoverer.try_send(name);
+        }
+        Ok(link)
     }
 
     /// Reads from a registered link until it breaks, and takes it out of the register.
-    fn run(self: &Arc<Self>, peer: &PeerAddr, id: u64, stream: &TcpStream) {
-        let ended = self.read(peer, stream);
-        let _ = stream.shutdown(Shutdown::Both);
+    fn run(self: &Arc<Self>, peer: &PeerAddr, link: &Link) {
+        let ended = self.read(peer, link);
+        let _ = link.stream.shutdown(Shutdown::Both);
         if let Some(known) = self.peers.lock().get_mut(peer) {
-            known.up.retain(|up| up.id != id);
+            known.up.retain(|up| up.id != link.id);
         }
         if !self.stopping.load(Ordering::SeqCst) {
             match ended {
@@ -392,11 +486,16 @@ impl Links {
     }
 
     /// Hands over what comes: all whole frames that have arrived by then as one lot, which shares one commit.
-    fn read(&self, peer: &PeerAddr, stream: &TcpStream) -> io::Result<()> {
-        let mut reader = io::BufReader::with_capacity(LINK_READ_BYTES, stream);
+    fn read(&self, peer: &PeerAddr, link: &Link) -> io::Result<()> {
+        let mut reader = io::BufReader::with_capacity(LINK_READ_BYTES, &*link.stream);
         let mut body = Vec::new();
         while read_frame(&mut reader, BATCH_FRAME_BYTES_MAX, &mut body).map_err(io::Error::other)? {
-            let mut messages = serde_json::from_slice::<LinkFrame>(&body)?.messages;
+            link.frames.fetch_add(1, Ordering::Relaxed);
+            let LinkFrame { mut messages, refused } = serde_json::from_slice(&body)?;
+            if let Some(reason) = refused {
+                log::error!("{peer} refuses the link: {reason}");
+                return Ok(());
+            }
             while messages.len() < LINK_FRAME_MESSAGES && holds_whole_frame(reader.buffer()) {
                 read_frame(&mut reader, BATCH_FRAME_BYTES_MAX, &mut body).map_err(io::Error::other)?;
                 messages.append(&mut serde_json::from_slice::<LinkFrame>(&body)?.messages);
@@ -429,7 +528,7 @@ fn write(mut stream: &TcpStream, queued: &Receiver<Posted>) {
         };
         messages.extend(queued.try_iter().take(LINK_FRAME_MESSAGES));
         let mut frame = Vec::new();
-        let body = serde_json::to_vec(&LinkFrame { messages }).expect("messages are always JSON");
+        let body = serde_json::to_vec(&LinkFrame { messages, refused: None }).expect("messages are always JSON");
         let framed = push_frame(&mut frame, &body, BATCH_FRAME_BYTES_MAX);
         if framed.is_err() || stream.write_all(&frame).is_err() {
             break;
@@ -437,6 +536,14 @@ fn write(mut stream: &TcpStream, queued: &Receiver<Posted>) {
     }
     // The reader finds the end and takes the link out of the register.
     let _ = stream.shutdown(Shutdown::Both);
+}
+
+fn no_answer(address: &Address, what: &dyn std::fmt::Display) -> Error {
+    Error::Unreachable(format!("no branch answers at {address}: {what}"))
+}
+
+fn misplaced(address: &Address, found: &BranchName, wanted: &BranchName) -> Error {
+    Error::Unreachable(format!("at {address} there is branch {found}, not {wanted}"))
 }
 
 /// Nobody knows where this branch is.
