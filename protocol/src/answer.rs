@@ -269,6 +269,9 @@ pub struct Status {
     pub undelivered: u64,
     /// Rows of `transactions`.
     pub transactions: u64,
+    /// Whether a class may step, break and crash it.
+    #[serde(default)]
+    pub teaching: bool,
     /// How long it has been running, in seconds.
     pub uptime_seconds: u64,
     /// The program's version.

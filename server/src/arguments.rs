@@ -55,7 +55,8 @@ pub struct Arguments {
     /// Let anyone do anything on the branch port, for older clients that know no key. On loopback only.
     #[arg(long, env = "BANK_OPEN")]
     pub open: bool,
-    /// Allow what is for lessons and tests, such as --crash-at. On loopback only.
+    /// Let whoever holds the key step through transfers message by message, cut and slow links and crash this process,
+    /// for lessons and tests. On loopback only.
     #[arg(long, env = "BANK_TEACHING")]
     pub teaching: bool,
     /// Kill this process when a transfer passes this point, as a power failure would. Needs --teaching.

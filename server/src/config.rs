@@ -31,6 +31,8 @@ pub struct Config {
     pub mdns: bool,
     /// Whether anyone may do anything on the branch port.
     pub open: bool,
+    /// Whether a class may step, break and crash it.
+    pub teaching: bool,
     /// Where to crash, in a lesson or a test.
     pub crash_at: Option<CrashPoint>,
     /// Where the menu listens.
@@ -71,6 +73,7 @@ impl Config {
             peers: arguments.peers.clone(),
             mdns: arguments.mdns,
             open: arguments.open,
+            teaching: arguments.teaching,
             crash_at: arguments.crash_at,
             name: arguments.database.name(),
             db: arguments.database.path(),

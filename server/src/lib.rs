@@ -17,4 +17,5 @@ pub mod listener;
 pub mod lockout;
 pub mod menu;
 pub mod sms;
+pub mod teaching;
 pub mod transfer;

@@ -146,6 +146,24 @@ pub const ANSWERS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The most answers kept; past it the oldest go early. About 2 GiB of database.
 pub const ANSWERS: u64 = 5_000_000;
 
+/// Messages that wait on the stage of a teaching branch; more are lost, as a network may lose them. More than a class
+/// can look through, and few enough to be listed in one answer.
+pub const STAGED_MESSAGES: usize = 256;
+/// Bytes that are shown of a message on the stage, so that the whole stage fits one answer.
+pub const STAGED_TEXT_BYTES: usize = 2_000;
+/// How long the client of a transfer waits for it in step mode, while a class talks.
+pub const STEP_MODE_WAIT: Duration = Duration::from_secs(600);
+/// How often a client that waits in step mode looks whether that has ended.
+pub const STEP_MODE_LOOK: Duration = Duration::from_millis(100);
+/// How often what waits is delivered anew when step mode ends, because more came meanwhile, before it ends all the same.
+pub const FLUSH_ROUNDS: u32 = 64;
+/// The most that one request makes pass of the protocol's time: 360,000 ticks, done in some seconds at worst.
+pub const PASS_TIME_MAX: Duration = Duration::from_secs(3_600);
+/// The longest delay of a message in a lesson.
+pub const LESSON_DELAY_MAX: Duration = Duration::from_secs(600);
+
+// Beside its text a message has two names, two ids and some numbers.
+const _: () = assert!(STAGED_MESSAGES * (STAGED_TEXT_BYTES + 500) < protocol::frame::FRAME_BYTES_MAX);
 const _: () = assert!(LINK_HEARTBEAT.as_millis() * 3 < LINK_SILENCE.as_millis());
 
 /// Requests of one client that are worked on together; more wait in its connection.

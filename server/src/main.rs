@@ -169,6 +169,7 @@ fn start_engine(
         dbs: Arc::clone(bank.dbs()),
         links: Links::new(identity, directory),
         sms: sms.map(SmsSender::notifier),
+        is_teaching: config.teaching,
         on_failure: Box::new(on_failure),
     };
     let engine = Engine::start(parts, config.crash_at).map_err(trouble)?;

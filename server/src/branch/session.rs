@@ -15,7 +15,7 @@ use protocol::request::{
     Action, Authenticate, BATCH_REQUESTS_MAX, Batch, CheckPassword, Hello, Link, Login, NoParams, OneTx, Prepare,
     RequestFrame, Resolve, Watch,
 };
-use two_phase_commit::{Outcome, Side};
+use two_phase_commit::{Outcome, PeerAddr, Side};
 
 use super::access::{self, Caller};
 use super::operation::{Operation, to_json};
@@ -193,6 +193,7 @@ impl<'c> Session<'c> {
             Action::Link => {
                 let params: Link = frame.params()?;
                 let links = context.engine.links();
+                links.refuse_cut(&PeerAddr::from(&params.branch))?;
                 links.refuse_double(&params, self.address)?;
                 let linked = links.introduction();
                 if params.branch != *context.bank.name() {
@@ -226,9 +227,13 @@ impl<'c> Session<'c> {
                 decide(context, &frame.params()?, Outcome::Aborted).and_then(single)
             }
             Action::Batch => self.batch(frame).and_then(single),
-            Action::Stage | Action::StepMode | Action::Step | Action::PassTime | Action::Fault | Action::Crash => {
-                Err(Error::NotTeaching)
-            }
+            // A branch without --teaching has no lesson, and looks at nothing else.
+            Action::Stage => single(to_json(&context.engine.lesson()?.stage())),
+            Action::StepMode => single(to_json(&context.engine.lesson()?.step_mode(&frame.params()?))),
+            Action::Step => single(to_json(&context.engine.lesson()?.step(&frame.params()?)?)),
+            Action::PassTime => single(to_json(&context.engine.lesson()?.pass_time(&frame.params()?)?)),
+            Action::Fault => single(to_json(&context.engine.lesson()?.fault(&frame.params()?)?)),
+            Action::Crash => single(to_json(&context.engine.lesson()?.crash(&frame.params()?)?)),
             Action::CreateAccount
             | Action::CloseAccount
             | Action::Balance

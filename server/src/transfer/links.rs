@@ -11,11 +11,12 @@
 //! send an empty frame now and then; a link that stays silent is given up, which is how a stopped or
 //! cut-off peer shows.
 
+mod dial;
 mod doubles;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs as _};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -24,21 +25,17 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use protocol::BranchName;
-use protocol::answer::{Branch, Linked};
-use protocol::connection::{CallError, Connection};
 use protocol::event::VectorClock;
-use protocol::frame::{BATCH_FRAME_BYTES_MAX, HEADER_BYTES, push_frame, read_frame, write_frame};
-use protocol::proof::{BranchKey, Nonce};
-use protocol::request::{Action, Link as LinkParams, NoParams};
+use protocol::frame::{BATCH_FRAME_BYTES_MAX, HEADER_BYTES, push_frame, read_frame};
+use protocol::proof::BranchKey;
 use serde::{Deserialize, Serialize};
 use two_phase_commit::{Message, PeerAddr};
 
 use super::directory::{Address, Directory};
 use crate::error::{Error, Result};
-use crate::key::KEY_FILE;
 use crate::limits::{
-    CLIENT_STACK_BYTES, DIAL_BACKOFF_FIRST, DIAL_BACKOFF_MAX, DIAL_TIMEOUT, LINK_FRAME_MESSAGES, LINK_HEARTBEAT,
-    LINK_QUEUE_MESSAGES, LINK_READ_BYTES, LINK_SILENCE, LINKS_PER_PEER, WRITE_TIMEOUT,
+    CLIENT_STACK_BYTES, DIAL_BACKOFF_FIRST, DIAL_BACKOFF_MAX, LINK_FRAME_MESSAGES, LINK_HEARTBEAT, LINK_QUEUE_MESSAGES,
+    LINK_READ_BYTES, LINK_SILENCE, LINKS_PER_PEER, WRITE_TIMEOUT,
 };
 
 /// A message on its way, with what its sender knew.
@@ -95,6 +92,8 @@ pub struct Links {
     stopping: AtomicBool,
     /// Who wants to know of new links.
     discoverer: Mutex<Option<Sender<BranchName>>>,
+    /// Whether any link was ever cut, so that without lessons nobody looks for it.
+    was_cut: AtomicBool,
 }
 
 /// Invariant: while `is_dialing`, one thread of ours tries to connect, and it alone ends that.
@@ -107,6 +106,8 @@ struct Peer {
     waiting: Vec<Posted>,
     failures: u32,
     not_before: Option<Instant>,
+    /// Cut in a lesson: nothing is sent, no link is made and none is taken.
+    is_cut: bool,
 }
 
 struct Up {
@@ -126,13 +127,6 @@ struct Link {
     stream: Arc<TcpStream>,
 }
 
-/// A connection on which both sides have agreed on a link.
-struct Dialled {
-    name: BranchName,
-    instance: String,
-    stream: TcpStream,
-}
-
 impl Links {
     /// No links yet.
     #[must_use]
@@ -146,6 +140,7 @@ impl Links {
             next_id: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
             discoverer: Mutex::new(None),
+            was_cut: AtomicBool::new(false),
         })
     }
 
@@ -193,6 +188,7 @@ impl Links {
                     }
                     return;
                 }
+                None if peer.is_cut => messages,
                 None if peer.is_dialing => {
                     if peer.waiting.len() + messages.len() <= LINK_QUEUE_MESSAGES {
                         peer.waiting.extend(messages);
@@ -226,6 +222,49 @@ impl Links {
         self.peers.lock().get(peer).map(|peer| !peer.up.is_empty())
     }
 
+    /// Breaks the links to a peer and lets none come about, as a cut cable would, until it is mended. What is on its
+    /// way to either side is lost.
+    pub fn cut(&self, peer: &PeerAddr) {
+        self.was_cut.store(true, Ordering::SeqCst);
+        let mut peers = self.peers.lock();
+        let known = peers.entry(peer.clone()).or_default();
+        known.is_cut = true;
+        for up in known.up.drain(..) {
+            // An error means that it is closed already.
+            let _ = up.stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Ends a cut and makes a link at once. Nothing changes at a peer that is not cut.
+    pub fn mend(self: &Arc<Self>, peer: &PeerAddr) {
+        {
+            let mut peers = self.peers.lock();
+            let known = peers.entry(peer.clone()).or_default();
+            if !std::mem::take(&mut known.is_cut) {
+                return;
+            }
+            (known.failures, known.not_before) = (0, None);
+        }
+        self.greet(peer);
+    }
+
+    /// Whether the link to a peer is cut.
+    #[must_use]
+    pub fn is_cut(&self, peer: &PeerAddr) -> bool {
+        self.was_cut.load(Ordering::SeqCst) && self.peers.lock().get(peer).is_some_and(|known| known.is_cut)
+    }
+
+    /// Refuses a peer whose link is cut.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub fn refuse_cut(&self, peer: &PeerAddr) -> Result<()> {
+        if self.is_cut(peer) {
+            return Err(Error::Unreachable(format!("the link to {peer} is cut")));
+        }
+        Ok(())
+    }
+
     /// The name of the branch at an address: from the directory, or by making a link to it.
     ///
     /// # Errors
@@ -248,19 +287,6 @@ impl Links {
         let links = Arc::clone(self);
         self.spawn("link", move || links.run(&peer, &link));
         Ok(name)
-    }
-
-    /// The branches that a known branch knows, as it answers when asked.
-    ///
-    /// # Errors
-    /// [`Error::Unreachable`] when it does not answer.
-    pub fn ask_branches(&self, name: &BranchName) -> Result<Vec<Branch>> {
-        let address = self.directory.address_of(name).ok_or_else(|| unknown_branch(name.as_str()))?;
-        let (found, mut connection) = self.open(&address)?;
-        if found != *name {
-            return Err(misplaced(&address, &found, name));
-        }
-        connection.call(Action::Branches, &NoParams {}, None).map_err(|error| no_answer(&address, &error))
     }
 
     /// Tells `discoverer` of each new link from now on.
@@ -328,23 +354,6 @@ impl Links {
         });
     }
 
-    /// Connects to a peer by the name or address that stands for it.
-    fn dial(&self, peer: &PeerAddr) -> Result<Dialled> {
-        let text = peer.as_str();
-        let name = text.parse::<BranchName>().ok();
-        let address = match (&name, text.parse::<Address>()) {
-            (Some(name), _) => self.directory.address_of(name),
-            (None, Ok(address)) => Some(address),
-            (None, Err(_)) => None,
-        };
-        let address = address.ok_or_else(|| unknown_branch(text))?;
-        let dialled = self.connect(&address)?;
-        match name {
-            Some(name) if name != dialled.name => Err(misplaced(&address, &dialled.name, &name)),
-            Some(_) | None => Ok(dialled),
-        }
-    }
-
     fn dial_failed(&self, to: &PeerAddr, error: &Error) {
         let waiting = {
             let mut peers = self.peers.lock();
@@ -363,63 +372,6 @@ impl Links {
         {
             inbox.undeliverable(to, waiting);
         }
-    }
-
-    /// Connects, proves the key both ways, and turns the connection into a link. Takes a bounded time.
-    fn connect(&self, address: &Address) -> Result<Dialled> {
-        let (name, mut connection) = self.open(address)?;
-        let params = LinkParams {
-            branch: self.identity.name.clone(),
-            port: self.identity.port,
-            instance: Some(self.identity.instance.clone()),
-        };
-        let linked: Linked = connection.call(Action::Link, &params, None).map_err(|error| match error {
-            CallError::Refused(refused) if refused.code == Error::NAME_TAKEN => {
-                Error::NameTaken(format!("the branch at {address} refuses the link: {}", refused.text))
-            }
-            other => no_answer(address, &other),
-        })?;
-        let mut stream = connection.into_stream();
-        if let Err(error) = self.refuse_rival(&name, &linked.instance) {
-            // The other side counts this as a link; so it is told there why it ends.
-            let farewell = LinkFrame { messages: Vec::new(), refused: Some(error.to_string()) };
-            let body = serde_json::to_vec(&farewell).expect("a sentence is always JSON");
-            let _ = write_frame(&mut stream, &body, BATCH_FRAME_BYTES_MAX);
-            return Err(error);
-        }
-        Ok(Dialled { name, instance: linked.instance, stream })
-    }
-
-    /// Connects and proves the key both ways. Takes a bounded time.
-    fn open(&self, address: &Address) -> Result<(BranchName, Connection<TcpStream>)> {
-        let trouble = |what: &dyn std::fmt::Display| no_answer(address, what);
-        let resolved = (address.host.as_str(), address.port).to_socket_addrs().map_err(|error| trouble(&error))?;
-        let mut last_error = None;
-        let stream = resolved
-            .take(2)
-            .find_map(|address| {
-                TcpStream::connect_timeout(&address, DIAL_TIMEOUT).map_err(|error| last_error = Some(error)).ok()
-            })
-            .ok_or_else(|| match last_error {
-                Some(error) => trouble(&error),
-                None => trouble(&"the name has no address"),
-            })?;
-        let prepared = stream
-            .set_nodelay(true)
-            .and_then(|()| stream.set_read_timeout(Some(DIAL_TIMEOUT)))
-            .and_then(|()| stream.set_write_timeout(Some(WRITE_TIMEOUT)));
-        prepared.map_err(|error| trouble(&error))?;
-        let mut connection = Connection::new(stream);
-        let mut nonce = Nonce::default();
-        getrandom::fill(&mut nonce).map_err(|error| trouble(&error))?;
-        let name = connection.authenticate(&self.identity.key, &nonce).map_err(|error| match error {
-            CallError::Stranger => Error::Unreachable(format!(
-                "the branch at {address} has another key: copy this bank's {KEY_FILE} beside its database and start it again"
-            )),
-            other => trouble(&other),
-        })?;
-        let name: BranchName = name.parse().map_err(|error| trouble(&error))?;
-        Ok((name, connection))
     }
 
     fn register_and_run(self: &Arc<Self>, peer: &PeerAddr, instance: Option<String>, stream: TcpStream) {
@@ -443,6 +395,10 @@ impl Links {
         self.spawn("link-write", move || write(&writer_stream, &queued));
         let mut peers = self.peers.lock();
         let peer = peers.entry(to.clone()).or_default();
+        if peer.is_cut {
+            let _ = stream.shutdown(Shutdown::Both);
+            return Err(Error::Unreachable(format!("the link to {to} is cut")));
+        }
         for posted in std::mem::take(&mut peer.waiting) {
             // The queue is as long as the waiting list may be.
             let _ = outgoing.try_send(posted);
@@ -500,7 +456,7 @@ impl Links {
                 read_frame(&mut reader, BATCH_FRAME_BYTES_MAX, &mut body).map_err(io::Error::other)?;
                 messages.append(&mut serde_json::from_slice::<LinkFrame>(&body)?.messages);
             }
-            if self.stopping.load(Ordering::SeqCst) {
+            if self.stopping.load(Ordering::SeqCst) || self.is_cut(peer) {
                 return Ok(());
             }
             if let Some(inbox) = self.inbox()
@@ -536,14 +492,6 @@ fn write(mut stream: &TcpStream, queued: &Receiver<Posted>) {
     }
     // The reader finds the end and takes the link out of the register.
     let _ = stream.shutdown(Shutdown::Both);
-}
-
-fn no_answer(address: &Address, what: &dyn std::fmt::Display) -> Error {
-    Error::Unreachable(format!("no branch answers at {address}: {what}"))
-}
-
-fn misplaced(address: &Address, found: &BranchName, wanted: &BranchName) -> Error {
-    Error::Unreachable(format!("at {address} there is branch {found}, not {wanted}"))
 }
 
 /// Nobody knows where this branch is.

@@ -1,26 +1,34 @@
 //! What happened, as steps that can be drawn one under the other.
 //!
 //! A message that was received is one step across, as long as nothing of weight happened to its sender meanwhile;
-//! else it is two, one where it left and one where it came. What the other side does not know of is told apart: lost
-//! or still on its way, or beyond what that side remembers.
+//! else it is two, one where it left and one where it came. What did not come is told apart: thrown away on its way,
+//! lost or still on its way, or beyond what the other side remembers. What a client asked and was told makes a lane
+//! of its own, the first.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use protocol::event::{Event, EventKind};
 
-use super::gather::{Gathered, Witness};
+use crate::{Transfer, Witness};
 
 /// The role whose prepared state means doubt.
 const PARTICIPANT: &str = "participant";
 /// The message that only a coordinator sends.
 const PREPARE: &str = "prepare";
+/// The outcome of a transfer of which nobody knows one.
+const UNDECIDED: &str = "undecided";
+/// Where the client's lane stands, if there is one.
+const CLIENT_LANE: usize = 0;
+/// The name of the lane of whoever asks for the transfer.
+pub const CLIENT: &str = "client";
 
 /// A transfer, ready to be drawn.
 #[derive(Debug)]
 pub struct Story {
     /// The first line: what came of it.
     pub title: String,
-    /// The branches: the coordinator, and the others in the order in which they appear.
+    /// The client, if it was seen; the coordinator; and the other branches in the order in which they appear.
     pub lanes: Vec<String>,
     /// What happened.
     pub steps: Vec<Step>,
@@ -73,8 +81,10 @@ pub enum Way {
     Arrives(usize),
     /// Received once more.
     Again,
-    /// Sent and never received, so far.
+    /// Sent and thrown away on its way: lost for certain.
     Lost,
+    /// Sent and never received, so far.
+    Missing,
     /// Sent; the receiver can't say whether it came.
     Unseen,
     /// Received; the sender remembers nothing of it.
@@ -105,18 +115,23 @@ pub enum Mark {
 impl Story {
     /// Tells a transfer from events that are in order.
     #[must_use]
-    pub fn new(gathered: &Gathered) -> Self {
-        Teller::new(gathered).tell()
+    pub fn new(transfer: &Transfer) -> Self {
+        Teller::new(transfer).tell()
     }
 }
 
 struct Teller<'g> {
-    gathered: &'g Gathered,
+    transfer: &'g Transfer,
     events: &'g [Event],
     lanes: Vec<String>,
+    /// Whether the first lane is the client's.
+    has_client: bool,
+    /// The lanes of branches, by all that they are called.
     lane_of: BTreeMap<String, usize>,
     /// The first receipt of each message, by its id.
     receipts: BTreeMap<&'g str, usize>,
+    /// The ids of messages that were thrown away.
+    losses: BTreeSet<&'g str>,
     sent: BTreeSet<&'g str>,
     /// Where each message that could not be drawn whole left, and its number.
     numbers: BTreeMap<&'g str, usize>,
@@ -126,9 +141,10 @@ struct Teller<'g> {
 }
 
 impl<'g> Teller<'g> {
-    fn new(gathered: &'g Gathered) -> Self {
-        let events = gathered.events.as_slice();
-        let (mut receipts, mut sent) = (BTreeMap::new(), BTreeSet::new());
+    fn new(transfer: &'g Transfer) -> Self {
+        let events = transfer.events.as_slice();
+        let (mut receipts, mut sent, mut losses) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        let mut has_client = false;
         for (index, event) in events.iter().enumerate() {
             match &event.kind {
                 EventKind::Received { id, .. } => {
@@ -137,21 +153,24 @@ impl<'g> Teller<'g> {
                 EventKind::Sent { id, .. } => {
                     sent.insert(id.as_str());
                 }
+                EventKind::Lost { id, .. } => {
+                    losses.insert(id.as_str());
+                }
+                EventKind::Asked { .. } | EventKind::Answered { .. } => has_client = true,
                 EventKind::Recorded { .. }
                 | EventKind::State { .. }
                 | EventKind::Moved { .. }
-                | EventKind::Lost { .. }
-                | EventKind::Asked { .. }
-                | EventKind::Answered { .. }
                 | EventKind::Note { .. } => {}
             }
         }
         let mut teller = Self {
-            gathered,
+            transfer,
             events,
-            lanes: Vec::new(),
+            lanes: if has_client { vec![CLIENT.into()] } else { Vec::new() },
+            has_client,
             lane_of: BTreeMap::new(),
             receipts,
+            losses,
             sent,
             numbers: BTreeMap::new(),
             drawn_receipts: BTreeSet::new(),
@@ -164,11 +183,12 @@ impl<'g> Teller<'g> {
         for event in events {
             teller.add_lane(event.branch.as_str());
             match &event.kind {
-                EventKind::Sent { to: other, .. } | EventKind::Received { from: other, .. } => teller.add_lane(other),
+                EventKind::Sent { to: other, .. }
+                | EventKind::Received { from: other, .. }
+                | EventKind::Lost { from: other, .. } => teller.add_lane(other),
                 EventKind::Recorded { .. }
                 | EventKind::State { .. }
                 | EventKind::Moved { .. }
-                | EventKind::Lost { .. }
                 | EventKind::Asked { .. }
                 | EventKind::Answered { .. }
                 | EventKind::Note { .. } => {}
@@ -183,8 +203,9 @@ impl<'g> Teller<'g> {
             return;
         }
         let is_called = |witness: &&Witness| witness.addresses.iter().any(|address| address == called);
-        let name = self.gathered.witnesses.iter().find(is_called).map_or(called, |witness| witness.branch.as_str());
-        let lane = self.lanes.iter().position(|lane| lane == name).unwrap_or_else(|| {
+        let name = self.transfer.witnesses.iter().find(is_called).map_or(called, |witness| witness.branch.as_str());
+        let known = self.branch_lanes().find(|&lane| self.lanes[lane] == name);
+        let lane = known.unwrap_or_else(|| {
             self.lanes.push(name.to_string());
             self.lanes.len() - 1
         });
@@ -216,11 +237,16 @@ impl<'g> Teller<'g> {
         self.lane_of.get(called).copied().unwrap_or(0)
     }
 
+    /// All lanes but the client's.
+    fn branch_lanes(&self) -> Range<usize> {
+        usize::from(self.has_client)..self.lanes.len()
+    }
+
     /// The step of an event; none when it was drawn with an earlier one.
     fn step(&mut self, index: usize) -> Option<StepKind> {
         let event = &self.events[index];
         let lane = self.lane(event.branch.as_str());
-        let short = |text: &str| without_txid(text, self.gathered.txid.as_str());
+        let short = |text: &str| without_txid(text, self.transfer.txid.as_str());
         let mark = |mark, text| Some(StepKind::Mark { lane, mark, text });
         match &event.kind {
             EventKind::Sent { to, text, id, .. } => {
@@ -246,18 +272,32 @@ impl<'g> Teller<'g> {
             EventKind::Moved { account, amount, what } => {
                 mark(Mark::Money, format!("{account}: {amount} {}", what.name()))
             }
-            EventKind::Lost { text, from, .. } => {
-                mark(Mark::Note, format!("lost on its way from {from}: {}", short(text)))
+            EventKind::Lost { from, text, id, .. } => {
+                // Of a message that never came it was said where it left; this is about one that nobody saw leave, or
+                // about a copy.
+                let is_told = self.sent.contains(id.as_str()) && !self.receipts.contains_key(id.as_str());
+                let (from, label) = (self.lane(from), short(text));
+                (!is_told).then_some(StepKind::Message { from, to: lane, label, way: Way::Lost })
             }
-            EventKind::Asked { text } => mark(Mark::Note, format!("a client asks: {text}")),
-            EventKind::Answered { text } => mark(Mark::Note, format!("the client is told: {text}")),
+            EventKind::Asked { text } => {
+                Some(StepKind::Message { from: CLIENT_LANE, to: lane, label: short(text), way: Way::Whole })
+            }
+            EventKind::Answered { text } => {
+                Some(StepKind::Message { from: lane, to: CLIENT_LANE, label: short(text), way: Way::Whole })
+            }
             EventKind::Note { text } => mark(Mark::Note, short(text)),
         }
     }
 
     fn way_of_sent(&mut self, index: usize, id: &'g str, to: usize) -> Option<Way> {
         let Some(&receipt) = self.receipts.get(id) else {
-            return Some(if self.can_tell(to, at_ms(&self.events[index])) { Way::Lost } else { Way::Unseen });
+            return Some(if self.losses.contains(id) {
+                Way::Lost
+            } else if self.can_tell(to, at_ms(&self.events[index])) {
+                Way::Missing
+            } else {
+                Way::Unseen
+            });
         };
         // Causes come first, unless the clocks contradict each other.
         if receipt < index {
@@ -294,7 +334,8 @@ impl<'g> Teller<'g> {
     }
 
     fn witness(&self, lane: usize) -> Option<&'g Witness> {
-        self.gathered.witnesses.iter().find(|witness| witness.branch == self.lanes[lane])
+        let name = self.branch_lanes().contains(&lane).then(|| &self.lanes[lane])?;
+        self.transfer.witnesses.iter().find(|witness| witness.branch == *name)
     }
 
     /// Whether the branch of a lane would remember what came at that time.
@@ -308,7 +349,7 @@ impl<'g> Teller<'g> {
     /// The starts of branches after the transfer began, by lane.
     fn restarts(&self) -> BTreeMap<usize, i64> {
         let started = |lane| self.witness(lane)?.started_unix_ms.and_then(|started| i64::try_from(started).ok());
-        let lanes = (0..self.lanes.len()).filter_map(|lane| Some((lane, started(lane)?)));
+        let lanes = self.branch_lanes().filter_map(|lane| Some((lane, started(lane)?)));
         lanes.filter(|&(_, started_ms)| started_ms > self.first_ms).collect()
     }
 
@@ -316,7 +357,7 @@ impl<'g> Teller<'g> {
         let outcome = self.outcome();
         let in_doubt = self.in_doubt();
         let doubt = if in_doubt.is_empty() { String::new() } else { format!(", in doubt at {}", in_doubt.join(", ")) };
-        format!("Transfer {}: {outcome}{doubt}", self.gathered.txid)
+        format!("Transfer {}: {outcome}{doubt}", self.transfer.txid)
     }
 
     fn outcome(&self) -> String {
@@ -336,7 +377,7 @@ impl<'g> Teller<'g> {
         } else if self.events.iter().filter_map(first_word).any(|word| word == "aborted") {
             "aborted".into()
         } else {
-            self.gathered.outcome.clone().unwrap_or_else(|| "undecided".into())
+            self.transfer.outcome.clone().unwrap_or_else(|| UNDECIDED.into())
         }
     }
 
@@ -357,12 +398,16 @@ impl<'g> Teller<'g> {
                 | EventKind::Note { .. } => None,
             })
         };
-        self.lanes.iter().filter(|lane| last_state(lane) == Some(true)).map(String::as_str).collect()
+        self.lanes[self.branch_lanes()]
+            .iter()
+            .filter(|lane| last_state(lane) == Some(true))
+            .map(String::as_str)
+            .collect()
     }
 
     fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
-        for lane in 0..self.lanes.len() {
+        for lane in self.branch_lanes() {
             let name = &self.lanes[lane];
             match self.witness(lane) {
                 None => remarks.push(format!("{name} is not known to the branch that was asked.")),

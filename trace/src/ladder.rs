@@ -1,6 +1,6 @@
 //! The ladder: a lane for each branch, time downwards, an arrow for each message, a block at each forced record.
 
-use super::story::{Mark, Step, StepKind, Story, Way};
+use crate::story::{Mark, Step, StepKind, Story, Way};
 
 /// The characters that the ladder is drawn with.
 #[derive(Debug)]
@@ -14,6 +14,7 @@ pub struct Glyphs {
     head_right: char,
     head_left: char,
     lost: char,
+    missing: char,
     unseen: char,
     forced: char,
     unforced: char,
@@ -38,7 +39,8 @@ impl Glyphs {
         dash: '╌',
         head_right: '▶',
         head_left: '◀',
-        lost: '✗',
+        lost: '✖',
+        missing: '✗',
         unseen: '?',
         forced: '█',
         unforced: '░',
@@ -61,7 +63,8 @@ impl Glyphs {
         dash: '.',
         head_right: '>',
         head_left: '<',
-        lost: 'x',
+        lost: 'X',
+        missing: 'x',
         unseen: '?',
         forced: '#',
         unforced: ':',
@@ -194,12 +197,19 @@ impl Ladder<'_> {
                 let start = self.short_of(to, from);
                 self.arrow(row, (from, to), (start, end), g.line, &format!("{label} ({number})"), true);
             }
-            Way::Lost | Way::Unseen => {
+            Way::Lost | Way::Missing | Way::Unseen => {
                 let end = self.short_of(from, to);
                 let is_neighbour = from.abs_diff(to) == 1;
                 let label = if is_neighbour { label.into() } else { format!("{label} {} {to_name}", g.arrow) };
                 self.arrow(row, (from, to), (start, end), g.dash, &label, false);
-                row.put_char(end, if way == Way::Lost { g.lost } else { g.unseen });
+                let sign = match way {
+                    Way::Lost => g.lost,
+                    Way::Missing => g.missing,
+                    Way::Unseen | Way::Whole | Way::Departs(_) | Way::Arrives(_) | Way::Again | Way::Inferred => {
+                        g.unseen
+                    }
+                };
+                row.put_char(end, sign);
             }
         }
     }
@@ -271,7 +281,10 @@ fn legend(story: &Story, glyphs: &Glyphs) -> Vec<String> {
     };
     let dashes = format!("{0}{0}", glyphs.dash);
     if has_way(Way::Lost) {
-        lines.push(format!("{dashes}{} lost, or still on its way", glyphs.lost));
+        lines.push(format!("{dashes}{} lost for certain", glyphs.lost));
+    }
+    if has_way(Way::Missing) {
+        lines.push(format!("{dashes}{} lost, or still on its way", glyphs.missing));
     }
     if has_way(Way::Unseen) {
         lines.push(format!("{dashes}{} the receiver can't say whether it came", glyphs.unseen));

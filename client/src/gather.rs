@@ -6,60 +6,30 @@ use protocol::TxId;
 use protocol::answer::{Status, TxStatus};
 use protocol::event::Event;
 use protocol::request::{Action, NoParams, OneTx, Watch};
-use serde::{Deserialize, Serialize};
+use trace::{Transfer, Witness};
 
 use crate::branch::Branch;
 use crate::error::ClientError;
 use crate::peers::{self, Peer};
 
-/// All that is known of a transfer.
-#[derive(Clone, Debug)]
-pub struct Gathered {
-    /// The transfer.
-    pub txid: TxId,
-    /// How it ended, as the branch that was asked has it.
-    pub outcome: Option<String>,
-    /// The branches that were asked.
-    pub witnesses: Vec<Witness>,
-    /// What they remember of it.
-    pub events: Vec<Event>,
-}
-
-/// A branch that was asked.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Witness {
-    /// Its name.
-    pub branch: String,
-    /// Its addresses, by which others may call it in their events.
-    #[serde(default)]
-    pub addresses: Vec<String>,
-    /// When it was started, in milliseconds since 1970 by our clock; it remembers nothing from before.
-    #[serde(default)]
-    pub started_unix_ms: Option<u64>,
-    /// Why it said nothing.
-    #[serde(default)]
-    pub unreachable: Option<String>,
-}
-
 /// Asks the branch, and then the others that it knows.
 ///
 /// # Errors
 /// When that branch can't be reached or refuses. Another one's failure is noted in its [`Witness`].
-pub fn gather(mut asked: Branch, txid: &TxId) -> Result<Gathered, ClientError> {
+pub fn gather(mut asked: Branch, txid: &TxId) -> Result<Transfer, ClientError> {
     let status: TxStatus = asked.ask(Action::TxStatus, &OneTx { txid: txid.clone() })?.result()?;
-    let outcome = Some(status.outcome);
-    let mut gathered = Gathered { txid: txid.clone(), outcome, witnesses: Vec::new(), events: Vec::new() };
+    let (mut witnesses, mut events) = (Vec::new(), Vec::new());
     for (index, peer) in peers::all(asked)?.into_iter().enumerate() {
         let Peer { name, addresses, mut branch } = peer;
         let mut witness = Witness { branch: name, addresses, started_unix_ms: None, unreachable: None };
-        match hear(&mut branch, txid, &mut gathered.events) {
+        match hear(&mut branch, txid, &mut events) {
             Ok(started_unix_ms) => witness.started_unix_ms = started_unix_ms,
             Err(error) if index == 0 => return Err(error),
             Err(error) => witness.unreachable = Some(error.to_string()),
         }
-        gathered.witnesses.push(witness);
+        witnesses.push(witness);
     }
-    Ok(gathered)
+    Ok(Transfer::new(txid.clone(), Some(status.outcome), witnesses, events))
 }
 
 /// Appends a branch's events, and gives the time of its start.

@@ -3,7 +3,7 @@
 //! Branches are named by numbers in it and labelled with their names, because a name may hold characters that
 //! Mermaid reads as part of an arrow.
 
-use super::story::{Mark, Step, StepKind, Story, Way};
+use crate::story::{Mark, Step, StepKind, Story, Way};
 
 /// Draws the diagram.
 #[must_use]
@@ -39,7 +39,8 @@ fn line(step: &Step) -> String {
                 Way::Departs(number) => format!("Note over b{from}: sends {label} ({number})"),
                 Way::Arrives(number) => format!("b{from}->>b{to}: {label} ({number})"),
                 Way::Inferred => format!("b{from}-->>b{to}: {label}"),
-                Way::Lost => format!("b{from}-xb{to}: {label} (lost or on its way)"),
+                Way::Lost => format!("b{from}-xb{to}: {label} (lost)"),
+                Way::Missing => format!("b{from}-xb{to}: {label} (lost or on its way)"),
                 Way::Unseen => format!("b{from}--xb{to}: {label} (not known whether it came)"),
             }
         }

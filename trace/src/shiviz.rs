@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use protocol::BranchName;
 use protocol::event::{Event, VectorClock};
 
-use crate::commands::tell_event;
+use crate::words::tell_event;
 
 /// Reads what [`fn@write`] writes: the event, then host and clock on the next line.
 const EXPRESSION: &str = r"(?<event>.*)\n(?<host>\S*) (?<clock>{.*})";
