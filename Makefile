@@ -11,6 +11,9 @@ NAME ?= Delhi
 PORT ?= 9101
 MENU_PORT ?= 1070
 
+# More flags of the branch, such as FLAGS=--teaching.
+FLAGS ?=
+
 # How long `make soak` goes on.
 SOAK_SECONDS ?= 60
 
@@ -23,14 +26,14 @@ help: ## List what can be made
 build: ## Build the programs
 	@cargo build -p bank-server -p bank-client -p bank-bridge
 
-run-server: build ## Run the branch Mumbai on bank.db, with two sample accounts
+run-server: build ## Run the branch Mumbai on bank.db, with two sample accounts (FLAGS=--teaching for lessons)
 	@echo "Branch Mumbai on bank.db. Now, in another terminal: make run-client"
 	@echo "Sample accounts: 1001 (password 1001), 1002 (password 1002); administrator: 0 (password root). Ctrl-C stops the branch."
-	@exec $(PROGRAMS)/bank-server --name Mumbai --db bank.db --preload
+	@exec $(PROGRAMS)/bank-server --name Mumbai --db bank.db --preload $(FLAGS)
 
 run-branch: build ## Run another branch: NAME=Delhi PORT=9101 MENU_PORT=1070
 	@echo "Branch $(NAME) on $(NAME).db, linked to Mumbai. In another terminal: $(PROGRAMS)/bank-client transfer 1001 $(NAME)/1002 50"
-	@exec $(PROGRAMS)/bank-server --name $(NAME) --port $(PORT) --menu-port $(MENU_PORT) --peers Mumbai=127.0.0.1:9100 --preload
+	@exec $(PROGRAMS)/bank-server --name $(NAME) --port $(PORT) --menu-port $(MENU_PORT) --peers Mumbai=127.0.0.1:9100 --preload $(FLAGS)
 
 run-client: build ## Sit down at the menu of the branch on this machine
 	@$(PROGRAMS)/bank-client; status=$$?; \

@@ -1,6 +1,8 @@
 //! Every scenario, run by the real client on real branches: each says that what it claims was so, asks before it
 //! answers, and leaves the bank healthy.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::thread;
