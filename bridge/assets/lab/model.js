@@ -156,7 +156,7 @@ class Builder {
     const isAgain = this.messages.some((other) => other.name === body.message && other.from === lane && other.to === to);
     const message = this.message(body, lane, to, body.id);
     Object.assign(message, { isAgain, sentStep: this.steps.length });
-    this.step(event, lane, "sent", { message });
+    this.step(event, lane, "sent", { message, isReply: this.canTake(lane, ["received"]) });
   }
 
   /** The message of a receipt; one that nobody saw leave is made here. */

@@ -114,8 +114,8 @@ const RECORDS = {
   "ended": "everyone has acknowledged; to lose this costs one delivery more",
 };
 
-function repeated(from, to, message) {
-  const why = message === "acknowledged" ? "it was told once more" : "it has heard nothing since";
+function repeated(from, to, message, isReply) {
+  const why = isReply ? "it was asked, or told, once more" : "it has heard nothing since";
   return `${from} sends ${message} to ${to} once more: ${why}.`;
 }
 
@@ -145,7 +145,7 @@ export function sentence(step, lanes) {
     case "answered": return `The client is told: ${toldWords(step.text)}.`.replace("..", ".");
     case "record": return recordSentence(name, step);
     case "sent": {
-      if (step.message.isAgain) return repeated(from, to, message);
+      if (step.message.isAgain) return repeated(from, to, message, step.isReply);
       return SENT[message]?.(from, to, step.message) ?? `${from} sends ${message} to ${to}.`;
     }
     case "received": {
