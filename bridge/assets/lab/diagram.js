@@ -208,7 +208,7 @@ export class Diagram {
 
   mark(step) {
     if (step.kind === "asked" || step.kind === "answered") return this.clientArrow(step);
-    if (!["record", "refused", "crashed", "started", "note"].includes(step.kind)) return null;
+    if (!["record", "refused", "crashed", "started", "note", "memory"].includes(step.kind)) return null;
     const { place, model } = this;
     const lane = model.lanes[step.lane];
     const [x, y] = [place.x[step.lane], place.y[step.index]];

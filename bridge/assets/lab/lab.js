@@ -227,7 +227,7 @@ class Lab {
     this.outcome.hidden = !isAtEnd;
     if (!isAtEnd) return;
     const words = outcomeWords(this.model);
-    const kind = words.includes("doubt") ? "warn" : { committed: "good", aborted: "bad" }[this.model.outcome] ?? "info";
+    const kind = words.includes("doubt") ? "warn" : { committed: "good", aborted: "bad", complete: "good", lost: "bad" }[this.model.outcome] ?? "info";
     this.outcome.textContent = words;
     this.outcome.className = `lab-outcome badge ${kind}`;
   }
