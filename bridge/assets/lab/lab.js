@@ -58,7 +58,8 @@ class Lab {
   build() {
     this.title = h("h1", { tabindex: "-1" }, "2PC lab");
     this.outcome = h("span", { class: "lab-outcome", "data-test": "outcome" });
-    this.count = h("span", { class: "count", "data-test": "step-count" });
+    this.count = h("span", { "data-test": "step-count" });
+    this.since = h("span", { class: "since", title: "Since the first event" });
     this.words = h("p", { role: "status", "data-test": "narration" });
     this.canvas = h("div");
     this.empty = h("p", { class: "lab-empty", "data-test": "lab-empty", hidden: true });
@@ -66,7 +67,7 @@ class Lab {
     this.textBox = h("details", { class: "lab-panel lab-text" }, h("summary", {}, "The steps as text"), this.text);
     this.textBox.addEventListener("toggle", () => this.drawText());
     this.stage = h("section", { class: "lab-stage", "aria-label": "The transfer" },
-      h("div", { class: "lab-narration" }, this.count, this.words, this.outcome), this.canvas, this.empty, this.player.node);
+      h("div", { class: "lab-narration" }, h("span", { class: "count" }, this.count, this.since), this.words, this.outcome), this.canvas, this.empty, this.player.node);
     clear(this.root).append(
       h("div", { class: "lab-top" }, this.title, this.transfers.node, exportMenu(this.app, () => this.model, () => this.share())),
       h("div", { class: "lab-main" },
@@ -101,6 +102,7 @@ class Lab {
   async update({ txid, scenario }) {
     await this.scenarios.point(scenario);
     if (txid && txid !== this.txid) await this.select(txid, { step: stepInAddress() });
+    else this.address();
   }
 
   /** After the connection came back: what was missed. */
@@ -170,6 +172,7 @@ class Lab {
     const before = JSON.stringify(this.store.outages);
     this.store.takeBank(bank);
     this.controls.show();
+    void this.controls.load({ onlyMissing: true });
     if (before !== JSON.stringify(this.store.outages)) this.changed();
   }
 
@@ -208,6 +211,7 @@ class Lab {
     this.player.node.hidden = model === null;
     if (model) this.diagram.show(model, position, isFresh);
     this.count.textContent = model ? `${position} / ${model.steps.length}` : "";
+    this.since.textContent = step ? sinceStart(step, model) : "";
     const words = step ? sentence(step, model.lanes) : model ? "Before the first step." : "";
     if (this.words.textContent !== words) this.words.textContent = words;
     this.showOutcome(model !== null && position >= model.steps.length);
@@ -223,7 +227,7 @@ class Lab {
     this.outcome.hidden = !isAtEnd;
     if (!isAtEnd) return;
     const words = outcomeWords(this.model);
-    const kind = words.includes("doubt") ? "warn" : { committed: "good", aborted: "bad" }[this.model.outcome] ?? "info";
+    const kind = words.includes("doubt") ? "warn" : { committed: "good", aborted: "bad", complete: "good", lost: "bad" }[this.model.outcome] ?? "info";
     this.outcome.textContent = words;
     this.outcome.className = `lab-outcome badge ${kind}`;
   }
@@ -278,6 +282,11 @@ class Lab {
 function stepInAddress() {
   const step = new URLSearchParams(location.hash.split("?")[1] ?? "").get("step");
   return step !== null && /^\d{1,5}$/.test(step) ? Number(step) : null;
+}
+
+function sinceStart(step, model) {
+  const milliseconds = Math.max(0, Number(step.at_unix_ms) - Number(model.startedAt));
+  return milliseconds < 1_000 ? `+${milliseconds} ms` : `+${(milliseconds / 1_000).toFixed(1)} s`;
 }
 
 /** What the shapes mean. */
