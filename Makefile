@@ -21,7 +21,7 @@ help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the programs
-	@cargo build -p bank-server -p bank-client
+	@cargo build -p bank-server -p bank-client -p bank-bridge
 
 run-server: build ## Run the branch Mumbai on bank.db, with two sample accounts
 	@echo "Branch Mumbai on bank.db. Now, in another terminal: make run-client"
@@ -37,11 +37,12 @@ run-client: build ## Sit down at the menu of the branch on this machine
 	case $$status in 0|1|130) ;; *) exit $$status ;; esac
 
 # The simulator is apart because it breaks rules of the protocol on purpose, by a feature that the programs
-# are built without.
+# are built without; the browser tests because they need a browser, which they find or install.
 test: build ## Run every test
-	cargo test --workspace --exclude simulator
+	cargo test --workspace --exclude simulator --exclude browser-tests
 	cargo test -p simulator
 	cargo test -p bank-server --features twilio sms
+	tests/browser/run
 
 soak: build ## Torture three branches with kills and stops for SOAK_SECONDS=60 seconds
 	SOAK_SECONDS=$(SOAK_SECONDS) cargo test -p bank-tests --test torture -- --nocapture

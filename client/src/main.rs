@@ -10,13 +10,13 @@ mod connect;
 mod console;
 mod error;
 mod events;
+mod gather;
 mod key;
 mod menu_client;
 mod output;
 mod peers;
 mod random;
 mod request_id;
-mod trace;
 
 use std::env;
 use std::io::{self, IsTerminal};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use protocol::{BranchName, Money};
 
+use crate::backup::AFTER_A_RESTORE;
 use crate::limits;
 use crate::sms::SmsSetting;
 use crate::transfer::crash::CrashPoint;
@@ -89,7 +90,7 @@ pub struct DatabaseArguments {
     pub db: Option<PathBuf>,
 }
 
-/// What can be done with a database that no server has open.
+/// What can be done besides serving.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Set a password: the administrator's, or an account's. Asks for it on a terminal, twice; else reads
@@ -105,7 +106,30 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Copy the database to a new file, also while the branch is running.
+    ///
+    /// The copy is one moment's state. It gets its name only when it is whole, on disk, and its books were audited;
+    /// a copy with findings is called TO.unclean. The branch key is not in it: keep a copy of bank.key apart.
+    #[command(after_help = RESTORE_HINT)]
+    Backup {
+        /// The new file; or a folder, for a file named after the database and the time.
+        to: PathBuf,
+    },
+    /// Put a backup in the place of the database --db, which no server may have open.
+    #[command(after_help = AFTER_A_RESTORE)]
+    Restore {
+        /// The backup.
+        from: PathBuf,
+        /// Replace a database that exists, which is kept aside; and take a backup whose books are not clean.
+        #[arg(long)]
+        force: bool,
+    },
 }
+
+/// At the end of the help text of `backup`.
+const RESTORE_HINT: &str = "\
+A branch that is put back to an older state has forgotten what it promised to other branches since then: \
+`bank-server restore --help` tells what to do about it.";
 
 /// Exit statuses, at the end of the help text.
 const EXIT_STATUSES: &str = "\

@@ -9,6 +9,8 @@ use std::fmt;
 use protocol::request::RequestError;
 use protocol::{AccountNum, Money, MoneyError, TxId};
 
+use crate::lockout::Wait;
+
 /// Short for a result with this crate's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -42,6 +44,8 @@ pub enum Error {
     WrongLogin,
     /// The password given to confirm an operation is wrong.
     WrongPassword,
+    /// There were too many wrong passwords; nothing was looked at.
+    LockedOut(Wait),
     /// The amount is not one.
     Amount(MoneyError),
     /// The request could not be read.
@@ -103,6 +107,7 @@ impl Error {
             Self::MoneyHeld(_) => "money_held",
             Self::WrongLogin => "wrong_login",
             Self::WrongPassword => "wrong_password",
+            Self::LockedOut(_) => "locked_out",
             Self::Amount(_) => "invalid_amount",
             Self::Request(error) => error.code(),
             Self::Invalid(_) => "invalid_params",
@@ -139,6 +144,7 @@ impl Error {
             | Self::MoneyHeld(_)
             | Self::WrongLogin
             | Self::WrongPassword
+            | Self::LockedOut(_)
             | Self::Amount(_)
             | Self::Request(_)
             | Self::Invalid(_)
@@ -180,6 +186,7 @@ impl fmt::Display for Error {
             }
             Self::WrongLogin => f.write_str("the account number or the password is wrong"),
             Self::WrongPassword => f.write_str("the password is wrong"),
+            Self::LockedOut(wait) => write!(f, "too many wrong passwords; try again in {wait}"),
             Self::Amount(error) => error.fmt(f),
             Self::Request(error) => error.fmt(f),
             Self::Invalid(text) => f.write_str(text),

@@ -25,6 +25,15 @@ pub const CHECKPOINT_STATEMENTS: u64 = 20_000;
 /// With fewer writes than that, the log is moved after this long, so that a quiet bank starts at once.
 pub const CHECKPOINT_IDLE: Duration = Duration::from_secs(5);
 
+/// Pages that a backup copies at a time, some 4 MiB: between two lots it looks whether to say how far it is.
+pub const COPY_PAGES: i32 = 1_000;
+/// How long a backup waits when another program has a file locked for a moment.
+pub const COPY_PAUSE: Duration = Duration::from_millis(20);
+/// A backup that takes longer than this says how far it is,
+pub const COPY_PROGRESS_AFTER: Duration = Duration::from_secs(2);
+/// and says it again this often.
+pub const COPY_PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
 /// Clients at once, unless `--max-clients` says otherwise. Each has a thread.
 pub const CLIENTS: usize = 4_096;
 /// The stack of a client's thread in bytes. Virtual memory until touched; sessions don't recurse.
@@ -40,6 +49,30 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Passwords that are hashed at the same time. Each takes 19 MiB and a core for some tens of milliseconds.
 pub const HASHING_THREADS: usize = 2;
+
+/// Wrong passwords at one account from which on a pause follows: people mistype three or four times.
+pub const ACCOUNT_PAUSE_FROM: u32 = 5;
+/// Wrong passwords at one account from which on each further one locks it. At most a dozen guesses an hour
+/// come through then, far below what a password of four characters needs.
+pub const ACCOUNT_LOCK_FROM: u32 = 8;
+/// Wrong passwords from one address from which on a pause follows: a whole class may sit behind one.
+pub const ADDRESS_PAUSE_FROM: u32 = 30;
+/// Wrong passwords from one address from which on each further one locks it.
+pub const ADDRESS_LOCK_FROM: u32 = 36;
+/// The first pause; each further one is twice as long.
+pub const LOCKOUT_PAUSE_FIRST: Duration = Duration::from_secs(1);
+/// How long a lock lasts: long for a program that guesses, short for a person who comes back.
+pub const LOCKOUT_LOCK: Duration = Duration::from_secs(300);
+/// Wrong passwords are forgotten when none came for so long.
+pub const LOCKOUT_FORGET: Duration = Duration::from_secs(3600);
+/// Accounts, and addresses, whose wrong passwords are remembered; about 1 MiB in all.
+pub const LOCKOUT_ENTRIES: usize = 10_000;
+
+const _: () =
+    assert!(LOCKOUT_PAUSE_FIRST.as_secs() << (ACCOUNT_LOCK_FROM - ACCOUNT_PAUSE_FROM) < LOCKOUT_LOCK.as_secs());
+const _: () =
+    assert!(LOCKOUT_PAUSE_FIRST.as_secs() << (ADDRESS_LOCK_FROM - ADDRESS_PAUSE_FROM) < LOCKOUT_LOCK.as_secs());
+const _: () = assert!(LOCKOUT_LOCK.as_secs() < LOCKOUT_FORGET.as_secs());
 
 /// Findings that an audit lists; it goes on counting beyond them.
 pub const AUDIT_FINDINGS: usize = 100;

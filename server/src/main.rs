@@ -22,7 +22,7 @@ use bank_server::sms::{self, Pace, SmsSender};
 use bank_server::transfer::directory::{Address, Directory};
 use bank_server::transfer::links::{Identity, Links};
 use bank_server::transfer::{Engine, EngineParts};
-use bank_server::{commands, error};
+use bank_server::{backup, commands, error};
 use clap::Parser as _;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use protocol::proof::BranchKey;
@@ -59,6 +59,8 @@ fn main() -> ExitCode {
     let outcome = match &arguments.command {
         Some(Command::Passwd { account }) => commands::passwd(&arguments.database, *account),
         Some(Command::Audit { json }) => commands::audit(&arguments.database, *json),
+        Some(Command::Backup { to }) => backup::backup(&arguments.database, to),
+        Some(Command::Restore { from, force }) => backup::restore(&arguments.database, from, *force),
         None => match Config::resolve(&arguments) {
             Ok(config) => serve(&config),
             Err(error) => {

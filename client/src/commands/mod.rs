@@ -10,6 +10,7 @@ mod batch;
 mod books;
 mod movements;
 mod password;
+mod trace;
 mod transfers;
 mod two_phase;
 mod values;
@@ -26,10 +27,8 @@ use crate::branch::{Branch, Reply};
 use crate::error::{ClientError, ExitStatus};
 use crate::output::Output;
 use crate::request_id::RequestId;
-use crate::trace;
 
 pub use values::HostPort;
-pub use watch::tell_kind as tell_event;
 
 /// What a command asks of a branch.
 #[derive(Debug, Subcommand)]

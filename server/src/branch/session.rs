@@ -7,6 +7,7 @@
 //! in between, what came before it is finished first, so each request sees the effects of those before it.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use protocol::BranchName;
 use protocol::answer::{TxStatus, Welcome, push_error, push_ok};
@@ -25,10 +26,12 @@ use crate::answers::RequestKey;
 use crate::bank::movements::Booking;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
+use crate::lockout::Origin;
 
 /// One connection's session.
 pub struct Session<'c> {
     context: &'c Context,
+    address: IpAddr,
     caller: Caller,
     challenge: Option<Challenge>,
 }
@@ -65,11 +68,11 @@ struct Lot {
 }
 
 impl<'c> Session<'c> {
-    /// A new connection's session.
+    /// The session of a new connection from that address.
     #[must_use]
-    pub fn new(context: &'c Context) -> Self {
+    pub fn new(context: &'c Context, address: IpAddr) -> Self {
         let caller = if context.is_open { Caller::Open } else { Caller::Anonymous };
-        Self { context, caller, challenge: None }
+        Self { context, address, caller, challenge: None }
     }
 
     /// Who is at the other end.
@@ -184,7 +187,8 @@ impl<'c> Session<'c> {
             Action::Login => self.log_in(&frame.params()?).and_then(single),
             Action::CheckPassword => {
                 let params: CheckPassword = frame.params()?;
-                context.bank.log_in(params.account_no.as_i64(), &params.password)?;
+                // The bridge asks for many people, and its own address is not theirs.
+                context.bank.log_in(params.account_no.as_i64(), &params.password, Origin::OnBehalf)?;
                 single("null".into())
             }
             Action::Link => {
@@ -267,7 +271,8 @@ impl<'c> Session<'c> {
     }
 
     fn log_in(&mut self, params: &Login) -> Result<String> {
-        self.context.bank.log_in(params.account_no.as_i64(), &params.password)?;
+        let origin = Origin::Address(self.address);
+        self.context.bank.log_in(params.account_no.as_i64(), &params.password, origin)?;
         self.caller = Caller::Customer(params.account_no);
         Ok(format!(r#"{{"role":"customer","account_no":"{}"}}"#, params.account_no))
     }

@@ -48,6 +48,7 @@
 
 mod chain;
 mod checkpoint;
+mod copy;
 mod file_lock;
 mod group;
 mod readers;
@@ -64,13 +65,14 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, ffi};
 
 pub use chain::{ChainHead, ChainedRow};
+pub use copy::{copy_database, look_into, put_log_away};
+pub use file_lock::FileLock;
 pub use rusqlite::{Row, params};
 pub use schema::{CASH, SUSPENSE};
 pub use tx::{Params, Query, Reader, Tx};
 
 use crate::error::{Error, Result};
 use checkpoint::Checkpointer;
-use file_lock::FileLock;
 use group::{Queue, Submission, Turn};
 use readers::Readers;
 use writer::Writer;

@@ -155,6 +155,21 @@ CREATE TABLE branches (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Checks that a database is this bank's and not newer than this program.
+///
+/// # Errors
+/// As [`migrate`].
+pub fn recognise(connection: &Connection) -> Result<(), OpenError> {
+    let application_id: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let newest = u32::try_from(MIGRATIONS.len()).expect("there are fewer than four billion migrations");
+    match application_id {
+        APPLICATION_ID if version <= newest => Ok(()),
+        APPLICATION_ID => Err(OpenError::Newer { version, newest }),
+        _ => Err(OpenError::Foreign),
+    }
+}
+
 /// Brings the database to this program's version.
 ///
 /// # Errors
