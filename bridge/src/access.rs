@@ -57,6 +57,11 @@ pub const TABLE: &[Row] = &[
     (Method::POST, "/teaching/{branch}/fault", Access::Administrator),
     (Method::POST, "/teaching/{branch}/crash", Access::Administrator),
     (Method::POST, "/teaching/{branch}/restart", Access::Administrator),
+    (Method::GET, "/scenarios", Access::Administrator),
+    (Method::GET, "/scenarios/current", Access::Administrator),
+    (Method::POST, "/scenarios/next", Access::Administrator),
+    (Method::POST, "/scenarios/stop", Access::Administrator),
+    (Method::POST, "/scenarios/{name}", Access::Administrator),
 ];
 
 /// The row of a method and a path; HEAD goes by GET's.

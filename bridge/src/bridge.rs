@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::origin::Origins;
+use crate::scenario::Stage;
 use crate::session::{Logins, Sessions};
 use crate::stop::Stop;
 use crate::store::Store;
@@ -51,6 +52,8 @@ pub struct Bridge {
     pub metrics: Metrics,
     /// Who can start a crashed branch again, if anyone.
     pub restarter: Option<Arc<dyn Restarter>>,
+    /// The scenario that is shown.
+    pub stage: Stage,
     /// Its end.
     pub stop: Stop,
 }
@@ -70,6 +73,7 @@ impl Bridge {
             books: Books::default(),
             metrics: Metrics::new(),
             restarter,
+            stage: Stage::new(),
             stop: Stop::new(),
             address,
             config,

@@ -34,6 +34,7 @@ pub mod openapi;
 pub mod origin;
 pub mod params;
 pub mod routes;
+pub mod scenario;
 pub mod seen;
 pub mod server;
 pub mod session;
@@ -88,6 +89,7 @@ async fn run(config: Config, restarter: Option<Arc<dyn Restarter>>) -> Result<()
         _ = terminate.recv() => log::info!("SIGTERM received: the bridge is stopping"),
     }
     bridge.stop.set();
+    scenario::let_go(&bridge);
     let served = serving.await.map_err(|error| format!("the server failed: {error}"));
     let ended = Arc::clone(&bridge);
     let threads = tokio::task::spawn_blocking(move || watchers.end(&ended)).await;

@@ -139,7 +139,14 @@ pub const DEMO_OUTPUT_LINES: usize = 16;
 /// What is read of the end of a log to say why a branch did not start, in bytes.
 pub const DEMO_LOG_BYTES_TOLD: u64 = 4_096;
 
+/// Transfers of scenarios that wait for an answer at a time: a scenario begins a few, and an ended one's wait on.
+pub const LESSON_TRANSFERS: usize = 64;
+/// How long a person has to start a branch that a scenario has crashed.
+pub const LESSON_RESTART_TIME: Duration = Duration::from_secs(120);
+/// How long putting a scenario's faults back may take at the bridge's end.
+pub const LET_GO_TIME: Duration = Duration::from_millis(300);
+
 const _: () = assert!(STREAM_BEHIND < EVENTS_KEPT);
 const _: () = assert!(STREAM_MESSAGES < STREAM_BEHIND);
-const _: () = assert!(SHUTDOWN_GRACE.as_millis() + THREADS_GRACE.as_millis() < 2_000);
+const _: () = assert!(LET_GO_TIME.as_millis() + SHUTDOWN_GRACE.as_millis() + THREADS_GRACE.as_millis() < 2_000);
 const _: () = assert!(LIST_ROWS_DEFAULT <= LIST_ROWS);

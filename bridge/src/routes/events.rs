@@ -117,9 +117,7 @@ impl EventStream {
     async fn tell(&mut self) {
         let mut newest = self.bridge.store.watch();
         let mut text = format!("retry: {RETRY_MS}\n\n");
-        if !self.is_catching_up {
-            self.snapshot(&mut text);
-        }
+        self.snapshot(&mut text);
         loop {
             newest.mark_unchanged();
             let is_more = self.gather(&mut text);
@@ -142,24 +140,21 @@ impl EventStream {
         }
     }
 
-    /// The newest word on everything, for one that begins here.
-    fn snapshot(&mut self, text: &mut String) {
-        let now = self.bridge.store.newest();
+    /// The newest word on everything.
+    fn snapshot(&self, text: &mut String) {
         for message in self.bridge.store.topics(self.audience) {
             // The number is that of the place at which the stream goes on, not that at which it was said.
-            push(text, &Message { id: now, ..message });
+            push(text, &Message { id: self.after, ..message });
         }
-        self.after = now;
     }
 
     /// Adds what is new. Gives whether there is more at once.
     fn gather(&mut self, text: &mut String) -> bool {
         let behind = self.bridge.store.behind(self.after);
         if self.audience == Audience::All && behind > STREAM_BEHIND && !self.is_catching_up {
-            let newest = self.bridge.store.newest();
+            self.after = self.bridge.store.newest();
             push_missed(text, behind as u64);
             self.snapshot(text);
-            self.after = newest;
             return false;
         }
         let batch = self.bridge.store.since(self.after, self.audience, STREAM_MESSAGES);

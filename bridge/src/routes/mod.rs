@@ -6,6 +6,7 @@ mod events;
 mod history;
 mod older;
 mod place;
+mod scenarios;
 mod sign_in;
 mod teaching;
 mod transfers;
@@ -45,6 +46,7 @@ pub fn router(bridge: Arc<Bridge>) -> Router {
         .merge(bank)
         .merge(dashboard::router())
         .merge(teaching::router())
+        .merge(scenarios::router())
         .fallback(async || Error::NotFound("there is no such path; GET /openapi.json lists them".into()))
         .method_not_allowed_fallback(async || Error::Method)
         .layer(from_fn_with_state(Arc::clone(&bridge), guard))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 
 use super::answer;
@@ -28,6 +28,8 @@ struct Session<'a> {
     teaching: bool,
     can_restart: bool,
     bank_name: &'a str,
+    /// For whoever signs in.
+    branches: Vec<&'a str>,
 }
 
 /// `GET /session`.
@@ -99,6 +101,6 @@ fn told(bridge: &Bridge, who: &Who, found: Option<&Found>) -> Result<Response, E
         teaching: branches.iter().any(|branch| branch.seen.is_teaching()),
         can_restart: branches.iter().any(|branch| bridge.can_restart(branch.name())),
         bank_name: &bridge.config.bank_name,
+        branches: branches.iter().map(|branch| branch.name().as_str()).collect(),
     })
-    .map(IntoResponse::into_response)
 }
