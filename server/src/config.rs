@@ -41,6 +41,8 @@ pub struct Config {
     pub lab: Option<SocketAddr>,
     /// The folder of the menu texts, if given.
     pub menus: Option<PathBuf>,
+    /// Whether to stop when standard input ends.
+    pub until_input_ends: bool,
     /// Whether to make the sample accounts.
     pub preload: bool,
     /// Clients at once.
@@ -80,6 +82,7 @@ impl Config {
             menu: SocketAddr::new(host, arguments.menu_port),
             lab: arguments.lab_port.map(|port| SocketAddr::new(host, port)),
             menus: arguments.menus.clone(),
+            until_input_ends: arguments.until_input_ends,
             preload: arguments.preload,
             max_clients: arguments.max_clients,
             idle_timeout: Duration::from_secs(arguments.idle_timeout),
