@@ -58,10 +58,14 @@ export function inOrder(events) {
   }
 }
 
-/** At the same millisecond the branch that is at work goes on: two prepares leave before one of them arrives. */
+/**
+ * At the same millisecond the branch that is at work goes on, as two prepares leave before one of them arrives; but a
+ * crash, which is told in a note where there is no record of it, waits until the others have heard what was sent.
+ */
 function isSooner(event, other, last) {
   if (event.at_unix_ms !== other.at_unix_ms) return event.at_unix_ms < other.at_unix_ms;
-  return event.branch === last?.branch && other.branch !== last.branch;
+  const rank = (one) => (["note", "crashed", "started"].includes(kindOf(one)) ? 2 : one.branch === last?.branch ? 0 : 1);
+  return rank(event) < rank(other);
 }
 
 /**
