@@ -174,7 +174,8 @@ function orderForm(app, { kind, path, title, picture, action, pickers, bodyOf, s
       pickers.forEach((picker) => picker.refresh());
       return;
     }
-    tellUnsure(error.message);
+    const branch = given.body.src_branch ?? given.body.branch;
+    tellUnsure(error.code === "outcome_unknown" ? `${branch} broke off before it answered.` : error.message);
   }
 
   function tellUnsure(reason) {
