@@ -49,6 +49,9 @@ pub struct Arguments {
     /// Other branches, as Delhi=host:port, separated by commas. A branch that was linked once is remembered.
     #[arg(long, env = "BANK_PEERS", value_delimiter = ',', value_name = "NAME=HOST:PORT")]
     pub peers: Vec<NamedAddress>,
+    /// Announce this branch on the local network by mDNS, and meet the branches of its bank that do the same.
+    #[arg(long, env = "BANK_MDNS")]
+    pub mdns: bool,
     /// Let anyone do anything on the branch port, for older clients that know no key. On loopback only.
     #[arg(long, env = "BANK_OPEN")]
     pub open: bool,

@@ -27,6 +27,8 @@ pub struct Config {
     pub branch: SocketAddr,
     /// Other branches that were named.
     pub peers: Vec<NamedAddress>,
+    /// Whether to announce the branch and find others by mDNS.
+    pub mdns: bool,
     /// Whether anyone may do anything on the branch port.
     pub open: bool,
     /// Whether a class may step, break and crash it.
@@ -63,9 +65,13 @@ impl Config {
                 return Err(format!("{flag} is for a loopback address only, and --host is {host}"));
             }
         }
+        if arguments.mdns && cfg!(not(feature = "mdns")) {
+            return Err("this program was built without mDNS; name the other branches with --peers".into());
+        }
         Ok(Self {
             branch: SocketAddr::new(host, arguments.port),
             peers: arguments.peers.clone(),
+            mdns: arguments.mdns,
             open: arguments.open,
             teaching: arguments.teaching,
             crash_at: arguments.crash_at,

@@ -20,6 +20,7 @@ use bank_server::menu::Texts;
 use bank_server::menu::door::{LabDoor, Menu, PlainDoor};
 use bank_server::sms::{self, Pace, SmsSender};
 use bank_server::transfer::directory::{Address, Directory};
+use bank_server::transfer::discovery;
 use bank_server::transfer::links::{Identity, Links};
 use bank_server::transfer::{Engine, EngineParts};
 use bank_server::{backup, commands, error};
@@ -28,7 +29,6 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use protocol::proof::BranchKey;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use two_phase_commit::PeerAddr;
 
 /// The server could not start.
 const EXIT_FAILED: u8 = 1;
@@ -118,11 +118,17 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     if let Some(listener) = lab_listener {
         start("lab", listener, Arc::new(LabDoor(Arc::clone(&menu))))?;
     }
+    #[cfg(feature = "mdns")]
+    let mdns = start_mdns(config, &engine, port);
     log::info!("branch {} is open, database {}", bank.name(), dbs.path().display());
 
     let status = wait_for_stop(&stopped);
     // A message that is just being delivered is waited for while the clients are told.
     let sms_stopping = sms.map(|sender| std::thread::spawn(move || sender.stop()));
+    #[cfg(feature = "mdns")]
+    if let Some(mdns) = mdns {
+        mdns.stop();
+    }
     clients.stop();
     for listener in listeners {
         listener.join();
@@ -152,7 +158,8 @@ fn start_engine(
     for peer in config.peers.iter().filter(|peer| peer.name != config.name) {
         directory.learn(&peer.name, &peer.address).map_err(trouble)?;
     }
-    let identity = Identity { name: config.name.clone(), port, key: key.clone() };
+    let instance = getrandom::u64().map_err(|error| format!("no randomness: {error}"))?;
+    let identity = Identity { name: config.name.clone(), port, key: key.clone(), instance: format!("{instance:016x}") };
     let on_failure = move |_: &error::Error| {
         // A full channel means that the server is stopping already.
         let _ = stop.try_send(Stop::DiskFailed);
@@ -166,10 +173,24 @@ fn start_engine(
         on_failure: Box::new(on_failure),
     };
     let engine = Engine::start(parts, config.crash_at).map_err(trouble)?;
-    for peer in config.peers.iter().filter(|peer| peer.name != config.name) {
-        engine.links().greet(&PeerAddr::from(&peer.name));
-    }
+    discovery::start(engine.links());
     Ok(engine)
+}
+
+/// Announces the branch, if that is wanted and possible.
+#[cfg(feature = "mdns")]
+fn start_mdns(config: &Config, engine: &Engine, port: u16) -> Option<bank_server::transfer::mdns::Mdns> {
+    if !config.mdns {
+        return None;
+    }
+    let listening = std::net::SocketAddr::new(config.branch.ip(), port);
+    match bank_server::transfer::mdns::Mdns::start(engine.links(), listening, engine.links().key()) {
+        Ok(mdns) => Some(mdns),
+        Err(error) => {
+            log::warn!("mDNS is not available here ({error}); other branches are found by --peers");
+            None
+        }
+    }
 }
 
 /// Each client needs a file descriptor, and the usual soft limit of 1,024 is far below `--max-clients`. The
