@@ -23,6 +23,7 @@ mod program_log;
 mod programs;
 mod random;
 mod script;
+mod terminal;
 mod wait;
 
 pub use bank::{Bank, SETTLED_WITHIN};
@@ -36,4 +37,5 @@ pub use program_log::ProgramLog;
 pub use programs::{clean_command, program, server_command};
 pub use random::Random;
 pub use script::{Transcript, client_command, run_client};
+pub use terminal::Terminal;
 pub use wait::{DEADLINE, SetOnDrop, wait_until, wait_until_within};
