@@ -127,6 +127,17 @@ pub const LIST_ROWS: usize = 10_000;
 /// Chunks of a download that wait for the client.
 pub const DOWNLOAD_CHUNKS: usize = 2;
 
+/// How long a branch of the demo may take until it listens; a large database is checked first.
+pub const DEMO_START: Duration = Duration::from_secs(20);
+/// How long the branches of the demo may take to stop before they are killed; what they need is below two seconds.
+pub const DEMO_STOP: Duration = Duration::from_millis(2_500);
+/// How often a branch's process is looked at.
+pub const DEMO_LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Lines that a branch may say before anybody reads them; it says three.
+pub const DEMO_OUTPUT_LINES: usize = 16;
+/// What is read of the end of a log to say why a branch did not start, in bytes.
+pub const DEMO_LOG_BYTES_TOLD: u64 = 4_096;
+
 /// Transfers of scenarios that wait for an answer at a time: a scenario begins a few, and an ended one's wait on.
 pub const LESSON_TRANSFERS: usize = 64;
 /// How long a person has to start a branch that a scenario has crashed.

@@ -315,6 +315,15 @@ pub struct Branch {
     pub state: String,
 }
 
+/// Result of `link`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Linked {
+    /// The branch that takes the link.
+    pub branch: String,
+    /// Which running process of that branch it is.
+    pub instance: String,
+}
+
 /// Result of `hello`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Welcome {

@@ -152,6 +152,9 @@ pub struct Link {
     pub branch: BranchName,
     /// The port on which that branch takes requests.
     pub port: u16,
+    /// Which running process of that branch it is: random text that tells two of one name apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
 }
 
 /// Parameters of [`Action::CreateAccount`](crate::request::Action::CreateAccount).

@@ -49,6 +49,9 @@ pub struct Arguments {
     /// Other branches, as Delhi=host:port, separated by commas. A branch that was linked once is remembered.
     #[arg(long, env = "BANK_PEERS", value_delimiter = ',', value_name = "NAME=HOST:PORT")]
     pub peers: Vec<NamedAddress>,
+    /// Announce this branch on the local network by mDNS, and meet the branches of its bank that do the same.
+    #[arg(long, env = "BANK_MDNS")]
+    pub mdns: bool,
     /// Let anyone do anything on the branch port, for older clients that know no key. On loopback only.
     #[arg(long, env = "BANK_OPEN")]
     pub open: bool,
@@ -59,6 +62,10 @@ pub struct Arguments {
     /// Kill this process when a transfer passes this point, as a power failure would. Needs --teaching.
     #[arg(long, env = "BANK_CRASH_AT", requires = "teaching", value_name = "POINT")]
     pub crash_at: Option<CrashPoint>,
+    /// Stop when standard input ends, as on a signal: for a program that starts branches and holds the other end of
+    /// the pipe, so that they end with it, however it ends.
+    #[arg(long)]
+    pub until_input_ends: bool,
     /// Clients at once, at all doors together; one more is told that the bank is busy.
     #[arg(long, env = "BANK_MAX_CLIENTS", default_value_t = limits::CLIENTS, value_name = "NUMBER")]
     pub max_clients: usize,

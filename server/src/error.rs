@@ -65,6 +65,8 @@ pub enum Error {
     },
     /// The other branch is not known or can't be reached.
     Unreachable(String),
+    /// Two branches have one name; the text says where.
+    NameTaken(String),
     /// The outcome of a transfer between branches is not known yet.
     Undecided(TxId),
     /// The caller may not do this.
@@ -90,6 +92,8 @@ pub enum Error {
 impl Error {
     /// The code of [`Error::RequestRepeated`], which comes back through an aborted transfer.
     pub const REQUEST_REPEATED: &str = "request_repeated";
+    /// The code of [`Error::NameTaken`], which a branch meets when it makes a link.
+    pub const NAME_TAKEN: &str = "name_taken";
 
     /// The stable name of this error, for programs.
     #[must_use]
@@ -115,6 +119,7 @@ impl Error {
             Self::TransferSettled(_) => "transaction_settled",
             Self::Aborted { code, .. } => code,
             Self::Unreachable(_) => "branch_unreachable",
+            Self::NameTaken(_) => Self::NAME_TAKEN,
             Self::Undecided(_) => "undecided",
             Self::NotAllowed(_) => "not_allowed",
             Self::NotTeaching => "not_teaching",
@@ -152,6 +157,7 @@ impl Error {
             | Self::TransferSettled(_)
             | Self::Aborted { .. }
             | Self::Unreachable(_)
+            | Self::NameTaken(_)
             | Self::Undecided(_)
             | Self::NotAllowed(_)
             | Self::NotTeaching
@@ -192,7 +198,7 @@ impl fmt::Display for Error {
             Self::Invalid(text) => f.write_str(text),
             Self::NoSuchTransfer(txid) => write!(f, "no transfer {txid} is prepared at this branch"),
             Self::TransferSettled(txid) => write!(f, "the transfer {txid} has ended at this branch"),
-            Self::Aborted { text, .. } | Self::Unreachable(text) => f.write_str(text),
+            Self::Aborted { text, .. } | Self::Unreachable(text) | Self::NameTaken(text) => f.write_str(text),
             Self::Undecided(txid) => {
                 write!(
                     f,

@@ -106,6 +106,24 @@ pub const LINK_FRAME_MESSAGES: usize = 1_024;
 pub const LINK_READ_BYTES: usize = 256 << 10;
 /// Links to one peer at the same time; two come about when both sides dial at once.
 pub const LINKS_PER_PEER: usize = 4;
+/// How long an older link of the same name is listened to before a new one is taken: longer than a heartbeat, and
+/// shorter than the one who dials waits.
+pub const NAME_CHECK: Duration = Duration::from_millis(1_500);
+/// How often it is looked at meanwhile.
+pub const NAME_CHECK_STEP: Duration = Duration::from_millis(20);
+/// How often a branch tries those that it knows and is not linked to, and asks one of the others whom it knows.
+pub const DISCOVERY_INTERVAL: Duration = Duration::from_secs(5);
+/// New links whose branches are still to be asked; the others are asked in turn anyway.
+pub const DISCOVERY_QUEUE: usize = 64;
+/// Addresses of one branch that are tried when mDNS tells of it: a machine has a few, a liar any number.
+pub const MDNS_ADDRESSES: usize = 4;
+/// After this long without a single announcement made, the log says that there is no multicast here.
+pub const MDNS_SILENCE: Duration = Duration::from_secs(10);
+/// How long taking the announcement back may hold the stop up.
+pub const MDNS_GOODBYE: Duration = Duration::from_millis(100);
+
+const _: () = assert!(LINK_HEARTBEAT.as_millis() < NAME_CHECK.as_millis());
+const _: () = assert!(NAME_CHECK.as_millis() < DIAL_TIMEOUT.as_millis());
 
 /// The length of the protocol's tick.
 pub const TICK: Duration = Duration::from_millis(10);

@@ -20,6 +20,7 @@ use bank_server::menu::Texts;
 use bank_server::menu::door::{LabDoor, Menu, PlainDoor};
 use bank_server::sms::{self, Pace, SmsSender};
 use bank_server::transfer::directory::{Address, Directory};
+use bank_server::transfer::discovery;
 use bank_server::transfer::links::{Identity, Links};
 use bank_server::transfer::{Engine, EngineParts};
 use bank_server::{backup, commands, error};
@@ -28,7 +29,6 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use protocol::proof::BranchKey;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use two_phase_commit::PeerAddr;
 
 /// The server could not start.
 const EXIT_FAILED: u8 = 1;
@@ -42,6 +42,7 @@ const ADMIN_PASSWORD_VARIABLE: &str = "BANK_ADMIN_PASSWORD";
 /// Why the server stops.
 enum Stop {
     Signal(i32),
+    InputEnded,
     DiskFailed,
 }
 
@@ -81,6 +82,9 @@ fn main() -> ExitCode {
 fn serve(config: &Config) -> Result<ExitCode, String> {
     let (stop, stopped) = bounded(STOP_EVENTS);
     watch_signals(stop.clone())?;
+    if config.until_input_ends {
+        watch_input(stop.clone())?;
+    }
     raise_descriptor_limit();
     let texts = find_texts(config)?;
     // The ports come first: a port in use must leave the database untouched.
@@ -118,11 +122,17 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     if let Some(listener) = lab_listener {
         start("lab", listener, Arc::new(LabDoor(Arc::clone(&menu))))?;
     }
+    #[cfg(feature = "mdns")]
+    let mdns = start_mdns(config, &engine, port);
     log::info!("branch {} is open, database {}", bank.name(), dbs.path().display());
 
     let status = wait_for_stop(&stopped);
     // A message that is just being delivered is waited for while the clients are told.
     let sms_stopping = sms.map(|sender| std::thread::spawn(move || sender.stop()));
+    #[cfg(feature = "mdns")]
+    if let Some(mdns) = mdns {
+        mdns.stop();
+    }
     clients.stop();
     for listener in listeners {
         listener.join();
@@ -152,7 +162,8 @@ fn start_engine(
     for peer in config.peers.iter().filter(|peer| peer.name != config.name) {
         directory.learn(&peer.name, &peer.address).map_err(trouble)?;
     }
-    let identity = Identity { name: config.name.clone(), port, key: key.clone() };
+    let instance = getrandom::u64().map_err(|error| format!("no randomness: {error}"))?;
+    let identity = Identity { name: config.name.clone(), port, key: key.clone(), instance: format!("{instance:016x}") };
     let on_failure = move |_: &error::Error| {
         // A full channel means that the server is stopping already.
         let _ = stop.try_send(Stop::DiskFailed);
@@ -166,10 +177,24 @@ fn start_engine(
         on_failure: Box::new(on_failure),
     };
     let engine = Engine::start(parts, config.crash_at).map_err(trouble)?;
-    for peer in config.peers.iter().filter(|peer| peer.name != config.name) {
-        engine.links().greet(&PeerAddr::from(&peer.name));
-    }
+    discovery::start(engine.links());
     Ok(engine)
+}
+
+/// Announces the branch, if that is wanted and possible.
+#[cfg(feature = "mdns")]
+fn start_mdns(config: &Config, engine: &Engine, port: u16) -> Option<bank_server::transfer::mdns::Mdns> {
+    if !config.mdns {
+        return None;
+    }
+    let listening = std::net::SocketAddr::new(config.branch.ip(), port);
+    match bank_server::transfer::mdns::Mdns::start(engine.links(), listening, engine.links().key()) {
+        Ok(mdns) => Some(mdns),
+        Err(error) => {
+            log::warn!("mDNS is not available here ({error}); other branches are found by --peers");
+            None
+        }
+    }
 }
 
 /// Each client needs a file descriptor, and the usual soft limit of 1,024 is far below `--max-clients`. The
@@ -197,11 +222,26 @@ fn watch_signals(stop: Sender<Stop>) -> Result<(), String> {
     Ok(())
 }
 
+/// Whoever started this branch holds the other end of its standard input; that it is closed means that they are gone.
+fn watch_input(stop: Sender<Stop>) -> Result<(), String> {
+    let watch = move || {
+        // Nothing that is sent means anything, and an error ends the input too.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        let _ = stop.try_send(Stop::InputEnded);
+    };
+    let spawned = std::thread::Builder::new().name("input".into()).spawn(watch);
+    spawned.map(drop).map_err(|error| format!("standard input cannot be watched: {error}"))
+}
+
 fn wait_for_stop(stopped: &Receiver<Stop>) -> ExitCode {
     match stopped.recv().expect("the signals' thread keeps a sender as long as the process runs") {
         Stop::Signal(signal) => {
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
             log::info!("{name} received: the branch is stopping");
+            ExitCode::SUCCESS
+        }
+        Stop::InputEnded => {
+            log::info!("standard input has ended: the branch is stopping");
             ExitCode::SUCCESS
         }
         Stop::DiskFailed => {

@@ -72,10 +72,10 @@ impl BranchDoor {
             match after {
                 After::GoOn => {}
                 After::Watch(watch) => self.watch(client, &watch)?,
-                After::BecomeLink(name, port) => {
-                    let host = client.peer().ip().to_string();
+                After::BecomeLink(peer) => {
+                    let address = Address { host: client.peer().ip().to_string(), port: peer.port };
                     let stream = client.stream().try_clone()?;
-                    self.0.engine.links().accept(&name, &Address { host, port }, stream);
+                    self.0.engine.links().accept(&peer.branch, &address, peer.instance, stream);
                     return Ok(());
                 }
             }

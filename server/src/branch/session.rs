@@ -9,7 +9,6 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use protocol::BranchName;
 use protocol::answer::{TxStatus, Welcome, push_error, push_ok};
 use protocol::proof::{Nonce, Prover, from_hex, to_hex};
 use protocol::request::{
@@ -46,8 +45,8 @@ struct Challenge {
 pub enum After {
     /// It goes on.
     GoOn,
-    /// It becomes a link to the branch of that name, which takes requests at that port.
-    BecomeLink(BranchName, u16),
+    /// It becomes a link to this branch.
+    BecomeLink(Link),
     /// It streams events.
     Watch(Watch),
 }
@@ -193,15 +192,14 @@ impl<'c> Session<'c> {
             }
             Action::Link => {
                 let params: Link = frame.params()?;
-                if params.branch == *context.bank.name() {
-                    return Err(Error::Invalid(format!(
-                        "this is branch {}; two branches cannot have one name",
-                        params.branch
-                    )));
+                let links = context.engine.links();
+                links.refuse_cut(&PeerAddr::from(&params.branch))?;
+                links.refuse_double(&params, self.address)?;
+                let linked = links.introduction();
+                if params.branch != *context.bank.name() {
+                    *after = After::BecomeLink(params);
                 }
-                context.engine.links().refuse_cut(&PeerAddr::from(&params.branch))?;
-                *after = After::BecomeLink(params.branch, params.port);
-                single(to_json(context.bank.name()))
+                single(to_json(&linked))
             }
             Action::Watch => {
                 *after = After::Watch(frame.params()?);

@@ -4,7 +4,7 @@
 //! makes it real:
 //! - [`engine`] carries out what the two machines say: disk first, then the network;
 //! - [`ledger`] and [`records`] are what they write: money held and moved, and their log;
-//! - [`links`] carries the messages, [`directory`] knows where branches are;
+//! - [`links`] carries the messages, [`directory`] knows where branches are, [`discovery`] finds them (and `mdns`, on the local network);
 //! - [`progress`] lets a client's thread wait for its transfer;
 //! - [`events`] tells what happened to whoever watches;
 //! - [`crash`] lets a lesson or a test kill the process at a named point, [`lesson`] is all that a class may do.
@@ -14,11 +14,14 @@
 
 pub mod crash;
 pub mod directory;
+pub mod discovery;
 pub mod engine;
 pub mod events;
 pub mod ledger;
 pub mod lesson;
 pub mod links;
+#[cfg(feature = "mdns")]
+pub mod mdns;
 pub mod progress;
 pub mod records;
 

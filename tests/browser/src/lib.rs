@@ -122,17 +122,22 @@ impl Page {
     #[track_caller]
     pub fn go_to(&self, url: &str) {
         let same_page = url.split('#').next() == self.tab.get_url().split('#').next();
-        self.tab.navigate_to(url).unwrap();
-        if !same_page {
-            self.tab.wait_until_navigated().unwrap();
-        }
+        let go = || self.tab.navigate_to(url).map(|_| ()).unwrap();
+        if same_page { go() } else { self.wait_for_a_new_page(go) }
     }
 
     /// Loads the page anew.
     #[track_caller]
     pub fn reload(&self) {
-        self.tab.reload(false, None).unwrap();
-        self.tab.wait_until_navigated().unwrap();
+        self.wait_for_a_new_page(|| self.tab.reload(false, None).map(|_| ()).unwrap());
+    }
+
+    /// The browser calls a page loaded when its network is idle, which a page with a stream of events never is.
+    #[track_caller]
+    fn wait_for_a_new_page(&self, go: impl FnOnce()) {
+        self.eval("window.isTheOldPage = true");
+        go();
+        self.wait_for("the page is loaded", "!window.isTheOldPage && document.readyState === 'complete'");
     }
 
     /// The value of an expression, or what its promise comes to.
