@@ -99,7 +99,7 @@ impl FromStr for NamedAddress {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, address) =
-            text.split_once('=').ok_or_else(|| "a branch is given as NAME=HOST:PORT, such as Delhi=127.0.0.1:9101")?;
+            text.split_once('=').ok_or("a branch is given as NAME=HOST:PORT, such as Delhi=127.0.0.1:9101")?;
         let name = name.parse().map_err(|error: protocol::IdError| error.to_string())?;
         Ok(Self { name, address: address.parse()? })
     }

@@ -104,13 +104,12 @@ pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
 pub const LOGIN_CACHE_TIME: Duration = Duration::from_secs(60);
 /// Passwords so remembered, by a keyed hash.
 pub const LOGIN_CACHE: usize = 1_024;
-/// Wrong passwords from one address in [`LOGIN_WINDOW`],
+/// Wrong passwords from one address in [`LOGIN_WINDOW`] before further ones are not looked at. A class behind one
+/// address mistypes too; guesses at one account are the branch's to slow down.
 pub const LOGIN_FAILURES_PER_ADDRESS: u32 = 20;
-/// and for one account, before further ones are not looked at.
-pub const LOGIN_FAILURES_PER_ACCOUNT: u32 = 10;
 /// The time in which they are counted.
 pub const LOGIN_WINDOW: Duration = Duration::from_secs(60);
-/// Addresses and accounts that are counted at once; past it the oldest are forgotten.
+/// Addresses that are counted at once; past it the oldest are forgotten.
 pub const LOGIN_COUNTERS: usize = 4_096;
 
 /// Accounts that one search looks through.
