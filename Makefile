@@ -21,7 +21,7 @@ help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the programs
-	@cargo build -p bank-server -p bank-client
+	@cargo build -p bank-server -p bank-client -p bank-bridge
 
 run-server: build ## Run the branch Mumbai on bank.db, with two sample accounts
 	@echo "Branch Mumbai on bank.db. Now, in another terminal: make run-client"

@@ -50,11 +50,8 @@ export function makeApi({ onSignedOut }) {
   return {
     /** The `result` of a GET. */
     get: async (path) => (await call("GET", path)).result,
-    /** `{result, next}` of a GET of a list. */
-    getPage: async (path) => {
-      const { result, next = null } = await call("GET", path);
-      return { result, next };
-    },
+    /** All of the answer to a GET: `{result, next}` of a list, and what else stands beside it. */
+    getPage: async (path) => ({ next: null, ...(await call("GET", path)) }),
     /** The `result` of a POST with a JSON body. */
     post: async (path, body = {}) => (await call("POST", path, body)).result,
     /** The `result` of a DELETE. */

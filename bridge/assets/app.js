@@ -43,6 +43,8 @@ const app = {
   session: null,
   /** The latest `bank` message; null before the first. */
   bank: null,
+  /** Names and states of the branches, as anyone may know them: what the sign-in offers. */
+  directory: [],
   /** The latest `account` message of a customer; null before the first. */
   account: null,
   /** What the charts show: `{at, transfersPerSecond, inDoubt}`. */
@@ -183,8 +185,7 @@ function showSignIn(notice) {
   shown = null;
   forgetOrders();
   frame.showSignedOut();
-  const handle = mountSignIn(clear(content), app, { notice });
-  shown = { name: "sign-in", hash: location.hash, handle };
+  shown = { name: "sign-in", hash: location.hash, handle: mountSignIn(clear(content), app, { notice }) };
   document.title = `Sign in · ${bankName()}`;
 }
 

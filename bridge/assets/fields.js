@@ -45,7 +45,7 @@ export function knownBranches(app) {
   if (told.length > 0) {
     return told.map((branch) => ({ name: branch.name, isUp: branch.state === "up" }));
   }
-  return (app.session?.branches ?? []).map((name) => ({ name, isUp: true }));
+  return app.directory.map(({ name, state }) => ({ name, isUp: state === "up" }));
 }
 
 /** A choice of a branch that follows what is known of them: `{node, input, fail, value, off}`. */
@@ -60,8 +60,7 @@ export function branchChoice(app, { id, label, wanted = null, place = 0, all = n
       options,
       (branch) => branch.name,
       (branch) => h("option", { value: branch.name }),
-      (node, branch) =>
-        setText(node, branch.name === "" ? all : branch.isUp ? branch.name : `${branch.name} (does not answer)`),
+      (node, branch) => setText(node, branch.name === "" ? all : branch.isUp ? branch.name : `${branch.name} (down)`),
     );
     if (!isChosen && branches.length > 0) {
       isChosen = true;
@@ -124,7 +123,7 @@ export function accountPicker(app, { id, legend, wanted = {}, place = 0, isOwn =
   let asked = 0;
 
   async function suggest() {
-    if (!isStaff) {
+    if (!isStaff || knownBranches(app).some((one) => one.name === branch.value() && !one.isUp)) {
       return;
     }
     try {
@@ -146,6 +145,10 @@ export function accountPicker(app, { id, legend, wanted = {}, place = 0, isOwn =
     const mine = asked;
     if (!isStaff || number === "" || branch.value() === "") {
       setText(account.hint, "");
+      return;
+    }
+    if (knownBranches(app).some((one) => one.name === branch.value() && !one.isUp)) {
+      setText(account.hint, "The branch does not answer.");
       return;
     }
     let text = "";

@@ -13,7 +13,7 @@ export function mountBank(root, app) {
   const figure = makeFigure(app);
   const verdict = makeVerdict(app);
   const cards = h("ul", { class: "cards branches", "data-test": "branch-cards" });
-  const throughput = makeChart({ title: "Transfers", unit: "a second", colour: "info", digits: 1 });
+  const throughput = makeChart({ title: "Transactions", unit: "a second", colour: "info", digits: 1 });
   const doubt = makeChart({ title: "In doubt", unit: "now", colour: "warn", isStepped: true });
   const ticker = makeTicker(app);
 
@@ -411,7 +411,13 @@ function updateTransfer(node, transfer) {
       "a",
       { href: `#lab?txid=${encodeURIComponent(transfer.txid)}`, "data-test": "ticker-link" },
       h("span", { class: `badge ${kind}` }, icon(picture), word),
-      h("span", { class: "ticker-text" }, transfer.text, transfer.is_old_way ? " (the old way)" : null),
+      h(
+        "span",
+        { class: "ticker-text" },
+        transfer.coordinator === null ? null : [h("strong", null, transfer.coordinator), ": "],
+        transfer.text,
+        transfer.is_old_way ? " (the old way)" : null,
+      ),
       h(
         "time",
         { class: "soft", datetime: new Date(Number(transfer.at_unix_ms)).toISOString() },

@@ -41,11 +41,15 @@ export function mountDoubt(root, app) {
 
   async function load() {
     try {
-      const rows = await app.api.get("/pending");
+      const { result: rows, missing = [] } = await app.api.getPage("/pending");
       const inDoubt = rows.filter((row) => state(row).isInDoubt).length;
       told.hide();
-      setText(summary, inDoubt === 0 ? "Nothing is in doubt." : `${counted(inDoubt, "transfer")} in doubt.`);
-      summary.classList.toggle("lit", inDoubt > 0);
+      const unknown = missing.length === 0 ? "" : ` ${missing.join(", ")} could not be asked.`;
+      setText(
+        summary,
+        `${inDoubt === 0 ? "Nothing is in doubt." : `${counted(inDoubt, "transfer")} in doubt.`}${unknown}`,
+      );
+      summary.classList.toggle("lit", inDoubt > 0 || missing.length > 0);
       table.show(rows, "No transfer waits for a decision or a delivery.");
     } catch (error) {
       told.show("bad", error.message);

@@ -2,7 +2,7 @@
 // (orders.js) and tells how it went beside its button. A customer operates on the own account alone.
 
 import { withQuery } from "../api.js";
-import { h, icon } from "../dom.js";
+import { h, icon, throttled } from "../dom.js";
 import { accountPicker, field, outcome } from "../fields.js";
 import { order } from "../orders.js";
 
@@ -10,6 +10,7 @@ export { forgetOrders } from "../orders.js";
 
 /** An order that takes longer waits for another branch, or for somebody to deliver its messages. */
 const SLOW_MS = 2_500;
+const FOLLOW_MS = 1_500;
 
 /** Shows the forms; `params.branch` and `params.account` are filled in as the own or the paying account. */
 export function mountOperate(root, app, params) {
@@ -27,8 +28,21 @@ export function mountOperate(root, app, params) {
       forms.map((form) => form.node),
     ),
   );
+  let seen = "";
+  const follow = throttled(() => forms.forEach((form) => form.refresh()), FOLLOW_MS);
+  const off = app.on("bank", (bank) => {
+    const state = bank.branches
+      .map((branch) => `${branch.name} ${branch.state} ${branch.transactions} ${branch.in_doubt}`)
+      .join();
+    if (state !== seen) {
+      seen = state;
+      follow();
+    }
+  });
   return {
     unmount() {
+      off();
+      follow.cancel();
       forms.forEach((form) => form.unmount());
     },
   };
@@ -160,7 +174,8 @@ function orderForm(app, { kind, path, title, picture, action, pickers, bodyOf, s
       pickers.forEach((picker) => picker.refresh());
       return;
     }
-    tellUnsure(error.message);
+    const branch = given.body.src_branch ?? given.body.branch;
+    tellUnsure(error.code === "outcome_unknown" ? `${branch} broke off before it answered.` : error.message);
   }
 
   function tellUnsure(reason) {
@@ -221,6 +236,8 @@ function orderForm(app, { kind, path, title, picture, action, pickers, bodyOf, s
       ),
       told.node,
     ),
+    /** Shows anew what the accounts hold. */
+    refresh: () => pickers.forEach((picker) => picker.refresh()),
     unmount() {
       clearTimeout(slowTimer);
       given.listen(null);

@@ -1,19 +1,12 @@
 // The sign-in: branch, account and password; account 0 is the administrator. The passwords of the demonstration are
 // told only when the bank says that it is one.
 
-import { branchChoice, field, knownBranches, outcome } from "../fields.js";
+import { branchChoice, field, outcome } from "../fields.js";
 import { h, icon, setText } from "../dom.js";
 
 /** Shows the sign-in; `notice` says why it is shown, if there is a reason. */
 export function mountSignIn(root, app, { notice }) {
-  const hasNames = knownBranches(app).length > 0;
-  const branch = hasNames
-    ? branchChoice(app, { id: "signin-branch", label: "Branch" })
-    : {
-        ...field({ id: "signin-branch", label: "Branch", required: true, placeholder: "Mumbai" }),
-        refresh() {},
-        off() {},
-      };
+  const branch = branchChoice(app, { id: "signin-branch", label: "Branch" });
   const account = field({
     id: "signin-account",
     label: "Account",
@@ -36,7 +29,15 @@ export function mountSignIn(root, app, { notice }) {
     "Sign in",
   );
   const told = outcome("signin-result");
-  branch.refresh();
+
+  async function offerBranches() {
+    try {
+      app.directory = await app.api.get("/branches");
+      branch.refresh();
+    } catch (error) {
+      told.show("bad", error.message);
+    }
+  }
 
   async function signIn(event) {
     event.preventDefault();
@@ -47,7 +48,7 @@ export function mountSignIn(root, app, { notice }) {
     submit.disabled = true;
     told.hide();
     try {
-      await app.signIn(branch.input.value.trim(), account.input.value.trim(), password.input.value);
+      await app.signIn(branch.value(), account.input.value.trim(), password.input.value);
     } catch (error) {
       told.show("bad", error.message);
       password.input.value = "";
@@ -79,6 +80,7 @@ export function mountSignIn(root, app, { notice }) {
     ),
   );
   account.input.focus();
+  void offerBranches();
   return {
     unmount() {
       branch.off();

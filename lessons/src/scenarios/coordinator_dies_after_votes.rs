@@ -43,7 +43,7 @@ pub static SCENARIO: Scenario = Scenario {
             |scene| {
                 let (payer, receiver) = scene.names();
                 scene.deliver(&payer, "inquiry")?;
-                scene.deliver(&receiver, "decision")?;
+                scene.deliver(&receiver, "abort")?;
                 let table = scene.money_is(Where::AtHome)?;
                 scene.outcome_is(&receiver, "aborted")?;
                 Ok(format!(
@@ -77,7 +77,7 @@ pub static SCENARIO: Scenario = Scenario {
             |scene| {
                 let (payer, receiver) = scene.names();
                 scene.restart(&payer)?;
-                scene.pass_time_until(&payer, &receiver, "decision")?;
+                scene.pass_time_until(&payer, &receiver, "commit")?;
                 Ok(format!("{payer} was started again, read its disk, and has sent something to {receiver}."))
             },
             "What is it, and who holds the money?",
@@ -93,7 +93,7 @@ pub static SCENARIO: Scenario = Scenario {
         ),
         Beat::tell(|scene| {
             let (payer, receiver) = scene.names();
-            scene.deliver(&receiver, "decision")?;
+            scene.deliver(&receiver, "commit")?;
             scene.deliver(&payer, "acknowledged")?;
             let told = scene.told()?;
             let table = scene.money_is(Where::Arrived)?;
@@ -112,8 +112,6 @@ fn die_at(scene: &mut Scene, point: &str) -> Result<(), Failure> {
     scene.step_mode()?;
     scene.begin(AMOUNT)?;
     scene.deliver(&receiver, "prepare")?;
-    scene.arrives(&payer, "vote")?;
-    scene.arm(&payer, point)?;
-    scene.deliver(&payer, "vote")?;
-    scene.dies(&payer)
+    scene.arrives(&payer, "vote yes")?;
+    scene.deliver_and_die(&payer, "vote yes", point)
 }

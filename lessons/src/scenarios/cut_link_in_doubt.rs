@@ -58,7 +58,7 @@ pub static SCENARIO: Scenario = Scenario {
         Beat::tell(|scene| {
             let (payer, receiver) = scene.names();
             scene.link(&receiver, &payer, "heal")?;
-            scene.pass_time_until(&payer, &receiver, "decision")?;
+            scene.pass_time_until(&payer, &receiver, "commit")?;
             let told = scene.complete()?;
             let table = scene.money_is(Where::Arrived)?;
             let closing = scene.closing()?;
@@ -75,8 +75,8 @@ pub fn commit_behind_a_cut_link(scene: &mut Scene) -> Result<(), Failure> {
     let (payer, receiver) = scene.names();
     scene.begin(AMOUNT)?;
     scene.deliver(&receiver, "prepare")?;
-    scene.arrives(&payer, "vote")?;
+    scene.arrives(&payer, "vote yes")?;
     scene.link(&receiver, &payer, "cut")?;
-    scene.deliver(&payer, "vote")?;
+    scene.deliver(&payer, "vote yes")?;
     scene.outcome_is(&payer, "committed")
 }

@@ -15,7 +15,7 @@ pub static SCENARIO: Scenario = Scenario {
                 let receiver = scene.receiver.branch.clone();
                 scene.begin(AMOUNT)?;
                 scene.decide()?;
-                scene.double(&receiver, "decision")?;
+                scene.double(&receiver, "commit")?;
                 let table = scene.money_is(Where::Arrived)?;
                 Ok(format!(
                     "Rs {AMOUNT} are committed. The network makes two of the one decision: {receiver} has received the \
@@ -26,7 +26,7 @@ pub static SCENARIO: Scenario = Scenario {
             |scene| {
                 let (payer, receiver) = scene.names();
                 scene.deliver(&payer, "acknowledged")?;
-                scene.deliver(&receiver, "decision")?;
+                scene.deliver(&receiver, "commit")?;
                 // The second acknowledgement shows that the copy was received.
                 scene.arrives(&payer, "acknowledged")?;
                 let table = scene.money_is(Where::Arrived)?;

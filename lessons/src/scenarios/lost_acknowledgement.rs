@@ -15,7 +15,7 @@ pub static SCENARIO: Scenario = Scenario {
                 let (payer, receiver) = scene.names();
                 scene.begin(AMOUNT)?;
                 scene.decide()?;
-                scene.deliver(&receiver, "decision")?;
+                scene.deliver(&receiver, "commit")?;
                 scene.arrives(&payer, "acknowledged")?;
                 scene.lose(&payer, "acknowledged")?;
                 let table = scene.money_is(Where::Arrived)?;
@@ -36,7 +36,7 @@ pub static SCENARIO: Scenario = Scenario {
         Beat::ask(
             |scene| {
                 let (payer, receiver) = scene.names();
-                scene.pass_time_until(&payer, &receiver, "decision")?;
+                scene.pass_time_until(&payer, &receiver, "commit")?;
                 Ok(format!(
                     "Some time goes by at {payer}. It sends the decision a second time; it waits at {receiver}."
                 ))
@@ -44,7 +44,7 @@ pub static SCENARIO: Scenario = Scenario {
             "{receiver} has paid already. Will it pay twice?",
             |scene| {
                 let (payer, receiver) = scene.names();
-                scene.deliver(&receiver, "decision")?;
+                scene.deliver(&receiver, "commit")?;
                 scene.arrives(&payer, "acknowledged")?;
                 let table = scene.money_is(Where::Arrived)?;
                 Ok(format!(

@@ -33,7 +33,7 @@ pub static SCENARIO: Scenario = Scenario {
             |scene| {
                 let (payer, receiver) = scene.names();
                 scene.deliver(&receiver, "prepare")?;
-                scene.arrives(&payer, "vote")?;
+                scene.arrives(&payer, "vote yes")?;
                 Ok(format!(
                     "{receiver} received the prepare, reserved room in the account, forced \"prepared\" to its disk, and \
                      only then voted yes. The vote is on the wire."
@@ -52,8 +52,8 @@ pub static SCENARIO: Scenario = Scenario {
         Beat::ask(
             |scene| {
                 let (payer, receiver) = scene.names();
-                scene.deliver(&payer, "vote")?;
-                scene.arrives(&receiver, "decision")?;
+                scene.deliver(&payer, "vote yes")?;
+                scene.arrives(&receiver, "commit")?;
                 Ok(format!(
                     "All have voted yes. {payer} forced the decision to its disk and took the money from the payer in \
                      the same write. The decision is on the wire."
@@ -73,7 +73,7 @@ pub static SCENARIO: Scenario = Scenario {
         Beat::ask(
             |scene| {
                 let (payer, receiver) = scene.names();
-                scene.deliver(&receiver, "decision")?;
+                scene.deliver(&receiver, "commit")?;
                 scene.arrives(&payer, "acknowledged")?;
                 let table = scene.money_is(Where::Arrived)?;
                 Ok(format!("{receiver} paid the receiver, forced that to its disk, and acknowledges.\n\n{table}"))

@@ -14,10 +14,8 @@ pub static SCENARIO: Scenario = Scenario {
             |scene| {
                 let (payer, receiver) = scene.names();
                 scene.begin(AMOUNT)?;
-                scene.arm(&receiver, "after-vote")?;
-                scene.deliver(&receiver, "prepare")?;
-                scene.dies(&receiver)?;
-                scene.arrives(&payer, "vote")?;
+                scene.deliver_and_die(&receiver, "prepare", "after-vote")?;
+                scene.arrives(&payer, "vote yes")?;
                 Ok(format!(
                     "{receiver} prepared, voted yes, and was killed that instant. Its vote has made it out and waits at \
                      {payer}."
@@ -26,7 +24,7 @@ pub static SCENARIO: Scenario = Scenario {
             "{receiver} is dead. May {payer} commit?",
             |scene| {
                 let (payer, receiver) = scene.names();
-                scene.deliver(&payer, "vote")?;
+                scene.deliver(&payer, "vote yes")?;
                 scene.outcome_is(&payer, "committed")?;
                 scene.listed(&payer, "delivering")?;
                 Ok(format!(
@@ -54,7 +52,7 @@ pub static SCENARIO: Scenario = Scenario {
         ),
         Beat::tell(|scene| {
             let (payer, receiver) = scene.names();
-            scene.pass_time_until(&payer, &receiver, "decision")?;
+            scene.pass_time_until(&payer, &receiver, "commit")?;
             let told = scene.complete()?;
             let table = scene.money_is(Where::Arrived)?;
             let closing = scene.closing()?;

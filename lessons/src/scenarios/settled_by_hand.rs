@@ -44,7 +44,7 @@ pub static SCENARIO: Scenario = Scenario {
             |scene| {
                 let (payer, receiver) = scene.names();
                 scene.link(&receiver, &payer, "heal")?;
-                scene.pass_time_until(&payer, &receiver, "decision")?;
+                scene.pass_time_until(&payer, &receiver, "commit")?;
                 let told = scene.complete()?;
                 let table = scene.money_is(Where::Arrived)?;
                 Ok(format!(

@@ -106,7 +106,7 @@ fn our_recovery(scene: &mut Scene) -> Result<String, Failure> {
     let (payer, receiver) = scene.names();
     scene.restart(&receiver)?;
     scene.is_in_doubt(&receiver)?;
-    scene.pass_time_until(&payer, &receiver, "decision")?;
+    scene.pass_time_until(&payer, &receiver, "commit")?;
     scene.complete()?;
     let table = scene.money_is(Where::Arrived)?;
     Ok(format!(

@@ -111,14 +111,14 @@ impl Scene {
     pub fn decide(&self) -> Result<(), Failure> {
         let (payer, receiver) = self.names();
         self.deliver(&receiver, "prepare")?;
-        self.deliver(&payer, "vote")?;
-        self.arrives(&receiver, "decision")
+        self.deliver(&payer, "vote yes")?;
+        self.arrives(&receiver, "commit")
     }
 
     /// The rest of a transfer whose decision waits: it is paid, acknowledged, and the client is told.
     pub fn complete(&mut self) -> Result<String, Failure> {
         let (payer, receiver) = self.names();
-        self.deliver(&receiver, "decision")?;
+        self.deliver(&receiver, "commit")?;
         self.deliver(&payer, "acknowledged")?;
         self.told()
     }
@@ -151,10 +151,17 @@ impl Scene {
         Ok(())
     }
 
-    /// Arms a crash point; the next step that passes it kills the branch.
-    pub fn arm(&self, branch: &BranchName, point: &str) -> Result<(), Failure> {
+    /// The branch receives the message and kills itself at a point of what follows from it.
+    pub fn deliver_and_die(&mut self, branch: &BranchName, message: &str, point: &str) -> Result<(), Failure> {
+        self.arrives(branch, message)?;
         let _: Stage = self.ask(branch, Action::Crash, json!({"at": point}))?;
-        Ok(())
+        match self.deliver(branch, message) {
+            // It has no time left to answer.
+            Ok(()) => {}
+            Err(failure) if failure.code == Failure::UNREACHABLE => {}
+            Err(failure) => return Err(failure),
+        }
+        self.dies(branch)
     }
 
     /// Kills a branch where it stands.
@@ -165,7 +172,7 @@ impl Scene {
     }
 
     /// Waits until a branch that was to die is dead.
-    pub fn dies(&mut self, branch: &BranchName) -> Result<(), Failure> {
+    fn dies(&mut self, branch: &BranchName) -> Result<(), Failure> {
         let is_dead = wait(ARRIVAL_DEADLINE, || Ok(!self.bank.is_up(branch)))?;
         if !is_dead {
             return Err(Failure::too_late(format!("{branch} should have crashed here, and runs")));

@@ -144,11 +144,24 @@ impl Scene {
     /// # Errors
     /// What could not be put back, or did not settle.
     pub fn strike(&mut self) -> Result<(), Failure> {
-        for branch in std::mem::take(&mut self.dead) {
-            self.bank.restart(&branch).map_err(Failure::too_late)?;
+        let dead: Vec<BranchName> = self.dead.iter().cloned().collect();
+        let mut problem = None;
+        for branch in dead {
+            match self.bank.restart(&branch) {
+                Ok(()) => {
+                    self.dead.remove(&branch);
+                }
+                Err(sentence) => {
+                    problem.get_or_insert(Failure::too_late(sentence));
+                }
+            }
         }
+        // What does answer is put back also when another branch does not.
         self.put_back()?;
-        self.wait_until_settled()
+        match problem {
+            Some(problem) => Err(problem),
+            None => self.wait_until_settled(),
+        }
     }
 
     /// Puts back what can be without waiting for anything or anybody.
