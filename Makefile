@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-clean run-server run-branch run-client run-bridge test sim soak bench lint fmt clean
+.PHONY: help build demo demo-clean run-server run-branch run-client run-bridge test screenshots sim soak bench lint fmt clean
 
 PROGRAMS := target/debug
 
@@ -59,6 +59,9 @@ test: build ## Run every test
 	cargo test -p simulator
 	cargo test -p bank-server --features twilio sms
 	tests/browser/run
+
+screenshots: build ## Take the pictures in docs/screenshots anew
+	cargo run -q -p browser-tests --bin screenshots -- docs/screenshots
 
 soak: build ## Torture three branches with kills and stops for SOAK_SECONDS=60 seconds
 	SOAK_SECONDS=$(SOAK_SECONDS) cargo test -p bank-tests --test torture -- --nocapture

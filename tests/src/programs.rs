@@ -7,14 +7,16 @@ use std::process::Command;
 /// Variables that would change what the programs do.
 const FOREIGN_PREFIXES: [&str; 6] = ["BANK_", "TWILIO_", "RUST_LOG", "LD_PRELOAD", "NO_COLOR", "TERM"];
 
-/// The path of a built program: the folder above the test's own program.
+/// The path of a built program, which is where this one was built.
 ///
 /// # Panics
 /// When it is not there.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     let test = env::current_exe().unwrap();
-    let folder = test.parent().and_then(|deps| deps.parent()).expect("a test's program is in target/*/deps");
+    let folder = test.parent().expect("a program is in a folder");
+    // A test's program is in target/*/deps, any other beside the one that is looked for.
+    let folder = if folder.ends_with("deps") { folder.parent().expect("deps is in a folder") } else { folder };
     let program = folder.join(name);
     assert!(program.exists(), "{} is missing: run make test, which builds the programs first", program.display());
     program

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bank_tests::DEADLINE;
+use headless_chrome::browser::tab::point::Point;
 use headless_chrome::protocol::cdp::types::Event;
 use headless_chrome::protocol::cdp::{Emulation, Network, Page as PageDomain, Runtime};
 use headless_chrome::{Browser, LaunchOptions, Tab};
@@ -238,16 +239,36 @@ impl Page {
         self.eval(&format!("document.querySelectorAll({}).length", quoted(selector))).as_u64().unwrap()
     }
 
-    /// Clicks on an element as a mouse does, when it is there and can be clicked.
+    /// Clicks on an element as a mouse does, when it is there, stands still, and nothing lies on it.
     #[track_caller]
     pub fn click(&self, selector: &str) {
-        let ready = format!(
-            "(() => {{ const found = document.querySelector({}); return found && !found.disabled && {}; }})()",
-            quoted(selector),
-            visible(selector)
+        let selector_js = quoted(selector);
+        // Its middle, once it is the same in two frames one after the other.
+        let middle = format!(
+            "(async () => {{ \
+               const found = [...document.querySelectorAll({selector_js})].find((one) => one.getClientRects().length > 0); \
+               if (!found || found.disabled) return null; \
+               found.scrollIntoView({{block: 'center', inline: 'nearest', behavior: 'instant'}}); \
+               const frame = () => new Promise((done) => requestAnimationFrame(done)); \
+               const where = () => {{ const box = found.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; }}; \
+               await frame(); const before = where(); await frame(); const [x, y] = where(); \
+               if (before[0] !== x || before[1] !== y) return null; \
+               const hit = document.elementFromPoint(x, y); \
+               return hit && (found.contains(hit) || hit.contains(found)) ? [x, y] : null; \
+             }})()"
         );
-        self.wait_for(&format!("{selector} can be clicked"), &ready);
-        self.tab.find_element(selector).unwrap().click().unwrap();
+        let start = Instant::now();
+        loop {
+            let found = self.eval(&middle);
+            if let [x, y] = [0, 1].map(|index| found[index].as_f64())
+                && let (Some(x), Some(y)) = (x, y)
+            {
+                self.tab.click_point(Point { x, y }).unwrap();
+                return;
+            }
+            assert!(start.elapsed() < DEADLINE, "{selector} could not be clicked within {DEADLINE:?}");
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 
     /// Types into a field, in place of what is in it.
@@ -280,6 +301,17 @@ impl Page {
     #[track_caller]
     pub fn press(&self, key: &str) {
         self.tab.press_key(key).unwrap();
+    }
+
+    /// Waits until nothing moves any more and two frames are drawn, for a picture.
+    #[track_caller]
+    pub fn settle(&self) {
+        self.eval(
+            "Promise.all(document.getAnimations().filter((one) => one.effect?.getTiming().iterations !== Infinity) \
+             .map((one) => one.finished.catch(() => null))) \
+             .then(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true)))))",
+        );
+        self.wait_until_gone(".toast");
     }
 
     /// Writes what is shown into a PNG file.
