@@ -254,7 +254,10 @@ impl Page {
                await frame(); const before = where(); await frame(); const [x, y] = where(); \
                if (before[0] !== x || before[1] !== y) return null; \
                const hit = document.elementFromPoint(x, y); \
-               return hit && (found.contains(hit) || hit.contains(found)) ? [x, y] : null; \
+               if (!hit || !(found.contains(hit) || hit.closest('label')?.control === found)) return null; \
+               window.wasClicked = false; \
+               found.addEventListener('click', () => {{ window.wasClicked = true; }}, {{capture: true, once: true}}); \
+               return [x, y]; \
              }})()"
         );
         let start = Instant::now();
@@ -264,7 +267,10 @@ impl Page {
                 && let (Some(x), Some(y)) = (x, y)
             {
                 self.tab.click_point(Point { x, y }).unwrap();
-                return;
+                // What came onto the page in between may have moved it away from under the mouse.
+                if self.eval("window.wasClicked") != false {
+                    return;
+                }
             }
             assert!(start.elapsed() < DEADLINE, "{selector} could not be clicked within {DEADLINE:?}");
             std::thread::sleep(LOOK_EVERY);
