@@ -142,6 +142,8 @@ pub const DEMO_LOG_BYTES_TOLD: u64 = 4_096;
 pub const LESSON_TRANSFERS: usize = 64;
 /// How long a person has to start a branch that a scenario has crashed.
 pub const LESSON_RESTART_TIME: Duration = Duration::from_secs(120);
+/// How long whoever ends a scenario waits for the step that it is doing.
+pub const LESSON_STEP_TIME: Duration = Duration::from_secs(60);
 /// How long putting a scenario's faults back may take at the bridge's end.
 pub const LET_GO_TIME: Duration = Duration::from_millis(300);
 

@@ -35,7 +35,7 @@ pub use descriptors::raise_descriptor_limit;
 pub use menu_connection::{Ending, MenuConnection, Turn};
 pub use options::Options;
 pub use program_log::ProgramLog;
-pub use programs::{program, server_command};
+pub use programs::{bridge_command, program, server_command};
 pub use random::Random;
 pub use script::{Transcript, client_command, run_client};
 pub use wait::{DEADLINE, SetOnDrop, wait_until, wait_until_within};

@@ -26,6 +26,12 @@ pub fn server_command() -> Command {
     clean_command("bank-server")
 }
 
+/// A command of `bank-bridge`, likewise.
+#[must_use]
+pub fn bridge_command() -> Command {
+    clean_command("bank-bridge")
+}
+
 /// A command without the variables that the programs heed.
 pub(crate) fn clean_command(name: &str) -> Command {
     let mut command = Command::new(program(name));
