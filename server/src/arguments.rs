@@ -49,6 +49,10 @@ pub struct Arguments {
     /// Other branches, as Delhi=host:port, separated by commas. A branch that was linked once is remembered.
     #[arg(long, env = "BANK_PEERS", value_delimiter = ',', value_name = "NAME=HOST:PORT")]
     pub peers: Vec<NamedAddress>,
+    /// The file with the bank's key, which all its branches share; made at the first start of the first one.
+    /// [default: bank.key beside the database]
+    #[arg(long, env = "BANK_KEY", value_name = "FILE")]
+    pub key: Option<PathBuf>,
     /// Announce this branch on the local network by mDNS, and meet the branches of its bank that do the same.
     #[arg(long, env = "BANK_MDNS")]
     pub mdns: bool,

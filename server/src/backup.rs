@@ -116,7 +116,7 @@ pub fn restore(database: &DatabaseArguments, from: &Path, force: bool) -> Result
     }
     if !crate::key::key_path(&to).exists() {
         println!(
-            "there is no {KEY_FILE} beside it: copy the bank's before the start, or the branch makes one of its own"
+            "there is no {KEY_FILE} beside it: copy the bank's before the start, or name it with --key; else the branch makes one of its own"
         );
     }
     println!("\n{AFTER_A_RESTORE}");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use protocol::{BranchName, Money};
 
 use crate::arguments::{Arguments, DatabaseArguments};
+use crate::key::key_path;
 use crate::sms::SmsSetting;
 use crate::transfer::crash::CrashPoint;
 use crate::transfer::directory::NamedAddress;
@@ -23,6 +24,8 @@ pub struct Config {
     pub name: BranchName,
     /// The database file.
     pub db: PathBuf,
+    /// The file with the bank's key.
+    pub key: PathBuf,
     /// Where the branch protocol listens.
     pub branch: SocketAddr,
     /// Other branches that were named.
@@ -78,6 +81,7 @@ impl Config {
             teaching: arguments.teaching,
             crash_at: arguments.crash_at,
             name: arguments.database.name(),
+            key: arguments.key.clone().unwrap_or_else(|| key_path(&arguments.database.path())),
             db: arguments.database.path(),
             menu: SocketAddr::new(host, arguments.menu_port),
             lab: arguments.lab_port.map(|port| SocketAddr::new(host, port)),

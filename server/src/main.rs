@@ -95,7 +95,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     let dbs = open_database(config, stop.clone())?;
     let sms = start_sms(config, &dbs)?;
     let bank = open_bank(config, &dbs, sms.as_ref())?;
-    let key = find_or_make(&config.db)?;
+    let key = find_or_make(&config.key)?;
     let engine = start_engine(config, &bank, sms.as_ref(), &key, port, stop)?;
     let clients = Clients::new(config.max_clients);
     let context = Arc::new(Context {

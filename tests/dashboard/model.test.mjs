@@ -239,6 +239,18 @@ test("a branch that is down now shows as down, without an event to tell of it", 
   assert.equal(model.steps.at(-1).kind, "crashed");
 });
 
+test("a crash stands where it happened, not where it was noticed", () => {
+  const bank = new Bank();
+  const [prepare] = bank.begin("Delhi");
+  bank.receive("Mumbai", bank.prepare("Delhi", prepare));
+  const last = bank.now;
+  bank.decide("Delhi");
+  const crashStep = (from) => at(build(bank.events, { outages: { Delhi: [{ from, until: null }] } }), "crashed", "crashed");
+  const decision = at(build(bank.events), "record", "committed");
+  assert.ok(crashStep(last + 200) <= decision, "noticed a moment later: right after its last event");
+  assert.ok(crashStep(last + 60_000) > decision, "a minute later: by the time of day");
+});
+
 test("two participants: each in doubt until it hears, and the money arrives in parts", () => {
   const bank = new Bank();
   const [toDelhi, toPune] = bank.begin("Delhi", "Pune");

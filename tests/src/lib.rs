@@ -24,6 +24,7 @@ mod program_log;
 mod programs;
 mod random;
 mod script;
+mod terminal;
 mod wait;
 
 pub use bank::{Bank, SETTLED_WITHIN};
@@ -35,7 +36,8 @@ pub use descriptors::raise_descriptor_limit;
 pub use menu_connection::{Ending, MenuConnection, Turn};
 pub use options::Options;
 pub use program_log::ProgramLog;
-pub use programs::{bridge_command, program, server_command};
+pub use programs::{clean_command, program, server_command};
 pub use random::Random;
 pub use script::{Transcript, client_command, run_client};
+pub use terminal::Terminal;
 pub use wait::{DEADLINE, SetOnDrop, wait_until, wait_until_within};

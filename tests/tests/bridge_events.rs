@@ -1,5 +1,7 @@
 //! What the bridge tells those who watch: events, the bank's figures, a customer's account, stages and scenarios.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
 use bank_tests::{Bank, Branch, Bridge, EventStream, FORM, Options, ServerEvent, figure, wait_until};
 use serde_json::{Value, json};
 

@@ -1,5 +1,7 @@
 //! What the bridge bears: too much, too slow, too many; and how it starts and ends.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::process::Stdio;
@@ -7,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bank_tests::{
-    Bank, Branch, Bridge, FORM, JSON, SetOnDrop, bridge_command, figure, raise_descriptor_limit, wait_until,
+    Bank, Branch, Bridge, FORM, JSON, SetOnDrop, clean_command, figure, raise_descriptor_limit, wait_until,
     wait_until_within,
 };
 use rustix::process::Signal;
@@ -181,14 +183,14 @@ fn wrong_command_lines_end_with_64_and_a_hint() {
         (&["--key", "nowhere.key"], "--key"),
         (&["--host", "no.such.host.invalid"], "--host"),
     ] {
-        let output = bridge_command().args(arguments).current_dir(folder.path()).output().unwrap();
+        let output = clean_command("bank-bridge").args(arguments).current_dir(folder.path()).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(64), "{arguments:?}: {said}");
         assert!(said.contains(hint), "{arguments:?}: {said}");
     }
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let output = bridge_command().args(["--port", &port]).stdin(Stdio::null()).output().unwrap();
+    let output = clean_command("bank-bridge").args(["--port", &port]).stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("is in use") && said.contains("--port"), "{said}");

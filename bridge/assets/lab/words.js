@@ -16,6 +16,7 @@ export const STATE_MEANINGS = {
   memory: "knows of it in memory alone: a crash forgets it",
   committed: "the transfer happens, for good",
   aborted: "nothing happens here",
+  forgot: "its disk knows nothing of the transfer, and its memory is new",
   down: "the process is gone; only what is on its disk remains",
 };
 
@@ -70,7 +71,7 @@ export function markLabel(step, isShort = false) {
 
 /** What the client asked for, short: `50.00 → Delhi/1002`. */
 export function askedWords(text) {
-  return text.replace(/ from \S+ to /g, " → ");
+  return text.replace(/^transfer /, "").replace(/ from \S+ to /g, " → ");
 }
 
 /** What the client was told, in the bank's words or, on an arrow, in two. */

@@ -276,7 +276,7 @@ mod tests {
         let expected = "\
 Step mode is on; the protocol's clock stands at 1200 ms.
 Number  From    Message          Delivered
-------------------------------------------
+-------------------------------------------
      3  Mumbai  prepare T 50.00  -
 The link to Pune is cut.
 Messages from Agra come 700 ms late.

@@ -48,7 +48,7 @@
 
 mod chain;
 mod checkpoint;
-mod copy;
+mod duplicate;
 mod file_lock;
 mod group;
 mod readers;
@@ -65,7 +65,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, ffi};
 
 pub use chain::{ChainHead, ChainedRow};
-pub use copy::{copy_database, look_into, put_log_away};
+pub use duplicate::{copy_database, look_into, put_log_away};
 pub use file_lock::FileLock;
 pub use rusqlite::{Row, params};
 pub use schema::{CASH, SUSPENSE};

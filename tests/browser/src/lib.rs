@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a helper of a test fails as the test does")]
 
+mod hall;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ use headless_chrome::protocol::cdp::{Emulation, Network, Page as PageDomain, Run
 use headless_chrome::{Browser, LaunchOptions, Tab};
 use parking_lot::Mutex;
 use serde_json::Value;
+
+pub use hall::Hall;
 
 /// Where a browser may be, when `BANK_BROWSER` does not say.
 const BROWSERS: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
@@ -87,6 +91,21 @@ impl Page {
         });
         page.resize((width, height));
         page
+    }
+
+    /// Signs in at the page's own form.
+    #[track_caller]
+    pub fn sign_in(&self, branch: &str, account: &str, password: &str) {
+        self.choose("#signin-branch", branch);
+        self.fill("#signin-account", account);
+        self.fill("#signin-password", password);
+        self.click("#signin-submit");
+    }
+
+    /// Shows a view of the dashboard.
+    #[track_caller]
+    pub fn show(&self, view: &str) {
+        self.click(&format!("[data-test=nav-{view}]"));
     }
 
     /// Makes the window another size; below 500 pixels wide it is a phone's.
