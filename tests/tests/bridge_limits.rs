@@ -92,6 +92,25 @@ fn a_thousand_idle_connections_cost_little_and_hold_nobody_up() {
 }
 
 #[test]
+fn one_connection_too_many_is_told_so_and_there_is_room_again_afterwards() {
+    /// As in the bridge's limits.
+    const CONNECTIONS: u64 = 4_096;
+    raise_descriptor_limit(CONNECTIONS + 512);
+    let (_bank, _mumbai, _delhi, bridge) = pair();
+    let idle: Vec<TcpStream> = (0..CONNECTIONS).map(|_| bridge.connect()).collect();
+    let ask = || bridge.request("GET", "/healthz").try_send();
+    let mut last = None;
+    wait_until("one is turned away", || {
+        // A connection that was queued when it was turned away may be reset.
+        last = ask().ok();
+        last.as_ref().is_some_and(|answer| answer.status() == 503)
+    });
+    last.unwrap().refused(503, "busy");
+    drop(idle);
+    wait_until("there is room again", || ask().is_ok_and(|answer| answer.status() == 200));
+}
+
+#[test]
 fn a_stalled_stream_among_many_slows_no_transfer_down() {
     let (_bank, mumbai, _delhi, bridge) = pair();
     let is_done = AtomicBool::new(false);
