@@ -81,11 +81,11 @@ pub const EVENTS_KEPT: usize = 20_000;
 /// Streams of events at once.
 pub const EVENT_STREAMS: usize = 512;
 /// Messages written to one stream at a time,
-pub const STREAM_MESSAGES: usize = 128;
+pub const STREAM_MESSAGES: usize = 64;
 /// and the shortest pause between two such writes: 200 watchers of a busy bank must not keep a core from it.
-pub const STREAM_INTERVAL: Duration = Duration::from_millis(150);
+pub const STREAM_INTERVAL: Duration = Duration::from_millis(200);
 /// Events that a stream which asked for no place in the past may fall behind before it skips to the newest.
-pub const STREAM_BEHIND: usize = 2_000;
+pub const STREAM_BEHIND: usize = 1_000;
 /// Chunks that wait for a browser; a stalled one holds no more.
 pub const STREAM_CHUNKS: usize = 2;
 /// How often a quiet stream sends a comment, so that both ends see that the other is there.
@@ -142,6 +142,8 @@ pub const DEMO_LOG_BYTES_TOLD: u64 = 4_096;
 pub const LESSON_TRANSFERS: usize = 64;
 /// How long a person has to start a branch that a scenario has crashed.
 pub const LESSON_RESTART_TIME: Duration = Duration::from_secs(120);
+/// How long whoever ends a scenario waits for the step that it is doing.
+pub const LESSON_STEP_TIME: Duration = Duration::from_secs(60);
 /// How long putting a scenario's faults back may take at the bridge's end.
 pub const LET_GO_TIME: Duration = Duration::from_millis(300);
 

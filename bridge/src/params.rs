@@ -164,6 +164,11 @@ impl<S: Send + Sync> FromRequest<S> for Params {
         let (parts, body) = request.into_parts();
         let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        // What is announced to be too long is not waited for.
+        let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if announced.is_some_and(|length: usize| length > BODY_BYTES) {
+            return Err(Error::BodyTooLong);
+        }
         let bytes = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_BYTES)).await;
         // The only other way to fail is a connection that broke, and then nobody reads the answer.
         let bytes = bytes.map_err(|_| Error::BodyTooSlow)?.map_err(|_| Error::BodyTooLong)?;

@@ -4,6 +4,7 @@
 //! half a minute, so it runs on a blocking thread, and another request meanwhile is told to wait.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -14,11 +15,14 @@ use protocol::event::Event;
 use protocol::request::Action;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use crate::branch::{Branch, Repeat};
 use crate::bridge::Bridge;
 use crate::error::Error;
-use crate::limits::{CALL_TIMEOUT, LESSON_RESTART_TIME, LESSON_TRANSFERS, LET_GO_TIME, TRANSFER_TIMEOUT};
+use crate::limits::{
+    CALL_TIMEOUT, LESSON_RESTART_TIME, LESSON_STEP_TIME, LESSON_TRANSFERS, LET_GO_TIME, TRANSFER_TIMEOUT,
+};
 use crate::store::{Happened, Topic};
 
 /// How often a branch that a person is to start is looked for.
@@ -29,6 +33,8 @@ pub struct Stage {
     run: Mutex<Option<Run>>,
     place: Arc<Semaphore>,
     transfers: Arc<Semaphore>,
+    /// Whether the scenario is to end, so that nobody is waited for any more.
+    is_ending: AtomicBool,
 }
 
 impl Stage {
@@ -39,6 +45,7 @@ impl Stage {
             run: Mutex::new(None),
             place: Arc::new(Semaphore::new(1)),
             transfers: Arc::new(Semaphore::new(LESSON_TRANSFERS)),
+            is_ending: AtomicBool::new(false),
         }
     }
 
@@ -64,7 +71,7 @@ pub async fn start(bridge: &Arc<Bridge>, name: String) -> Result<State, Error> {
     if lessons::all().iter().all(|lesson| lesson.name != name) {
         return Err(Error::NotFound("there is no scenario of that name; GET /scenarios lists them".into()));
     }
-    act(bridge, move |bridge, run| {
+    act(bridge, bridge.stage.place()?, move |bridge, run| {
         if let Some(mut before) = run.take() {
             before.stop();
         }
@@ -80,15 +87,24 @@ pub async fn start(bridge: &Arc<Bridge>, name: String) -> Result<State, Error> {
 /// # Errors
 /// [`Error::Conflict`] when none is shown, or another step is under way.
 pub async fn next(bridge: &Arc<Bridge>) -> Result<State, Error> {
-    act(bridge, |_, run| Ok(run.as_mut().ok_or_else(none)?.advance().clone())).await
+    let place = bridge.stage.place()?;
+    act(bridge, place, |_, run| Ok(run.as_mut().ok_or_else(none)?.advance().clone())).await
 }
 
-/// Ends the scenario that is shown, and puts everything back.
+/// Ends the scenario that is shown, and puts everything back. A step under way is waited for, but not a person who is
+/// to start a branch.
 ///
 /// # Errors
 /// As [`next`].
 pub async fn stop(bridge: &Arc<Bridge>) -> Result<State, Error> {
-    act(bridge, |_, run| Ok(run.as_mut().ok_or_else(none)?.stop().clone())).await
+    bridge.stage.is_ending.store(true, Ordering::Relaxed);
+    let place = timeout(LESSON_STEP_TIME, Arc::clone(&bridge.stage.place).acquire_owned()).await;
+    bridge.stage.is_ending.store(false, Ordering::Relaxed);
+    let place = match place {
+        Ok(Ok(place)) => place,
+        Ok(Err(_)) | Err(_) => bridge.stage.place()?,
+    };
+    act(bridge, place, |_, run| Ok(run.as_mut().ok_or_else(none)?.stop().clone())).await
 }
 
 /// At the bridge's end: what the scenario has set at the branches is put back, as far as there is time.
@@ -105,9 +121,9 @@ pub fn let_go(bridge: &Arc<Bridge>) {
 
 async fn act(
     bridge: &Arc<Bridge>,
+    place: OwnedSemaphorePermit,
     act: impl FnOnce(&Arc<Bridge>, &mut Option<Run>) -> Result<State, Error> + Send + 'static,
 ) -> Result<State, Error> {
-    let place = bridge.stage.place()?;
     let bridge = Arc::clone(bridge);
     let acting = tokio::task::spawn_blocking(move || {
         let state = act(&bridge, &mut bridge.stage.run.lock());
@@ -210,8 +226,9 @@ impl lessons::Bank for LessonBank {
             if Instant::now() >= deadline {
                 return Err(format!("the branch {branch} did not come back"));
             }
-            if self.bridge.stop.wait(LOOK_EVERY) {
-                return Err("the bridge is stopping".into());
+            let is_ending = self.bridge.stage.is_ending.load(Ordering::Relaxed);
+            if is_ending || self.bridge.stop.wait(LOOK_EVERY) {
+                return Err(format!("the branch {branch} is still to be started"));
             }
         }
         known.seen.poke();

@@ -79,7 +79,6 @@ impl Seen {
     /// It gave no answer. Gives whether it was up before, or was asked for the first time.
     pub fn silent(&self) -> bool {
         let mut state = self.state.lock();
-        state.stage = None;
         let is_first = !std::mem::replace(&mut state.was_asked, true);
         std::mem::replace(&mut state.is_up, false) || is_first
     }

@@ -1,7 +1,7 @@
 //! The sockets: accepts connections, bounds their number and their time, and ends them.
 //!
 //! axum's own loop sets no limit of time on the head of a request, so this one serves each connection itself. A
-//! client that takes nothing of what is sent to it is cut off by [`Patient`], so that it holds its place no longer.
+//! client that takes nothing of what is sent to it is cut off by `Patient`, so that it holds its place no longer.
 
 use std::future::Future as _;
 use std::io;

@@ -163,7 +163,7 @@ impl Logins {
         until.is_some_and(|until| now < *until)
     }
 
-    /// Takes a place for a password that is about to be checked: it counts as wrong until [`Logins::right`].
+    /// Takes a place for a password that is about to be checked: it counts as wrong until [`Logins::give_back`].
     ///
     /// # Errors
     /// [`Error::TooManyLogins`].

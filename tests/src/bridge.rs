@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -431,15 +431,18 @@ impl EventStream {
     /// The next event that meets a condition.
     ///
     /// # Panics
-    /// When the stream ends before.
+    /// When the stream ends before, and at [`DEADLINE`].
     #[track_caller]
     pub fn wait_for(&mut self, what: &str, condition: impl Fn(&ServerEvent) -> bool) -> ServerEvent {
+        let begin = Instant::now();
+        let mut last = None;
         loop {
             match self.next_event() {
                 Some(event) if condition(&event) => return event,
-                Some(_) => {}
-                None => panic!("the stream ended before {what}"),
+                Some(event) => last = Some(event),
+                None => panic!("the stream ended before {what}; the last event was {last:?}"),
             }
+            assert!(begin.elapsed() < DEADLINE, "waited in vain for {what}; the last event was {last:?}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Who may do what at the bridge: sessions, HTTP Basic, customers, other sites' pages.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
 use bank_tests::{Bank, Branch, Bridge, FORM, Options, SignedIn, wait_until};
 use serde_json::json;
 

@@ -1,5 +1,7 @@
 //! The bridge's paths, right and wrong, against real branches: the older programs' and the dashboard's.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
 use std::net::TcpListener;
 
 use bank_tests::{Bank, Branch, Bridge, FORM, JSON, Options, figure, wait_until};

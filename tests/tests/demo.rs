@@ -176,8 +176,9 @@ fn a_lecture_from_start_to_end_and_a_second_one() {
     assert_eq!(demo.branches().len(), 2, "it is not started again by itself");
     demo.ok("POST", "/teaching/Delhi/restart", &Value::Null);
     wait_until("Delhi has its money", || {
-        demo.http("POST", "/balance", &json!({"branch": "Delhi", "account": 1003})).1["result"]["balance"].to_string()
-            == "3257.00"
+        let answer = demo.http("POST", "/balance", &json!({"branch": "Delhi", "account": 1003}));
+        let balance = answer.1["result"]["balance"].to_string();
+        balance == "3257.00"
     });
     demo.wait_until_all_are_up();
     // One that runs is left as it is.

@@ -71,10 +71,11 @@ async fn fault(State(bridge): Shared, Path(name): Path<String>, params: Params) 
 async fn crash(State(bridge): Shared, Path(name): Path<String>, params: Params) -> Result<Response, Error> {
     let branch = bridge.branches.by_name(&name)?;
     let at = params.need("at")?.to_string();
-    let is_now = at == NOW;
+    // Whoever watches the branch may see its end before we do.
+    let is_to_end = at == NOW && branch.seen.is_up();
     match act(&bridge, &branch, Action::Crash, Crash { at }).await {
         // A branch that crashes gives no answer; that it is down will show.
-        Err(Error::Unreachable { .. }) if is_now && branch.seen.is_up() => {
+        Err(Error::Unreachable { .. }) if is_to_end => {
             branch.seen.poke();
             Ok(answer::raw("null", None))
         }
