@@ -180,7 +180,7 @@ function toast(toasts, text, kind) {
   const close = () => node.remove();
   const node = h(
     "div",
-    { class: `toast ${kind}`, role: kind === "bad" ? "alert" : "status" },
+    { class: `toast ${kind}`, role: kind === "bad" ? "alert" : null },
     icon(kind === "good" ? "check" : kind === "bad" ? "warning" : "dot"),
     h("p", null, text),
     h("button", { class: "button quiet icon-only", "aria-label": "Close this message", onclick: close }, icon("close")),

@@ -60,7 +60,7 @@ export function readTyped(typed, { zero = false } = {}) {
   }
   const paise = toPaise(text);
   if (paise > MAX_PAISE) {
-    return { problem: "The bank holds at most Rs 99,99,99,99,99,99,999.99." };
+    return { problem: `The bank holds at most ${format(MAX_PAISE)}.` };
   }
   if (paise === 0n && !zero) {
     return { problem: "Enter more than zero." };

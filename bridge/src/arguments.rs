@@ -4,18 +4,22 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, Subcommand};
 use protocol::BranchName;
 
 use crate::config::Address;
+use crate::demo::DEFAULT_FOLDER;
 
 /// The bank's HTTP bridge: REST for scripts, the dashboard for people, one stream of events for both.
 ///
 /// It serves until Ctrl-C (SIGINT) or SIGTERM. Every option can also be given as the environment variable that is
 /// named beside it. The log goes to standard error; RUST_LOG=debug shows more.
 #[derive(Debug, Parser)]
-#[command(name = "bank-bridge", version, after_help = EXIT_STATUSES)]
+#[command(name = "bank-bridge", version, after_help = EXIT_STATUSES, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    /// What to do instead of serving branches that run already.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// How to serve.
     #[command(flatten)]
     pub serve: ServeArguments,
@@ -52,6 +56,35 @@ pub struct ServeArguments {
     pub assets: Option<PathBuf>,
 }
 
+/// What else the bridge can do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// A whole bank on this machine, for a lecture: the branches Mumbai, Delhi and Pune with sample accounts, in
+    /// teaching mode, and this bridge. Ctrl-C ends everything; a second start finds it as it was.
+    Demo(DemoArguments),
+}
+
+/// Where and how the demo runs.
+#[derive(Args, Clone, Debug)]
+pub struct DemoArguments {
+    /// The folder for everything: databases, key and logs.
+    #[arg(long, default_value = DEFAULT_FOLDER, value_name = "FOLDER")]
+    pub dir: PathBuf,
+    /// The port of the bridge; 0 picks a free one and prints it.
+    #[arg(long, env = "BANK_BRIDGE_PORT", default_value_t = 5000, value_name = "PORT")]
+    pub port: u16,
+    /// Take any free ports, for the bridge and for the branches. Without it a branch takes another port only when
+    /// its usual one is in use.
+    #[arg(long)]
+    pub any_ports: bool,
+    /// Delete the folder of a demo that does not run, and do nothing else.
+    #[arg(long)]
+    pub forget: bool,
+    /// Serve the page's files from this folder instead of those built in, for working on the page.
+    #[arg(long, hide = true, value_name = "FOLDER")]
+    pub assets: Option<PathBuf>,
+}
+
 /// A branch and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedAddress {
@@ -66,7 +99,7 @@ impl FromStr for NamedAddress {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, address) =
-            text.split_once('=').ok_or_else(|| "a branch is given as NAME=HOST:PORT, such as Delhi=127.0.0.1:9101")?;
+            text.split_once('=').ok_or("a branch is given as NAME=HOST:PORT, such as Delhi=127.0.0.1:9101")?;
         let name = name.parse().map_err(|error: protocol::IdError| error.to_string())?;
         Ok(Self { name, address: address.parse()? })
     }

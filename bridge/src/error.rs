@@ -133,6 +133,7 @@ fn status_of_refusal(code: &str) -> StatusCode {
         "bad_json" | "unknown_action" | "invalid_params" | "invalid_amount" | "invalid_request_id"
         | "frame_too_long" | "same_account" => StatusCode::BAD_REQUEST,
         "wrong_login" | "wrong_password" => StatusCode::UNAUTHORIZED,
+        "locked_out" => StatusCode::TOO_MANY_REQUESTS,
         // The bridge may do all at a branch that shares its key, so this is the bridge's trouble and not the client's.
         "not_allowed" => StatusCode::BAD_GATEWAY,
         "no_such_account" | "no_such_transfer" => StatusCode::NOT_FOUND,

@@ -165,11 +165,11 @@ pub async fn check_login(
     if may_remember && bridge.logins.was_right(name, number, password) {
         return Ok(who);
     }
-    bridge.logins.begin(address, name, number)?;
+    bridge.logins.begin(address)?;
     let params = CheckPassword { account_no: account, password: password.to_string() };
     match branch.call(Action::CheckPassword, params, Repeat::Read).await {
         Ok(_) => {
-            bridge.logins.give_back(address, name, number);
+            bridge.logins.give_back(address);
             if may_remember {
                 bridge.logins.remember(name, number, password);
             }
@@ -177,7 +177,7 @@ pub async fn check_login(
         }
         Err(Error::Refused(error)) if error.code == "wrong_login" => Err(Error::WrongLogin),
         Err(error) => {
-            bridge.logins.give_back(address, name, number);
+            bridge.logins.give_back(address);
             Err(error)
         }
     }

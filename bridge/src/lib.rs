@@ -9,6 +9,7 @@
 //! - [`server`]: sockets; [`guard`]: what each request passes; [`routes`]: the paths; [`access`]: who may.
 //! - [`branches`], [`branch`], [`dial`]: the allow-list, one branch, one connection.
 //! - [`watchers`], [`auditor`]: threads that look at the branches; [`seen`], [`bank`], [`store`]: what they saw.
+//! - [`demo`], [`supervisor`]: a whole bank on this machine, for a lecture.
 //!
 //! What it leaves out: TLS (a proxy's business), permission below "administrator" and "own account", and any state
 //! that survives its end.
@@ -22,6 +23,7 @@ pub mod branch;
 pub mod branches;
 pub mod bridge;
 pub mod config;
+pub mod demo;
 pub mod dial;
 pub mod error;
 pub mod guard;
@@ -38,6 +40,7 @@ pub mod server;
 pub mod session;
 pub mod stop;
 pub mod store;
+pub mod supervisor;
 pub mod watchers;
 
 use std::io::{self, Write as _};

@@ -104,13 +104,12 @@ pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
 pub const LOGIN_CACHE_TIME: Duration = Duration::from_secs(60);
 /// Passwords so remembered, by a keyed hash.
 pub const LOGIN_CACHE: usize = 1_024;
-/// Wrong passwords from one address in [`LOGIN_WINDOW`],
+/// Wrong passwords from one address in [`LOGIN_WINDOW`] before further ones are not looked at. A class behind one
+/// address mistypes too; guesses at one account are the branch's to slow down.
 pub const LOGIN_FAILURES_PER_ADDRESS: u32 = 20;
-/// and for one account, before further ones are not looked at.
-pub const LOGIN_FAILURES_PER_ACCOUNT: u32 = 10;
 /// The time in which they are counted.
 pub const LOGIN_WINDOW: Duration = Duration::from_secs(60);
-/// Addresses and accounts that are counted at once; past it the oldest are forgotten.
+/// Addresses that are counted at once; past it the oldest are forgotten.
 pub const LOGIN_COUNTERS: usize = 4_096;
 
 /// Accounts that one search looks through.
@@ -127,6 +126,17 @@ pub const LIST_ROWS_DEFAULT: usize = 100;
 pub const LIST_ROWS: usize = 10_000;
 /// Chunks of a download that wait for the client.
 pub const DOWNLOAD_CHUNKS: usize = 2;
+
+/// How long a branch of the demo may take until it listens; a large database is checked first.
+pub const DEMO_START: Duration = Duration::from_secs(20);
+/// How long the branches of the demo may take to stop before they are killed; what they need is below two seconds.
+pub const DEMO_STOP: Duration = Duration::from_millis(2_500);
+/// How often a branch's process is looked at.
+pub const DEMO_LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Lines that a branch may say before anybody reads them; it says three.
+pub const DEMO_OUTPUT_LINES: usize = 16;
+/// What is read of the end of a log to say why a branch did not start, in bytes.
+pub const DEMO_LOG_BYTES_TOLD: u64 = 4_096;
 
 /// Transfers of scenarios that wait for an answer at a time: a scenario begins a few, and an ended one's wait on.
 pub const LESSON_TRANSFERS: usize = 64;

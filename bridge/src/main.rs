@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bank_bridge::arguments::Arguments;
+use bank_bridge::arguments::{Arguments, Command};
 use bank_bridge::config::Config;
 use clap::Parser as _;
 
@@ -21,6 +21,12 @@ fn main() -> ExitCode {
         }
     };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    if let Some(Command::Demo(demo)) = &arguments.command {
+        return match bank_bridge::demo::run(demo) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error, EXIT_FAILED),
+        };
+    }
     let config = match Config::resolve(&arguments.serve) {
         Ok(config) => config,
         Err(error) => return failed(&error, EXIT_USAGE),

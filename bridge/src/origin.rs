@@ -65,7 +65,7 @@ impl Origins {
     fn is_ours(&self, host: &str) -> bool {
         let (name, port) = split(host);
         let is_loopback_only = self.listen.ip().is_loopback();
-        let named = self.names.iter().any(|own| *own == name);
+        let named = self.names.contains(&name);
         if is_loopback_only {
             let is_this_machine = name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
             return (is_this_machine && port == Some(self.listen.port())) || (named && !is_this_machine);

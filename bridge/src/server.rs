@@ -30,7 +30,7 @@ use crate::limits::{
 };
 
 /// What a connection too many is told.
-const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 85\r\n\
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 86\r\n\
     Retry-After: 1\r\nConnection: close\r\n\r\n\
     {\"status\":\"error\",\"error\":\"too many connections; try again in a moment\",\"code\":\"busy\"}";
 

@@ -2,7 +2,8 @@
 //!
 //! A session's token is 32 random bytes and is kept as its hash alone. Sessions end by being idle, by their age, by
 //! signing out, and when there are too many. Passwords are the branch's to judge; a right one is remembered for a
-//! minute by a keyed hash, so that a script does not pay for Argon2id at each call. A wrong one never is.
+//! minute by a keyed hash, so that a script does not pay for Argon2id at each call. A wrong one never is: the branch
+//! slows guesses at an account down, and this module those from an address, which the branch does not see.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -17,8 +18,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
 use crate::limits::{
-    LOGIN_CACHE, LOGIN_CACHE_TIME, LOGIN_COUNTERS, LOGIN_FAILURES_PER_ACCOUNT, LOGIN_FAILURES_PER_ADDRESS,
-    LOGIN_WINDOW, SESSION_IDLE, SESSION_LIFE, SESSIONS,
+    LOGIN_CACHE, LOGIN_CACHE_TIME, LOGIN_COUNTERS, LOGIN_FAILURES_PER_ADDRESS, LOGIN_WINDOW, SESSION_IDLE,
+    SESSION_LIFE, SESSIONS,
 };
 
 /// The cookie's name.
@@ -140,7 +141,6 @@ pub struct Logins {
     key: [u8; 32],
     right: Mutex<HashMap<[u8; 32], Instant>>,
     wrong_by_address: Counters<IpAddr>,
-    wrong_by_account: Counters<(BranchName, u64)>,
 }
 
 impl Logins {
@@ -151,12 +151,7 @@ impl Logins {
     pub fn new() -> Result<Self, Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|error| Error::Internal(format!("no random bytes: {error}")))?;
-        Ok(Self {
-            key,
-            right: Mutex::default(),
-            wrong_by_address: Counters::new(LOGIN_FAILURES_PER_ADDRESS),
-            wrong_by_account: Counters::new(LOGIN_FAILURES_PER_ACCOUNT),
-        })
+        Ok(Self { key, right: Mutex::default(), wrong_by_address: Counters::new(LOGIN_FAILURES_PER_ADDRESS) })
     }
 
     /// Whether this password was right a moment ago.
@@ -172,15 +167,13 @@ impl Logins {
     ///
     /// # Errors
     /// [`Error::TooManyLogins`].
-    pub fn begin(&self, address: IpAddr, branch: &BranchName, account: u64) -> Result<(), Error> {
-        self.wrong_by_address.count(address)?;
-        self.wrong_by_account.count((branch.clone(), account))
+    pub fn begin(&self, address: IpAddr) -> Result<(), Error> {
+        self.wrong_by_address.count(address)
     }
 
     /// The password was right, or was not judged at all: the place is given back.
-    pub fn give_back(&self, address: IpAddr, branch: &BranchName, account: u64) {
+    pub fn give_back(&self, address: IpAddr) {
         self.wrong_by_address.give_back(&address);
-        self.wrong_by_account.give_back(&(branch.clone(), account));
     }
 
     /// Remembers a right password for a moment.
@@ -336,17 +329,13 @@ mod tests {
         logins.remember(&branch, 1001, "secret");
         assert!(logins.was_right(&branch, 1001, "secret"));
         assert!(!logins.was_right(&branch, 1001, "other") && !logins.was_right(&branch, 1002, "secret"));
-        for _ in 0..LOGIN_FAILURES_PER_ACCOUNT {
-            logins.begin(address, &branch, 1001).unwrap();
+        for _ in 0..LOGIN_FAILURES_PER_ADDRESS {
+            logins.begin(address).unwrap();
         }
-        assert!(matches!(logins.begin(address, &branch, 1001), Err(Error::TooManyLogins { retry_seconds: 1.. })));
-        logins.begin(address, &branch, 1002).unwrap();
-        logins.give_back(address, &branch, 1001);
-        logins.begin(address, &branch, 1001).unwrap();
-        let left = LOGIN_FAILURES_PER_ADDRESS - LOGIN_FAILURES_PER_ACCOUNT;
-        let tries = (0..=left).filter(|number| logins.begin(address, &branch, 2000 + u64::from(*number)).is_ok());
-        assert!(tries.count() < left as usize, "the address is slowed down whatever the account");
-        logins.begin("10.0.0.2".parse().unwrap(), &branch, 3000).unwrap();
+        assert!(matches!(logins.begin(address), Err(Error::TooManyLogins { retry_seconds: 1.. })));
+        logins.begin("10.0.0.2".parse().unwrap()).unwrap();
+        logins.give_back(address);
+        logins.begin(address).unwrap();
     }
 
     #[test]

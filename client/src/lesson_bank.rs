@@ -6,9 +6,9 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,11 @@ pub struct LessonBank {
     names: Vec<BranchName>,
     branches: RefCell<BTreeMap<BranchName, Branch>>,
     interrupted: Arc<AtomicUsize>,
+    recorded: Recorded,
 }
+
+/// What the older systems' scratch bank did, for whoever draws it.
+pub type Recorded = Arc<Mutex<Vec<Event>>>;
 
 impl LessonBank {
     /// Finds the branches by one of them. A signal's number in `interrupted` ends every wait for a person.
@@ -56,7 +60,12 @@ impl LessonBank {
             names.push(name.clone());
             branches.insert(name, peer.branch);
         }
-        Ok(Self { names, branches: RefCell::new(branches), interrupted })
+        Ok(Self { names, branches: RefCell::new(branches), interrupted, recorded: Recorded::default() })
+    }
+
+    /// Where the scratch bank's events are kept.
+    pub fn recorded(&self) -> Recorded {
+        Arc::clone(&self.recorded)
     }
 
     fn fresh(&self, name: &BranchName) -> Result<Branch, Failure> {
@@ -154,8 +163,9 @@ impl Bank for LessonBank {
         matches!(fresh.ask_once(Action::Status, &NoParams {}, None, UP_PATIENCE), Ok(Some(reply)) if reply.is_ok())
     }
 
-    fn record(&self, _events: Vec<Event>) {
-        // The text tells what happened; only the dashboard draws it.
+    fn record(&self, events: Vec<Event>) {
+        // Nothing that holds it can panic, so it is never poisoned; were it, the events were whole all the same.
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner).extend(events);
     }
 }
 

@@ -24,10 +24,11 @@ pub const CLAIM_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a transfer may take to settle once everything is put back. Links that were cut are made anew with a
 /// back-off of some seconds.
 pub const SETTLE_DEADLINE: Duration = Duration::from_secs(30);
-/// How far the protocol's clock is moved at once while a resend is waited for: as long as the longest interval.
-pub const PASS_TIME_MS: u64 = 2_000;
+/// How far the protocol's clock is moved at once while a resend is waited for: as far as the shortest interval, so that
+/// a class sees one message sent again and not five.
+pub const PASS_TIME_MS: u64 = 250;
 /// How long a resend may take to come across before the clock is moved again: a link that was down is made anew with
 /// a back-off in real time.
-pub const RESEND_ARRIVES_WITHIN: Duration = Duration::from_millis(1_500);
+pub const RESEND_ARRIVES_WITHIN: Duration = Duration::from_millis(300);
 /// How long a participant in doubt is left alone to show that it does not decide: far beyond every time-out.
 pub const IN_DOUBT_FOR_MS: u64 = 60_000;

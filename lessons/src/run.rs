@@ -144,3 +144,6 @@ impl Drop for Run {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,6 +77,10 @@ pub struct Arguments {
     /// Kill this process when a transfer passes this point, as a power failure would. Needs --teaching.
     #[arg(long, env = "BANK_CRASH_AT", requires = "teaching", value_name = "POINT")]
     pub crash_at: Option<CrashPoint>,
+    /// Stop when standard input ends, as on a signal: for a program that starts branches and holds the other end of
+    /// the pipe, so that they end with it, however it ends.
+    #[arg(long)]
+    pub until_input_ends: bool,
     /// Clients at once, at all doors together; one more is told that the bank is busy.
     #[arg(long, env = "BANK_MAX_CLIENTS", default_value_t = limits::CLIENTS, value_name = "NUMBER")]
     pub max_clients: usize,

@@ -48,6 +48,8 @@ pub struct Config {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Whose certificates are trusted at other branches, when links are made by TLS.
     pub tls_ca: Option<PathBuf>,
+    /// Whether to stop when standard input ends.
+    pub until_input_ends: bool,
     /// Whether to make the sample accounts.
     pub preload: bool,
     /// Clients at once.
@@ -95,6 +97,7 @@ impl Config {
             menus: arguments.menus.clone(),
             tls: arguments.tls_cert.clone().zip(arguments.tls_key.clone()),
             tls_ca: arguments.tls_ca.clone(),
+            until_input_ends: arguments.until_input_ends,
             preload: arguments.preload,
             max_clients: arguments.max_clients,
             idle_timeout: Duration::from_secs(arguments.idle_timeout),

@@ -44,6 +44,7 @@ const ADMIN_PASSWORD_VARIABLE: &str = "BANK_ADMIN_PASSWORD";
 /// Why the server stops.
 enum Stop {
     Signal(i32),
+    InputEnded,
     DiskFailed,
 }
 
@@ -83,6 +84,9 @@ fn main() -> ExitCode {
 fn serve(config: &Config) -> Result<ExitCode, String> {
     let (stop, stopped) = bounded(STOP_EVENTS);
     watch_signals(stop.clone())?;
+    if config.until_input_ends {
+        watch_input(stop.clone())?;
+    }
     raise_descriptor_limit();
     let texts = find_texts(config)?;
     let (acceptor, connector) = open_tls(config)?;
@@ -246,11 +250,26 @@ fn watch_signals(stop: Sender<Stop>) -> Result<(), String> {
     Ok(())
 }
 
+/// Whoever started this branch holds the other end of its standard input; that it is closed means that they are gone.
+fn watch_input(stop: Sender<Stop>) -> Result<(), String> {
+    let watch = move || {
+        // Nothing that is sent means anything, and an error ends the input too.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        let _ = stop.try_send(Stop::InputEnded);
+    };
+    let spawned = std::thread::Builder::new().name("input".into()).spawn(watch);
+    spawned.map(drop).map_err(|error| format!("standard input cannot be watched: {error}"))
+}
+
 fn wait_for_stop(stopped: &Receiver<Stop>) -> ExitCode {
     match stopped.recv().expect("the signals' thread keeps a sender as long as the process runs") {
         Stop::Signal(signal) => {
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
             log::info!("{name} received: the branch is stopping");
+            ExitCode::SUCCESS
+        }
+        Stop::InputEnded => {
+            log::info!("standard input has ended: the branch is stopping");
             ExitCode::SUCCESS
         }
         Stop::DiskFailed => {

@@ -239,6 +239,18 @@ test("a branch that is down now shows as down, without an event to tell of it", 
   assert.equal(model.steps.at(-1).kind, "crashed");
 });
 
+test("a crash stands where it happened, not where it was noticed", () => {
+  const bank = new Bank();
+  const [prepare] = bank.begin("Delhi");
+  bank.receive("Mumbai", bank.prepare("Delhi", prepare));
+  const last = bank.now;
+  bank.decide("Delhi");
+  const crashStep = (from) => at(build(bank.events, { outages: { Delhi: [{ from, until: null }] } }), "crashed", "crashed");
+  const decision = at(build(bank.events), "record", "committed");
+  assert.ok(crashStep(last + 200) <= decision, "noticed a moment later: right after its last event");
+  assert.ok(crashStep(last + 60_000) > decision, "a minute later: by the time of day");
+});
+
 test("two participants: each in doubt until it hears, and the money arrives in parts", () => {
   const bank = new Bank();
   const [toDelhi, toPune] = bank.begin("Delhi", "Pune");
@@ -281,15 +293,23 @@ test("causes come first, whatever the clocks on the walls say", () => {
   assert.equal(inOrder(contradicting).length, 2, "ends all the same");
 });
 
-test("the old way: what was taken and never paid in has vanished at the end", () => {
+test("the old way: what was taken vanishes with the memory of who was to pay it in", () => {
   const event = (branch, number, kind, clock) => ({ branch, number, at_unix_ms: number, txid: "OldWay-1", clock, kind });
   const prepare = { message: "prepare", text: "prepare", id: "Old-Mumbai:1" };
   const model = build([
     event("Old-Mumbai", 1, { sent: { to: "Old-Delhi", ...prepare } }, { "Old-Mumbai": 1 }),
     event("Old-Delhi", 2, { received: { from: "Old-Mumbai", ...prepare } }, { "Old-Mumbai": 1, "Old-Delhi": 2 }),
-    event("Old-Mumbai", 3, { moved: { account: "1001", amount: "50.00", what: "debited" } }, { "Old-Mumbai": 3 }),
-    event("Old-Mumbai", 4, { note: { text: "answers that it is done" } }, { "Old-Mumbai": 4 }),
+    event("Old-Delhi", 3, { note: { text: "prepared in memory alone" } }, { "Old-Mumbai": 1, "Old-Delhi": 3 }),
+    event("Old-Mumbai", 4, { recorded: { record: "new balance", forced: false } }, { "Old-Mumbai": 4 }),
+    event("Old-Mumbai", 5, { moved: { account: "1001", amount: "50.00", what: "debited" } }, { "Old-Mumbai": 5 }),
+    event("Old-Delhi", 6, { note: { text: "crashes" } }, { "Old-Delhi": 6 }),
+    event("Old-Delhi", 7, { note: { text: "is started again: nothing is prepared" } }, { "Old-Delhi": 7 }),
   ]);
-  const last = model.places.at(-1);
-  assert.deepEqual([rupees(last.vanished), rupees(last.received), rupees(last.total)], ["50.00", "0.00", "50.00"]);
+  checkInvariants(model);
+  const start = at(model, "started", "started");
+  assert.deepEqual([states(model, start - 1)["Old-Delhi"], states(model, start)["Old-Delhi"], states(model, start + 1)["Old-Delhi"]],
+    ["memory", "down", "forgot"]);
+  assert.deepEqual([rupees(model.places[start].transit), rupees(model.places[start].vanished)], ["50.00", "0.00"]);
+  assert.deepEqual([rupees(model.places[start + 1].transit), rupees(model.places[start + 1].vanished)], ["0.00", "50.00"]);
+  assert.deepEqual([model.outcome, model.commit], ["lost", null]);
 });

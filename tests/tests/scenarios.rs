@@ -1,11 +1,13 @@
 //! Every scenario, run by the real client on real branches: each says that what it claims was so, asks before it
 //! answers, and leaves the bank healthy.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::thread;
 
-use bank_tests::{Bank, Branch, Options, client_command, run_client};
+use bank_tests::{Bank, Branch, Options, Terminal, client_command, run_client};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -190,6 +192,60 @@ fn a_lesson_that_is_interrupted_leaves_nothing_behind() {
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     branches[1].restart();
+    assert_healthy(&branches);
+}
+
+#[test]
+fn a_lesson_can_be_interrupted_at_every_step() {
+    let bank = Bank::new();
+    let branches = classroom(&bank);
+    let mut interrupted = 0;
+    for name in ["normal-transfer", "cut-link-in-doubt", "double-spend-race"] {
+        for after in 1.. {
+            let mut child = start(&["scenario", name, "--json"], &branches[0]);
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            let states = lines.by_ref().take(after).count();
+            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+            lines.for_each(drop);
+            match child.wait().unwrap().code() {
+                Some(130) => interrupted += 1,
+                // It was over before the signal came.
+                Some(0) => {}
+                other => panic!("{name} ended with {other:?}"),
+            }
+            assert_healthy(&branches);
+            if states < after {
+                break;
+            }
+        }
+    }
+    assert!(interrupted > 5, "only {interrupted} runs were interrupted");
+}
+
+#[test]
+fn a_person_goes_on_with_enter_and_sees_the_question_before_its_answer() {
+    let bank = Bank::new();
+    let branches = classroom(&bank);
+    let mut terminal = Terminal::open();
+    let mut command = client_command();
+    command.args(["scenario", "double-spend-race", "--port", &branches[0].port().to_string()]);
+    command.arg("--key").arg(branches[0].key_path());
+    terminal.attach(&mut command);
+    let mut child = command.spawn().unwrap();
+    let opening = terminal.read_until("[Enter] ");
+    assert!(opening.starts_with("\x1b[1mThe same money, twice\x1b[0m\n\n1/3\n"), "{opening:?}");
+    terminal.press("\n");
+    let asked = terminal.read_until("[Enter] ");
+    assert!(
+        asked.contains("\n2/3\n") && asked.contains("\x1b[1mQuestion: ") && !asked.contains("Answer:"),
+        "{asked:?}"
+    );
+    terminal.press("\n");
+    let answered = terminal.read_until("[Enter] ");
+    assert!(answered.contains("\x1b[32mAnswer: No") && answered.contains("insufficient funds"), "{answered:?}");
+    // Ctrl-D instead of Enter ends the lesson in its middle.
+    terminal.press("\x04");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_healthy(&branches);
 }
 

@@ -102,6 +102,8 @@ const GAP_MAX: usize = 46;
 const ARROW_EXTRA: usize = 8;
 /// How far from the next lane an arrow ends that does not reach it.
 const SHORT_BY: usize = 4;
+/// The longest ` (12)` or ` (again)`.
+const NUMBER_MAX: usize = 8;
 /// What a mark needs beside its text.
 const MARK_EXTRA: usize = 4;
 /// The longest text to the right of the last lane, in columns.
@@ -255,8 +257,14 @@ impl Ladder<'_> {
         if text.chars().count() <= room {
             return text.to_string();
         }
-        let kept: String = text.chars().take(room.saturating_sub(1)).collect();
-        format!("{}{}", kept.trim_end(), self.glyphs.cut)
+        // The number that leads from one end of an arrow to the other is worth more than the last words before it.
+        let (words, number) = match text.rfind(" (") {
+            Some(start) if text.ends_with(')') && text.len() - start <= NUMBER_MAX => text.split_at(start),
+            Some(_) | None => (text, ""),
+        };
+        let room = room.saturating_sub(number.chars().count() + 1);
+        let kept: String = words.chars().take(room).collect();
+        format!("{}{}{number}", kept.trim_end(), self.glyphs.cut)
     }
 }
 

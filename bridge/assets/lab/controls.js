@@ -20,7 +20,7 @@ const TIMES = [["0.5 s", 500], ["2 s", 2_000], ["6 s", 6_000]];
 export class Controls {
   /** `hooks`: `expect()` before a transfer is started here, `changed()` when a stage did. */
   constructor(app, store, hooks) {
-    Object.assign(this, { app, store, hooks, busy: new Set() });
+    Object.assign(this, { app, store, hooks, busy: new Set(), asked: new Set() });
     this.faults = new Faults(app, store, (branch, name, params) => this.act(branch, name, params), (branch) => this.restarted(branch));
     this.start = new StartForm(app, hooks.expect);
     this.build();
@@ -51,17 +51,24 @@ export class Controls {
     return (this.app.bank?.branches ?? []).filter((branch) => branch.teaching || this.store.stages.has(branch.name) || this.faults.knows(branch.name));
   }
 
-  async load() {
+  /** Asks the branches for their stages; `onlyMissing`: those that none is known of. */
+  async load({ onlyMissing = false } = {}) {
     if (!this.app.session?.teaching) return;
-    const names = (this.app.bank?.branches ?? []).filter((branch) => branch.teaching && branch.state === "up").map((branch) => branch.name);
+    const names = (this.app.bank?.branches ?? []).filter((branch) => branch.teaching && branch.state === "up").map((branch) => branch.name)
+      .filter((name) => !(onlyMissing && (this.store.stages.has(name) || this.asked.has(name))));
+    if (names.length === 0) return;
     await Promise.all(names.map(async (branch) => {
+      this.asked.add(branch);
       try {
         this.store.takeStage({ branch, stage: await this.app.api.get(`/teaching/${encodeURIComponent(branch)}`) });
       } catch {
         // One that is gone just now tells of itself when it is back.
+      } finally {
+        this.asked.delete(branch);
       }
     }));
     this.show();
+    this.hooks.changed();
   }
 
   show() {

@@ -52,7 +52,7 @@ function stepRows(step, model) {
     ["Record", step.kind === "record" ? `${step.record}, ${step.forced ? "forced to disk" : "not forced"}` : null],
     ["Money", movements(step).join("; ")],
     ["Machine", states.join("; ")],
-    ["State", state ? `${STATES[state]}: ${STATE_MEANINGS[state] ?? ""}` : null],
+    ["State", state ? [STATES[state], STATE_MEANINGS[state]].filter(Boolean).join(": ") : null],
     ["Clock", step.event.isInferred ? null : clock(step.event)],
     ["Events", step.events.filter((event) => !event.isInferred).map((event) => `${event.branch}:${event.number} ${told(event)}`).join(", ")],
   ])];

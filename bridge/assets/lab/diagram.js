@@ -151,7 +151,9 @@ export class Diagram {
     const node = this.item(message.key, `arrow ${kind}`, this.describe(message, fate), () => message.sentStep ?? message.arrivals[0]?.step);
     node.dataset.fate = fate;
     node.dataset.message = message.name;
-    messageLines(message, place, this.position, fate).forEach((drawn, index) => {
+    const lines = messageLines(message, place, this.position, fate);
+    const named = lines.find((drawn) => drawn.how === "waiting") ?? lines[0];
+    lines.forEach((drawn) => {
       const open = ["flight", "waiting"].includes(drawn.how) ? "-open" : "";
       const head = drawn.how === "lost" || drawn.how === "gone" ? null : `url(#${PREFIX}-${kind}${open})`;
       const isNew = this.isFresh && drawn.step === this.position - 1;
@@ -161,7 +163,7 @@ export class Diagram {
       if (drawn.how === "lost") node.append(cross(tip.x, tip.y, place.rem * 0.4));
       if (drawn.how === "gone") node.append(svg("circle", { class: "gone-end", cx: tip.x, cy: tip.y, r: place.rem * 0.25 }));
       if (drawn.how === "waiting") this.waits(node, drawn, tip, message);
-      if (index === 0 || drawn.isAgain) this.arrowLabel(drawn, message, kind);
+      if (drawn === named || drawn.isAgain) this.arrowLabel(drawn, message, kind);
     });
     return { node, order: message.sentStep ?? model.messages.indexOf(message) };
   }
@@ -193,6 +195,7 @@ export class Diagram {
     this.overlay.append(buttons);
     const half = buttons.offsetWidth / 2 + 0.2 * rem;
     const middle = (this.place.x[outer] + this.place.x[outer - 1]) / 2;
+    this.taken.push({ left: middle - half, right: middle + half, top: drawn.line.y2 + 0.6 * rem, bottom: drawn.line.y2 + 0.6 * rem + buttons.offsetHeight });
     buttons.style.left = `${Math.min(this.place.width - half, Math.max(half, middle))}px`;
   }
 
@@ -205,7 +208,7 @@ export class Diagram {
 
   mark(step) {
     if (step.kind === "asked" || step.kind === "answered") return this.clientArrow(step);
-    if (!["record", "refused", "crashed", "started", "note"].includes(step.kind)) return null;
+    if (!["record", "refused", "crashed", "started", "note", "memory"].includes(step.kind)) return null;
     const { place, model } = this;
     const lane = model.lanes[step.lane];
     const [x, y] = [place.x[step.lane], place.y[step.index]];
@@ -267,13 +270,12 @@ export class Diagram {
   makeRoving(focused) {
     this.items.sort((a, b) => a.step - b.step);
     const kept = this.items.find((item) => item.key === focused);
-    this.rove(kept ?? this.items.find((item) => item.key === this.roved) ?? this.items.at(-1));
+    this.rove(kept ?? this.items.at(-1));
     kept?.node.focus({ preventScroll: true });
   }
 
   rove(item) {
     for (const other of this.items) other.node.setAttribute("tabindex", other === item ? "0" : "-1");
-    this.roved = item?.key;
   }
 
   onKey(event) {

@@ -27,7 +27,7 @@ export function exportMenu(app, getModel, share) {
   const row = (label, test, save, copy) => h("li", {}, h("span", {}, label),
     act(`Download: ${label}`, "download", `export-${test}`, guarded(save)), act(`Copy: ${label}`, "copy", `copy-${test}`, guarded(copy)));
   const fetched = (format) => app.api.text(`/transfers/${encodeURIComponent(needed(getModel).txid)}/export?format=${format}`);
-  menu.append(h("summary", { class: "button" }, icon("download"), "Export"), h("ul", { class: "lab-export-list" },
+  menu.append(h("summary", { class: "button" }, icon("download"), "Export"), h("ul", { class: "lab-export-list", tabindex: "-1" },
     FORMATS.map(([format, label, ending, mime]) => row(label, format,
       async () => app.download(`${needed(getModel).txid}.${ending}`, await fetched(format), mime),
       async () => copyText(app, await fetched(format)))),
@@ -38,8 +38,8 @@ export function exportMenu(app, getModel, share) {
     menu.open = false;
     menu.querySelector("summary").focus();
   });
-  document.addEventListener("click", (event) => {
-    if (menu.isConnected && !menu.contains(event.target)) menu.open = false;
+  menu.addEventListener("focusout", (event) => {
+    if (!menu.contains(event.relatedTarget)) menu.open = false;
   });
   const link = h("button", { class: "button", type: "button", "data-test": "share", title: "Copy the address of this transfer, at this step",
     onclick: guarded(() => copyText(app, share(), "The address is copied.")) }, icon("share"), "Share");

@@ -8,7 +8,7 @@ import { Controls } from "./controls.js";
 import { Detail } from "./detail.js";
 import { Diagram } from "./diagram.js";
 import { exportMenu } from "./export.js";
-import { cross, disk, flash } from "./glyphs.js";
+import { cross, definitions, disk, flash } from "./glyphs.js";
 import { Logs } from "./logs.js";
 import { build } from "./model.js";
 import { MoneyView } from "./money_view.js";
@@ -23,6 +23,8 @@ export const labKeys = [...PLAYER_KEYS, ["N", "In step mode: deliver the next me
 
 /** For so long after a transfer was asked for here, the next new one is taken for it. */
 const EXPECT_MS = 15_000;
+/** Records after which the list may have another outcome to tell. */
+const END_RECORDS = ["committed", "aborted", "ended"];
 const NOTHING_YET = "No transfer between branches yet. Start one, here or under Operate, and it appears as it happens.";
 
 /** Mounts the lab; see the shell's description of views. */
@@ -58,7 +60,8 @@ class Lab {
   build() {
     this.title = h("h1", { tabindex: "-1" }, "2PC lab");
     this.outcome = h("span", { class: "lab-outcome", "data-test": "outcome" });
-    this.count = h("span", { class: "count", "data-test": "step-count" });
+    this.count = h("span", { "data-test": "step-count" });
+    this.since = h("span", { class: "since", title: "Since the first event" });
     this.words = h("p", { role: "status", "data-test": "narration" });
     this.canvas = h("div");
     this.empty = h("p", { class: "lab-empty", "data-test": "lab-empty", hidden: true });
@@ -66,7 +69,7 @@ class Lab {
     this.textBox = h("details", { class: "lab-panel lab-text" }, h("summary", {}, "The steps as text"), this.text);
     this.textBox.addEventListener("toggle", () => this.drawText());
     this.stage = h("section", { class: "lab-stage", "aria-label": "The transfer" },
-      h("div", { class: "lab-narration" }, this.count, this.words, this.outcome), this.canvas, this.empty, this.player.node);
+      this.narration = h("div", { class: "lab-narration" }, h("span", { class: "count" }, this.count, this.since), this.words, this.outcome), this.canvas, this.empty, this.player.node);
     clear(this.root).append(
       h("div", { class: "lab-top" }, this.title, this.transfers.node, exportMenu(this.app, () => this.model, () => this.share())),
       h("div", { class: "lab-main" },
@@ -101,6 +104,7 @@ class Lab {
   async update({ txid, scenario }) {
     await this.scenarios.point(scenario);
     if (txid && txid !== this.txid) await this.select(txid, { step: stepInAddress() });
+    else this.address();
   }
 
   /** After the connection came back: what was missed. */
@@ -123,6 +127,7 @@ class Lab {
     this.txid = txid;
     Object.assign(this, { chosen: null, pointed: null });
     this.transfers.mark(txid);
+    if (!this.transfers.has(txid)) this.transfers.refresh();
     if (!isNew) await this.load(txid);
     if (this.isGone || this.txid !== txid) return;
     this.model = this.modelNow();
@@ -142,7 +147,8 @@ class Lab {
     const isNew = this.store.take(event);
     if (event.txid === this.txid) this.changed();
     else if (isNew && event.txid && !this.transfers.has(event.txid) && this.follows()) void this.select(event.txid, { isNew: true });
-    if (isNew || event.kind.recorded?.record === "ended") this.transfers.refresh();
+    const isListed = this.transfers.has(event.txid);
+    if (event.txid && (!isListed || END_RECORDS.includes(event.kind.recorded?.record))) this.transfers.refresh();
   }
 
   /** Whether a new transfer takes the place of the one that is shown. */
@@ -153,7 +159,8 @@ class Lab {
     }
     if (this.scenarios.isRunning()) return false;
     const isNothing = this.model === null || this.model.steps.length === 0;
-    return this.player.isLive && (isNothing || (this.model.isOver && this.player.position >= this.model.steps.length));
+    const isNewest = (this.transfers.list[0]?.txid ?? this.txid) === this.txid;
+    return this.player.isLive && (isNothing || (isNewest && this.model.isOver && this.player.position >= this.model.steps.length));
   }
 
   expect() {
@@ -170,6 +177,7 @@ class Lab {
     const before = JSON.stringify(this.store.outages);
     this.store.takeBank(bank);
     this.controls.show();
+    void this.controls.load({ onlyMissing: true });
     if (before !== JSON.stringify(this.store.outages)) this.changed();
   }
 
@@ -181,7 +189,7 @@ class Lab {
     if (state?.txid && state.txid !== this.txid) {
       const isNew = this.store.events(state.txid).length > 0;
       void this.select(state.txid, { isNew });
-    }
+    } else this.changed();
   }
 
   /** Something about the shown transfer is different; the page follows with its next frame. */
@@ -204,14 +212,16 @@ class Lab {
     const step = model?.steps[position - 1];
     this.empty.textContent = this.txid === null ? NOTHING_YET : `Nothing is known of the transfer ${this.txid}: the branches keep the last events alone.`;
     this.empty.hidden = model !== null;
+    this.narration.hidden = model === null;
     this.canvas.hidden = model === null;
     this.player.node.hidden = model === null;
     if (model) this.diagram.show(model, position, isFresh);
     this.count.textContent = model ? `${position} / ${model.steps.length}` : "";
+    this.since.textContent = step ? sinceStart(step, model) : "";
     const words = step ? sentence(step, model.lanes) : model ? "Before the first step." : "";
     if (this.words.textContent !== words) this.words.textContent = words;
-    this.showOutcome(model !== null && position >= model.steps.length);
-    this.money.show(model, position);
+    this.showOutcome(model !== null && position >= model.steps.length && !this.scenarios.isAsking());
+    this.money.show(model, position, this.scenarios.isAsking());
     this.logs.show(model, position);
     this.showDetail();
     this.drawText();
@@ -223,7 +233,7 @@ class Lab {
     this.outcome.hidden = !isAtEnd;
     if (!isAtEnd) return;
     const words = outcomeWords(this.model);
-    const kind = words.includes("doubt") ? "warn" : { committed: "good", aborted: "bad" }[this.model.outcome] ?? "info";
+    const kind = words.includes("doubt") ? "warn" : { committed: "good", aborted: "bad", complete: "good", lost: "bad" }[this.model.outcome] ?? "info";
     this.outcome.textContent = words;
     this.outcome.className = `lab-outcome badge ${kind}`;
   }
@@ -280,13 +290,18 @@ function stepInAddress() {
   return step !== null && /^\d{1,5}$/.test(step) ? Number(step) : null;
 }
 
+function sinceStart(step, model) {
+  const milliseconds = Math.max(0, Number(step.at_unix_ms) - Number(model.startedAt));
+  return milliseconds < 1_000 ? `+${milliseconds} ms` : `+${(milliseconds / 1_000).toFixed(1)} s`;
+}
+
 /** What the shapes mean. */
 function legend() {
   const small = (...shapes) => svg("svg", { viewBox: "0 0 24 20", "aria-hidden": "true" }, shapes);
   const line = (kind) => small(svg("line", { class: kind, x1: 1, y1: 10, x2: 23, y2: 10 }));
-  return h("div", { class: "lab-legend" },
+  return h("div", { class: "lab-legend" }, svg("svg", { class: "lab-definitions", "aria-hidden": "true" }, definitions("legend", 16)),
     h("span", {}, small(disk(12, 10, 16, true)), "forced to disk"), h("span", {}, small(disk(12, 10, 16, false)), "written, not forced"),
-    h("span", {}, small(svg("rect", { class: "segment state-doubt", x: 8, y: 0, width: 9, height: 20, fill: "url(#lab-hatch)" })), "in doubt"),
+    h("span", {}, small(svg("rect", { class: "segment state-doubt", x: 8, y: 0, width: 9, height: 20, fill: "url(#legend-hatch)" })), "in doubt"),
     h("span", {}, line("shaft how-lost"), "lost, or never arrives"), h("span", {}, small(cross(12, 10, 5)), "thrown away, refused"),
     h("span", {}, small(flash(12, 10, 9)), "crash"));
 }

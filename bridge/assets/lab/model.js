@@ -15,6 +15,9 @@ const AFTER_RECEIPT = /^(preparing|settling|confirming|mixing)/;
 const BEFORE_RECORD = /^(beginning|committing|aborting|ending)/;
 /** Notices of the machines that say what the records say already. */
 const SAID_TWICE = /^(decided|delivered|confirmed|forgotten) /;
+/** Branches of the old way's scratch bank, which tell of themselves in notes. */
+const OLD = /^Old-/;
+const OLD_NOTES = [[/^crashes/, "crashed"], [/^is started again/, "started"], [/^prepared in memory/, "memory"]];
 
 /**
  * The model of one transfer.
@@ -28,7 +31,7 @@ export function build(events, options = {}) {
   const line = inOrder([...events, ...crashes(events, outages)]);
   const builder = new Builder(line, aliases);
   line.forEach((event) => builder.add(event));
-  return builder.finish(waiting, options.isOldWay ?? events.some((event) => event.branch.startsWith("Old-")));
+  return builder.finish(waiting, options.isOldWay ?? events.some((event) => OLD.test(event.branch)));
 }
 
 class Builder {
@@ -108,6 +111,8 @@ class Builder {
       this.current.get(lane).found.push(found);
       return this.attach(event, lane, true);
     }
+    const [, told] = OLD.test(event.branch) ? OLD_NOTES.find(([pattern]) => pattern.test(text)) ?? [] : [];
+    if (told) return this.step(event, lane, told, told === "started" ? { found: [], text } : { text });
     if (SAID_TWICE.test(text)) return this.attach(event, lane, this.current.has(lane));
     const kind = text.startsWith("refused by the ledger: ") ? "refused" : "note";
     return this.step(event, lane, kind, { text: text.replace("refused by the ledger: ", "") });
@@ -156,7 +161,7 @@ class Builder {
     const isAgain = this.messages.some((other) => other.name === body.message && other.from === lane && other.to === to);
     const message = this.message(body, lane, to, body.id);
     Object.assign(message, { isAgain, sentStep: this.steps.length });
-    this.step(event, lane, "sent", { message });
+    this.step(event, lane, "sent", { message, isReply: this.canTake(lane, ["received"]) });
   }
 
   /** The message of a receipt; one that nobody saw leave is made here. */
@@ -282,12 +287,21 @@ function branchSegments(steps, lane, commit) {
     if (step.kind === "crashed") segments.add("down", step.index);
     if (step.kind === "started") segments.add(stateFound(step.found), step.index);
     for (const change of step.states) segments.add(partyState(change, segments.state), step.index);
+    if (OLD.test(lane.name)) oldState(step, segments);
     if (step.kind === "sent" && step.message.name === "vote yes" && segments.state === "prepared") {
       segments.add("doubt", step.index);
     }
     if (commit && !commit.isInferred && commit.step === step.index) segments.add("committed", step.index);
   }
   return segments.list;
+}
+
+/** The old way has no states to tell of: they show in what a branch does. */
+function oldState(step, segments) {
+  const isAsked = step.kind === "asked" || (step.kind === "received" && step.message.name === "prepare");
+  if (isAsked) segments.add("active", step.index);
+  if (step.kind === "memory") segments.add("memory", step.index);
+  if (step.money.some((money) => ["debited", "credited"].includes(money.what))) segments.add("committed", step.index);
 }
 
 /** What a party is to the class, by the state of its machine. */
@@ -328,9 +342,17 @@ function ending(steps, lanes, commit, isOldWay) {
   const ended = steps.find((step) => step.kind === "record" && step.record === "ended");
   const isOver = steps.length > 0 && outcome !== "undecided" && branches.every((lane) => FINAL.includes(last(lane)))
     && (outcome === "aborted" || ended !== undefined);
-  // The old way has no end record and no doubt: it is over when nothing more comes.
-  const overStep = isOver || isOldWay ? steps.length - 1 : null;
-  return { outcome, isOver: isOver || isOldWay, overStep };
+  if (isOldWay) return oldEnding(steps);
+  return { outcome, isOver, overStep: isOver ? steps.length - 1 : null };
+}
+
+/** The old way has no outcome but what became of the money; `overStep` is where its second half is lost for good. */
+function oldEnding(steps) {
+  const has = (what) => steps.some((step) => step.money.some((money) => money.what === what));
+  const lost = steps.find((step) => step.kind === "started");
+  const answered = steps.find((step) => step.kind === "answered");
+  const outcome = has("debited") && has("credited") ? "complete" : has("debited") && lost ? "lost" : "undecided";
+  return { outcome, isOver: answered !== undefined || lost !== undefined, overStep: lost?.index ?? null };
 }
 
 /** The step from which on it is known that a message will not arrive; null while it still may. */

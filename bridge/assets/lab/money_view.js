@@ -21,18 +21,19 @@ export class MoneyView {
     this.segments = PARTS.map(([name]) => h("div", { class: `money-${name}` }));
     this.bar.append(...this.segments);
     this.list = h("dl");
-    this.note = h("p", { class: "soft" });
+    this.note = h("p", { class: "soft", "data-test": "money-note" });
     this.node = h("section", { class: "lab-panel lab-money", "aria-labelledby": "lab-money-title" },
       h("h2", { id: "lab-money-title" }, "Who holds the money now?"), this.bar, this.list, this.note);
   }
 
-  show(model, position) {
+  /** `isVeiled`: the class is being asked, so nothing is shown until the answer is. */
+  show(model, position, isVeiled = false) {
     const places = model?.places[position];
-    const total = places?.total ?? 0n;
+    const total = isVeiled ? 0n : places?.total ?? 0n;
     this.bar.hidden = total === 0n;
     this.list.hidden = total === 0n;
     this.note.hidden = total !== 0n;
-    this.note.textContent = model ? "No money was set aside in this transfer." : "";
+    this.note.textContent = isVeiled ? "It is shown with the answer to the lesson's question." : model ? "No money was set aside in this transfer." : "";
     if (total === 0n) return;
     const who = { paying: nameOf(model.accounts.paying, "the payer"), receiving: nameOf(model.accounts.receiving, "the receiver") };
     PARTS.forEach(([name], index) => {

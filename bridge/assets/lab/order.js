@@ -6,6 +6,9 @@
 /** How many numbers a branch reserves at each start; a number from another block is from another life of it. */
 export const NUMBERS_RESERVED = 1_000_000;
 
+/** A crash is noticed late: one that shows within this time of a branch's last event is drawn right after that. */
+const NOTICED_WITHIN_MS = 1_000;
+
 const FOUND = "found on disk: ";
 
 /** The name of an event's kind: `sent`, `recorded`, … */
@@ -58,10 +61,14 @@ export function inOrder(events) {
   }
 }
 
-/** At the same millisecond the branch that is at work goes on: two prepares leave before one of them arrives. */
+/**
+ * At the same millisecond the branch that is at work goes on, as two prepares leave before one of them arrives; but a
+ * crash, which is told in a note where there is no record of it, waits until the others have heard what was sent.
+ */
 function isSooner(event, other, last) {
   if (event.at_unix_ms !== other.at_unix_ms) return event.at_unix_ms < other.at_unix_ms;
-  return event.branch === last?.branch && other.branch !== last.branch;
+  const rank = (one) => (["note", "crashed", "started"].includes(kindOf(one)) ? 2 : one.branch === last?.branch ? 0 : 1);
+  return rank(event) < rank(other);
 }
 
 /**
@@ -85,17 +92,21 @@ export function crashes(events, outages = {}) {
       if (!isRestart(last, first)) continue;
       const outage = known.find((out) => out.from >= last.at_unix_ms && out.from <= first.at_unix_ms);
       if (outage) told.add(outage);
-      made.push(synthetic(last, "crashed", outage?.from ?? last.at_unix_ms, 0.25));
+      made.push(synthetic(last, "crashed", crashedAt(last, outage), 0.25));
       if (foundOnDisk(first) === null) made.push(synthetic(first, "started", first.at_unix_ms, -0.25));
     }
     const last = own_events.at(-1);
     const later = known.filter((out) => out.from >= last.at_unix_ms && !told.has(out));
     later.forEach((outage, index) => {
-      made.push(synthetic(last, "crashed", outage.from, 0.25 + index / 100));
+      made.push(synthetic(last, "crashed", crashedAt(last, outage), 0.25 + index / 100));
       if (outage.until !== null) made.push(synthetic(last, "started", outage.until, 0.255 + index / 100));
     });
   }
   return made;
+}
+
+function crashedAt(last, outage) {
+  return outage && outage.from - last.at_unix_ms > NOTICED_WITHIN_MS ? outage.from : last.at_unix_ms;
 }
 
 function isRestart(last, first) {

@@ -74,7 +74,8 @@ export class Player {
     this.isPlaying = false;
     const next = clamp(position, this.length);
     const isFresh = next === this.position + 1;
-    this.isLive = next === this.length && this.isLive;
+    // Whoever goes to the end wants to see what comes.
+    this.isLive = next === this.length;
     this.position = next;
     this.moved(isFresh);
     this.schedule();

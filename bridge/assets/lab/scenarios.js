@@ -36,6 +36,11 @@ export class Scenarios {
     return this.state !== null && this.state !== undefined && !this.state.finished;
   }
 
+  /** Whether the class is to answer first: what would tell must wait. */
+  isAsking() {
+    return this.isRunning() && Boolean(this.state.question) && !this.state.answer;
+  }
+
   take(state) {
     const wasShown = this.isRunning();
     this.state = state?.name ? state : null;
@@ -71,7 +76,7 @@ export class Scenarios {
   }
 
   lesson(state) {
-    const isAsking = Boolean(state.question) && !state.answer;
+    const isAsking = this.isAsking();
     const isLast = state.position >= state.of && !isAsking;
     const label = state.finished ? "Finished" : isAsking ? "Reveal the answer" : isLast ? "Finish" : "Next";
     return [

@@ -5,7 +5,7 @@ import { rupees } from "./money.js";
 /** The states of a party as a class calls them. */
 export const STATES = {
   idle: "not asked yet", waits: "waiting", told: "told", unsure: "cut off", active: "active", prepared: "prepared", doubt: "in doubt",
-  committed: "committed", aborted: "aborted", mixed: "settled by hand, otherwise", down: "down", forgot: "knows nothing",
+  memory: "prepared in memory", committed: "committed", aborted: "aborted", mixed: "settled by hand, otherwise", down: "down", forgot: "knows nothing",
 };
 
 /** What each state means, for the legend and the detail panel. */
@@ -13,16 +13,18 @@ export const STATE_MEANINGS = {
   active: "takes part; can still refuse or abort",
   prepared: "has promised on disk to be able to commit",
   doubt: "has voted yes and may not decide alone: it must learn the outcome",
+  memory: "knows of it in memory alone: a crash forgets it",
   committed: "the transfer happens, for good",
   aborted: "nothing happens here",
+  forgot: "its disk knows nothing of the transfer, and its memory is new",
   down: "the process is gone; only what is on its disk remains",
 };
 
 /** A message's family, which gives its colour and the shape of its arrow head. */
 export function family(name) {
   if (name === "prepare") return "ask";
-  if (name === "vote yes" || name === "acknowledged") return "yes";
-  if (name === "vote no" || name === "rejected" || name === "abort") return "no";
+  if (["vote yes", "acknowledged", "vote", "ok"].includes(name)) return "yes";
+  if (["vote no", "rejected", "abort", "error"].includes(name)) return "no";
   if (name === "commit") return "commit";
   return "inquiry";
 }
@@ -60,6 +62,7 @@ export function markLabel(step, isShort = false) {
     case "refused": return "refuses";
     case "crashed": return isShort ? "crash" : "crashes";
     case "started": return isShort ? "starts" : "starts again";
+    case "memory": return isShort ? "memory" : "in memory alone";
     case "note": return isShort ? "…" : shorten(step.text, 28);
     case "lost": return "lost";
     default: return "";
@@ -68,7 +71,7 @@ export function markLabel(step, isShort = false) {
 
 /** What the client asked for, short: `50.00 → Delhi/1002`. */
 export function askedWords(text) {
-  return text.replace(/ from \S+ to /g, " → ");
+  return text.replace(/^transfer /, "").replace(/ from \S+ to /g, " → ");
 }
 
 /** What the client was told, in the bank's words or, on an arrow, in two. */
@@ -110,12 +113,12 @@ const RECORDS = {
   "committed": "the commit point. From this instant the transfer happens, whatever crashes now",
   "settled committed": "the outcome, and the money with it",
   "settled aborted": "the outcome; what was reserved is free again",
-  "aborted": "an abort is presumed when nothing is on disk, so nothing need be forced",
-  "ended": "everyone has acknowledged; to lose this costs one delivery more",
+  "aborted": "with nothing on disk an abort is presumed anyway",
+  "ended": "to lose it costs one more delivery, no money",
 };
 
-function repeated(from, to, message) {
-  const why = message === "acknowledged" ? "it was told once more" : "it has heard nothing since";
+function repeated(from, to, message, isReply) {
+  const why = isReply ? "it was asked, or told, once more" : "it has heard nothing since";
   return `${from} sends ${message} to ${to} once more: ${why}.`;
 }
 
@@ -123,7 +126,7 @@ function recordSentence(name, step) {
   const why = RECORDS[step.record];
   const money = movements(step);
   const tail = money.length > 0 ? ` ${money.join("; ")}.` : "";
-  const how = step.forced ? `forces its ${step.record} record to disk` : `writes its ${step.record} record without waiting for the disk`;
+  const how = step.forced ? `forces its ${step.record} record to disk` : `writes its ${step.record} record, not forced`;
   return `${name} ${how}${why ? `: ${why}` : ""}.${tail}`;
 }
 
@@ -145,7 +148,7 @@ export function sentence(step, lanes) {
     case "answered": return `The client is told: ${toldWords(step.text)}.`.replace("..", ".");
     case "record": return recordSentence(name, step);
     case "sent": {
-      if (step.message.isAgain) return repeated(from, to, message);
+      if (step.message.isAgain) return repeated(from, to, message, step.isReply);
       return SENT[message]?.(from, to, step.message) ?? `${from} sends ${message} to ${to}.`;
     }
     case "received": {
@@ -165,7 +168,8 @@ export function sentence(step, lanes) {
 /** Where the transfer stands, in a few words. */
 export function outcomeWords(model) {
   const doubt = model.lanes.filter((lane) => lane.segments.at(-1)?.state === "doubt").map((lane) => lane.name);
-  const outcome = model.isOldWay && model.outcome === "undecided" ? "no one decided" : model.outcome;
+  if (model.isOldWay) return { complete: "complete", lost: "the money vanished", undecided: "no one decides" }[model.outcome];
+  const { outcome } = model;
   return doubt.length > 0 ? `${outcome}, in doubt at ${doubt.join(" and ")}` : outcome;
 }
 

@@ -86,19 +86,24 @@ pub async fn transfer(
         dest_port: None,
     };
     let reply = write(&source, Action::InterBranchTransfer, order.clone(), Repeat::Transfer(id.clone())).await;
-    match reply {
+    let Err(Error::Refused(error)) = &reply else { return reply };
+    let is_by_address = match error.code.as_str() {
         // The source has never met the destination: tell it where that is. Nothing was begun, so the id is free.
-        Err(Error::Refused(error)) if error.code == "branch_unreachable" && !is_known(&source, &destination).await => {
-            let order = InterBranchTransfer {
-                dest_branch: None,
-                dest_host: Some(address.host),
-                dest_port: Some(address.port),
-                ..order
-            };
-            write(&source, Action::InterBranchTransfer, order, Repeat::Transfer(id)).await
-        }
-        reply => reply,
+        "branch_unreachable" => !is_known(&source, &destination).await,
+        // The first request under this id may have been sent so.
+        "request_id_reused" => true,
+        _ => false,
+    };
+    if !is_by_address {
+        return reply;
     }
+    let order = InterBranchTransfer {
+        dest_branch: None,
+        dest_host: Some(address.host),
+        dest_port: Some(address.port),
+        ..order
+    };
+    write(&source, Action::InterBranchTransfer, order, Repeat::Transfer(id)).await
 }
 
 /// Whether one branch has another in its directory.

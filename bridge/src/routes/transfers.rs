@@ -135,9 +135,11 @@ impl Summary {
                     self.coordinator.get_or_insert_with(|| from.clone());
                 }
             }
-            EventKind::State { role, .. } => {
+            EventKind::State { role, from, to } => {
                 if role == COORDINATOR {
                     self.coordinator = Some(event.branch.to_string());
+                    // A transfer that the coordinator's own ledger refuses leaves nothing behind, not even a record.
+                    self.is_aborted |= from == "beginning" && to == "unknown";
                 }
             }
             EventKind::Recorded { record, .. } => self.settle(record),
@@ -181,5 +183,31 @@ fn line(txid: &TxId, events: &[Arc<Happened>]) -> Line {
         },
         participants,
         is_old_way: txid.as_str().starts_with(OLD_WAY),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(kinds: &[&str], expected: (bool, bool)) {
+        let mut summary = Summary::default();
+        for kind in kinds {
+            let event = format!(
+                r#"{{"number":1,"at_unix_ms":0,"branch":"Mumbai","txid":"T","clock":{{"Mumbai":1}},"kind":{kind}}}"#
+            );
+            summary.add(&serde_json::from_str(&event).unwrap());
+        }
+        assert_eq!((summary.is_committed, summary.is_aborted), expected, "{kinds:?}");
+    }
+
+    #[test]
+    fn an_outcome_is_known_by_records_messages_and_a_refusal_at_the_payer() {
+        let begun = r#"{"state":{"role":"coordinator","from":"unknown","to":"beginning"}}"#;
+        check(&[begun], (false, false));
+        check(&[begun, r#"{"state":{"role":"coordinator","from":"beginning","to":"unknown"}}"#], (false, true));
+        check(&[begun, r#"{"state":{"role":"coordinator","from":"beginning","to":"voting"}}"#], (false, false));
+        check(&[begun, r#"{"recorded":{"record":"committed","forced":true}}"#], (true, false));
+        check(&[r#"{"received":{"from":"Delhi","message":"abort","text":"","id":"Delhi:1"}}"#], (false, true));
     }
 }

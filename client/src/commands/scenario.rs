@@ -3,24 +3,29 @@
 //! On a terminal a person presses Enter between the beats and before each answer; a script gets it all at once. Ctrl-C
 //! ends the lesson and puts everything back.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use lessons::{Run, State};
+use protocol::TxId;
+use protocol::event::Event;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+
+use ::trace::{Glyphs, Story, Transfer, Witness};
 
 use crate::arguments::Input;
 use crate::commands::Session;
 use crate::console::{BOLD, GREEN, RED, painted};
 use crate::error::{ClientError, ExitStatus};
-use crate::lesson_bank::LessonBank;
+use crate::lesson_bank::{LessonBank, Recorded};
 use crate::output::table;
 
 pub(super) const LIST_EXAMPLES: &str = "\
@@ -68,12 +73,12 @@ pub(super) fn list(session: &mut Session<'_>) -> Result<ExitStatus, ClientError>
 pub(super) fn run(arguments: &ScenarioArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
     let interrupted = watch_signals()?;
     let bank = LessonBank::find(session.branch.again(), Arc::clone(&interrupted))?;
+    let mut shown = Shown { recorded: bank.recorded(), ..Shown::default() };
     let enter = match session.input {
         Input::Person => Some(Enter::start()?),
         Input::Script => None,
     };
     let mut run = Run::start(&arguments.name, Box::new(bank)).map_err(|failure| ClientError::Lesson(failure.text))?;
-    let mut shown = Shown::default();
     loop {
         show(run.state(), &mut shown, session)?;
         if run.state().finished {
@@ -103,6 +108,7 @@ struct Shown {
     position: usize,
     answer: bool,
     error: bool,
+    recorded: Recorded,
 }
 
 fn show(state: &State, shown: &mut Shown, session: &mut Session<'_>) -> Result<(), ClientError> {
@@ -116,7 +122,7 @@ fn show(state: &State, shown: &mut Shown, session: &mut Session<'_>) -> Result<(
         text += &format!("{}\n", painted(BOLD, &state.title, color));
     }
     if shown.position != state.position {
-        *shown = Shown { position: state.position, ..Shown::default() };
+        (shown.position, shown.answer, shown.error) = (state.position, false, false);
         text += &format!("\n{}/{}\n{}\n", state.position, state.of, wrapped(&state.say));
         if let Some(question) = &state.question {
             text += &format!("\n{}\n", painted_lines(BOLD, &format!("Question: {question}"), color));
@@ -127,6 +133,7 @@ fn show(state: &State, shown: &mut Shown, session: &mut Session<'_>) -> Result<(
     {
         shown.answer = true;
         text += &format!("\n{}\n", painted_lines(GREEN, &format!("Answer: {answer}"), color));
+        text += &drawn(state.txid.as_ref(), &shown.recorded);
     }
     if let Some(error) = &state.error
         && !shown.error
@@ -134,7 +141,31 @@ fn show(state: &State, shown: &mut Shown, session: &mut Session<'_>) -> Result<(
         shown.error = true;
         text += &format!("\n{}\n", painted_lines(RED, &format!("This did not go as the lesson says: {error}"), color));
     }
+    if let (true, Some(txid)) = (state.finished, &state.txid) {
+        text += &format!("\nThe last transfer was {txid}; 'bank-client trace {txid}' shows how it went.\n");
+    }
     session.out.raw(text.as_bytes())
+}
+
+/// The drawing of a transfer of the scratch bank: no branch could be asked for it. Nothing for any other.
+fn drawn(txid: Option<&TxId>, recorded: &Recorded) -> String {
+    let recorded = recorded.lock().unwrap_or_else(PoisonError::into_inner);
+    let events: Vec<Event> = recorded.iter().filter(|event| event.txid.as_ref() == txid).cloned().collect();
+    match txid {
+        Some(txid) if !events.is_empty() => {
+            let branches: BTreeSet<&str> = events.iter().map(|event| event.branch.as_str()).collect();
+            let witness = |branch: &&str| Witness {
+                branch: branch.to_string(),
+                addresses: Vec::new(),
+                started_unix_ms: None,
+                unreachable: None,
+            };
+            let witnesses = branches.iter().map(witness).collect();
+            let transfer = Transfer::new(txid.clone(), None, witnesses, events);
+            format!("\n{}", ::trace::text(&Story::new(&transfer), &Glyphs::UNICODE))
+        }
+        Some(_) | None => String::new(),
+    }
 }
 
 fn painted_lines(code: &str, text: &str, color: bool) -> String {

@@ -158,7 +158,9 @@ impl FromStr for ShortTime {
 }
 
 pub(super) fn stage(session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
-    session.ask(Action::Stage, &NoParams {}, |stage| tell_stage(&stage))
+    session.ask(Action::Stage, &NoParams {}, |stage: Stage| {
+        format!("{}\nCrash points: {}.", tell_stage(&stage), stage.crash_points.join(", "))
+    })
 }
 
 pub(super) fn step_mode(arguments: &StepModeArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
@@ -243,7 +245,6 @@ fn tell_stage(stage: &Stage) -> String {
     if let Some(point) = &stage.crash_at {
         lines.push(format!("It will crash at the point {point}."));
     }
-    lines.push(format!("Crash points: {}.", stage.crash_points.join(", ")));
     lines.join("\n")
 }
 
@@ -275,12 +276,11 @@ mod tests {
         let expected = "\
 Step mode is on; the protocol's clock stands at 1200 ms.
 Number  From    Message          Delivered
-------------------------------------------
+-------------------------------------------
      3  Mumbai  prepare T 50.00  -
 The link to Pune is cut.
 Messages from Agra come 700 ms late.
-It will crash at the point after-vote.
-Crash points: before-prepared, after-vote.";
+It will crash at the point after-vote.";
         assert_eq!(told, expected);
     }
 }

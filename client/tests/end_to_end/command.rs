@@ -100,6 +100,6 @@ fn completions_know_the_commands() {
         let output = client(&["completions", shell]);
         let text = String::from_utf8(output.stdout).unwrap();
         let knows = |word| text.contains(word);
-        assert!(knows("inter_branch_transfer") && knows("lost-acknowledgement") && output.status.success(), "{shell}");
+        assert!(knows("inter_branch_transfer") && knows("step-mode") && output.status.success(), "{shell}");
     }
 }

@@ -85,7 +85,9 @@ impl Diary {
         clock.insert(branch.clone(), number);
         let clock = clock.clone();
         let at_unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-        let at_unix_ms = u64::try_from(at_unix_ms).unwrap_or(u64::MAX);
+        // Each a millisecond after the one before at least, so that the time of day tells their order too.
+        let after_last = self.events.last().map_or(0, |event| event.at_unix_ms + 1);
+        let at_unix_ms = u64::try_from(at_unix_ms).unwrap_or(u64::MAX).max(after_last);
         self.events.push(Event { number, at_unix_ms, branch, txid: Some(txid.clone()), clock: clock.clone(), kind });
         clock
     }

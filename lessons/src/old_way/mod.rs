@@ -89,7 +89,7 @@ impl OldWay {
         let txid: TxId = format!("OldWay-{:x}-{}", self.diary.first_number(), self.transfers)
             .parse()
             .map_err(|error| Failure::refused(Failure::SYSTEM, format!("a scratch transfer has no id: {error}")))?;
-        let text = format!("transfer {amount} from {PAYER} to {DELHI}/{RECEIVER}");
+        let text = format!("{amount} from {PAYER} to {DELHI}/{RECEIVER}");
         self.diary.asked(MUMBAI, &txid, &text);
         self.mumbai.prepare(&txid, Prepared::withdrawal(PAYER, amount))?;
         self.diary.note(MUMBAI, &txid, "prepared in memory alone; nothing is held");

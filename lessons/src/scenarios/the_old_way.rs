@@ -146,10 +146,12 @@ fn spend_twice(scene: &mut Scene) -> Result<String, Failure> {
 
 fn our_race_begins(scene: &mut Scene) -> Result<String, Failure> {
     let payer = scene.payer.text();
-    scene.fund()?;
+    let paid_in = scene.fund()?;
     let amount = most_of_it(scene)?;
     scene.begin(amount)?;
-    Ok(format!("The first client sends Rs {amount} from {payer}; a second one asks for the same before that has come."))
+    Ok(format!(
+        "{paid_in}The first client sends Rs {amount} from {payer}; a second one asks for the same before that has come."
+    ))
 }
 
 fn our_race_ends(scene: &mut Scene) -> Result<String, Failure> {

@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a helper of a test fails as the test does")]
 
+mod hall;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ use headless_chrome::protocol::cdp::{Emulation, Network, Page as PageDomain, Run
 use headless_chrome::{Browser, LaunchOptions, Tab};
 use parking_lot::Mutex;
 use serde_json::Value;
+
+pub use hall::Hall;
 
 /// Where a browser may be, when `BANK_BROWSER` does not say.
 const BROWSERS: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
@@ -89,6 +93,21 @@ impl Page {
         page
     }
 
+    /// Signs in at the page's own form.
+    #[track_caller]
+    pub fn sign_in(&self, branch: &str, account: &str, password: &str) {
+        self.choose("#signin-branch", branch);
+        self.fill("#signin-account", account);
+        self.fill("#signin-password", password);
+        self.click("#signin-submit");
+    }
+
+    /// Shows a view of the dashboard.
+    #[track_caller]
+    pub fn show(&self, view: &str) {
+        self.click(&format!("[data-test=nav-{view}]"));
+    }
+
     /// Makes the window another size; below 500 pixels wide it is a phone's.
     pub fn resize(&self, (width, height): (u32, u32)) {
         self.call(Emulation::SetDeviceMetricsOverride {
@@ -122,17 +141,22 @@ impl Page {
     #[track_caller]
     pub fn go_to(&self, url: &str) {
         let same_page = url.split('#').next() == self.tab.get_url().split('#').next();
-        self.tab.navigate_to(url).unwrap();
-        if !same_page {
-            self.tab.wait_until_navigated().unwrap();
-        }
+        let go = || self.tab.navigate_to(url).map(|_| ()).unwrap();
+        if same_page { go() } else { self.wait_for_a_new_page(go) }
     }
 
     /// Loads the page anew.
     #[track_caller]
     pub fn reload(&self) {
-        self.tab.reload(false, None).unwrap();
-        self.tab.wait_until_navigated().unwrap();
+        self.wait_for_a_new_page(|| self.tab.reload(false, None).map(|_| ()).unwrap());
+    }
+
+    /// The browser calls a page loaded when its network is idle, which a page with a stream of events never is.
+    #[track_caller]
+    fn wait_for_a_new_page(&self, go: impl FnOnce()) {
+        self.eval("window.isTheOldPage = true");
+        go();
+        self.wait_for("the page is loaded", "!window.isTheOldPage && document.readyState === 'complete'");
     }
 
     /// The value of an expression, or what its promise comes to.
