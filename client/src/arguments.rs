@@ -73,6 +73,16 @@ pub struct Arguments {
     #[arg(long, env = "BANK_KEY", value_name = "FILE", global = true, help_heading = CONNECTION)]
     key: Option<PathBuf>,
 
+    /// Speak TLS, as a branch with a certificate does; its certificate must name the host
+    #[arg(long, env = "BANK_TLS", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue, global = true,
+          help_heading = CONNECTION)]
+    tls: bool,
+
+    /// Speak TLS, and trust the certificates in this PEM file and those that they have signed, in place of the public
+    /// authorities
+    #[arg(long, env = "BANK_TLS_CA", value_name = "FILE", global = true, help_heading = CONNECTION)]
+    tls_ca: Option<PathBuf>,
+
     /// How long a command may take, and at the menu how long to wait when it is the bank's turn to speak
     #[arg(long, env = "BANK_TIMEOUT", value_name = "SECONDS", default_value_t = TIMEOUT_SECONDS_DEFAULT,
           value_parser = value_parser!(u64).range(1..=TIMEOUT_SECONDS_MAX), global = true, help_heading = CONNECTION)]
@@ -110,6 +120,11 @@ enum ColorChoice {
 }
 
 impl Arguments {
+    /// Whether to speak TLS, and whom to trust then.
+    fn tls(&self) -> Option<TlsSetting> {
+        (self.tls || self.tls_ca.is_some()).then(|| TlsSetting { authorities: self.tls_ca.clone() })
+    }
+
     /// What a command needs to know, given what surrounds it.
     #[must_use]
     pub fn branch_settings(&self, surroundings: &Surroundings) -> BranchSettings {
@@ -117,6 +132,7 @@ impl Arguments {
             host: self.host.clone(),
             port: self.port,
             key: self.key.clone(),
+            tls: self.tls(),
             timeout: Duration::from_secs(self.timeout),
             request_id: self.request_id.clone(),
             json: self.json,
@@ -130,6 +146,7 @@ impl Arguments {
     pub fn resolve(self, surroundings: &Surroundings) -> Configuration {
         Configuration {
             style: self.style(surroundings),
+            tls: self.tls(),
             host: self.host,
             menu_port: self.menu_port,
             timeout: Duration::from_secs(self.timeout),
@@ -175,6 +192,8 @@ pub struct BranchSettings {
     pub port: u16,
     /// The key's file, when one was named.
     pub key: Option<PathBuf>,
+    /// TLS, when it is wanted.
+    pub tls: Option<TlsSetting>,
     /// The longest that one request may take.
     pub timeout: Duration,
     /// The id of the command's writes, when one was given.
@@ -225,12 +244,21 @@ pub struct Configuration {
     pub host: String,
     /// The branch's menu port.
     pub menu_port: u16,
+    /// TLS, when it is wanted.
+    pub tls: Option<TlsSetting>,
     /// The longest wait for the connection, and for each line that the server owes.
     pub timeout: Duration,
     /// Who answers.
     pub input: Input,
     /// How things are shown.
     pub style: Style,
+}
+
+/// Whom to trust in TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSetting {
+    /// The file with the authorities' certificates; the public ones without it.
+    pub authorities: Option<PathBuf>,
 }
 
 /// Who answers the server's questions.
@@ -268,6 +296,7 @@ mod tests {
     fn flags_reach_the_configuration() {
         let line = ["--host", "bank.example", "--menu-port", "1070", "--timeout", "5", "--color", "never"];
         let expected = Configuration {
+            tls: None,
             host: "bank.example".into(),
             menu_port: 1070,
             timeout: Duration::from_secs(5),

@@ -18,6 +18,7 @@ use protocol::proof::PROOF_BYTES;
 use protocol::request::Action;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tls::Connector;
 
 use crate::connect::{address_text, connect};
 use crate::error::{ClientError, Door};
@@ -43,6 +44,8 @@ const _: () = assert!(ATTEMPTS_MAX < 16);
 pub struct Access {
     /// The keys that may be proved.
     pub keys: Keys,
+    /// TLS, when it is wanted.
+    pub tls: Option<Connector>,
     /// The longest that one request may take, with all its attempts.
     pub timeout: Duration,
     /// What was typed, without a request id: what to type again when an outcome is unknown.
@@ -245,7 +248,8 @@ impl Branch {
     }
 
     fn dial(&self, limit: Duration) -> Result<Connection<TcpStream>, Failure> {
-        let stream = connect(Door::Branch, &self.host, self.port, limit).map_err(Failure::Connecting)?;
+        let stream = connect(Door::Branch, &self.host, self.port, limit, self.access.tls.as_ref())
+            .map_err(Failure::Connecting)?;
         let set = stream.set_read_timeout(Some(limit));
         set.map_err(|error| Failure::Lost { cause: error.to_string(), was_sent: false })?;
         Ok(Connection::new(stream))
@@ -352,6 +356,9 @@ fn prove(connection: &mut Connection<TcpStream>, found: &FoundKey, address: &str
         Ok(_) => Ok(Proof::Shared),
         Err(CallError::Refused(error)) if error.code == "busy" => {
             Err(Failure::Lost { cause: error.text, was_sent: false })
+        }
+        Err(CallError::Refused(error)) if error.code == "tls_required" => {
+            Err(Failure::Final(ClientError::Branch(BranchError::Refused { error, hint: None })))
         }
         Err(CallError::Refused(_)) => Ok(Proof::Unwanted),
         Err(CallError::Stranger) => Ok(Proof::Stranger),

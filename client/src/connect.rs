@@ -5,20 +5,32 @@ use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use tls::{Connector, Patience};
+
+use crate::arguments::TlsSetting;
 use crate::error::{ClientError, Door};
+
+/// How long a server may go on speaking after the client has said its last; as long as a person may listen.
+const LINGER: Duration = Duration::from_secs(600);
 
 /// Connects to the first of the host's addresses that answers, each within `timeout`.
 ///
 /// # Errors
-/// `UnknownHost` when the name has no address, `Unreachable` when none of them answers.
-pub fn connect(door: Door, host: &str, port: u16, timeout: Duration) -> Result<TcpStream, ClientError> {
+/// `UnknownHost` when the name has no address, `Unreachable` when none of them answers, `NoTls` when no TLS comes about.
+pub fn connect(
+    door: Door,
+    host: &str,
+    port: u16,
+    timeout: Duration,
+    tls: Option<&Connector>,
+) -> Result<TcpStream, ClientError> {
     let unknown = |source| ClientError::UnknownHost { door, host: host.to_string(), source };
     let mut failure = io::Error::from(io::ErrorKind::NotFound);
     let mut attempts = 0;
     for address in (host, port).to_socket_addrs().map_err(unknown)? {
         attempts += 1;
         match TcpStream::connect_timeout(&address, timeout).and_then(|stream| prepare(stream, timeout)) {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => return with_tls(stream, door, (host, port), timeout, tls),
             Err(error) => failure = error,
         }
     }
@@ -26,6 +38,32 @@ pub fn connect(door: Door, host: &str, port: u16, timeout: Duration) -> Result<T
         return Err(unknown(failure));
     }
     Err(ClientError::Unreachable { door, address: address_text(host, port), source: failure })
+}
+
+/// Reads the authorities that are trusted in TLS, when it is wanted.
+///
+/// # Errors
+/// `Usage` when the file is of no use.
+pub fn open_tls(setting: Option<&TlsSetting>) -> Result<Option<Connector>, ClientError> {
+    let open = |setting: &TlsSetting| Connector::new(setting.authorities.as_deref());
+    setting.map(open).transpose().map_err(|error| ClientError::Usage(format!("{error}; check --tls-ca")))
+}
+
+fn with_tls(
+    stream: TcpStream,
+    door: Door,
+    (host, port): (&str, u16),
+    timeout: Duration,
+    tls: Option<&Connector>,
+) -> Result<TcpStream, ClientError> {
+    let Some(connector) = tls else { return Ok(stream) };
+    let patience = Patience { handshake: timeout, write: timeout, linger: LINGER };
+    let tunnel = connector.connect(stream, host, patience).and_then(|tunnel| tunnel.inside());
+    let prepared = tunnel.and_then(|inside| {
+        inside.set_write_timeout(Some(timeout))?;
+        Ok(inside)
+    });
+    prepared.map_err(|source| ClientError::NoTls { door, address: address_text(host, port), source })
 }
 
 /// Host and port as one text, as it stands in messages and in the answers of a branch.
@@ -53,18 +91,24 @@ mod tests {
     fn a_listening_server_is_reached() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        assert_eq!(connect(Door::Menu, "127.0.0.1", address.port(), TIMEOUT).unwrap().peer_addr().unwrap(), address);
+        assert_eq!(
+            connect(Door::Menu, "127.0.0.1", address.port(), TIMEOUT, None).unwrap().peer_addr().unwrap(),
+            address
+        );
     }
 
     #[test]
     fn a_port_where_nobody_listens_is_named() {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let error = connect(Door::Menu, "127.0.0.1", port, TIMEOUT).unwrap_err();
+        let error = connect(Door::Menu, "127.0.0.1", port, TIMEOUT, None).unwrap_err();
         assert!(matches!(&error, ClientError::Unreachable { address, .. } if *address == format!("127.0.0.1:{port}")));
     }
 
     #[test]
     fn a_host_that_is_no_host_is_told_apart() {
-        assert!(matches!(connect(Door::Menu, "127.0.0.1:1069", 1069, TIMEOUT), Err(ClientError::UnknownHost { .. })));
+        assert!(matches!(
+            connect(Door::Menu, "127.0.0.1:1069", 1069, TIMEOUT, None),
+            Err(ClientError::UnknownHost { .. })
+        ));
     }
 }

@@ -92,6 +92,15 @@ pub enum ClientError {
         /// Why the last attempt failed.
         source: io::Error,
     },
+    /// Something answers at the address, and no TLS comes about with it.
+    NoTls {
+        /// The port that was wanted.
+        door: Door,
+        /// Host and port.
+        address: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// The server said goodbye before it asked anything.
     TurnedAway,
     /// The server said goodbye while it was owed an answer.
@@ -136,6 +145,7 @@ impl ClientError {
         match self {
             Self::UnknownHost { .. }
             | Self::Unreachable { .. }
+            | Self::NoTls { .. }
             | Self::TurnedAway
             | Self::HungUp
             | Self::Closed
@@ -169,6 +179,11 @@ impl fmt::Display for ClientError {
                 let flag = door.port_flag();
                 write!(f, "no address is known for the host '{host}' ({source}): check --host; the port goes to {flag}")
             }
+            Self::NoTls { door, address, source } => write!(
+                f,
+                "no TLS comes about with {address} ({source}): check --host and {}, that the branch was started with --tls-cert, and that --tls-ca vouches for its certificate",
+                door.port_flag()
+            ),
             Self::Unreachable { door, address, source } => {
                 let flag = door.port_flag();
                 let hint = format!("start one with 'make run-server', or name another with --host and {flag}");

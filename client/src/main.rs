@@ -86,7 +86,8 @@ fn carry_out(command: Command, settings: BranchSettings) -> Result<ExitStatus, C
         }
     };
     let command_line = without_request_id(env::args_os());
-    let access = Arc::new(Access { keys, timeout: settings.timeout, command_line });
+    let tls = connect::open_tls(settings.tls.as_ref())?;
+    let access = Arc::new(Access { keys, tls, timeout: settings.timeout, command_line });
     let id = match settings.request_id {
         Some(id) => id,
         None => RequestId::draw()?,
@@ -113,7 +114,9 @@ fn run(configuration: &Configuration) -> Result<Verdict, ClientError> {
 }
 
 fn hold_dialogue(configuration: &Configuration, console: &mut impl Console) -> Result<Verdict, ClientError> {
-    let server = connect::connect(Door::Menu, &configuration.host, configuration.menu_port, configuration.timeout)?;
+    let tls = connect::open_tls(configuration.tls.as_ref())?;
+    let Configuration { host, menu_port, timeout, .. } = configuration;
+    let server = connect::connect(Door::Menu, host, *menu_port, *timeout, tls.as_ref())?;
     let reading_half = server.try_clone().map_err(ClientError::System)?;
     let events = Events::start(reading_half, io::stdin()).map_err(ClientError::System)?;
     events.watch_signals().map_err(ClientError::System)?;

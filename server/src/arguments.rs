@@ -43,6 +43,17 @@ pub struct Arguments {
     /// program is used, or else built-in copies.
     #[arg(long, env = "BANK_MENUS", value_name = "FOLDER")]
     pub menus: Option<PathBuf>,
+    /// Speak TLS at the branch port and at the menu, with the certificate in this PEM file, which must name this host
+    /// as its clients and other branches know it (addresses too). Certificates between it and its authority follow it.
+    #[arg(long, env = "BANK_TLS_CERT", requires = "tls_key", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM.
+    #[arg(long, env = "BANK_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Make links to other branches by TLS, and trust the certificates in this PEM file and those that they have
+    /// signed.
+    #[arg(long, env = "BANK_TLS_CA", value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
     /// Make the sample accounts 1001 and 1002 with Rs 1000.00 each, if the branch has no account yet.
     #[arg(long, env = "BANK_PRELOAD")]
     pub preload: bool,

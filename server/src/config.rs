@@ -44,6 +44,10 @@ pub struct Config {
     pub lab: Option<SocketAddr>,
     /// The folder of the menu texts, if given.
     pub menus: Option<PathBuf>,
+    /// The certificate and its key, when the doors speak TLS.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Whose certificates are trusted at other branches, when links are made by TLS.
+    pub tls_ca: Option<PathBuf>,
     /// Whether to stop when standard input ends.
     pub until_input_ends: bool,
     /// Whether to make the sample accounts.
@@ -70,6 +74,11 @@ impl Config {
                 return Err(format!("{flag} is for a loopback address only, and --host is {host}"));
             }
         }
+        if arguments.tls_cert.is_some() && arguments.lab_port.is_some() {
+            return Err(
+                "--lab-port speaks the older clients' wire format, which has no TLS: leave it or --tls-cert out".into(),
+            );
+        }
         if arguments.mdns && cfg!(not(feature = "mdns")) {
             return Err("this program was built without mDNS; name the other branches with --peers".into());
         }
@@ -86,6 +95,8 @@ impl Config {
             menu: SocketAddr::new(host, arguments.menu_port),
             lab: arguments.lab_port.map(|port| SocketAddr::new(host, port)),
             menus: arguments.menus.clone(),
+            tls: arguments.tls_cert.clone().zip(arguments.tls_key.clone()),
+            tls_ca: arguments.tls_ca.clone(),
             until_input_ends: arguments.until_input_ends,
             preload: arguments.preload,
             max_clients: arguments.max_clients,

@@ -18,4 +18,5 @@ pub mod lockout;
 pub mod menu;
 pub mod sms;
 pub mod teaching;
+pub mod tls_door;
 pub mod transfer;

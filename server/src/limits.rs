@@ -42,6 +42,18 @@ pub const CLIENT_STACK_BYTES: usize = 512 << 10;
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long a client may take to accept what is sent to it, before it is given up.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take for the handshake of TLS. Half a handshake costs a thread for so long.
+pub const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a client may be silent at a door with TLS before it is told to speak it: who has it begins at once.
+pub const TLS_FIRST_BYTE: Duration = Duration::from_secs(3);
+/// How long a TLS connection that has ended here waits for the other side's end.
+pub const TLS_LINGER: Duration = Duration::from_secs(5);
+/// What a client without TLS may still send before its connection is closed, in bytes and in time: closing with
+/// bytes unread would take back what it was told.
+pub const TLS_DRAIN_BYTES: u64 = 64 << 10;
+/// See [`TLS_DRAIN_BYTES`].
+pub const TLS_DRAIN: Duration = Duration::from_millis(500);
+
 /// How long sessions have to end at shutdown, before their connections are cut.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_millis(1_200);
 /// How long accepting pauses when the operating system has no more file descriptors or threads to give.

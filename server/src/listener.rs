@@ -107,6 +107,8 @@ pub trait Door: Send + Sync + 'static {
     fn name(&self) -> &'static str;
     /// Serves one client to its end, in a thread of its own.
     fn serve(&self, client: &Client);
+    /// Tells a client that this door speaks TLS, which it does not.
+    fn ask_for_tls(&self, stream: &TcpStream);
     /// Tells a newcomer that there is no room. Must not wait: it runs in the accepting thread.
     fn turn_away(&self, stream: &TcpStream);
 }
@@ -129,6 +131,12 @@ impl Client {
     #[must_use]
     pub fn stream(&self) -> &TcpStream {
         &self.stream
+    }
+
+    /// The same client, who is talked to over another socket from now on.
+    #[must_use]
+    pub fn over(&self, stream: TcpStream) -> Self {
+        Self { stream: Arc::new(stream), peer: self.peer, clients: Arc::clone(&self.clients) }
     }
 
     /// Whether the branch is stopping.

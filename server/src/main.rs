@@ -19,6 +19,7 @@ use bank_server::listener::{Clients, Door, Listener};
 use bank_server::menu::Texts;
 use bank_server::menu::door::{LabDoor, Menu, PlainDoor};
 use bank_server::sms::{self, Pace, SmsSender};
+use bank_server::tls_door::TlsDoor;
 use bank_server::transfer::directory::{Address, Directory};
 use bank_server::transfer::discovery;
 use bank_server::transfer::links::{Identity, Links};
@@ -29,6 +30,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use protocol::proof::BranchKey;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use tls::{Acceptor, Connector};
 
 /// The server could not start.
 const EXIT_FAILED: u8 = 1;
@@ -87,6 +89,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     }
     raise_descriptor_limit();
     let texts = find_texts(config)?;
+    let (acceptor, connector) = open_tls(config)?;
     // The ports come first: a port in use must leave the database untouched.
     let branch_listener = bind(config.branch, "--port")?;
     let menu_listener = bind(config.menu, "--menu-port")?;
@@ -96,7 +99,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     let sms = start_sms(config, &dbs)?;
     let bank = open_bank(config, &dbs, sms.as_ref())?;
     let key = find_or_make(&config.key)?;
-    let engine = start_engine(config, &bank, sms.as_ref(), &key, port, stop)?;
+    let engine = start_engine(config, &bank, sms.as_ref(), &key, port, connector, stop)?;
     let clients = Clients::new(config.max_clients);
     let context = Arc::new(Context {
         bank: Arc::clone(&bank),
@@ -117,8 +120,12 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         listeners.push(started);
         Ok(())
     };
-    start(&format!("branch {} listening", bank.name()), branch_listener, Arc::new(BranchDoor(context)))?;
-    start("menu", menu_listener, Arc::new(PlainDoor(Arc::clone(&menu))))?;
+    let with_tls = |door: Arc<dyn Door>| match &acceptor {
+        Some(acceptor) => Arc::new(TlsDoor::new(door, acceptor.clone())),
+        None => door,
+    };
+    start(&format!("branch {} listening", bank.name()), branch_listener, with_tls(Arc::new(BranchDoor(context))))?;
+    start("menu", menu_listener, with_tls(Arc::new(PlainDoor(Arc::clone(&menu)))))?;
     if let Some(listener) = lab_listener {
         start("lab", listener, Arc::new(LabDoor(Arc::clone(&menu))))?;
     }
@@ -148,6 +155,25 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     Ok(status)
 }
 
+/// Reads the certificates; says what goes unencrypted.
+fn open_tls(config: &Config) -> Result<(Option<Acceptor>, Option<Connector>), String> {
+    let trouble = |error: tls::SetUpError| error.to_string();
+    let acceptor = match &config.tls {
+        Some((certificate, key)) => Some(Acceptor::new(certificate, key).map_err(trouble)?),
+        None => None,
+    };
+    let connector = config.tls_ca.as_deref().map(|path| Connector::new(Some(path))).transpose().map_err(trouble)?;
+    if acceptor.is_none() && !config.is_loopback() {
+        log::warn!(
+            "this branch listens beyond this machine without TLS: whoever is on the way can read passwords and amounts (--tls-cert, --tls-key)"
+        );
+    }
+    if acceptor.is_some() && connector.is_none() {
+        log::info!("links to other branches are made without TLS (--tls-ca)");
+    }
+    Ok((acceptor, connector))
+}
+
 /// Recovers the transfers under way and links this branch to others.
 fn start_engine(
     config: &Config,
@@ -155,6 +181,7 @@ fn start_engine(
     sms: Option<&SmsSender>,
     key: &BranchKey,
     port: u16,
+    tls: Option<Connector>,
     stop: Sender<Stop>,
 ) -> Result<Arc<Engine>, String> {
     let trouble = |error: error::Error| format!("{}: {error}", config.db.display());
@@ -163,7 +190,8 @@ fn start_engine(
         directory.learn(&peer.name, &peer.address).map_err(trouble)?;
     }
     let instance = getrandom::u64().map_err(|error| format!("no randomness: {error}"))?;
-    let identity = Identity { name: config.name.clone(), port, key: key.clone(), instance: format!("{instance:016x}") };
+    let identity =
+        Identity { name: config.name.clone(), port, key: key.clone(), instance: format!("{instance:016x}"), tls };
     let on_failure = move |_: &error::Error| {
         // A full channel means that the server is stopping already.
         let _ = stop.try_send(Stop::DiskFailed);

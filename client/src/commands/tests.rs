@@ -26,7 +26,8 @@ fn request(line: &[&str]) -> String {
         String::from_utf8(body).unwrap()
     });
     let mut arguments = Arguments::try_parse_from(["bank-client"].iter().chain(line)).expect("a right command line");
-    let access = Access { keys: Keys::default(), timeout: Duration::from_secs(20), command_line: String::new() };
+    let access =
+        Access { keys: Keys::default(), tls: None, timeout: Duration::from_secs(20), command_line: String::new() };
     let mut shown = Vec::new();
     let mut session = Session {
         branch: Branch::new(Arc::new(access), "127.0.0.1", port),

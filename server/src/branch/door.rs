@@ -38,6 +38,11 @@ impl Door for BranchDoor {
         }
     }
 
+    fn ask_for_tls(&self, mut stream: &TcpStream) {
+        let text = "this port speaks TLS: give bank-client --tls, and a branch --tls-ca";
+        let _ = stream.write_all(&framed_error("tls_required", text));
+    }
+
     fn turn_away(&self, mut stream: &TcpStream) {
         // A newcomer that does not take this answer finds out by the end of the connection.
         let _ = stream.write_all(&framed_error("busy", "the bank is busy: too many clients are connected"));

@@ -65,6 +65,11 @@ impl Door for PlainDoor {
         log_end(self.name(), client, &ended);
     }
 
+    fn ask_for_tls(&self, mut stream: &TcpStream) {
+        let text = "This menu speaks TLS: connect with bank-client --tls. Goodbye.";
+        let _ = stream.write_all(format!("{}\n", ServerLine::Exit(text.into())).as_bytes());
+    }
+
     fn turn_away(&self, mut stream: &TcpStream) {
         // A newcomer that does not take this one line finds out by the end of the connection.
         let busy = ServerLine::Exit("The bank is busy: too many customers are here. Please come back later.".into());
@@ -88,6 +93,10 @@ impl Door for LabDoor {
             self.0.converse(client, &mut terminal)
         });
         log_end(self.name(), client, &ended);
+    }
+
+    fn ask_for_tls(&self, _stream: &TcpStream) {
+        // Its wire format is older than TLS, so it never asks for any (see `config`).
     }
 
     fn turn_away(&self, _stream: &TcpStream) {

@@ -29,6 +29,7 @@ use protocol::event::VectorClock;
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, HEADER_BYTES, push_frame, read_frame};
 use protocol::proof::BranchKey;
 use serde::{Deserialize, Serialize};
+use tls::Connector;
 use two_phase_commit::{Message, PeerAddr};
 
 use super::directory::{Address, Directory};
@@ -79,6 +80,8 @@ pub struct Identity {
     pub key: BranchKey,
     /// Which running process it is: random text.
     pub instance: String,
+    /// How other branches are met, when they speak TLS.
+    pub tls: Option<Connector>,
 }
 
 /// All links of a branch.

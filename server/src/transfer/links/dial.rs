@@ -10,12 +10,13 @@ use protocol::connection::{CallError, Connection};
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, write_frame};
 use protocol::proof::Nonce;
 use protocol::request::{Action, Link as LinkParams, NoParams};
+use tls::{Connector, Patience};
 use two_phase_commit::PeerAddr;
 
 use super::{LinkFrame, Links, unknown_branch};
 use crate::error::{Error, Result};
 use crate::key::KEY_FILE;
-use crate::limits::{DIAL_TIMEOUT, WRITE_TIMEOUT};
+use crate::limits::{DIAL_TIMEOUT, TLS_LINGER, WRITE_TIMEOUT};
 use crate::transfer::directory::Address;
 
 /// A connection on which both sides have agreed on a link.
@@ -95,10 +96,13 @@ impl Links {
                 Some(error) => trouble(&error),
                 None => trouble(&"the name has no address"),
             })?;
-        let prepared = stream
-            .set_nodelay(true)
-            .and_then(|()| stream.set_read_timeout(Some(DIAL_TIMEOUT)))
-            .and_then(|()| stream.set_write_timeout(Some(WRITE_TIMEOUT)));
+        stream.set_nodelay(true).map_err(|error| trouble(&error))?;
+        let stream = match &self.identity.tls {
+            Some(connector) => shake_hands(connector, stream, address)?,
+            None => stream,
+        };
+        let prepared =
+            stream.set_write_timeout(Some(WRITE_TIMEOUT)).and_then(|()| stream.set_read_timeout(Some(DIAL_TIMEOUT)));
         prepared.map_err(|error| trouble(&error))?;
         let mut connection = Connection::new(stream);
         let mut nonce = Nonce::default();
@@ -113,6 +117,17 @@ impl Links {
         self.refuse_cut(&PeerAddr::from(&name))?;
         Ok((name, connection))
     }
+}
+
+fn shake_hands(connector: &Connector, stream: TcpStream, address: &Address) -> Result<TcpStream> {
+    let patience = Patience { handshake: DIAL_TIMEOUT, write: WRITE_TIMEOUT, linger: TLS_LINGER };
+    let tunnel = connector.connect(stream, &address.host, patience).and_then(|tunnel| tunnel.inside());
+    tunnel.map_err(|error| {
+        Error::Unreachable(format!(
+            "no TLS comes about with {address} ({error}): a branch there must have --tls-cert, of an authority in --tls-ca and for {}",
+            address.host
+        ))
+    })
 }
 
 fn no_answer(address: &Address, what: &dyn std::fmt::Display) -> Error {
