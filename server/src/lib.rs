@@ -14,5 +14,6 @@ pub mod key;
 pub mod limits;
 pub mod listener;
 pub mod menu;
+pub mod replication;
 pub mod sms;
 pub mod transfer;

@@ -22,6 +22,7 @@ mod options;
 mod program_log;
 mod programs;
 mod random;
+mod replicas;
 mod script;
 mod wait;
 
@@ -35,5 +36,6 @@ pub use options::Options;
 pub use program_log::ProgramLog;
 pub use programs::{program, server_command};
 pub use random::Random;
+pub use replicas::{assert_same_rows, replica_options, shared_rows};
 pub use script::{Transcript, client_command, run_client};
 pub use wait::{DEADLINE, SetOnDrop, wait_until, wait_until_within};

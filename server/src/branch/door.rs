@@ -46,7 +46,7 @@ impl Door for BranchDoor {
 
 impl BranchDoor {
     fn converse(&self, client: &Client) -> io::Result<()> {
-        let mut session = Session::new(&self.0);
+        let mut session = Session::new(&self.0, client.peer().ip().to_string());
         let mut input = Input::new(client.stream());
         let mut out = Vec::new();
         while input.fill(self.0.idle_timeout)? {
@@ -72,10 +72,11 @@ impl BranchDoor {
             match after {
                 After::GoOn => {}
                 After::Watch(watch) => self.watch(client, &watch)?,
-                After::BecomeLink(name, port) => {
+                After::Replicate(shipment) => return self.0.replication.ship(&shipment, client.stream()),
+                After::BecomeLink(name, port, epoch) => {
                     let host = client.peer().ip().to_string();
                     let stream = client.stream().try_clone()?;
-                    self.0.engine.links().accept(&name, &Address { host, port }, stream);
+                    self.0.engine.links().accept(&name, &Address { host, port }, epoch, stream);
                     return Ok(());
                 }
             }

@@ -12,8 +12,8 @@ use protocol::BranchName;
 use protocol::answer::{TxStatus, Welcome, push_error, push_ok};
 use protocol::proof::{Nonce, Prover, from_hex, to_hex};
 use protocol::request::{
-    Action, Authenticate, BATCH_REQUESTS_MAX, Batch, CheckPassword, Hello, Link, Login, NoParams, OneTx, Prepare,
-    RequestFrame, Resolve, Watch,
+    Action, Authenticate, BATCH_REQUESTS_MAX, Batch, CheckPassword, Hello, Link, Linked, Login, NoParams, OneTx,
+    Prepare, RequestFrame, Resolve, Watch,
 };
 use two_phase_commit::{Outcome, Side};
 
@@ -25,11 +25,14 @@ use crate::answers::RequestKey;
 use crate::bank::movements::Booking;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
+use crate::replication::Shipment;
 
 /// One connection's session.
 pub struct Session<'c> {
     context: &'c Context,
     caller: Caller,
+    /// The client's host.
+    host: String,
     challenge: Option<Challenge>,
 }
 
@@ -43,8 +46,10 @@ struct Challenge {
 pub enum After {
     /// It goes on.
     GoOn,
-    /// It becomes a link to the branch of that name, which takes requests at that port.
-    BecomeLink(BranchName, u16),
+    /// It becomes a link to the branch of that name and epoch, which takes requests at that port.
+    BecomeLink(BranchName, u16, i64),
+    /// It becomes a stream to a replica.
+    Replicate(Shipment),
     /// It streams events.
     Watch(Watch),
 }
@@ -67,9 +72,9 @@ struct Lot {
 impl<'c> Session<'c> {
     /// A new connection's session.
     #[must_use]
-    pub fn new(context: &'c Context) -> Self {
+    pub fn new(context: &'c Context, host: String) -> Self {
         let caller = if context.is_open { Caller::Open } else { Caller::Anonymous };
-        Self { context, caller, challenge: None }
+        Self { context, caller, host, challenge: None }
     }
 
     /// Who is at the other end.
@@ -107,6 +112,7 @@ impl<'c> Session<'c> {
         let frame = RequestFrame::parse(body)?;
         let action = frame.action()?;
         access::check(self.caller, action)?;
+        self.context.replication.check(action)?;
         if let Some(operation) = Operation::parse(&self.context.bank, self.caller, action, &frame, frame.request_id())?
         {
             if !lot.transfers.is_empty() {
@@ -195,8 +201,26 @@ impl<'c> Session<'c> {
                         params.branch
                     )));
                 }
-                *after = After::BecomeLink(params.branch, params.port);
-                single(to_json(context.bank.name()))
+                let epoch = context.replication.admit_link(&params, context.engine.links().directory())?;
+                *after = After::BecomeLink(params.branch, params.port, params.epoch);
+                single(to_json(&Linked { branch: context.bank.name().clone(), epoch }))
+            }
+            Action::Replicate => {
+                let (granted, shipment) = context.replication.admit(&frame.params()?, &self.host)?;
+                if let Some(shipment) = shipment {
+                    *after = After::Replicate(shipment);
+                }
+                single(to_json(&granted))
+            }
+            Action::Follow => single(to_json(&context.replication.told_of_primary(&frame.params()?, &self.host)?)),
+            Action::Promote => single(to_json(&context.replication.promote(&frame.params()?)?)),
+            Action::Demote => {
+                context.replication.demote(&frame.params()?)?;
+                single("true".into())
+            }
+            Action::Resync => {
+                context.replication.resync()?;
+                single("true".into())
             }
             Action::Watch => {
                 *after = After::Watch(frame.params()?);

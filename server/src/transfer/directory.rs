@@ -76,6 +76,8 @@ impl FromStr for NamedAddress {
 pub struct Directory {
     dbs: Arc<DbsExec>,
     known: Mutex<BTreeMap<BranchName, Address>>,
+    /// The highest epoch that each branch was heard to have.
+    epochs: Mutex<BTreeMap<BranchName, i64>>,
 }
 
 impl Directory {
@@ -85,14 +87,45 @@ impl Directory {
     /// Trouble of the database.
     pub fn open(dbs: Arc<DbsExec>) -> Result<Self> {
         let rows = dbs.read(|reader| {
-            reader.query_all("SELECT name, host, port FROM branches ORDER BY name", params![], |row| {
-                Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))
+            reader.query_all("SELECT name, host, port, epoch FROM branches ORDER BY name", params![], |row| {
+                Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?, row.get::<_, i64>(3)?))
             })
         })?;
-        let known =
-            rows.into_iter().filter_map(|(name, host, port)| Some((name.parse().ok()?, Address { host, port })));
-        let known = Mutex::new(known.collect());
-        Ok(Self { dbs, known })
+        let (mut known, mut epochs) = (BTreeMap::new(), BTreeMap::new());
+        for (name, host, port, epoch) in rows {
+            let Ok(name) = name.parse::<BranchName>() else { continue };
+            epochs.insert(name.clone(), epoch);
+            known.insert(name, Address { host, port });
+        }
+        Ok(Self { dbs, known: Mutex::new(known), epochs: Mutex::new(epochs) })
+    }
+
+    /// The highest epoch that a branch was heard to have; 0 when nothing was heard.
+    #[must_use]
+    pub fn epoch_of(&self, name: &BranchName) -> i64 {
+        self.epochs.lock().get(name).copied().unwrap_or(0)
+    }
+
+    /// Notes the epoch of a branch that was met, durably. An older one than is known is refused.
+    ///
+    /// # Errors
+    /// [`Error::LowerEpoch`], or trouble of the database.
+    pub fn learn_epoch(&self, name: &BranchName, epoch: i64) -> Result<()> {
+        let known = self.epoch_of(name);
+        if epoch < known {
+            return Err(Error::LowerEpoch { branch: name.to_string(), known });
+        }
+        // That of a branch which never was replaced need not be kept.
+        if epoch == known || epoch <= 1 {
+            return Ok(());
+        }
+        // In memory first: what is refused from now on is refused in any case.
+        self.epochs.lock().insert(name.clone(), epoch);
+        let name = name.to_string();
+        self.dbs.execute(move |tx| {
+            tx.execute("UPDATE branches SET epoch = ?2 WHERE name = ?1 AND epoch < ?2", params![name, epoch])
+        })?;
+        Ok(())
     }
 
     /// Notes where a branch is.
@@ -110,12 +143,13 @@ impl Directory {
             }
             known.insert(name.clone(), address.clone());
         }
+        let epoch = self.epoch_of(name);
         let (name, address) = (name.to_string(), address.clone());
         self.dbs.execute(move |tx| {
             tx.execute(
-                "INSERT INTO branches (name, host, port) VALUES (?1, ?2, ?3)
+                "INSERT INTO branches (name, host, port, epoch) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (name) DO UPDATE SET host = excluded.host, port = excluded.port",
-                params![name, address.host, address.port],
+                params![name, address.host, address.port, epoch],
             )
         })?;
         Ok(())

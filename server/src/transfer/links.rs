@@ -26,7 +26,7 @@ use protocol::connection::{CallError, Connection};
 use protocol::event::VectorClock;
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, HEADER_BYTES, push_frame, read_frame};
 use protocol::proof::{BranchKey, Nonce};
-use protocol::request::{Action, Link as LinkParams};
+use protocol::request::{Action, Link as LinkParams, Linked};
 use serde::{Deserialize, Serialize};
 use two_phase_commit::{Message, PeerAddr};
 
@@ -74,6 +74,10 @@ pub struct Identity {
     pub port: u16,
     /// The key that all branches of the bank share.
     pub key: BranchKey,
+    /// Its epoch: how often a replica was promoted in its place, and one.
+    pub epoch: i64,
+    /// Called when a peer knows of a higher epoch of this branch: this one was replaced.
+    pub on_replaced: Arc<dyn Fn(i64) + Send + Sync>,
 }
 
 /// All links of a branch.
@@ -101,6 +105,8 @@ struct Peer {
 
 struct Up {
     id: u64,
+    /// The peer's epoch.
+    epoch: i64,
     outgoing: Sender<Posted>,
     stream: Arc<TcpStream>,
 }
@@ -189,25 +195,25 @@ impl Links {
         {
             return Ok(name);
         }
-        let (name, stream) = self.connect(address)?;
+        let (name, epoch, stream) = self.connect(address)?;
         if name == self.identity.name {
             return Ok(name);
         }
         self.directory.learn(&name, address)?;
         let peer = PeerAddr::from(&name);
         // Registered before this returns, so that what is sent next finds the link and makes no second one.
-        let (id, stream) = self.register(&peer, stream)?;
+        let (id, stream) = self.register(&peer, epoch, stream)?;
         let links = Arc::clone(self);
-        self.spawn("link", move || links.run(&peer, id, &stream));
+        self.spawn("link", move || links.run(&peer, (id, epoch), &stream));
         Ok(name)
     }
 
     /// Runs a link that a peer has made, in the calling thread, until it breaks.
-    pub fn accept(self: &Arc<Self>, name: &BranchName, address: &Address, stream: TcpStream) {
+    pub fn accept(self: &Arc<Self>, name: &BranchName, address: &Address, epoch: i64, stream: TcpStream) {
         if let Err(error) = self.directory.learn(name, address) {
             log::warn!("the address of branch {name} could not be noted: {error}");
         }
-        self.register_and_run(&PeerAddr::from(name), stream);
+        self.register_and_run(&PeerAddr::from(name), epoch, stream);
     }
 
     /// Closes every link and waits for its threads.
@@ -254,14 +260,14 @@ impl Links {
         self.spawn("link-dial", move || {
             let dialled = links.dial(&peer);
             match dialled {
-                Ok(stream) => links.register_and_run(&peer, stream),
+                Ok((epoch, stream)) => links.register_and_run(&peer, epoch, stream),
                 Err(error) => links.dial_failed(&peer, &error),
             }
         });
     }
 
     /// Connects to a peer by the name or address that stands for it.
-    fn dial(&self, peer: &PeerAddr) -> Result<TcpStream> {
+    fn dial(&self, peer: &PeerAddr) -> Result<(i64, TcpStream)> {
         let text = peer.as_str();
         let name = text.parse::<BranchName>().ok();
         let address = match (&name, text.parse::<Address>()) {
@@ -270,12 +276,12 @@ impl Links {
             (None, Err(_)) => None,
         };
         let address = address.ok_or_else(|| unknown_branch(text))?;
-        let (found, stream) = self.connect(&address)?;
+        let (found, epoch, stream) = self.connect(&address)?;
         match name {
             Some(name) if name != found => {
                 Err(Error::Unreachable(format!("at {address} there is branch {found}, not {name}")))
             }
-            Some(_) | None => Ok(stream),
+            Some(_) | None => Ok((epoch, stream)),
         }
     }
 
@@ -299,8 +305,9 @@ impl Links {
         }
     }
 
-    /// Connects, proves the key both ways, and turns the connection into a link. Takes a bounded time.
-    fn connect(&self, address: &Address) -> Result<(BranchName, TcpStream)> {
+    /// Connects, proves the key both ways, and turns the connection into a link. Takes a bounded time. Gives the peer
+    /// and its epoch, which is none lower than what is known of it.
+    fn connect(&self, address: &Address) -> Result<(BranchName, i64, TcpStream)> {
         let trouble =
             |what: &dyn std::fmt::Display| Error::Unreachable(format!("no branch answers at {address}: {what}"));
         let resolved = (address.host.as_str(), address.port).to_socket_addrs().map_err(|error| trouble(&error))?;
@@ -329,23 +336,32 @@ impl Links {
             other => trouble(&other),
         })?;
         let name: BranchName = name.parse().map_err(|error| trouble(&error))?;
+        let mut epoch = self.identity.epoch;
         if name != self.identity.name {
-            let params = LinkParams { branch: self.identity.name.clone(), port: self.identity.port };
-            let linked: std::result::Result<serde_json::Value, _> = connection.call(Action::Link, &params, None);
-            linked.map_err(|error| trouble(&error))?;
+            let Identity { name: own_name, port, epoch: own_epoch, .. } = self.identity.clone();
+            let your_epoch = self.directory.epoch_of(&name);
+            let params = LinkParams { branch: own_name, port, epoch: own_epoch, your_epoch };
+            let linked: std::result::Result<Linked, _> = connection.call(Action::Link, &params, None);
+            if let Err(CallError::Refused(refusal)) = &linked
+                && refusal.code == "lower_epoch"
+            {
+                (self.identity.on_replaced)(own_epoch + 1);
+            }
+            epoch = linked.map_err(|error| trouble(&error))?.epoch;
+            self.directory.learn_epoch(&name, epoch)?;
         }
-        Ok((name, connection.into_stream()))
+        Ok((name, epoch, connection.into_stream()))
     }
 
-    fn register_and_run(self: &Arc<Self>, peer: &PeerAddr, stream: TcpStream) {
-        match self.register(peer, stream) {
-            Ok((id, stream)) => self.run(peer, id, &stream),
+    fn register_and_run(self: &Arc<Self>, peer: &PeerAddr, epoch: i64, stream: TcpStream) {
+        match self.register(peer, epoch, stream) {
+            Ok((id, stream)) => self.run(peer, (id, epoch), &stream),
             Err(error) => self.dial_failed(peer, &error),
         }
     }
 
     /// Puts a link into the register and starts its writer.
-    fn register(self: &Arc<Self>, to: &PeerAddr, stream: TcpStream) -> Result<(u64, Arc<TcpStream>)> {
+    fn register(self: &Arc<Self>, to: &PeerAddr, epoch: i64, stream: TcpStream) -> Result<(u64, Arc<TcpStream>)> {
         stream
             .set_read_timeout(Some(LINK_SILENCE))
             .and_then(|()| stream.set_write_timeout(Some(WRITE_TIMEOUT)))
@@ -363,7 +379,11 @@ impl Links {
             let _ = outgoing.try_send(posted);
         }
         (peer.is_dialing, peer.failures, peer.not_before) = (false, 0, None);
-        peer.up.push(Up { id, outgoing, stream: Arc::clone(&stream) });
+        // Whoever was replaced by a promoted copy is not listened to any longer.
+        for replaced in peer.up.extract_if(.., |up| up.epoch < epoch) {
+            let _ = replaced.stream.shutdown(Shutdown::Both);
+        }
+        peer.up.push(Up { id, epoch, outgoing, stream: Arc::clone(&stream) });
         if peer.up.len() > LINKS_PER_PEER {
             let oldest = peer.up.remove(0);
             let _ = oldest.stream.shutdown(Shutdown::Both);
@@ -377,8 +397,8 @@ impl Links {
     }
 
     /// Reads from a registered link until it breaks, and takes it out of the register.
-    fn run(self: &Arc<Self>, peer: &PeerAddr, id: u64, stream: &TcpStream) {
-        let ended = self.read(peer, stream);
+    fn run(self: &Arc<Self>, peer: &PeerAddr, (id, epoch): (u64, i64), stream: &TcpStream) {
+        let ended = self.read(peer, epoch, stream);
         let _ = stream.shutdown(Shutdown::Both);
         if let Some(known) = self.peers.lock().get_mut(peer) {
             known.up.retain(|up| up.id != id);
@@ -392,7 +412,8 @@ impl Links {
     }
 
     /// Hands over what comes: all whole frames that have arrived by then as one lot, which shares one commit.
-    fn read(&self, peer: &PeerAddr, stream: &TcpStream) -> io::Result<()> {
+    fn read(&self, peer: &PeerAddr, epoch: i64, stream: &TcpStream) -> io::Result<()> {
+        let name = peer.as_str().parse::<BranchName>().ok();
         let mut reader = io::BufReader::with_capacity(LINK_READ_BYTES, stream);
         let mut body = Vec::new();
         while read_frame(&mut reader, BATCH_FRAME_BYTES_MAX, &mut body).map_err(io::Error::other)? {
@@ -403,6 +424,9 @@ impl Links {
             }
             if self.stopping.load(Ordering::SeqCst) {
                 return Ok(());
+            }
+            if name.as_ref().is_some_and(|name| self.directory.epoch_of(name) > epoch) {
+                return Err(io::Error::other("it was replaced by a promoted copy"));
             }
             if let Some(inbox) = self.inbox()
                 && !messages.is_empty()

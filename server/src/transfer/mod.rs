@@ -165,7 +165,10 @@ impl Engine {
     }
 
     /// Begins transfers, all in one commit. Each has its own result.
-    pub fn begin(&self, orders: Vec<Order>) -> Vec<Result<Begun>> {
+    pub fn begin(self: &Arc<Self>, orders: Vec<Order>) -> Vec<Result<Begun>> {
+        if let Err(error) = if orders.is_empty() { Ok(()) } else { self.parts.dbs.check_writable() } {
+            return orders.iter().map(|_| Err(error.clone())).collect();
+        }
         let mut tasks = Vec::new();
         let mut results = Vec::new();
         for order in orders {
@@ -174,7 +177,7 @@ impl Engine {
                 begun
             }));
         }
-        self.carry_out(tasks);
+        self.carry_out_aside(tasks);
         results
     }
 
@@ -287,7 +290,7 @@ impl Engine {
     /// # Errors
     /// The participant's no, or [`Error::Undecided`] when the branch's disk takes too long.
     pub fn prepare(
-        &self,
+        self: &Arc<Self>,
         txid: &TxId,
         side: Side,
         account: AccountNum,
@@ -311,7 +314,7 @@ impl Engine {
     ///
     /// # Errors
     /// The participant's rejection: it was settled the other way, or never prepared.
-    pub fn decide(&self, txid: &TxId, outcome: Outcome) -> Result<()> {
+    pub fn decide(self: &Arc<Self>, txid: &TxId, outcome: Outcome) -> Result<()> {
         match self.ask_participant(Message::Decision { txid: txid.clone(), outcome })? {
             Message::Acknowledged { .. } => Ok(()),
             other => Err(refusal_of(other)),
@@ -328,7 +331,8 @@ impl Engine {
     }
 
     /// Gives the participant a message of an outside program, and waits for its answer.
-    fn ask_participant(&self, message: Message) -> Result<Message> {
+    fn ask_participant(self: &Arc<Self>, message: Message) -> Result<Message> {
+        self.parts.dbs.check_writable()?;
         let number = self.next_mailbox.fetch_add(1, Ordering::Relaxed);
         // No branch can have this name: a branch's name has no slash.
         let from = PeerAddr::new(&format!("client/{number}"));
@@ -339,7 +343,7 @@ impl Engine {
         let answered = on_disk.map(|on_disk| {
             let output =
                 self.call(Role::Participant, &txid, |engine| engine.participant.lock().step(&from, &message, on_disk));
-            self.carry_out(vec![Task::new(Role::Participant, output)]);
+            self.carry_out_aside(vec![Task::new(Role::Participant, output)]);
             answers.recv_timeout(DECISION_WAIT)
         });
         self.mailboxes.lock().remove(&from);
@@ -397,6 +401,7 @@ impl Engine {
     /// # Errors
     /// [`Error::NoSuchTransfer`] when it is not in doubt here, [`Error::TransferSettled`], [`Error::Busy`].
     pub fn resolve(&self, txid: &TxId, outcome: Outcome, reason: &str) -> Result<()> {
+        self.parts.dbs.check_writable()?;
         let resolved = self
             .call(Role::Participant, txid, |engine| engine.participant.lock().resolve_by_hand(txid, outcome, reason));
         match resolved {
