@@ -14,6 +14,9 @@ MENU_PORT ?= 1070
 # How long `make soak` goes on.
 SOAK_SECONDS ?= 60
 
+# How often `make soak` kills a primary and promotes its replica.
+PROMOTIONS ?= 30
+
 # How many seeds `make sim` runs.
 SEEDS ?= 20000
 
@@ -43,8 +46,9 @@ test: build ## Run every test
 	cargo test -p simulator
 	cargo test -p bank-server --features twilio sms
 
-soak: build ## Torture three branches with kills and stops for SOAK_SECONDS=60 seconds
+soak: build ## Torture three branches for SOAK_SECONDS=60 seconds; PROMOTIONS=30 kills of a primary
 	SOAK_SECONDS=$(SOAK_SECONDS) cargo test -p bank-tests --test torture -- --nocapture
+	PROMOTIONS=$(PROMOTIONS) cargo test -p bank-tests --test replication_promotion nothing_acknowledged -- --nocapture
 
 sim: ## Simulate SEEDS=20000 seeds of two-phase commit
 	@cargo run --release -q -p simulator -- --seeds $(SEEDS)

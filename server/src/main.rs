@@ -1,10 +1,11 @@
 //! The branch's program: reads the command line, wires the parts together, waits for the end.
 
+use std::cell::Cell;
 use std::io::{self, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use bank_server::arguments::{Arguments, Command};
@@ -15,7 +16,7 @@ use bank_server::branch::door::BranchDoor;
 use bank_server::config::Config;
 use bank_server::dbs_exec::{CopyRole, DbsExec, put_in_place};
 use bank_server::key::find_or_make;
-use bank_server::limits::{STOP_EVENTS, SYNC_STOP_WAIT};
+use bank_server::limits::{REOPEN_POLL, REOPEN_WAIT, STOP_EVENTS, SYNC_STOP_WAIT};
 use bank_server::listener::{Clients, Door, Listener};
 use bank_server::menu::Texts;
 use bank_server::menu::door::{LabDoor, Menu, PlainDoor};
@@ -84,6 +85,8 @@ struct Doors {
     menu: TcpListener,
     lab: Option<TcpListener>,
     port: u16,
+    /// Whether it was said that they are open: once for the whole process.
+    are_announced: Cell<bool>,
 }
 
 /// How one life of the branch ended.
@@ -105,16 +108,33 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     let port = branch.local_addr().map_err(|error| error.to_string())?.port();
     let menu = bind(config.menu, "--menu-port")?;
     let lab = config.lab.map(|address| bind(address, "--lab-port")).transpose()?;
-    let doors = Doors { branch, menu, lab, port };
+    let doors = Doors { branch, menu, lab, port, are_announced: Cell::new(false) };
     let mut is_first = true;
     loop {
-        match live(config, &doors, &texts, &stop, &stopped, is_first)? {
+        let (ended, dbs) = live(config, &doors, &texts, &stop, &stopped, is_first)?;
+        match ended {
+            Ended::Reopen(_) => wait_until_closed(&dbs)?,
+            Ended::Stopped(_) => {}
+        }
+        match ended {
             Ended::Stopped(status) => return Ok(status),
             Ended::Reopen(Reopen::Role) => {}
             Ended::Reopen(Reopen::Snapshot { copy, keep_old }) => take_over(config, &copy, keep_old)?,
         }
         is_first = false;
     }
+}
+
+/// Waits until nobody has the database open: a client's thread may still be finishing what it was at.
+fn wait_until_closed(dbs: &Weak<DbsExec>) -> Result<(), String> {
+    let deadline = Instant::now() + REOPEN_WAIT;
+    while dbs.strong_count() > 0 {
+        if Instant::now() > deadline {
+            return Err("the database could not be closed to change the branch's role; start it again".into());
+        }
+        std::thread::sleep(REOPEN_POLL);
+    }
+    Ok(())
 }
 
 /// Puts a snapshot in the database's place.
@@ -138,7 +158,7 @@ fn live(
     stop: &Sender<Stop>,
     stopped: &Receiver<Stop>,
     is_first: bool,
-) -> Result<Ended, String> {
+) -> Result<(Ended, Weak<DbsExec>), String> {
     let trouble = |error: error::Error| format!("{}: {error}", config.db.display());
     let dbs = open_database(config, stop.clone())?;
     let key = find_or_make(&config.db)?;
@@ -147,7 +167,7 @@ fn live(
     }
     if is_replaced(&dbs, &config.name, &key, doors.port, &config.replication.replicas).map_err(trouble)? {
         dbs.close();
-        return Ok(Ended::Reopen(Reopen::Role));
+        return Ok((Ended::Reopen(Reopen::Role), Arc::downgrade(&dbs)));
     }
     let is_primary = dbs.standing().role == CopyRole::Primary;
     let sms = if is_primary { start_sms(config, &dbs)? } else { None };
@@ -188,7 +208,7 @@ fn live(
             .try_clone()
             .and_then(|listener| Listener::start(listener, door, Arc::clone(&clients)))
             .map_err(|error| format!("no thread for the listener: {error}"))?;
-        if is_first {
+        if !doors.are_announced.get() {
             announce(&format!("{label} on {}", started.address()));
         }
         listeners.push(started);
@@ -199,6 +219,7 @@ fn live(
     if let Some(listener) = &doors.lab {
         start("lab", listener, Arc::new(LabDoor(Arc::clone(&menu))))?;
     }
+    doors.are_announced.set(true);
     replication.start(&engine).map_err(trouble)?;
     let role = replication.role().as_str();
     log::info!("branch {} is open as {role}, database {}", bank.name(), dbs.path().display());
@@ -220,7 +241,7 @@ fn live(
     }
     dbs.close();
     log::info!("branch {} is closed", bank.name());
-    Ok(ended)
+    Ok((ended, Arc::downgrade(&dbs)))
 }
 
 /// Recovers the transfers under way and links this branch to others; at a copy that is not written, neither.

@@ -1,5 +1,7 @@
 //! Actions that look: lists, history, status, the audit, other branches.
 
+use std::sync::Arc;
+
 use protocol::TxId;
 use protocol::answer::{Branch, HistoryLine, Status};
 use protocol::request::{History, LIST_ROWS_DEFAULT, ListAccounts};
@@ -14,6 +16,7 @@ use crate::clock::iso_utc;
 use crate::dbs_exec::{CopyRole, Query as _, params};
 use crate::error::Result;
 use crate::limits::{ANSWER_LIST_BYTES, LIST_ROWS};
+use crate::transfer::directory::Directory;
 use two_phase_commit::PeerAddr;
 
 /// A result, and where a list goes on: both as JSON.
@@ -127,7 +130,14 @@ pub fn branches(context: &Context) -> Vec<Branch> {
     let here =
         Branch { name: context.bank.name().to_string(), address: context.address.to_string(), state: "here".into() };
     let links = context.engine.links();
-    let others = links.directory().all().into_iter().map(|(name, address)| {
+    let known = match context.replication.role() {
+        CopyRole::Primary => links.directory().all(),
+        // What its primary has learned since came with the tables.
+        CopyRole::Replica | CopyRole::Fenced => {
+            Directory::open(Arc::clone(context.bank.dbs())).map_or_else(|_| Vec::new(), |directory| directory.all())
+        }
+    };
+    let others = known.into_iter().map(|(name, address)| {
         let state = match links.is_up(&PeerAddr::from(&name)) {
             Some(true) => "up",
             Some(false) => "down",

@@ -115,6 +115,8 @@ pub struct DbsExec {
     feed: Arc<Feed>,
     /// A copy changes its role only by being opened again.
     is_primary: bool,
+    /// Whether the last write found too few replicas, so that the log says it once.
+    lacks_replicas: AtomicBool,
     on_disk_failure: Box<dyn Fn(&Error) + Send + Sync>,
     path: PathBuf,
     /// Last, so that the file is unlocked after every connection is closed.
@@ -149,6 +151,7 @@ impl DbsExec {
             closed: AtomicBool::new(false),
             feed,
             is_primary,
+            lacks_replicas: AtomicBool::new(false),
             on_disk_failure: Box::new(on_disk_failure),
             path: path.to_path_buf(),
             _file_lock: file_lock,
@@ -240,10 +243,15 @@ impl DbsExec {
         if needed == 0 {
             return Ok(());
         }
-        if self.feed.wait_for_replicas(SYNC_CONNECT_WAIT) {
-            return Ok(());
+        let is_enough = self.feed.has_enough() || self.feed.wait_for_replicas(SYNC_CONNECT_WAIT);
+        let connected = self.feed.in_step();
+        if self.lacks_replicas.swap(!is_enough, Ordering::SeqCst) == is_enough {
+            match is_enough {
+                true => log::info!("writes are taken again: {connected} replicas follow"),
+                false => log::warn!("writes are refused: {needed} replicas must have each, and {connected} follow"),
+            }
         }
-        Err(Error::ReplicasMissing { connected: self.feed.in_step(), needed })
+        if is_enough { Ok(()) } else { Err(Error::ReplicasMissing { connected, needed }) }
     }
 
     /// What replicas are sent, and how far they are.

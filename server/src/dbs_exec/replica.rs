@@ -138,10 +138,11 @@ impl DbsExec {
     /// # Errors
     /// [`ApplyError`].
     pub fn apply(&self, rows: &[LogRow]) -> Result<i64, ApplyError> {
+        let mut writer = self.writer.lock();
+        // With the mutex held: a promotion that came first has ended this.
         if self.is_closed() {
             return Err(Error::Stopping.into());
         }
-        let mut writer = self.writer.lock();
         let applied = writer.apply(rows);
         if let Err(ApplyError::Failed(error @ Error::OutcomeUnknown(_))) = &applied {
             self.stop_for(error);

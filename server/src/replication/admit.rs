@@ -87,8 +87,11 @@ impl Replication {
                 let address = Address { host: host.to_string(), port: params.port };
                 let primary = address.to_string();
                 dbs.change_standing(|standing| {
-                    standing.heard_epoch = params.epoch;
-                    standing.primary = Some(primary.clone());
+                    standing.heard_epoch = standing.heard_epoch.max(params.epoch);
+                    // Unless it was promoted in this very moment.
+                    if standing.role == CopyRole::Replica {
+                        standing.primary = Some(primary.clone());
+                    }
                 })?;
                 let mut following = self.following.lock();
                 let is_other = following.primary.as_ref() != Some(&address);

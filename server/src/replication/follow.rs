@@ -110,6 +110,9 @@ impl Replication {
 
     /// Stops here, for good, until somebody orders a new copy.
     fn diverge(&self, text: &str) {
+        if self.parts.dbs.is_closed() {
+            return;
+        }
         log::error!("this replica follows no longer: {text}");
         log::error!("bank-client resync has it take a new copy of the primary's books and keep the old file");
         if let Err(error) = self.parts.dbs.change_standing(|standing| standing.diverged = Some(text.to_string())) {
