@@ -263,14 +263,13 @@ fn transfers_in_doubt_and_undelivered_decisions_are_finished_by_the_promoted_one
         Bank::assert_exact(&[&replica, &delhi]);
         let again = if point == "after-decision" { &replica } else { &delhi };
         let answer = again.connect().text(&body);
-        assert!(answer.is_ok(), "{point}: {}", answer.text);
-        Bank::assert_exact(&[&replica, &delhi]);
-        let (mumbai_has, delhi_has) = if point == "after-decision" { (95_000, 105_000) } else { (105_000, 95_000) };
-        let (paid, got) = if point == "after-decision" { (1001, 1002) } else { (1002, 1001) };
-        assert_eq!(
-            (replica.database().balance_paise(paid), delhi.database().balance_paise(got)),
-            (mumbai_has, delhi_has)
-        );
+        // A vote may be lost with its sender, and then the coordinator aborts; a decision stands.
+        let is_lost = point == "after-vote" && answer.code() == "transaction_aborted";
+        assert!(answer.is_ok() || is_lost, "{point}: {}", answer.text);
+        let moved = if is_lost { 0 } else { 5_000 };
+        let (payer, receiver) = if point == "after-decision" { (&replica, &delhi) } else { (&delhi, &replica) };
+        let balances = (payer.database().balance_paise(1001), receiver.database().balance_paise(1002));
+        assert_eq!(balances, (100_000 - moved, 100_000 + moved), "{point}");
         // Delhi finds Mumbai at its new place by itself.
         let branches = delhi.connect().ask("branches", json!({})).text;
         assert!(branches.contains(&format!(":{}", replica.port())), "{branches}");
@@ -308,7 +307,9 @@ fn a_peer_that_knows_a_higher_epoch_fences_an_old_primary_that_hears_of_it_nowhe
     let params = json!({"src_account_no": 1001, "dest_branch": "Delhi", "dest_account_no": 1002, "amount": 1});
     wait_until("Mumbai is fenced", || {
         // The connection may end in the moment in which it is fenced.
-        let reply = mumbai.connect().try_ask("inter_branch_transfer", params.clone(), None);
+        let connection = BranchConnection::connect_with(mumbai.port(), &bank.key());
+        let reply =
+            connection.and_then(|mut connection| connection.try_ask("inter_branch_transfer", params.clone(), None));
         reply.is_ok_and(|reply| reply.code() == "fenced")
     });
 }

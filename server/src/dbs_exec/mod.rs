@@ -115,6 +115,8 @@ pub struct DbsExec {
     feed: Arc<Feed>,
     /// A copy changes its role only by being opened again.
     is_primary: bool,
+    /// The writer's, where nobody waits for it.
+    standing: Mutex<Standing>,
     /// Whether the last write found too few replicas, so that the log says it once.
     lacks_replicas: AtomicBool,
     on_disk_failure: Box<dyn Fn(&Error) + Send + Sync>,
@@ -141,6 +143,7 @@ impl DbsExec {
         let writer = Writer::new(connection)?;
         let feed = Arc::clone(&writer.feed);
         let is_primary = writer.standing.role == CopyRole::Primary;
+        let standing = writer.standing.clone();
         let writer = Arc::new(Mutex::new(writer));
         let checkpointer = Checkpointer::start(path, Arc::clone(&writer))?;
         Ok(Self {
@@ -151,6 +154,7 @@ impl DbsExec {
             closed: AtomicBool::new(false),
             feed,
             is_primary,
+            standing: Mutex::new(standing),
             lacks_replicas: AtomicBool::new(false),
             on_disk_failure: Box::new(on_disk_failure),
             path: path.to_path_buf(),
@@ -325,6 +329,7 @@ impl DbsExec {
 
     /// Commits the group at the front of the queue, hands the lead on, and wakes the group.
     fn lead(&self) {
+        self.feed.gather();
         let group = self.queue.lock().take_group();
         let outcome = {
             let mut writer = self.writer.lock();

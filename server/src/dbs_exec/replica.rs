@@ -45,7 +45,7 @@ impl DbsExec {
     /// What this copy is.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        self.writer.lock().standing.clone()
+        self.standing.lock().clone()
     }
 
     /// The end of the log; none when nothing was ever logged or executed here.
@@ -65,7 +65,17 @@ impl DbsExec {
         if standing == writer.standing {
             return Ok(());
         }
-        writer.write_standing(standing)
+        writer.write_standing(standing)?;
+        self.note_standing(&writer);
+        Ok(())
+    }
+
+    /// Keeps what is on disk where it can be looked at without waiting for a group.
+    fn note_standing(&self, writer: &Writer) {
+        let mut known = self.standing.lock();
+        if *known != writer.standing {
+            *known = writer.standing.clone();
+        }
     }
 
     /// Notes that another copy is the primary of a higher epoch, durably, and ends all writing here.
@@ -78,6 +88,7 @@ impl DbsExec {
         let role = if writer.standing.role == CopyRole::Primary { CopyRole::Fenced } else { writer.standing.role };
         let standing = Standing { role, heard_epoch, ..writer.standing.clone() };
         writer.write_standing(standing)?;
+        self.note_standing(&writer);
         if role == CopyRole::Fenced {
             self.refuse_all();
         }
@@ -95,7 +106,9 @@ impl DbsExec {
         }
         let standing = Standing { is_logging: true, ..writer.standing.clone() };
         let row = LogRow::after(writer.position.as_ref(), standing.epoch, now_unix_ms, marker_body(salt));
-        writer.in_transaction(standing, Some(row), None)
+        writer.in_transaction(standing, Some(row), None)?;
+        self.note_standing(&writer);
+        Ok(())
     }
 
     /// Makes this replica the primary of the next epoch. Gives the epoch.
@@ -127,6 +140,7 @@ impl DbsExec {
             silent_ms,
         };
         writer.in_transaction(standing, Some(row), Some(began))?;
+        self.note_standing(&writer);
         // What is under way in the old role ends; the new one begins with the database opened again.
         self.refuse_all();
         Ok(epoch)
@@ -144,6 +158,7 @@ impl DbsExec {
             return Err(Error::Stopping.into());
         }
         let applied = writer.apply(rows);
+        self.note_standing(&writer);
         if let Err(ApplyError::Failed(error @ Error::OutcomeUnknown(_))) = &applied {
             self.stop_for(error);
         }

@@ -148,6 +148,9 @@ impl Replication {
     /// [`Error::Invalid`] when that is no address of a primary of this branch.
     pub fn demote(&self, params: &Demote) -> Result<()> {
         let to: Address = params.to.parse().map_err(Error::Invalid)?;
+        if is_here(&to, self.parts.port) {
+            return Err(Error::Invalid("that is this copy itself; name another one".into()));
+        }
         // Whoever is there must be this branch; whether it is the primary shows when it is followed.
         let connection = dial(&to, &self.parts.name, &self.parts.key);
         connection.map_err(|error| Error::Invalid(format!("that is no primary to follow: {error}")))?;

@@ -3,7 +3,7 @@
 //! An address comes from the command line (`--peers`) or from the branch itself, when a link is made: then
 //! it has proved the bank's key and said its name. A newer address of a name takes the older one's place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -78,6 +78,8 @@ pub struct Directory {
     known: Mutex<BTreeMap<BranchName, Address>>,
     /// The highest epoch that each branch was heard to have.
     epochs: Mutex<BTreeMap<BranchName, i64>>,
+    /// Branches whose epoch could not be written yet.
+    unwritten: Mutex<BTreeSet<BranchName>>,
 }
 
 impl Directory {
@@ -97,7 +99,7 @@ impl Directory {
             epochs.insert(name.clone(), epoch);
             known.insert(name, Address { host, port });
         }
-        Ok(Self { dbs, known: Mutex::new(known), epochs: Mutex::new(epochs) })
+        Ok(Self { dbs, known: Mutex::new(known), epochs: Mutex::new(epochs), unwritten: Mutex::default() })
     }
 
     /// The highest epoch that a branch was heard to have; 0 when nothing was heard.
@@ -116,15 +118,17 @@ impl Directory {
             return Err(Error::LowerEpoch { branch: name.to_string(), known });
         }
         // That of a branch which never was replaced need not be kept.
-        if epoch == known || epoch <= 1 {
+        if (epoch == known && !self.unwritten.lock().contains(name)) || epoch <= 1 {
             return Ok(());
         }
         // In memory first: what is refused from now on is refused in any case.
         self.epochs.lock().insert(name.clone(), epoch);
-        let name = name.to_string();
+        self.unwritten.lock().insert(name.clone());
+        let row_name = name.to_string();
         self.dbs.execute(move |tx| {
-            tx.execute("UPDATE branches SET epoch = ?2 WHERE name = ?1 AND epoch < ?2", params![name, epoch])
+            tx.execute("UPDATE branches SET epoch = ?2 WHERE name = ?1 AND epoch < ?2", params![row_name, epoch])
         })?;
+        self.unwritten.lock().remove(name);
         Ok(())
     }
 

@@ -227,6 +227,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::finish`].
     pub fn finish_again(&self, txid: &TxId) -> Result<Delivery> {
+        self.check_may_speak()?;
         // Watching first: a decision that falls between the two looks is seen by one of them.
         let begun = Begun { txid: txid.clone(), waiter: self.board.watch(txid) };
         match self.own_outcome(txid)? {
@@ -237,6 +238,16 @@ impl Engine {
             }
             TxOutcome::Undecided => self.finish(&begun),
         }
+    }
+
+    /// What was found on disk at the start may not have reached the replicas that must have it; until it has, it is
+    /// told to nobody.
+    fn check_may_speak(&self) -> Result<()> {
+        let feed = self.parts.dbs.feed();
+        if feed.may_speak() {
+            return Ok(());
+        }
+        Err(Error::ReplicasMissing { connected: feed.in_step(), needed: feed.needed() })
     }
 
     fn is_delivered(&self, txid: &TxId) -> bool {
@@ -263,6 +274,7 @@ impl Engine {
     /// # Errors
     /// Trouble of the database.
     pub fn tx_status(&self, txid: &TxId) -> Result<TxOutcome> {
+        self.check_may_speak()?;
         let coordinated = self.own_outcome(txid)?;
         if coordinated != TxOutcome::Aborted {
             return Ok(coordinated);
