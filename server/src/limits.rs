@@ -171,5 +171,3 @@ pub const REOPEN_WAIT: Duration = Duration::from_secs(30);
 pub const REOPEN_POLL: Duration = Duration::from_millis(5);
 
 const _: () = assert!(REOPEN_WAIT.as_millis() > DECISION_WAIT.as_millis() + SYNC_CONNECT_WAIT.as_millis());
-/// How long the next group gathers at most while an earlier one is on its way to replicas that are waited for.
-pub const SYNC_GATHER_WAIT: Duration = Duration::from_millis(50);

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::group_log::{LogRow, Position};
-use crate::limits::{LOG_TAIL_BYTES, SYNC_GATHER_WAIT, SYNC_STEP_GROUPS};
+use crate::limits::{LOG_TAIL_BYTES, SYNC_STEP_GROUPS};
 
 /// What shippers and those who wait for replicas share.
 #[derive(Debug, Default)]
@@ -224,17 +224,6 @@ impl Feed {
             }
             state.waiting -= 1;
         }
-    }
-
-    /// Waits a moment, where replicas are waited for, until no more than one group is on its way to them: the next one
-    /// grows meanwhile, and fewer, larger groups cost both sides less.
-    pub fn gather(&self) {
-        if self.needed() == 0 {
-            return;
-        }
-        let depth: i64 = std::env::var("BANK_DEPTH").ok().and_then(|d| d.parse().ok()).unwrap_or(1);
-        let enough = self.state.lock().last.map_or(0, |last| last.sequence - depth);
-        let _ = self.wait_confirmed(enough, Some(SYNC_GATHER_WAIT));
     }
 
     /// Whether what was on disk at the start is confirmed: before that, nothing may be promised to other branches

@@ -329,7 +329,6 @@ impl DbsExec {
 
     /// Commits the group at the front of the queue, hands the lead on, and wakes the group.
     fn lead(&self) {
-        self.feed.gather();
         let group = self.queue.lock().take_group();
         let outcome = {
             let mut writer = self.writer.lock();
