@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run-server run-branch run-client test sim soak bench lint fmt clean
+.PHONY: help build demo demo-clean run-server run-branch run-client run-bridge test sim soak bench lint fmt clean
 
 PROGRAMS := target/debug
 
@@ -10,6 +10,12 @@ PROGRAMS := target/debug
 NAME ?= Delhi
 PORT ?= 9101
 MENU_PORT ?= 1070
+
+# The port of the page that `make demo` and `make run-bridge` show.
+BRIDGE_PORT ?= 5000
+
+# More flags of the branch, such as FLAGS=--teaching.
+FLAGS ?=
 
 # How long `make soak` goes on.
 SOAK_SECONDS ?= 60
@@ -24,27 +30,38 @@ help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the programs
-	@cargo build -p bank-server -p bank-client
+	@cargo build -p bank-server -p bank-client -p bank-bridge
 
-run-server: build ## Run the branch Mumbai on bank.db, with two sample accounts
+demo: build ## Run a whole bank for a lecture: three branches, their customers, the dashboard
+	@exec $(PROGRAMS)/bank-bridge demo --dir demo-bank --port $(BRIDGE_PORT)
+
+demo-clean: build ## Forget the demo's bank
+	@$(PROGRAMS)/bank-bridge demo --dir demo-bank --forget
+
+run-server: build ## Run the branch Mumbai on bank.db, with two sample accounts (FLAGS=--teaching for lessons)
 	@echo "Branch Mumbai on bank.db. Now, in another terminal: make run-client"
 	@echo "Sample accounts: 1001 (password 1001), 1002 (password 1002); administrator: 0 (password root). Ctrl-C stops the branch."
-	@exec $(PROGRAMS)/bank-server --name Mumbai --db bank.db --preload
+	@echo "A page in the browser on this branch: make run-bridge. A whole bank of three branches: make demo."
+	@exec $(PROGRAMS)/bank-server --name Mumbai --db bank.db --preload $(FLAGS)
 
 run-branch: build ## Run another branch: NAME=Delhi PORT=9101 MENU_PORT=1070
 	@echo "Branch $(NAME) on $(NAME).db, linked to Mumbai. In another terminal: $(PROGRAMS)/bank-client transfer 1001 $(NAME)/1002 50"
-	@exec $(PROGRAMS)/bank-server --name $(NAME) --port $(PORT) --menu-port $(MENU_PORT) --peers Mumbai=127.0.0.1:9100 --preload
+	@exec $(PROGRAMS)/bank-server --name $(NAME) --port $(PORT) --menu-port $(MENU_PORT) --peers Mumbai=127.0.0.1:9100 --preload $(FLAGS)
 
 run-client: build ## Sit down at the menu of the branch on this machine
 	@$(PROGRAMS)/bank-client; status=$$?; \
 	case $$status in 0|1|130) ;; *) exit $$status ;; esac
 
+run-bridge: build ## Show the running branches in a browser: BRIDGE_PORT=5000
+	@exec $(PROGRAMS)/bank-bridge --port $(BRIDGE_PORT)
+
 # The simulator is apart because it breaks rules of the protocol on purpose, by a feature that the programs
-# are built without.
+# are built without; the browser tests because they need a browser, which they find or install.
 test: build ## Run every test
-	cargo test --workspace --exclude simulator
+	cargo test --workspace --exclude simulator --exclude browser-tests
 	cargo test -p simulator
 	cargo test -p bank-server --features twilio sms
+	tests/browser/run
 
 soak: build ## Torture three branches for SOAK_SECONDS=60 seconds; PROMOTIONS=30 kills of a primary
 	SOAK_SECONDS=$(SOAK_SECONDS) cargo test -p bank-tests --test torture -- --nocapture

@@ -92,7 +92,7 @@ pub struct Arguments {
           value_parser = value_parser!(u16).range(1..), global = true, help_heading = MENU)]
     menu_port: u16,
 
-    /// Whether the menu uses colour; `auto` does on a terminal, unless NO_COLOR is set
+    /// Whether the menu and scenarios use colour; `auto` does on a terminal, unless NO_COLOR is set
     #[arg(long, env = "BANK_COLOR", value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto,
           global = true, help_heading = MENU)]
     color: ColorChoice,
@@ -121,26 +121,31 @@ impl Arguments {
             request_id: self.request_id.clone(),
             json: self.json,
             input: if surroundings.input_is_terminal { Input::Person } else { Input::Script },
+            style: self.style(surroundings),
         }
     }
 
     /// What the program does at the menu, given what surrounds it.
     #[must_use]
     pub fn resolve(self, surroundings: &Surroundings) -> Configuration {
-        let person = surroundings.input_is_terminal;
-        let screen = person && surroundings.output_is_terminal && !surroundings.terminal_is_dumb;
+        Configuration {
+            style: self.style(surroundings),
+            host: self.host,
+            menu_port: self.menu_port,
+            timeout: Duration::from_secs(self.timeout),
+            input: if surroundings.input_is_terminal { Input::Person } else { Input::Script },
+        }
+    }
+
+    fn style(&self, surroundings: &Surroundings) -> Style {
+        let screen =
+            surroundings.input_is_terminal && surroundings.output_is_terminal && !surroundings.terminal_is_dumb;
         let color = match self.color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
             ColorChoice::Auto => screen && !surroundings.no_color,
         };
-        Configuration {
-            host: self.host,
-            menu_port: self.menu_port,
-            timeout: Duration::from_secs(self.timeout),
-            input: if person { Input::Person } else { Input::Script },
-            style: Style { color, clear: screen },
-        }
+        Style { color, clear: screen }
     }
 }
 
@@ -178,6 +183,8 @@ pub struct BranchSettings {
     pub json: bool,
     /// Who gives what is asked for.
     pub input: Input,
+    /// How a lesson is shown.
+    pub style: Style,
 }
 
 /// What the program finds around itself.

@@ -118,6 +118,26 @@ impl Branch {
         self.call(action, params, Some((request_id, again_id)))
     }
 
+    /// Sends a request a single time, and waits for its answer as long as `patience` says. `None` when the connection
+    /// ended, or stayed silent, instead: the branch may have done it, or may be gone.
+    ///
+    /// # Errors
+    /// When the branch can't be reached, so nothing was done.
+    pub fn ask_once(
+        &mut self,
+        action: Action,
+        params: &impl Serialize,
+        request_id: Option<&str>,
+        patience: Duration,
+    ) -> Result<Option<Reply>, ClientError> {
+        match self.attempt(action, params, request_id, patience) {
+            Ok(reply) => Ok(Some(reply)),
+            Err(Failure::Final(error) | Failure::Connecting(error)) => Err(error),
+            Err(Failure::Lost { was_sent: true, .. }) => Ok(None),
+            Err(Failure::Lost { cause, was_sent: false }) => Err(self.gave_up(cause, None, request_id.is_some())),
+        }
+    }
+
     fn call(
         &mut self,
         action: Action,
@@ -130,7 +150,8 @@ impl Branch {
         let mut back_off = BACK_OFF_FIRST;
         let mut attempts_left = ATTEMPTS_MAX;
         loop {
-            let (cause, not_now) = match self.attempt(action, params, request_id, deadline) {
+            let limit = attempt_limit(self.access.timeout, deadline.saturating_duration_since(Instant::now()));
+            let (cause, not_now) = match self.attempt(action, params, request_id, limit) {
                 Ok(reply) => match reply.later() {
                     None => return Ok(reply),
                     Some(Later::NotNow) => (reply.text(), Some(reply)),
@@ -169,9 +190,8 @@ impl Branch {
         action: Action,
         params: &impl Serialize,
         request_id: Option<&str>,
-        deadline: Instant,
+        limit: Duration,
     ) -> Result<Reply, Failure> {
-        let limit = attempt_limit(self.access.timeout, deadline.saturating_duration_since(Instant::now()));
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.open(limit)?,

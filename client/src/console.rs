@@ -213,9 +213,9 @@ const CHARACTER_DISABLED: u8 = 0;
 /// Cursor home, the screen erased, the lines scrolled off it too (ECMA-48; the last is xterm's).
 const CLEAR_SCREEN: &str = "\x1b[H\x1b[2J\x1b[3J";
 // Plain colours of the terminal's own palette, which is chosen to be read on its background.
-const GREEN: &str = "32";
-const RED: &str = "31";
-const BOLD: &str = "1";
+pub const GREEN: &str = "32";
+pub const RED: &str = "31";
+pub const BOLD: &str = "1";
 
 fn tone_code(tone: Tone) -> &'static str {
     match tone {
@@ -226,7 +226,8 @@ fn tone_code(tone: Tone) -> &'static str {
 }
 
 /// The text as it may be shown, in the style of `code` if colour is on. Blanks at its end stay outside the style.
-fn painted<'t>(code: &str, text: &'t str, color: bool) -> Cow<'t, str> {
+#[must_use]
+pub fn painted<'t>(code: &str, text: &'t str, color: bool) -> Cow<'t, str> {
     let text = harmless(text);
     let words = text.trim_end();
     if !color || code.is_empty() || words.is_empty() {

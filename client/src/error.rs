@@ -123,6 +123,8 @@ pub enum ClientError {
         /// What the branch that was asked says became of it.
         outcome: Option<String>,
     },
+    /// A lesson could not be set up; a sentence says why.
+    Lesson(String),
     /// A command failed at the branch or on the way to it.
     Branch(BranchError),
 }
@@ -145,7 +147,7 @@ impl ClientError {
             Self::Input(_) | Self::Output(_) | Self::System(_) => ExitStatus::InputOutput,
             Self::Signal(number) => ExitStatus::Signal(*number),
             Self::Usage(_) => ExitStatus::WrongCommandLine,
-            Self::NothingToTrace { .. } => ExitStatus::Refused,
+            Self::NothingToTrace { .. } | Self::Lesson(_) => ExitStatus::Refused,
             Self::Branch(error) => error.status(),
         }
     }
@@ -197,7 +199,7 @@ impl fmt::Display for ClientError {
             Self::Output(error) => write!(f, "standard output can't be written ({error}): the session was ended there"),
             Self::System(error) => write!(f, "the system refused what the client needs to start: {error}"),
             Self::Signal(number) => write!(f, "ended by signal {number}"),
-            Self::Usage(sentence) => f.write_str(sentence),
+            Self::Usage(sentence) | Self::Lesson(sentence) => f.write_str(sentence),
             Self::NothingToTrace { txid, outcome } => write!(
                 f,
                 "no branch remembers an event of {txid} (events are kept until a branch ends, and the latest only); \

@@ -10,13 +10,14 @@ mod connect;
 mod console;
 mod error;
 mod events;
+mod gather;
 mod key;
+mod lesson_bank;
 mod menu_client;
 mod output;
 mod peers;
 mod random;
 mod request_id;
-mod trace;
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -96,6 +97,7 @@ fn carry_out(command: Command, settings: BranchSettings) -> Result<ExitStatus, C
         out: Output::new(&mut standard_output, settings.json),
         id,
         input: settings.input,
+        style: settings.style,
     };
     commands::run(command, &mut session)
 }

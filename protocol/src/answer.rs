@@ -269,6 +269,9 @@ pub struct Status {
     pub undelivered: u64,
     /// Rows of `transactions`.
     pub transactions: u64,
+    /// Whether a class may step, break and crash it.
+    #[serde(default)]
+    pub teaching: bool,
     /// How long it has been running, in seconds.
     pub uptime_seconds: u64,
     /// The program's version.
@@ -382,6 +385,18 @@ pub struct Branch {
     pub address: String,
     /// `here`, `up`, `down`, or `unknown` when it was not tried yet.
     pub state: String,
+}
+
+/// Result of `link`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Linked {
+    /// The branch that takes the link.
+    pub branch: String,
+    /// Which running process of that branch it is.
+    pub instance: String,
+    /// Its epoch: how often a replica was promoted in its place, and one.
+    #[serde(default = "crate::request::first_epoch")]
+    pub epoch: i64,
 }
 
 /// Result of `hello`.

@@ -158,20 +158,14 @@ pub struct Link {
     /// The highest epoch of the branch that is asked, as far as the one that asks knows.
     #[serde(default)]
     pub your_epoch: i64,
+    /// Which running process of that branch it is: random text that tells two of one name apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
 }
 
 /// A branch that says nothing of epochs is of the first.
-const fn first_epoch() -> i64 {
+pub(crate) const fn first_epoch() -> i64 {
     1
-}
-
-/// Result of [`Action::Link`](crate::request::Action::Link).
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Linked {
-    /// The branch that was asked.
-    pub branch: BranchName,
-    /// Its epoch.
-    pub epoch: i64,
 }
 
 /// Parameters of [`Action::Replicate`](crate::request::Action::Replicate).

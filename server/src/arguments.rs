@@ -6,6 +6,7 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 use protocol::{BranchName, Money};
 
+use crate::backup::AFTER_A_RESTORE;
 use crate::limits;
 use crate::sms::SmsSetting;
 use crate::transfer::crash::CrashPoint;
@@ -67,15 +68,27 @@ pub struct Arguments {
     #[arg(long, env = "BANK_LOG_MIB", default_value_t = limits::LOG_MIB, value_name = "MIB",
           value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub log_mib: u64,
+    /// The file with the bank's key, which all its branches share; made at the first start of the first one.
+    /// [default: bank.key beside the database]
+    #[arg(long, env = "BANK_KEY", value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// Announce this branch on the local network by mDNS, and meet the branches of its bank that do the same.
+    #[arg(long, env = "BANK_MDNS")]
+    pub mdns: bool,
     /// Let anyone do anything on the branch port, for older clients that know no key. On loopback only.
     #[arg(long, env = "BANK_OPEN")]
     pub open: bool,
-    /// Allow what is for lessons and tests, such as --crash-at. On loopback only.
+    /// Let whoever holds the key step through transfers message by message, cut and slow links and crash this process,
+    /// for lessons and tests. On loopback only.
     #[arg(long, env = "BANK_TEACHING")]
     pub teaching: bool,
     /// Kill this process when a transfer passes this point, as a power failure would. Needs --teaching.
     #[arg(long, env = "BANK_CRASH_AT", requires = "teaching", value_name = "POINT")]
     pub crash_at: Option<CrashPoint>,
+    /// Stop when standard input ends, as on a signal: for a program that starts branches and holds the other end of
+    /// the pipe, so that they end with it, however it ends.
+    #[arg(long)]
+    pub until_input_ends: bool,
     /// Clients at once, at all doors together; one more is told that the bank is busy.
     #[arg(long, env = "BANK_MAX_CLIENTS", default_value_t = limits::CLIENTS, value_name = "NUMBER")]
     pub max_clients: usize,
@@ -103,7 +116,7 @@ pub struct DatabaseArguments {
     pub db: Option<PathBuf>,
 }
 
-/// What can be done with a database that no server has open.
+/// What can be done besides serving.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Set a password: the administrator's, or an account's. Asks for it on a terminal, twice; else reads
@@ -119,7 +132,30 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Copy the database to a new file, also while the branch is running.
+    ///
+    /// The copy is one moment's state. It gets its name only when it is whole, on disk, and its books were audited;
+    /// a copy with findings is called TO.unclean. The branch key is not in it: keep a copy of bank.key apart.
+    #[command(after_help = RESTORE_HINT)]
+    Backup {
+        /// The new file; or a folder, for a file named after the database and the time.
+        to: PathBuf,
+    },
+    /// Put a backup in the place of the database --db, which no server may have open.
+    #[command(after_help = AFTER_A_RESTORE)]
+    Restore {
+        /// The backup.
+        from: PathBuf,
+        /// Replace a database that exists, which is kept aside; and take a backup whose books are not clean.
+        #[arg(long)]
+        force: bool,
+    },
 }
+
+/// At the end of the help text of `backup`.
+const RESTORE_HINT: &str = "\
+A branch that is put back to an older state has forgotten what it promised to other branches since then: \
+`bank-server restore --help` tells what to do about it.";
 
 /// Exit statuses, at the end of the help text.
 const EXIT_STATUSES: &str = "\

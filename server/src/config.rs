@@ -7,6 +7,7 @@ use std::time::Duration;
 use protocol::{BranchName, Money};
 
 use crate::arguments::{Arguments, DatabaseArguments};
+use crate::key::key_path;
 use crate::sms::SmsSetting;
 use crate::transfer::crash::CrashPoint;
 use crate::transfer::directory::{Address, NamedAddress};
@@ -23,12 +24,18 @@ pub struct Config {
     pub name: BranchName,
     /// The database file.
     pub db: PathBuf,
+    /// The file with the bank's key.
+    pub key: PathBuf,
     /// Where the branch protocol listens.
     pub branch: SocketAddr,
     /// Other branches that were named.
     pub peers: Vec<NamedAddress>,
+    /// Whether to announce the branch and find others by mDNS.
+    pub mdns: bool,
     /// Whether anyone may do anything on the branch port.
     pub open: bool,
+    /// Whether a class may step, break and crash it.
+    pub teaching: bool,
     /// Where to crash, in a lesson or a test.
     pub crash_at: Option<CrashPoint>,
     /// What the branch has or is by way of replicas.
@@ -39,6 +46,8 @@ pub struct Config {
     pub lab: Option<SocketAddr>,
     /// The folder of the menu texts, if given.
     pub menus: Option<PathBuf>,
+    /// Whether to stop when standard input ends.
+    pub until_input_ends: bool,
     /// Whether to make the sample accounts.
     pub preload: bool,
     /// Clients at once.
@@ -76,12 +85,18 @@ impl Config {
                 return Err(format!("{flag} is for a loopback address only, and --host is {host}"));
             }
         }
+        if arguments.mdns && cfg!(not(feature = "mdns")) {
+            return Err("this program was built without mDNS; name the other branches with --peers".into());
+        }
         Ok(Self {
             branch: SocketAddr::new(host, arguments.port),
             peers: arguments.peers.clone(),
+            mdns: arguments.mdns,
             open: arguments.open,
+            teaching: arguments.teaching,
             crash_at: arguments.crash_at,
             name: arguments.database.name(),
+            key: arguments.key.clone().unwrap_or_else(|| key_path(&arguments.database.path())),
             db: arguments.database.path(),
             replication: ReplicationSettings {
                 replicas: arguments.replicas.clone(),
@@ -92,6 +107,7 @@ impl Config {
             menu: SocketAddr::new(host, arguments.menu_port),
             lab: arguments.lab_port.map(|port| SocketAddr::new(host, port)),
             menus: arguments.menus.clone(),
+            until_input_ends: arguments.until_input_ends,
             preload: arguments.preload,
             max_clients: arguments.max_clients,
             idle_timeout: Duration::from_secs(arguments.idle_timeout),

@@ -9,6 +9,8 @@ use std::fmt;
 use protocol::request::RequestError;
 use protocol::{AccountNum, Money, MoneyError, TxId};
 
+use crate::lockout::Wait;
+
 /// Short for a result with this crate's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -42,6 +44,8 @@ pub enum Error {
     WrongLogin,
     /// The password given to confirm an operation is wrong.
     WrongPassword,
+    /// There were too many wrong passwords; nothing was looked at.
+    LockedOut(Wait),
     /// The amount is not one.
     Amount(MoneyError),
     /// The request could not be read.
@@ -61,6 +65,8 @@ pub enum Error {
     },
     /// The other branch is not known or can't be reached.
     Unreachable(String),
+    /// Two branches have one name; the text says where.
+    NameTaken(String),
     /// The outcome of a transfer between branches is not known yet.
     Undecided(TxId),
     /// The caller may not do this.
@@ -114,8 +120,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// The code of [`Error::LowerEpoch`], by which a branch learns that it was replaced.
+    pub const LOWER_EPOCH: &str = "lower_epoch";
     /// The code of [`Error::RequestRepeated`], which comes back through an aborted transfer.
     pub const REQUEST_REPEATED: &str = "request_repeated";
+    /// The code of [`Error::NameTaken`], which a branch meets when it makes a link.
+    pub const NAME_TAKEN: &str = "name_taken";
 
     /// The stable name of this error, for programs.
     #[must_use]
@@ -133,6 +143,7 @@ impl Error {
             Self::MoneyHeld(_) => "money_held",
             Self::WrongLogin => "wrong_login",
             Self::WrongPassword => "wrong_password",
+            Self::LockedOut(_) => "locked_out",
             Self::Amount(_) => "invalid_amount",
             Self::Request(error) => error.code(),
             Self::Invalid(_) => "invalid_params",
@@ -140,6 +151,7 @@ impl Error {
             Self::TransferSettled(_) => "transaction_settled",
             Self::Aborted { code, .. } => code,
             Self::Unreachable(_) => "branch_unreachable",
+            Self::NameTaken(_) => Self::NAME_TAKEN,
             Self::Undecided(_) => "undecided",
             Self::NotAllowed(_) => "not_allowed",
             Self::NotTeaching => "not_teaching",
@@ -147,7 +159,7 @@ impl Error {
             Self::RequestRepeated => Self::REQUEST_REPEATED,
             Self::NotPrimary { .. } => "not_primary",
             Self::Fenced { .. } => "fenced",
-            Self::LowerEpoch { .. } => "lower_epoch",
+            Self::LowerEpoch { .. } => Self::LOWER_EPOCH,
             Self::NotReady => "not_ready",
             Self::ReplicasMissing { .. } => "replicas_missing",
             Self::Unconfirmed => "unconfirmed",
@@ -176,6 +188,7 @@ impl Error {
             | Self::MoneyHeld(_)
             | Self::WrongLogin
             | Self::WrongPassword
+            | Self::LockedOut(_)
             | Self::Amount(_)
             | Self::Request(_)
             | Self::Invalid(_)
@@ -183,6 +196,7 @@ impl Error {
             | Self::TransferSettled(_)
             | Self::Aborted { .. }
             | Self::Unreachable(_)
+            | Self::NameTaken(_)
             | Self::Undecided(_)
             | Self::NotAllowed(_)
             | Self::NotTeaching
@@ -224,12 +238,13 @@ impl fmt::Display for Error {
             }
             Self::WrongLogin => f.write_str("the account number or the password is wrong"),
             Self::WrongPassword => f.write_str("the password is wrong"),
+            Self::LockedOut(wait) => write!(f, "too many wrong passwords; try again in {wait}"),
             Self::Amount(error) => error.fmt(f),
             Self::Request(error) => error.fmt(f),
             Self::Invalid(text) => f.write_str(text),
             Self::NoSuchTransfer(txid) => write!(f, "no transfer {txid} is prepared at this branch"),
             Self::TransferSettled(txid) => write!(f, "the transfer {txid} has ended at this branch"),
-            Self::Aborted { text, .. } | Self::Unreachable(text) => f.write_str(text),
+            Self::Aborted { text, .. } | Self::Unreachable(text) | Self::NameTaken(text) => f.write_str(text),
             Self::Undecided(txid) => {
                 write!(
                     f,

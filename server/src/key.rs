@@ -1,4 +1,5 @@
-//! The branch key: made at the first start, kept beside the database, shared by all branches of a bank.
+//! The branch key: made at the first start, kept beside the database unless `--key` says otherwise, shared by all
+//! branches of a bank.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -16,16 +17,15 @@ pub fn key_path(db: &Path) -> PathBuf {
     db.with_file_name(KEY_FILE)
 }
 
-/// Reads the key beside the database, or makes one that only this user can read.
+/// Reads the key, or makes one that only this user can read.
 ///
 /// # Errors
 /// One sentence for the operator.
-pub fn find_or_make(db: &Path) -> Result<BranchKey, String> {
-    let path = key_path(db);
+pub fn find_or_make(path: &Path) -> Result<BranchKey, String> {
     let trouble = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    match fs::read_to_string(&path) {
+    match fs::read_to_string(path) {
         Ok(text) => text.parse().map_err(|error| trouble(&error)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make(&path).map_err(|error| trouble(&error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(path).map_err(|error| trouble(&error)),
         Err(error) => Err(trouble(&error)),
     }
 }
@@ -44,10 +44,7 @@ fn make(path: &Path) -> io::Result<BranchKey> {
     fs::remove_file(&draft)?;
     match linked {
         Ok(()) => {
-            log::info!(
-                "a new branch key was made: {}; copy it beside the databases of the bank's other branches",
-                path.display()
-            );
+            log::info!("a new branch key was made: {}; copy it to the bank's other branches", path.display());
             Ok(key)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -66,10 +63,10 @@ mod tests {
     #[test]
     fn a_key_is_made_once_and_is_private() {
         let directory = tempfile::tempdir().unwrap();
-        let db = directory.path().join("bank.db");
-        let key = find_or_make(&db).unwrap();
-        assert_eq!(find_or_make(&db), Ok(key));
-        let mode = fs::metadata(key_path(&db)).unwrap().permissions().mode();
+        let path = key_path(&directory.path().join("bank.db"));
+        let key = find_or_make(&path).unwrap();
+        assert_eq!(find_or_make(&path), Ok(key));
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no draft is left");
     }
@@ -77,9 +74,9 @@ mod tests {
     #[test]
     fn a_spoiled_key_is_refused_not_replaced() {
         let directory = tempfile::tempdir().unwrap();
-        let db = directory.path().join("bank.db");
-        fs::write(key_path(&db), "spoiled").unwrap();
-        assert!(find_or_make(&db).is_err());
-        assert_eq!(fs::read_to_string(key_path(&db)).unwrap(), "spoiled");
+        let path = directory.path().join("bank.key");
+        fs::write(&path, "spoiled").unwrap();
+        assert!(find_or_make(&path).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "spoiled");
     }
 }

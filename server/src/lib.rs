@@ -3,6 +3,7 @@
 pub mod answers;
 pub mod arguments;
 pub mod audit;
+pub mod backup;
 pub mod bank;
 pub mod branch;
 pub mod clock;
@@ -13,7 +14,9 @@ pub mod error;
 pub mod key;
 pub mod limits;
 pub mod listener;
+pub mod lockout;
 pub mod menu;
 pub mod replication;
 pub mod sms;
+pub mod teaching;
 pub mod transfer;

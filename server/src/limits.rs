@@ -25,6 +25,15 @@ pub const CHECKPOINT_STATEMENTS: u64 = 20_000;
 /// With fewer writes than that, the log is moved after this long, so that a quiet bank starts at once.
 pub const CHECKPOINT_IDLE: Duration = Duration::from_secs(5);
 
+/// Pages that a backup copies at a time, some 4 MiB: between two lots it looks whether to say how far it is.
+pub const COPY_PAGES: i32 = 1_000;
+/// How long a backup waits when another program has a file locked for a moment.
+pub const COPY_PAUSE: Duration = Duration::from_millis(20);
+/// A backup that takes longer than this says how far it is,
+pub const COPY_PROGRESS_AFTER: Duration = Duration::from_secs(2);
+/// and says it again this often.
+pub const COPY_PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
 /// Clients at once, unless `--max-clients` says otherwise. Each has a thread.
 pub const CLIENTS: usize = 4_096;
 /// The stack of a client's thread in bytes. Virtual memory until touched; sessions don't recurse.
@@ -40,6 +49,30 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Passwords that are hashed at the same time. Each takes 19 MiB and a core for some tens of milliseconds.
 pub const HASHING_THREADS: usize = 2;
+
+/// Wrong passwords at one account from which on a pause follows: people mistype three or four times.
+pub const ACCOUNT_PAUSE_FROM: u32 = 5;
+/// Wrong passwords at one account from which on each further one locks it. At most a dozen guesses an hour
+/// come through then, far below what a password of four characters needs.
+pub const ACCOUNT_LOCK_FROM: u32 = 8;
+/// Wrong passwords from one address from which on a pause follows: a whole class may sit behind one.
+pub const ADDRESS_PAUSE_FROM: u32 = 30;
+/// Wrong passwords from one address from which on each further one locks it.
+pub const ADDRESS_LOCK_FROM: u32 = 36;
+/// The first pause; each further one is twice as long.
+pub const LOCKOUT_PAUSE_FIRST: Duration = Duration::from_secs(1);
+/// How long a lock lasts: long for a program that guesses, short for a person who comes back.
+pub const LOCKOUT_LOCK: Duration = Duration::from_secs(300);
+/// Wrong passwords are forgotten when none came for so long.
+pub const LOCKOUT_FORGET: Duration = Duration::from_secs(3600);
+/// Accounts, and addresses, whose wrong passwords are remembered; about 1 MiB in all.
+pub const LOCKOUT_ENTRIES: usize = 10_000;
+
+const _: () =
+    assert!(LOCKOUT_PAUSE_FIRST.as_secs() << (ACCOUNT_LOCK_FROM - ACCOUNT_PAUSE_FROM) < LOCKOUT_LOCK.as_secs());
+const _: () =
+    assert!(LOCKOUT_PAUSE_FIRST.as_secs() << (ADDRESS_LOCK_FROM - ADDRESS_PAUSE_FROM) < LOCKOUT_LOCK.as_secs());
+const _: () = assert!(LOCKOUT_LOCK.as_secs() < LOCKOUT_FORGET.as_secs());
 
 /// Findings that an audit lists; it goes on counting beyond them.
 pub const AUDIT_FINDINGS: usize = 100;
@@ -73,6 +106,24 @@ pub const LINK_FRAME_MESSAGES: usize = 1_024;
 pub const LINK_READ_BYTES: usize = 256 << 10;
 /// Links to one peer at the same time; two come about when both sides dial at once.
 pub const LINKS_PER_PEER: usize = 4;
+/// How long an older link of the same name is listened to before a new one is taken: longer than a heartbeat, and
+/// shorter than the one who dials waits.
+pub const NAME_CHECK: Duration = Duration::from_millis(1_500);
+/// How often it is looked at meanwhile.
+pub const NAME_CHECK_STEP: Duration = Duration::from_millis(20);
+/// How often a branch tries those that it knows and is not linked to, and asks one of the others whom it knows.
+pub const DISCOVERY_INTERVAL: Duration = Duration::from_secs(5);
+/// New links whose branches are still to be asked; the others are asked in turn anyway.
+pub const DISCOVERY_QUEUE: usize = 64;
+/// Addresses of one branch that are tried when mDNS tells of it: a machine has a few, a liar any number.
+pub const MDNS_ADDRESSES: usize = 4;
+/// After this long without a single announcement made, the log says that there is no multicast here.
+pub const MDNS_SILENCE: Duration = Duration::from_secs(10);
+/// How long taking the announcement back may hold the stop up.
+pub const MDNS_GOODBYE: Duration = Duration::from_millis(100);
+
+const _: () = assert!(LINK_HEARTBEAT.as_millis() < NAME_CHECK.as_millis());
+const _: () = assert!(NAME_CHECK.as_millis() < DIAL_TIMEOUT.as_millis());
 
 /// The length of the protocol's tick.
 pub const TICK: Duration = Duration::from_millis(10);
@@ -95,6 +146,24 @@ pub const ANSWERS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The most answers kept; past it the oldest go early. About 2 GiB of database.
 pub const ANSWERS: u64 = 5_000_000;
 
+/// Messages that wait on the stage of a teaching branch; more are lost, as a network may lose them. More than a class
+/// can look through, and few enough to be listed in one answer.
+pub const STAGED_MESSAGES: usize = 256;
+/// Bytes that are shown of a message on the stage, so that the whole stage fits one answer.
+pub const STAGED_TEXT_BYTES: usize = 2_000;
+/// How long the client of a transfer waits for it in step mode, while a class talks.
+pub const STEP_MODE_WAIT: Duration = Duration::from_secs(600);
+/// How often a client that waits in step mode looks whether that has ended.
+pub const STEP_MODE_LOOK: Duration = Duration::from_millis(100);
+/// How often what waits is delivered anew when step mode ends, because more came meanwhile, before it ends all the same.
+pub const FLUSH_ROUNDS: u32 = 64;
+/// The most that one request makes pass of the protocol's time: 360,000 ticks, done in some seconds at worst.
+pub const PASS_TIME_MAX: Duration = Duration::from_secs(3_600);
+/// The longest delay of a message in a lesson.
+pub const LESSON_DELAY_MAX: Duration = Duration::from_secs(600);
+
+// Beside its text a message has two names, two ids and some numbers.
+const _: () = assert!(STAGED_MESSAGES * (STAGED_TEXT_BYTES + 500) < protocol::frame::FRAME_BYTES_MAX);
 const _: () = assert!(LINK_HEARTBEAT.as_millis() * 3 < LINK_SILENCE.as_millis());
 
 /// Requests of one client that are worked on together; more wait in its connection.

@@ -23,15 +23,15 @@ use bank_server::menu::door::{LabDoor, Menu, PlainDoor};
 use bank_server::replication::{Parts, Reopen, Replication, is_replaced, settle_role};
 use bank_server::sms::{self, Pace, SmsSender};
 use bank_server::transfer::directory::{Address, Directory};
+use bank_server::transfer::discovery;
 use bank_server::transfer::links::{Identity, Links};
 use bank_server::transfer::{Engine, EngineParts};
-use bank_server::{clock, commands, error};
+use bank_server::{backup, clock, commands, error};
 use clap::Parser as _;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use protocol::proof::BranchKey;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use two_phase_commit::PeerAddr;
 
 /// The server could not start.
 const EXIT_FAILED: u8 = 1;
@@ -45,6 +45,7 @@ const ADMIN_PASSWORD_VARIABLE: &str = "BANK_ADMIN_PASSWORD";
 /// Why the server stops.
 enum Stop {
     Signal(i32),
+    InputEnded,
     DiskFailed,
     Reopen(Reopen),
 }
@@ -62,6 +63,8 @@ fn main() -> ExitCode {
     let outcome = match &arguments.command {
         Some(Command::Passwd { account }) => commands::passwd(&arguments.database, *account),
         Some(Command::Audit { json }) => commands::audit(&arguments.database, *json),
+        Some(Command::Backup { to }) => backup::backup(&arguments.database, to),
+        Some(Command::Restore { from, force }) => backup::restore(&arguments.database, from, *force),
         None => match Config::resolve(&arguments) {
             Ok(config) => serve(&config),
             Err(error) => {
@@ -101,6 +104,9 @@ enum Ended {
 fn serve(config: &Config) -> Result<ExitCode, String> {
     let (stop, stopped) = bounded(STOP_EVENTS);
     watch_signals(stop.clone())?;
+    if config.until_input_ends {
+        watch_input(stop.clone())?;
+    }
     raise_descriptor_limit();
     let texts = Arc::new(find_texts(config)?);
     // The ports come first: a port in use must leave the database untouched.
@@ -161,7 +167,7 @@ fn live(
 ) -> Result<(Ended, Weak<DbsExec>), String> {
     let trouble = |error: error::Error| format!("{}: {error}", config.db.display());
     let dbs = open_database(config, stop.clone())?;
-    let key = find_or_make(&config.db)?;
+    let key = find_or_make(&config.key)?;
     if is_first {
         settle_role(&dbs, &config.replication).map_err(trouble)?;
     }
@@ -220,6 +226,8 @@ fn live(
         start("lab", listener, Arc::new(LabDoor(Arc::clone(&menu))))?;
     }
     doors.are_announced.set(true);
+    #[cfg(feature = "mdns")]
+    let mdns = if is_primary { start_mdns(config, &engine, doors.port) } else { None };
     replication.start(&engine).map_err(trouble)?;
     let role = replication.role().as_str();
     log::info!("branch {} is open as {role}, database {}", bank.name(), dbs.path().display());
@@ -228,6 +236,10 @@ fn live(
     dbs.feed().stop_within(SYNC_STOP_WAIT);
     // A message that is just being delivered is waited for while the clients are told.
     let sms_stopping = sms.map(|sender| std::thread::spawn(move || sender.stop()));
+    #[cfg(feature = "mdns")]
+    if let Some(mdns) = mdns {
+        mdns.stop();
+    }
     clients.stop();
     for listener in listeners {
         listener.join();
@@ -261,10 +273,12 @@ fn start_engine(
         directory.learn(&peer.name, &peer.address).map_err(trouble)?;
     }
     let replaced = Arc::downgrade(replication);
+    let instance = getrandom::u64().map_err(|error| format!("no randomness: {error}"))?;
     let identity = Identity {
         name: config.name.clone(),
         port,
         key: key.clone(),
+        instance: format!("{instance:016x}"),
         epoch: bank.dbs().standing().epoch,
         on_replaced: Arc::new(move |epoch| {
             if let Some(replication) = replaced.upgrade() {
@@ -281,16 +295,31 @@ fn start_engine(
         dbs: Arc::clone(bank.dbs()),
         links: Links::new(identity, directory),
         sms: sms.map(SmsSender::notifier),
+        is_teaching: config.teaching,
         on_failure: Box::new(on_failure),
     };
     if !is_primary {
         return Ok(Engine::at_rest(parts, 0));
     }
     let engine = Engine::start(parts, config.crash_at).map_err(trouble)?;
-    for peer in config.peers.iter().filter(|peer| peer.name != config.name) {
-        engine.links().greet(&PeerAddr::from(&peer.name));
-    }
+    discovery::start(engine.links());
     Ok(engine)
+}
+
+/// Announces the branch, if that is wanted and possible.
+#[cfg(feature = "mdns")]
+fn start_mdns(config: &Config, engine: &Engine, port: u16) -> Option<bank_server::transfer::mdns::Mdns> {
+    if !config.mdns {
+        return None;
+    }
+    let listening = std::net::SocketAddr::new(config.branch.ip(), port);
+    match bank_server::transfer::mdns::Mdns::start(engine.links(), listening, engine.links().key()) {
+        Ok(mdns) => Some(mdns),
+        Err(error) => {
+            log::warn!("mDNS is not available here ({error}); other branches are found by --peers");
+            None
+        }
+    }
 }
 
 /// Each client needs a file descriptor, and the usual soft limit of 1,024 is far below `--max-clients`. The
@@ -318,11 +347,26 @@ fn watch_signals(stop: Sender<Stop>) -> Result<(), String> {
     Ok(())
 }
 
+/// Whoever started this branch holds the other end of its standard input; that it is closed means that they are gone.
+fn watch_input(stop: Sender<Stop>) -> Result<(), String> {
+    let watch = move || {
+        // Nothing that is sent means anything, and an error ends the input too.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        let _ = stop.try_send(Stop::InputEnded);
+    };
+    let spawned = std::thread::Builder::new().name("input".into()).spawn(watch);
+    spawned.map(drop).map_err(|error| format!("standard input cannot be watched: {error}"))
+}
+
 fn wait_for_stop(stopped: &Receiver<Stop>) -> Ended {
     match stopped.recv().expect("the signals' thread keeps a sender as long as the process runs") {
         Stop::Signal(signal) => {
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
             log::info!("{name} received: the branch is stopping");
+            Ended::Stopped(ExitCode::SUCCESS)
+        }
+        Stop::InputEnded => {
+            log::info!("standard input has ended: the branch is stopping");
             Ended::Stopped(ExitCode::SUCCESS)
         }
         Stop::Reopen(reopen) => Ended::Reopen(reopen),

@@ -19,7 +19,8 @@ struct State {
 
 impl ProgramLog {
     /// Collects all that `output` gives, on a thread of its own that ends with the output.
-    pub(crate) fn collect(output: impl Read + Send + 'static) -> Self {
+    #[must_use]
+    pub fn collect(output: impl Read + Send + 'static) -> Self {
         let log = Self::default();
         let collected = log.clone();
         thread::spawn(move || {

@@ -26,8 +26,9 @@ pub fn server_command() -> Command {
     clean_command("bank-server")
 }
 
-/// A command without the variables that the programs heed.
-pub(crate) fn clean_command(name: &str) -> Command {
+/// A command of any of the programs, without the variables that they heed.
+#[must_use]
+pub fn clean_command(name: &str) -> Command {
     let mut command = Command::new(program(name));
     for (variable, _) in env::vars_os() {
         let is_foreign = |prefix: &&str| variable.to_string_lossy().starts_with(prefix);

@@ -220,7 +220,7 @@ fn wrong_parameters_are_refused_and_change_nothing() {
         ("resolve", json!({"txid": "T", "outcome": "commit", "reason": "why"}), "no_such_transfer"),
         ("hello", json!({"nonce": "00"}), "invalid_params"),
         ("authenticate", json!({"proof": "00"}), "not_allowed"),
-        ("link", json!({"branch": "Mumbai", "port": 1}), "invalid_params"),
+        ("link", json!({"branch": "Mumbai", "port": 1}), "name_taken"),
         ("link", json!({"branch": "a b", "port": 1}), "invalid_params"),
         ("batch", json!({}), "invalid_params"),
         ("batch", json!({"requests": 1}), "invalid_params"),

@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use std::io::Write;
+use std::io::{BufRead as _, BufReader, Write};
 use std::net::TcpStream;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bank_tests::{Branch, Ending, MenuConnection, Options, Turn, audit, wait_until};
+use bank_tests::{Branch, Ending, MenuConnection, Options, Turn, audit, server_command, wait_until};
 use rustix::process::Signal;
 
 /// What the design promises.
@@ -132,4 +133,25 @@ fn answer_unless_closed(menu: &mut MenuConnection, line: &str) -> Option<Turn> {
 fn is_goodbye(turn: &Turn) -> bool {
     assert!(turn.ending != Ending::Exit || turn.text().ends_with(GOODBYE), "{}", turn.text());
     turn.ending == Ending::Exit
+}
+
+#[test]
+fn a_branch_that_shall_ends_with_its_standard_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = server_command();
+    command.args(["--port", "0", "--menu-port", "0", "--preload", "--until-input-ends", "--db"]);
+    command.arg(folder.path().join("bank.db"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().starts_with("menu on ")), "it runs as long as there is somebody");
+    assert!(child.try_wait().unwrap().is_none());
+    drop(child.stdin.take());
+    let mut ended = None;
+    wait_until("the branch ends", || {
+        ended = child.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert_eq!(ended.unwrap().code(), Some(0));
+    audit(&folder.path().join("bank.db")).assert_clean();
 }

@@ -102,6 +102,7 @@ pub(super) fn tell_status(status: &Status) -> String {
         ("Clients", status.clients.to_string()),
         ("In doubt", status.in_doubt.to_string()),
         ("Undelivered", status.undelivered.to_string()),
+        ("Teaching", if status.teaching { "yes" } else { "no" }.to_string()),
         ("Running for", age(status.uptime_seconds)),
         ("Version", status.version.clone()),
     ];

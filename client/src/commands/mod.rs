@@ -11,6 +11,9 @@ mod books;
 mod movements;
 mod password;
 mod replicas;
+mod scenario;
+mod teaching;
+mod trace;
 mod transfers;
 mod two_phase;
 mod values;
@@ -22,15 +25,13 @@ use protocol::request::{Action, NoParams};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::arguments::{Arguments, Input};
+use crate::arguments::{Arguments, Input, Style};
 use crate::branch::{Branch, Reply};
 use crate::error::{ClientError, ExitStatus};
 use crate::output::Output;
 use crate::request_id::RequestId;
-use crate::trace;
 
 pub use values::HostPort;
-pub use watch::tell_kind as tell_event;
 
 /// What a command asks of a branch.
 #[derive(Debug, Subcommand)]
@@ -127,6 +128,30 @@ pub enum Command {
     /// Give a prepared deposit up
     #[command(name = "abort_deposit", alias = "abort-deposit")]
     AbortDeposit(two_phase::TransactionArguments),
+    /// Teaching: show what waits to be delivered at the branch, and which faults are set
+    #[command(after_help = teaching::STAGE_EXAMPLES)]
+    Stage,
+    /// Teaching: make every message to the branch wait, or let them pass again
+    #[command(name = "step-mode", alias = "step_mode", after_help = teaching::STEP_MODE_EXAMPLES)]
+    StepMode(teaching::StepModeArguments),
+    /// Teaching: deliver, drop, double or delay one waiting message
+    #[command(after_help = teaching::STEP_EXAMPLES)]
+    Step(teaching::StepArguments),
+    /// Teaching: let the protocol's clock go on while messages wait
+    #[command(name = "pass-time", alias = "pass_time", after_help = teaching::PASS_TIME_EXAMPLES)]
+    PassTime(teaching::PassTimeArguments),
+    /// Teaching: cut, slow or heal the link to another branch
+    #[command(after_help = teaching::FAULT_EXAMPLES)]
+    Fault(teaching::FaultArguments),
+    /// Teaching: crash the branch, now or at a named point of a transfer
+    #[command(after_help = teaching::CRASH_EXAMPLES)]
+    Crash(teaching::CrashArguments),
+    /// Teaching: list the scenarios
+    #[command(after_help = scenario::LIST_EXAMPLES)]
+    Scenarios,
+    /// Teaching: run a scenario, with questions to the class
+    #[command(after_help = scenario::EXAMPLES)]
+    Scenario(scenario::ScenarioArguments),
     /// Write a shell's completions of these commands
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -151,6 +176,8 @@ pub struct Session<'w> {
     pub id: RequestId,
     /// Whether a person or a script gives what is asked for.
     pub input: Input,
+    /// Which escape sequences may be written.
+    pub style: Style,
 }
 
 impl Session<'_> {
@@ -218,6 +245,14 @@ pub fn run(command: Command, session: &mut Session<'_>) -> Result<ExitStatus, Cl
         Command::CommitDeposit(arguments) => two_phase::settle(Action::CommitDeposit, &arguments, session),
         Command::AbortWithdraw(arguments) => two_phase::settle(Action::AbortWithdraw, &arguments, session),
         Command::AbortDeposit(arguments) => two_phase::settle(Action::AbortDeposit, &arguments, session),
+        Command::Stage => teaching::stage(session),
+        Command::StepMode(arguments) => teaching::step_mode(&arguments, session),
+        Command::Step(arguments) => teaching::step(&arguments, session),
+        Command::PassTime(arguments) => teaching::pass_time(&arguments, session),
+        Command::Fault(arguments) => teaching::fault(&arguments, session),
+        Command::Crash(arguments) => teaching::crash(&arguments, session),
+        Command::Scenarios => scenario::list(session),
+        Command::Scenario(arguments) => scenario::run(&arguments, session),
         Command::Completions { shell } => write_completions(shell, session),
     }
 }

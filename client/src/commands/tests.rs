@@ -33,6 +33,7 @@ fn request(line: &[&str]) -> String {
         out: Output::new(&mut shown, false),
         id: "ID".parse().unwrap(),
         input: Input::Script,
+        style: Style::default(),
     };
     let error = run(arguments.command.take().unwrap(), &mut session).unwrap_err();
     assert_eq!((error.status(), error.to_string().as_str()), (ExitStatus::Refused, "heard"), "{line:?}");

@@ -2,8 +2,9 @@
 
 use clap::Args;
 use protocol::TxId;
-use protocol::event::{Event, EventKind};
+use protocol::event::Event;
 use protocol::request::{Action, Watch};
+use trace::tell_event;
 
 use crate::commands::Session;
 use crate::error::{ClientError, ExitStatus};
@@ -56,37 +57,5 @@ pub(super) fn run(arguments: &WatchArguments, session: &mut Session<'_>) -> Resu
 /// An event on one line.
 fn line(event: &Event) -> String {
     let txid = event.txid.as_ref().map_or("-", TxId::as_str);
-    format!("{}:{:<6} {:<24} {}", event.branch, event.number, txid, tell_kind(&event.kind))
-}
-
-/// What happened, in words.
-pub fn tell_kind(kind: &EventKind) -> String {
-    match kind {
-        EventKind::Sent { to, text, .. } => format!("sent to {to}: {text}"),
-        EventKind::Received { from, text, .. } => format!("received from {from}: {text}"),
-        EventKind::Recorded { record, forced: true } => format!("on disk: {record}"),
-        EventKind::Recorded { record, forced: false } => format!("recorded: {record}"),
-        EventKind::State { role, from, to } => format!("{role}: {from} -> {to}"),
-        EventKind::Moved { account, amount, what } => format!("account {account}: {amount} {}", what.name()),
-        EventKind::Lost { from, text, .. } => format!("lost on its way from {from}: {text}"),
-        EventKind::Asked { text } => format!("a client asks: {text}"),
-        EventKind::Answered { text } => format!("the client is told: {text}"),
-        EventKind::Note { text } => text.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn events_are_told_in_words() {
-        let check = |json: &str, expected: &str| {
-            assert_eq!(tell_kind(&serde_json::from_str(json).unwrap()), expected);
-        };
-        check(r#"{"sent":{"to":"Delhi","message":"vote","text":"vote yes","id":"Pune:3"}}"#, "sent to Delhi: vote yes");
-        check(r#"{"recorded":{"record":"prepared","forced":true}}"#, "on disk: prepared");
-        check(r#"{"state":{"role":"participant","from":"a","to":"b"}}"#, "participant: a -> b");
-        check(r#"{"moved":{"account":"1001","amount":50.00,"what":"held"}}"#, "account 1001: 50.00 held");
-    }
+    format!("{}:{:<6} {:<24} {}", event.branch, event.number, txid, tell_event(&event.kind))
 }

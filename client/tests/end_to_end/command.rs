@@ -85,7 +85,9 @@ fn wrong_command_lines_exit_64() {
 
 #[test]
 fn every_command_has_its_help() {
-    for command in ["transfer", "inter_branch_transfer", "split", "trace", "batch", "open", "resolve", "history"] {
+    let bank = ["transfer", "inter_branch_transfer", "split", "trace", "batch", "open", "resolve", "history"];
+    let teaching = ["stage", "step-mode", "step", "pass-time", "fault", "crash", "scenarios", "scenario"];
+    for command in bank.into_iter().chain(teaching) {
         let output = client(&[command, "--help"]);
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(text.contains("Examples:\n  bank-client ") && output.status.success(), "{command}: {text}");
@@ -97,6 +99,7 @@ fn completions_know_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let output = client(&["completions", shell]);
         let text = String::from_utf8(output.stdout).unwrap();
-        assert!(text.contains("inter_branch_transfer") && output.status.success(), "{shell}");
+        let knows = |word| text.contains(word);
+        assert!(knows("inter_branch_transfer") && knows("step-mode") && output.status.success(), "{shell}");
     }
 }

@@ -13,12 +13,14 @@ pub mod outbox;
 pub mod passwords;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use protocol::{AccountNum, BranchName, Money};
 
 use crate::clock::unix_ms_now;
-use crate::dbs_exec::{DbsExec, Query as _, Tx, params};
+use crate::dbs_exec::{DbsExec, Query, Tx, params};
 use crate::error::{Error, Result};
+use crate::lockout::{Lockout, Origin};
 use crate::sms::Notifier;
 use accounts::{Account, Opening};
 use history::Transaction;
@@ -50,6 +52,7 @@ pub struct BankSettings {
 pub struct Bank {
     dbs: Arc<DbsExec>,
     hasher: Hasher,
+    lockout: Lockout,
     settings: BankSettings,
     /// Rung after each movement, when the branch sends text messages.
     sms: Option<Notifier>,
@@ -61,7 +64,7 @@ impl Bank {
     /// # Errors
     /// [`Error::Invalid`] when the database is of a branch with another name, or as [`DbsExec::execute`].
     pub fn open(dbs: Arc<DbsExec>, settings: BankSettings, sms: Option<Notifier>) -> Result<Self> {
-        let bank = Self { dbs, hasher: Hasher::new()?, settings, sms };
+        let bank = Self { dbs, hasher: Hasher::new()?, lockout: Lockout::default(), settings, sms };
         let (name, now_unix_ms) = (bank.settings.name.to_string(), unix_ms_now());
         let has_administrator = bank.dbs.read(|reader| accounts::password_hash(reader, ADMINISTRATOR))?.is_some();
         let default_hash = match has_administrator {
@@ -102,7 +105,9 @@ impl Bank {
                 "this database belongs to the branch {stored}, not {}: name another one with --db",
                 settings.name
             ))),
-            Some(_) | None => Ok(Self { dbs, hasher: Hasher::new()?, settings, sms: None }),
+            Some(_) | None => {
+                Ok(Self { dbs, hasher: Hasher::new()?, lockout: Lockout::default(), settings, sms: None })
+            }
         }
     }
 
@@ -111,8 +116,15 @@ impl Bank {
     /// # Errors
     /// [`Error::Database`] when SQLite fails.
     pub fn stored_name(dbs: &DbsExec) -> Result<Option<BranchName>> {
-        let name =
-            dbs.read(|reader| reader.query_opt("SELECT name FROM branch", params![], |row| row.get::<_, String>(0)))?;
+        dbs.read(|reader| Self::name_in(reader))
+    }
+
+    /// As [`Bank::stored_name`], for whoever looks into the database already.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when SQLite fails.
+    pub fn name_in(query: &impl Query) -> Result<Option<BranchName>> {
+        let name = query.query_opt("SELECT name FROM branch", params![], |row| row.get::<_, String>(0))?;
         Ok(name.and_then(|name| name.parse().ok()))
     }
 
@@ -131,16 +143,33 @@ impl Bank {
     /// Checks a password; `account_num` 0 is the administrator.
     ///
     /// # Errors
-    /// [`Error::WrongLogin`] for an unknown or closed account and for a wrong password, at the same cost.
-    pub fn log_in(&self, account_num: i64, password: &str) -> Result<()> {
-        if self.is_password(account_num, password)? { Ok(()) } else { Err(Error::WrongLogin) }
+    /// [`Error::WrongLogin`] for an unknown or closed account and for a wrong password, at the same cost;
+    /// [`Error::LockedOut`] after too many of them.
+    pub fn log_in(&self, account_num: i64, password: &str, origin: Origin) -> Result<()> {
+        if self.try_password(account_num, password, origin)? { Ok(()) } else { Err(Error::WrongLogin) }
     }
 
-    /// Whether this is the password of that account, or of the administrator for 0.
+    /// Checks a password that confirms an operation; `account_num` 0 is the administrator.
     ///
     /// # Errors
-    /// [`Error::Database`] when SQLite fails.
-    pub fn is_password(&self, account_num: i64, password: &str) -> Result<bool> {
+    /// [`Error::WrongPassword`]; [`Error::LockedOut`] after too many of them.
+    pub fn confirm(&self, account_num: i64, password: &str, origin: Origin) -> Result<()> {
+        if self.try_password(account_num, password, origin)? { Ok(()) } else { Err(Error::WrongPassword) }
+    }
+
+    /// One try at a password, counted when it is wrong.
+    fn try_password(&self, account_num: i64, password: &str, origin: Origin) -> Result<bool> {
+        if let Some(wait) = self.lockout.wait(account_num, origin, Instant::now()) {
+            return Err(Error::LockedOut(wait));
+        }
+        let is_right = self.is_password(account_num, password)?;
+        self.lockout.settle(account_num, origin, is_right, Instant::now()).map_err(Error::LockedOut)?;
+        Ok(is_right)
+    }
+
+    /// Whether this is the password of that account, or of the administrator for 0. Not for clients: it
+    /// counts nothing.
+    fn is_password(&self, account_num: i64, password: &str) -> Result<bool> {
         let stored = self.dbs.read(|reader| accounts::password_hash(reader, account_num))?;
         Ok(self.hasher.verify(password, stored.as_deref()))
     }
@@ -164,11 +193,9 @@ impl Bank {
     /// Changes a customer's password, who has to know the present one.
     ///
     /// # Errors
-    /// [`Error::WrongPassword`], or as [`Bank::set_password`].
-    pub fn change_password(&self, number: AccountNum, present: &str, new: &str) -> Result<()> {
-        if !self.is_password(number.as_i64(), present)? {
-            return Err(Error::WrongPassword);
-        }
+    /// As [`Bank::confirm`] or [`Bank::set_password`].
+    pub fn change_password(&self, number: AccountNum, present: &str, new: &str, origin: Origin) -> Result<()> {
+        self.confirm(number.as_i64(), present, origin)?;
         self.set_password(number.as_i64(), new)
     }
 

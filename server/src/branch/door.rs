@@ -20,6 +20,7 @@ use super::session::{After, Session};
 use crate::limits::{FRAME_TIMEOUT, PIPELINE_REQUESTS, READ_BUFFER_BYTES, WATCH_EVENTS, WATCH_POLL};
 use crate::listener::{Client, Door};
 use crate::transfer::directory::Address;
+use crate::transfer::links::Peership;
 
 /// The door.
 pub struct BranchDoor(pub Arc<Context>);
@@ -46,7 +47,7 @@ impl Door for BranchDoor {
 
 impl BranchDoor {
     fn converse(&self, client: &Client) -> io::Result<()> {
-        let mut session = Session::new(&self.0, client.peer().ip().to_string());
+        let mut session = Session::new(&self.0, client.peer().ip());
         let mut input = Input::new(client.stream());
         let mut out = Vec::new();
         while input.fill(self.0.idle_timeout)? {
@@ -73,10 +74,11 @@ impl BranchDoor {
                 After::GoOn => {}
                 After::Watch(watch) => self.watch(client, &watch)?,
                 After::Replicate(shipment) => return self.0.replication.ship(&shipment, client.stream()),
-                After::BecomeLink(name, port, epoch) => {
-                    let host = client.peer().ip().to_string();
+                After::BecomeLink(peer) => {
+                    let address = Address { host: client.peer().ip().to_string(), port: peer.port };
+                    let with = Peership { instance: peer.instance, epoch: peer.epoch };
                     let stream = client.stream().try_clone()?;
-                    self.0.engine.links().accept(&name, &Address { host, port }, epoch, stream);
+                    self.0.engine.links().accept(&peer.branch, &address, with, stream);
                     return Ok(());
                 }
             }

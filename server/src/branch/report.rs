@@ -109,6 +109,7 @@ pub fn status(context: &Context) -> Result<String> {
         undelivered,
         transactions: u64::try_from(transactions).unwrap_or(0),
         uptime_seconds: context.started.elapsed().as_secs(),
+        teaching: context.engine.is_teaching(),
         version: env!("CARGO_PKG_VERSION").into(),
         epoch: replication.epoch,
         lag: replication.lag,

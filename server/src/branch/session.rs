@@ -7,15 +7,15 @@
 //! in between, what came before it is finished first, so each request sees the effects of those before it.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
-use protocol::BranchName;
 use protocol::answer::{TxStatus, Welcome, push_error, push_ok};
 use protocol::proof::{Nonce, Prover, from_hex, to_hex};
 use protocol::request::{
-    Action, Authenticate, BATCH_REQUESTS_MAX, Batch, CheckPassword, Hello, Link, Linked, Login, NoParams, OneTx,
-    Prepare, RequestFrame, Resolve, Watch,
+    Action, Authenticate, BATCH_REQUESTS_MAX, Batch, CheckPassword, Hello, Link, Login, NoParams, OneTx, Prepare,
+    RequestFrame, Resolve, Watch,
 };
-use two_phase_commit::{Outcome, Side};
+use two_phase_commit::{Outcome, PeerAddr, Side};
 
 use super::access::{self, Caller};
 use super::operation::{Operation, to_json};
@@ -25,14 +25,14 @@ use crate::answers::RequestKey;
 use crate::bank::movements::Booking;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
+use crate::lockout::Origin;
 use crate::replication::Shipment;
 
 /// One connection's session.
 pub struct Session<'c> {
     context: &'c Context,
+    address: IpAddr,
     caller: Caller,
-    /// The client's host.
-    host: String,
     challenge: Option<Challenge>,
 }
 
@@ -46,8 +46,8 @@ struct Challenge {
 pub enum After {
     /// It goes on.
     GoOn,
-    /// It becomes a link to the branch of that name and epoch, which takes requests at that port.
-    BecomeLink(BranchName, u16, i64),
+    /// It becomes a link to this branch.
+    BecomeLink(Link),
     /// It becomes a stream to a replica.
     Replicate(Shipment),
     /// It streams events.
@@ -70,11 +70,11 @@ struct Lot {
 }
 
 impl<'c> Session<'c> {
-    /// A new connection's session.
+    /// The session of a new connection from that address.
     #[must_use]
-    pub fn new(context: &'c Context, host: String) -> Self {
+    pub fn new(context: &'c Context, address: IpAddr) -> Self {
         let caller = if context.is_open { Caller::Open } else { Caller::Anonymous };
-        Self { context, caller, host, challenge: None }
+        Self { context, address, caller, challenge: None }
     }
 
     /// Who is at the other end.
@@ -190,29 +190,32 @@ impl<'c> Session<'c> {
             Action::Login => self.log_in(&frame.params()?).and_then(single),
             Action::CheckPassword => {
                 let params: CheckPassword = frame.params()?;
-                context.bank.log_in(params.account_no.as_i64(), &params.password)?;
+                // The bridge asks for many people, and its own address is not theirs.
+                context.bank.log_in(params.account_no.as_i64(), &params.password, Origin::OnBehalf)?;
                 single("null".into())
             }
             Action::Link => {
                 let params: Link = frame.params()?;
-                if params.branch == *context.bank.name() {
-                    return Err(Error::Invalid(format!(
-                        "this is branch {}; two branches cannot have one name",
-                        params.branch
-                    )));
+                let links = context.engine.links();
+                links.refuse_cut(&PeerAddr::from(&params.branch))?;
+                context.replication.admit_link(&params, links.directory())?;
+                links.refuse_double(&params, self.address)?;
+                let linked = links.introduction();
+                if params.branch != *context.bank.name() {
+                    *after = After::BecomeLink(params);
                 }
-                let epoch = context.replication.admit_link(&params, context.engine.links().directory())?;
-                *after = After::BecomeLink(params.branch, params.port, params.epoch);
-                single(to_json(&Linked { branch: context.bank.name().clone(), epoch }))
+                single(to_json(&linked))
             }
             Action::Replicate => {
-                let (granted, shipment) = context.replication.admit(&frame.params()?, &self.host)?;
+                let (granted, shipment) = context.replication.admit(&frame.params()?, &self.address.to_string())?;
                 if let Some(shipment) = shipment {
                     *after = After::Replicate(shipment);
                 }
                 single(to_json(&granted))
             }
-            Action::Follow => single(to_json(&context.replication.told_of_primary(&frame.params()?, &self.host)?)),
+            Action::Follow => {
+                single(to_json(&context.replication.told_of_primary(&frame.params()?, &self.address.to_string())?))
+            }
             Action::Promote => single(to_json(&context.replication.promote(&frame.params()?)?)),
             Action::Demote => {
                 context.replication.demote(&frame.params()?)?;
@@ -248,9 +251,13 @@ impl<'c> Session<'c> {
                 decide(context, &frame.params()?, Outcome::Aborted).and_then(single)
             }
             Action::Batch => self.batch(frame).and_then(single),
-            Action::Stage | Action::StepMode | Action::Step | Action::PassTime | Action::Fault | Action::Crash => {
-                Err(Error::NotTeaching)
-            }
+            // A branch without --teaching has no lesson, and looks at nothing else.
+            Action::Stage => single(to_json(&context.engine.lesson()?.stage())),
+            Action::StepMode => single(to_json(&context.engine.lesson()?.step_mode(&frame.params()?))),
+            Action::Step => single(to_json(&context.engine.lesson()?.step(&frame.params()?)?)),
+            Action::PassTime => single(to_json(&context.engine.lesson()?.pass_time(&frame.params()?)?)),
+            Action::Fault => single(to_json(&context.engine.lesson()?.fault(&frame.params()?)?)),
+            Action::Crash => single(to_json(&context.engine.lesson()?.crash(&frame.params()?)?)),
             Action::CreateAccount
             | Action::CloseAccount
             | Action::Balance
@@ -286,7 +293,8 @@ impl<'c> Session<'c> {
     }
 
     fn log_in(&mut self, params: &Login) -> Result<String> {
-        self.context.bank.log_in(params.account_no.as_i64(), &params.password)?;
+        let origin = Origin::Address(self.address);
+        self.context.bank.log_in(params.account_no.as_i64(), &params.password, origin)?;
         self.caller = Caller::Customer(params.account_no);
         Ok(format!(r#"{{"role":"customer","account_no":"{}"}}"#, params.account_no))
     }

@@ -200,13 +200,9 @@ pub fn finish(context: &Context, wanted: &Wanted, started: Started) -> Result<St
 
 /// The stored answer says "pending"; what is true now takes its place.
 fn with_delivery(answer: &str, delivery: Delivery) -> String {
-    let text = match delivery {
-        Delivery::Done => "done",
-        Delivery::Pending => "pending",
-    };
     match from_str::<Value>(answer) {
         Ok(Value::Object(mut fields)) => {
-            fields.insert("delivery".into(), Value::String(text.into()));
+            fields.insert("delivery".into(), Value::String(delivery.as_str().into()));
             Value::Object(fields).to_string()
         }
         Ok(_) | Err(_) => answer.to_string(),

@@ -200,6 +200,21 @@ pub fn newest_version() -> u32 {
     u32::try_from(MIGRATIONS.len()).expect("there are fewer than four billion migrations")
 }
 
+/// Checks that a database is this bank's and not newer than this program.
+///
+/// # Errors
+/// As [`migrate`].
+pub fn recognise(connection: &Connection) -> Result<(), OpenError> {
+    let application_id: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let newest = newest_version();
+    match application_id {
+        APPLICATION_ID if version <= newest => Ok(()),
+        APPLICATION_ID => Err(OpenError::Newer { version, newest }),
+        _ => Err(OpenError::Foreign),
+    }
+}
+
 /// Brings the database to this program's version.
 ///
 /// # Errors

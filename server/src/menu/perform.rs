@@ -4,8 +4,6 @@
 //! call of [`Bank`], the result into a [`Reply`] or a [`Refusal`], and writes who asked for what and how it
 //! went to the log, without passwords and without Aadhaar numbers.
 
-use std::fmt;
-
 use protocol::answer::{InterBranchTransferred, Pending};
 use protocol::request::Destination;
 use protocol::{AccountNum, Money, TxId};
@@ -24,19 +22,21 @@ use crate::branch::transfer::{self, Wanted};
 use crate::branch::{Context, report};
 use crate::clock::iso_utc;
 use crate::error::{Error, Result};
+use crate::listener::Client;
+use crate::lockout::Origin;
 
-/// Carries out one request of the client at `peer`.
+/// Carries out one request of a client.
 ///
 /// # Errors
 /// The bank's refusal, as one sentence for the customer.
-pub fn perform(context: &Context, peer: &impl fmt::Display, request: Request) -> Result<Reply, Refusal> {
+pub fn perform(context: &Context, client: &Client, request: Request) -> Result<Reply, Refusal> {
     let summary = summary(&request);
-    let result = carry_out(context, request);
+    let result = carry_out(context, Origin::Address(client.peer().ip()), request);
     match (&result, summary) {
         (_, None) => {}
-        (Ok(_), Some(summary)) => log::info!("{peer}: {summary}: done"),
-        (Err(error), Some(summary)) if error.is_trouble() => log::error!("{peer}: {summary}: {error}"),
-        (Err(error), Some(summary)) => log::info!("{peer}: {summary}: refused: {error}"),
+        (Ok(_), Some(summary)) => log::info!("{client}: {summary}: done"),
+        (Err(error), Some(summary)) if error.is_trouble() => log::error!("{client}: {summary}: {error}"),
+        (Err(error), Some(summary)) => log::info!("{client}: {summary}: refused: {error}"),
     }
     result.map_err(|error| match error {
         Error::WrongLogin => Refusal::log_in(),
@@ -44,11 +44,11 @@ pub fn perform(context: &Context, peer: &impl fmt::Display, request: Request) ->
     })
 }
 
-fn carry_out(context: &Context, request: Request) -> Result<Reply> {
+fn carry_out(context: &Context, origin: Origin, request: Request) -> Result<Reply> {
     let bank = &context.bank;
     match request {
         Request::LogIn { account, password } => {
-            bank.log_in(auth_num(account), password.as_str()).map(|()| Reply::LoggedIn)
+            bank.log_in(auth_num(account), password.as_str(), origin).map(|()| Reply::LoggedIn)
         }
         Request::Account { account } => bank.account(account).map(|account| {
             Reply::Account(AccountView {
@@ -67,13 +67,11 @@ fn carry_out(context: &Context, request: Request) -> Result<Reply> {
         Request::Transfer { account, to, amount } => pay(context, account, to, amount),
         Request::History { account, before } => transactions(bank, Some(account), before),
         Request::ChangePassword { account, present, new } => {
-            bank.change_password(account, present.as_str(), new.as_str()).map(|()| Reply::PasswordChanged)
+            bank.change_password(account, present.as_str(), new.as_str(), origin).map(|()| Reply::PasswordChanged)
         }
         Request::OpenAccount(customer) => open_account(bank, &customer),
         Request::CloseAccount { account, administrator_password } => {
-            if !bank.is_password(ADMINISTRATOR, administrator_password.as_str())? {
-                return Err(Error::WrongPassword);
-            }
+            bank.confirm(ADMINISTRATOR, administrator_password.as_str(), origin)?;
             bank.close_account(account).map(|paid_out| Reply::Closed { account, paid_out })
         }
         Request::Accounts { after } => accounts(bank, after),

@@ -1,8 +1,8 @@
 //! Named points at which a branch can be made to crash, for lessons and for tests.
 //!
 //! A crash here is a real one: the process kills itself with SIGKILL, so nothing is flushed and nobody is
-//! told. A point is armed on the command line, which takes `--teaching`; without it nothing here does
-//! anything.
+//! told. A point is armed on the command line or by request, and both take `--teaching`; without it nothing
+//! here does anything.
 
 use std::fmt;
 use std::str::FromStr;
@@ -94,15 +94,17 @@ impl CrashSwitch {
         self.armed.load(Ordering::Relaxed) != 0
     }
 
+    /// The point that is armed.
+    #[must_use]
+    pub fn armed(&self) -> Option<CrashPoint> {
+        let armed = self.armed.load(Ordering::Relaxed);
+        CrashPoint::ALL.get(usize::from(armed).checked_sub(1)?).copied()
+    }
+
     /// Kills the process if this point is armed.
     pub fn pass(&self, point: CrashPoint) {
-        let armed = self.armed.load(Ordering::Relaxed);
-        if armed != 0 && CrashPoint::ALL[usize::from(armed) - 1] == point {
-            log::warn!("crash point {point}: the process kills itself");
-            let killed = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-            // The signal is delivered before the call returns, or it failed and there is nothing milder to try.
-            log::error!("the process could not kill itself: {killed:?}");
-            std::process::abort();
+        if self.armed() == Some(point) {
+            kill_this_process(&format!("crash point {point}"));
         }
     }
 
@@ -137,4 +139,13 @@ impl CrashSwitch {
             }
         }
     }
+}
+
+/// Ends this process as a power failure would.
+pub fn kill_this_process(why: &str) -> ! {
+    log::warn!("{why}: the process kills itself");
+    let killed = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    // The signal is delivered before the call returns, or it failed and there is nothing milder to try.
+    log::error!("the process could not kill itself: {killed:?}");
+    std::process::abort();
 }

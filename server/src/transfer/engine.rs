@@ -24,6 +24,7 @@ use two_phase_commit::{
 
 use super::crash::{CrashPoint, CrashSwitch};
 use super::events::{self, Events, Happened, PartyState, record_name};
+use super::lesson::Came;
 use super::links::{Inbox, Links, Posted};
 use super::progress::Board;
 use super::{ledger, records};
@@ -36,6 +37,7 @@ use crate::limits::{
     ANSWERS_KEPT, CLIENT_STACK_BYTES, ENDED_KEPT, EVENT_NUMBERS_RESERVED, FLUSH_TICKS, PRUNE_INTERVAL, PRUNE_ROWS, TICK,
 };
 use crate::sms::Notifier;
+use crate::teaching::Teaching;
 
 /// Something to be done in the same transaction as an output's write.
 pub type WithWrite = Box<dyn FnMut(&mut Tx<'_>) -> Result<()> + Send>;
@@ -72,6 +74,8 @@ pub struct EngineParts {
     pub links: Arc<Links>,
     /// Rung when text messages may have been written.
     pub sms: Option<Notifier>,
+    /// Whether a class may step, break and crash it.
+    pub is_teaching: bool,
     /// Called when a record could not be made durable; it must start the shutdown of the process.
     pub on_failure: Box<dyn Fn(&Error) + Send + Sync>,
 }
@@ -86,7 +90,9 @@ pub struct Engine {
     /// Where the answers to outside programs that drive the raw actions go.
     pub(super) mailboxes: Mutex<HashMap<PeerAddr, Sender<Message>>>,
     pub(super) next_mailbox: AtomicU64,
-    crash: CrashSwitch,
+    pub(super) crash: CrashSwitch,
+    /// What a class does to this branch; there only with `--teaching`.
+    pub(super) teaching: Option<Teaching<Came>>,
     started: Instant,
     event_numbers_reserved: AtomicU64,
     threads: Mutex<Option<Threads>>,
@@ -124,6 +130,7 @@ impl Engine {
             mailboxes: Mutex::default(),
             next_mailbox: AtomicU64::new(1),
             crash: CrashSwitch::default(),
+            teaching: parts.is_teaching.then(Teaching::new),
             started: Instant::now(),
             event_numbers_reserved: AtomicU64::new(last_number + EVENT_NUMBERS_RESERVED),
             threads: Mutex::new(None),
@@ -158,8 +165,16 @@ impl Engine {
     }
 
     /// The protocol's time.
-    pub(super) fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis() / TICK.as_millis()).unwrap_or(u64::MAX)
+    fn now(&self) -> u64 {
+        ticks(self.teaching.as_ref().map_or_else(|| self.started.elapsed(), Teaching::now))
+    }
+
+    /// When the machines have something to do next, in the protocol's time.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        let (coordinator, participant) =
+            (self.coordinator.lock().next_deadline(), self.participant.lock().next_deadline());
+        let tick = coordinator.into_iter().chain(participant).min()?;
+        Some(TICK.saturating_mul(u32::try_from(tick).unwrap_or(u32::MAX)))
     }
 
     fn recover(&self, coordinated: Vec<Record>, prepared: Vec<Record>) {
@@ -456,13 +471,17 @@ impl Engine {
     }
 
     fn tick(&self) {
-        let now = self.now();
-        let outputs = self.coordinator.lock().tick(now);
-        let mut tasks: Vec<Task> = outputs.into_iter().map(|output| Task::new(Role::Coordinator, output)).collect();
-        let outputs = self.participant.lock().tick(now);
-        tasks.extend(outputs.into_iter().map(|output| Task::new(Role::Participant, output)));
-        self.carry_out(tasks);
-        if now.is_multiple_of(FLUSH_TICKS)
+        match &self.teaching {
+            None => self.tick_machines(),
+            Some(teaching) => {
+                self.deliver(teaching.take_due());
+                // In step mode time passes by request alone.
+                if !teaching.is_stepping() {
+                    self.tick_machines();
+                }
+            }
+        }
+        if ticks(self.started.elapsed()).is_multiple_of(FLUSH_TICKS)
             && let Err(error) = self.parts.dbs.flush()
             && error != Error::Stopping
         {
@@ -470,8 +489,22 @@ impl Engine {
         }
     }
 
+    /// Does what is due by now.
+    pub(super) fn tick_machines(&self) {
+        let now = self.now();
+        let outputs = self.coordinator.lock().tick(now);
+        let mut tasks: Vec<Task> = outputs.into_iter().map(|output| Task::new(Role::Coordinator, output)).collect();
+        let outputs = self.participant.lock().tick(now);
+        tasks.extend(outputs.into_iter().map(|output| Task::new(Role::Participant, output)));
+        self.carry_out(tasks);
+    }
+
     /// Deletes what is no longer needed, a little at a time, so that others wait for it only briefly.
     fn prune(&self) {
+        if self.teaching.as_ref().is_some_and(Teaching::is_stepping) {
+            // A message may wait on the stage for longer than any is under way.
+            return;
+        }
         let before = |age: Duration| unix_ms_now() - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
         let (ended_before, answered_before) = (before(ENDED_KEPT), before(ANSWERS_KEPT));
         let pruned = self.parts.dbs.read(|reader| answers::surplus(reader)).and_then(|surplus| {
@@ -506,6 +539,32 @@ impl Inbox for Engine {
             // Nothing that comes of these could be made durable where it must be. They are sent again.
             return;
         }
+        match &self.teaching {
+            None => self.receive(from, messages),
+            Some(teaching) => self.receive(from, self.hold_back(teaching, from, messages)),
+        }
+    }
+
+    fn undeliverable(&self, to: &PeerAddr, messages: Vec<Posted>) {
+        let prepares = messages.into_iter().filter(|posted| matches!(posted.message, Message::Prepare(_)));
+        let tasks = prepares.map(|posted| {
+            let txid = posted.message.txid();
+            let output = self.call(Role::Coordinator, txid, |engine| engine.coordinator.lock().unreachable(txid, to));
+            Task::new(Role::Coordinator, output)
+        });
+        let tasks = tasks.collect();
+        self.carry_out(tasks);
+    }
+
+    fn linked(&self, peer: &PeerAddr) {
+        self.coordinator.lock().reconnected(peer);
+        self.participant.lock().reconnected(peer);
+    }
+}
+
+impl Engine {
+    /// Gives messages to the machines, and carries out what they answer, as one lot.
+    pub(super) fn receive(&self, from: &PeerAddr, messages: Vec<Posted>) {
         let mut tasks = Vec::new();
         for Posted { message, id, clock } in messages {
             let txid = message.txid().clone();
@@ -528,24 +587,6 @@ impl Inbox for Engine {
         self.carry_out(tasks);
     }
 
-    fn undeliverable(&self, to: &PeerAddr, messages: Vec<Posted>) {
-        let prepares = messages.into_iter().filter(|posted| matches!(posted.message, Message::Prepare(_)));
-        let tasks = prepares.map(|posted| {
-            let txid = posted.message.txid();
-            let output = self.call(Role::Coordinator, txid, |engine| engine.coordinator.lock().unreachable(txid, to));
-            Task::new(Role::Coordinator, output)
-        });
-        let tasks = tasks.collect();
-        self.carry_out(tasks);
-    }
-
-    fn linked(&self, peer: &PeerAddr) {
-        self.coordinator.lock().reconnected(peer);
-        self.participant.lock().reconnected(peer);
-    }
-}
-
-impl Engine {
     /// What the tables say of a transaction, where the participant needs to know.
     pub(super) fn on_disk(&self, message: &Message) -> Result<OnDisk> {
         // A prepare of a transaction that has ended is refused by the hold itself.
@@ -555,6 +596,11 @@ impl Engine {
         }
         self.parts.dbs.read(|reader| records::on_disk(reader, message.txid()))
     }
+}
+
+/// A time in ticks.
+fn ticks(time: Duration) -> u64 {
+    u64::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether an output only has records that need not be on disk before its messages leave: the disk keeps the

@@ -14,9 +14,10 @@ use protocol::event::{Event, EventKind, Movement, VectorClock};
 use protocol::{AccountNum, BranchName, Money, TxId};
 use two_phase_commit::{CoordinatorState, Message, ParticipantState, PeerAddr, Record, Vote};
 
+use super::{Delivery, Place, Receiver};
 use crate::clock::unix_ms_now;
 use crate::dbs_exec::{DbsExec, Query as _, params};
-use crate::error::Result;
+use crate::error;
 use crate::limits::{EVENT_NUMBERS_RESERVED, EVENTS_KEPT};
 
 /// The branch's events.
@@ -60,6 +61,24 @@ pub enum Happened {
         /// The id that the sender gave it.
         id: String,
     },
+    /// A message on its way here was thrown away, for a lesson.
+    Lost {
+        /// Where from.
+        from: PeerAddr,
+        /// What.
+        message: Message,
+        /// The id that the sender gave it.
+        id: String,
+    },
+    /// A client asks for this transfer.
+    Asked {
+        /// Who pays.
+        payer: AccountNum,
+        /// Who is paid.
+        receivers: Vec<Receiver>,
+    },
+    /// The client is told of the delivery, or of this error.
+    Answered(Result<Delivery, String>),
     /// A record is durable.
     Recorded {
         /// Its name.
@@ -202,6 +221,14 @@ impl Events {
                 text: message.to_string(),
                 id,
             },
+            Happened::Lost { from, message, id } => EventKind::Lost {
+                from: from.to_string(),
+                message: message_name(&message).to_string(),
+                text: message.to_string(),
+                id,
+            },
+            Happened::Asked { payer, receivers } => EventKind::Asked { text: asked_text(payer, &receivers) },
+            Happened::Answered(answer) => EventKind::Answered { text: answered_text(answer) },
             Happened::Recorded { record, forced } => EventKind::Recorded { record: record.to_string(), forced },
             Happened::State { from, to } => {
                 EventKind::State { role: to.role().to_string(), from: from.text(), to: to.text() }
@@ -220,11 +247,27 @@ impl Events {
     }
 }
 
+/// `50.00 from 1001 to Delhi/1002, 10.00 from 1001 to 1003`.
+fn asked_text(payer: AccountNum, receivers: &[Receiver]) -> String {
+    let part = |receiver: &Receiver| match &receiver.place {
+        Place::Here => format!("{} from {payer} to {}", receiver.amount, receiver.account),
+        Place::There(branch) => format!("{} from {payer} to {branch}/{}", receiver.amount, receiver.account),
+    };
+    receivers.iter().map(part).collect::<Vec<_>>().join(", ")
+}
+
+fn answered_text(answer: Result<Delivery, String>) -> String {
+    match answer {
+        Ok(delivery) => format!("transfer_complete, delivery {}", delivery.as_str()),
+        Err(error) => error,
+    }
+}
+
 /// Reserves the next block of event numbers on disk. Gives the number before its first.
 ///
 /// # Errors
 /// Trouble of the database.
-pub fn reserve_numbers(dbs: &DbsExec, at_least: Option<u64>) -> Result<u64> {
+pub fn reserve_numbers(dbs: &DbsExec, at_least: Option<u64>) -> error::Result<u64> {
     dbs.execute(move |tx| {
         let stored: Option<i64> = tx.query_opt("SELECT events_reserved FROM branch", params![], |row| row.get(0))?;
         let from = u64::try_from(stored.unwrap_or(0)).unwrap_or(0).max(at_least.unwrap_or(0));

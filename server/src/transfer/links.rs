@@ -11,9 +11,12 @@
 //! send an empty frame now and then; a link that stays silent is given up, which is how a stopped or
 //! cut-off peer shows.
 
+mod dial;
+mod doubles;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs as _};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -22,20 +25,17 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use protocol::BranchName;
-use protocol::connection::{CallError, Connection};
 use protocol::event::VectorClock;
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, HEADER_BYTES, push_frame, read_frame};
-use protocol::proof::{BranchKey, Nonce};
-use protocol::request::{Action, Link as LinkParams, Linked};
+use protocol::proof::BranchKey;
 use serde::{Deserialize, Serialize};
 use two_phase_commit::{Message, PeerAddr};
 
 use super::directory::{Address, Directory};
 use crate::error::{Error, Result};
-use crate::key::KEY_FILE;
 use crate::limits::{
-    CLIENT_STACK_BYTES, DIAL_BACKOFF_FIRST, DIAL_BACKOFF_MAX, DIAL_TIMEOUT, LINK_FRAME_MESSAGES, LINK_HEARTBEAT,
-    LINK_QUEUE_MESSAGES, LINK_READ_BYTES, LINK_SILENCE, LINKS_PER_PEER, WRITE_TIMEOUT,
+    CLIENT_STACK_BYTES, DIAL_BACKOFF_FIRST, DIAL_BACKOFF_MAX, LINK_FRAME_MESSAGES, LINK_HEARTBEAT, LINK_QUEUE_MESSAGES,
+    LINK_READ_BYTES, LINK_SILENCE, LINKS_PER_PEER, WRITE_TIMEOUT,
 };
 
 /// A message on its way, with what its sender knew.
@@ -53,6 +53,9 @@ pub struct Posted {
 #[derive(Debug, Default, Deserialize, Serialize)]
 struct LinkFrame {
     messages: Vec<Posted>,
+    /// Why the link ends: the sentence for the other side's operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
 }
 
 /// Who takes what the links bring.
@@ -74,10 +77,21 @@ pub struct Identity {
     pub port: u16,
     /// The key that all branches of the bank share.
     pub key: BranchKey,
+    /// Which running process it is: random text.
+    pub instance: String,
     /// Its epoch: how often a replica was promoted in its place, and one.
     pub epoch: i64,
     /// Called when a peer knows of a higher epoch of this branch: this one was replaced.
     pub on_replaced: Arc<dyn Fn(i64) + Send + Sync>,
+}
+
+/// What the other end of a link has said of itself.
+#[derive(Clone, Debug)]
+pub struct Peership {
+    /// Which process it is, if it said so.
+    pub instance: Option<String>,
+    /// Its epoch.
+    pub epoch: i64,
 }
 
 /// All links of a branch.
@@ -89,6 +103,10 @@ pub struct Links {
     threads: Mutex<Vec<JoinHandle<()>>>,
     next_id: AtomicU64,
     stopping: AtomicBool,
+    /// Who wants to know of new links.
+    discoverer: Mutex<Option<Sender<BranchName>>>,
+    /// Whether any link was ever cut, so that without lessons nobody looks for it.
+    was_cut: AtomicBool,
 }
 
 /// Invariant: while `is_dialing`, one thread of ours tries to connect, and it alone ends that.
@@ -101,13 +119,26 @@ struct Peer {
     waiting: Vec<Posted>,
     failures: u32,
     not_before: Option<Instant>,
+    /// Cut in a lesson: nothing is sent, no link is made and none is taken.
+    is_cut: bool,
 }
 
 struct Up {
     id: u64,
+    /// Who is at the other end.
+    with: Peership,
+    /// Frames that have come, heartbeats too.
+    frames: Arc<AtomicU64>,
+    outgoing: Sender<Posted>,
+    stream: Arc<TcpStream>,
+}
+
+/// A link's reading end.
+struct Link {
+    id: u64,
     /// The peer's epoch.
     epoch: i64,
-    outgoing: Sender<Posted>,
+    frames: Arc<AtomicU64>,
     stream: Arc<TcpStream>,
 }
 
@@ -123,12 +154,32 @@ impl Links {
             threads: Mutex::default(),
             next_id: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
+            discoverer: Mutex::new(None),
+            was_cut: AtomicBool::new(false),
         })
     }
 
     /// Sets who takes what comes. Before this, nothing may come.
     pub fn deliver_to(&self, inbox: Weak<dyn Inbox>) {
         *self.inbox.lock() = Some(inbox);
+    }
+
+    /// This branch's name.
+    #[must_use]
+    pub fn own_name(&self) -> &BranchName {
+        &self.identity.name
+    }
+
+    /// The bank's key.
+    #[must_use]
+    pub fn key(&self) -> &BranchKey {
+        &self.identity.key
+    }
+
+    /// Whether [`Links::stop`] was called.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
     }
 
     /// The known branches' directory.
@@ -152,6 +203,7 @@ impl Links {
                     }
                     return;
                 }
+                None if peer.is_cut => messages,
                 None if peer.is_dialing => {
                     if peer.waiting.len() + messages.len() <= LINK_QUEUE_MESSAGES {
                         peer.waiting.extend(messages);
@@ -185,6 +237,49 @@ impl Links {
         self.peers.lock().get(peer).map(|peer| !peer.up.is_empty())
     }
 
+    /// Breaks the links to a peer and lets none come about, as a cut cable would, until it is mended. What is on its
+    /// way to either side is lost.
+    pub fn cut(&self, peer: &PeerAddr) {
+        self.was_cut.store(true, Ordering::SeqCst);
+        let mut peers = self.peers.lock();
+        let known = peers.entry(peer.clone()).or_default();
+        known.is_cut = true;
+        for up in known.up.drain(..) {
+            // An error means that it is closed already.
+            let _ = up.stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Ends a cut and makes a link at once. Nothing changes at a peer that is not cut.
+    pub fn mend(self: &Arc<Self>, peer: &PeerAddr) {
+        {
+            let mut peers = self.peers.lock();
+            let known = peers.entry(peer.clone()).or_default();
+            if !std::mem::take(&mut known.is_cut) {
+                return;
+            }
+            (known.failures, known.not_before) = (0, None);
+        }
+        self.greet(peer);
+    }
+
+    /// Whether the link to a peer is cut.
+    #[must_use]
+    pub fn is_cut(&self, peer: &PeerAddr) -> bool {
+        self.was_cut.load(Ordering::SeqCst) && self.peers.lock().get(peer).is_some_and(|known| known.is_cut)
+    }
+
+    /// Refuses a peer whose link is cut.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub fn refuse_cut(&self, peer: &PeerAddr) -> Result<()> {
+        if self.is_cut(peer) {
+            return Err(Error::Unreachable(format!("the link to {peer} is cut")));
+        }
+        Ok(())
+    }
+
     /// The name of the branch at an address: from the directory, or by making a link to it.
     ///
     /// # Errors
@@ -195,30 +290,37 @@ impl Links {
         {
             return Ok(name);
         }
-        let (name, epoch, stream) = self.connect(address)?;
+        let dialled = self.connect(address)?;
+        let name = dialled.name;
         if name == self.identity.name {
             return Ok(name);
         }
         self.directory.learn(&name, address)?;
         let peer = PeerAddr::from(&name);
         // Registered before this returns, so that what is sent next finds the link and makes no second one.
-        let (id, stream) = self.register(&peer, epoch, stream)?;
+        let link = self.register(&peer, dialled.with, dialled.stream)?;
         let links = Arc::clone(self);
-        self.spawn("link", move || links.run(&peer, (id, epoch), &stream));
+        self.spawn("link", move || links.run(&peer, &link));
         Ok(name)
     }
 
+    /// Tells `discoverer` of each new link from now on.
+    pub fn tell(&self, discoverer: Sender<BranchName>) {
+        *self.discoverer.lock() = Some(discoverer);
+    }
+
     /// Runs a link that a peer has made, in the calling thread, until it breaks.
-    pub fn accept(self: &Arc<Self>, name: &BranchName, address: &Address, epoch: i64, stream: TcpStream) {
+    pub fn accept(self: &Arc<Self>, name: &BranchName, address: &Address, with: Peership, stream: TcpStream) {
         if let Err(error) = self.directory.learn(name, address) {
             log::warn!("the address of branch {name} could not be noted: {error}");
         }
-        self.register_and_run(&PeerAddr::from(name), epoch, stream);
+        self.register_and_run(&PeerAddr::from(name), with, stream);
     }
 
     /// Closes every link and waits for its threads.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+        drop(self.discoverer.lock().take());
         for peer in self.peers.lock().values_mut() {
             for up in peer.up.drain(..) {
                 // An error means that it is closed already.
@@ -242,7 +344,8 @@ impl Links {
         self.inbox.lock().as_ref().and_then(Weak::upgrade)
     }
 
-    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) {
+    /// Runs something in a thread that [`Links::stop`] waits for.
+    pub(super) fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) {
         if self.stopping.load(Ordering::SeqCst) {
             return;
         }
@@ -260,29 +363,10 @@ impl Links {
         self.spawn("link-dial", move || {
             let dialled = links.dial(&peer);
             match dialled {
-                Ok((epoch, stream)) => links.register_and_run(&peer, epoch, stream),
+                Ok(dialled) => links.register_and_run(&peer, dialled.with, dialled.stream),
                 Err(error) => links.dial_failed(&peer, &error),
             }
         });
-    }
-
-    /// Connects to a peer by the name or address that stands for it.
-    fn dial(&self, peer: &PeerAddr) -> Result<(i64, TcpStream)> {
-        let text = peer.as_str();
-        let name = text.parse::<BranchName>().ok();
-        let address = match (&name, text.parse::<Address>()) {
-            (Some(name), _) => self.directory.address_of(name),
-            (None, Ok(address)) => Some(address),
-            (None, Err(_)) => None,
-        };
-        let address = address.ok_or_else(|| unknown_branch(text))?;
-        let (found, epoch, stream) = self.connect(&address)?;
-        match name {
-            Some(name) if name != found => {
-                Err(Error::Unreachable(format!("at {address} there is branch {found}, not {name}")))
-            }
-            Some(_) | None => Ok((epoch, stream)),
-        }
     }
 
     fn dial_failed(&self, to: &PeerAddr, error: &Error) {
@@ -305,63 +389,15 @@ impl Links {
         }
     }
 
-    /// Connects, proves the key both ways, and turns the connection into a link. Takes a bounded time. Gives the peer
-    /// and its epoch, which is none lower than what is known of it.
-    fn connect(&self, address: &Address) -> Result<(BranchName, i64, TcpStream)> {
-        let trouble =
-            |what: &dyn std::fmt::Display| Error::Unreachable(format!("no branch answers at {address}: {what}"));
-        let resolved = (address.host.as_str(), address.port).to_socket_addrs().map_err(|error| trouble(&error))?;
-        let mut last_error = None;
-        let stream = resolved
-            .take(2)
-            .find_map(|address| {
-                TcpStream::connect_timeout(&address, DIAL_TIMEOUT).map_err(|error| last_error = Some(error)).ok()
-            })
-            .ok_or_else(|| match last_error {
-                Some(error) => trouble(&error),
-                None => trouble(&"the name has no address"),
-            })?;
-        let prepared = stream
-            .set_nodelay(true)
-            .and_then(|()| stream.set_read_timeout(Some(DIAL_TIMEOUT)))
-            .and_then(|()| stream.set_write_timeout(Some(WRITE_TIMEOUT)));
-        prepared.map_err(|error| trouble(&error))?;
-        let mut connection = Connection::new(stream);
-        let mut nonce = Nonce::default();
-        getrandom::fill(&mut nonce).map_err(|error| trouble(&error))?;
-        let name = connection.authenticate(&self.identity.key, &nonce).map_err(|error| match error {
-            CallError::Stranger => Error::Unreachable(format!(
-                "the branch at {address} has another key: copy this bank's {KEY_FILE} beside its database and start it again"
-            )),
-            other => trouble(&other),
-        })?;
-        let name: BranchName = name.parse().map_err(|error| trouble(&error))?;
-        let mut epoch = self.identity.epoch;
-        if name != self.identity.name {
-            let Identity { name: own_name, port, epoch: own_epoch, .. } = self.identity.clone();
-            let your_epoch = self.directory.epoch_of(&name);
-            let params = LinkParams { branch: own_name, port, epoch: own_epoch, your_epoch };
-            let linked: std::result::Result<Linked, _> = connection.call(Action::Link, &params, None);
-            if let Err(CallError::Refused(refusal)) = &linked
-                && refusal.code == "lower_epoch"
-            {
-                (self.identity.on_replaced)(own_epoch + 1);
-            }
-            epoch = linked.map_err(|error| trouble(&error))?.epoch;
-            self.directory.learn_epoch(&name, epoch)?;
-        }
-        Ok((name, epoch, connection.into_stream()))
-    }
-
-    fn register_and_run(self: &Arc<Self>, peer: &PeerAddr, epoch: i64, stream: TcpStream) {
-        match self.register(peer, epoch, stream) {
-            Ok((id, stream)) => self.run(peer, (id, epoch), &stream),
+    fn register_and_run(self: &Arc<Self>, peer: &PeerAddr, with: Peership, stream: TcpStream) {
+        match self.register(peer, with, stream) {
+            Ok(link) => self.run(peer, &link),
             Err(error) => self.dial_failed(peer, &error),
         }
     }
 
     /// Puts a link into the register and starts its writer.
-    fn register(self: &Arc<Self>, to: &PeerAddr, epoch: i64, stream: TcpStream) -> Result<(u64, Arc<TcpStream>)> {
+    fn register(self: &Arc<Self>, to: &PeerAddr, with: Peership, stream: TcpStream) -> Result<Link> {
         stream
             .set_read_timeout(Some(LINK_SILENCE))
             .and_then(|()| stream.set_write_timeout(Some(WRITE_TIMEOUT)))
@@ -374,16 +410,23 @@ impl Links {
         self.spawn("link-write", move || write(&writer_stream, &queued));
         let mut peers = self.peers.lock();
         let peer = peers.entry(to.clone()).or_default();
+        if peer.is_cut {
+            let _ = stream.shutdown(Shutdown::Both);
+            return Err(Error::Unreachable(format!("the link to {to} is cut")));
+        }
         for posted in std::mem::take(&mut peer.waiting) {
             // The queue is as long as the waiting list may be.
             let _ = outgoing.try_send(posted);
         }
         (peer.is_dialing, peer.failures, peer.not_before) = (false, 0, None);
-        // Whoever was replaced by a promoted copy is not listened to any longer.
-        for replaced in peer.up.extract_if(.., |up| up.epoch < epoch) {
-            let _ = replaced.stream.shutdown(Shutdown::Both);
+        for rival in peer.up.iter().filter(|up| up.is_rival_of(with.instance.as_deref()) || up.with.epoch < with.epoch)
+        {
+            // The branch was started again, or elsewhere, or was replaced by a promoted copy: nobody is at the other
+            // end of this any more who is to be listened to.
+            let _ = rival.stream.shutdown(Shutdown::Both);
         }
-        peer.up.push(Up { id, epoch, outgoing, stream: Arc::clone(&stream) });
+        let link = Link { id, epoch: with.epoch, frames: Arc::default(), stream: Arc::clone(&stream) };
+        peer.up.push(Up { id, with, frames: Arc::clone(&link.frames), outgoing, stream });
         if peer.up.len() > LINKS_PER_PEER {
             let oldest = peer.up.remove(0);
             let _ = oldest.stream.shutdown(Shutdown::Both);
@@ -393,15 +436,19 @@ impl Links {
         if let Some(inbox) = self.inbox() {
             inbox.linked(to);
         }
-        Ok((id, stream))
+        if let (Some(discoverer), Ok(name)) = (&*self.discoverer.lock(), to.as_str().parse()) {
+            // A full channel means that it has enough to ask; it asks the others by and by.
+            let _ = discoverer.try_send(name);
+        }
+        Ok(link)
     }
 
     /// Reads from a registered link until it breaks, and takes it out of the register.
-    fn run(self: &Arc<Self>, peer: &PeerAddr, (id, epoch): (u64, i64), stream: &TcpStream) {
-        let ended = self.read(peer, epoch, stream);
-        let _ = stream.shutdown(Shutdown::Both);
+    fn run(self: &Arc<Self>, peer: &PeerAddr, link: &Link) {
+        let ended = self.read(peer, link);
+        let _ = link.stream.shutdown(Shutdown::Both);
         if let Some(known) = self.peers.lock().get_mut(peer) {
-            known.up.retain(|up| up.id != id);
+            known.up.retain(|up| up.id != link.id);
         }
         if !self.stopping.load(Ordering::SeqCst) {
             match ended {
@@ -412,20 +459,25 @@ impl Links {
     }
 
     /// Hands over what comes: all whole frames that have arrived by then as one lot, which shares one commit.
-    fn read(&self, peer: &PeerAddr, epoch: i64, stream: &TcpStream) -> io::Result<()> {
+    fn read(&self, peer: &PeerAddr, link: &Link) -> io::Result<()> {
         let name = peer.as_str().parse::<BranchName>().ok();
-        let mut reader = io::BufReader::with_capacity(LINK_READ_BYTES, stream);
+        let mut reader = io::BufReader::with_capacity(LINK_READ_BYTES, &*link.stream);
         let mut body = Vec::new();
         while read_frame(&mut reader, BATCH_FRAME_BYTES_MAX, &mut body).map_err(io::Error::other)? {
-            let mut messages = serde_json::from_slice::<LinkFrame>(&body)?.messages;
+            link.frames.fetch_add(1, Ordering::Relaxed);
+            let LinkFrame { mut messages, refused } = serde_json::from_slice(&body)?;
+            if let Some(reason) = refused {
+                log::error!("{peer} refuses the link: {reason}");
+                return Ok(());
+            }
             while messages.len() < LINK_FRAME_MESSAGES && holds_whole_frame(reader.buffer()) {
                 read_frame(&mut reader, BATCH_FRAME_BYTES_MAX, &mut body).map_err(io::Error::other)?;
                 messages.append(&mut serde_json::from_slice::<LinkFrame>(&body)?.messages);
             }
-            if self.stopping.load(Ordering::SeqCst) {
+            if self.stopping.load(Ordering::SeqCst) || self.is_cut(peer) {
                 return Ok(());
             }
-            if name.as_ref().is_some_and(|name| self.directory.epoch_of(name) > epoch) {
+            if name.as_ref().is_some_and(|name| self.directory.epoch_of(name) > link.epoch) {
                 return Err(io::Error::other("it was replaced by a promoted copy"));
             }
             if let Some(inbox) = self.inbox()
@@ -453,7 +505,7 @@ fn write(mut stream: &TcpStream, queued: &Receiver<Posted>) {
         };
         messages.extend(queued.try_iter().take(LINK_FRAME_MESSAGES));
         let mut frame = Vec::new();
-        let body = serde_json::to_vec(&LinkFrame { messages }).expect("messages are always JSON");
+        let body = serde_json::to_vec(&LinkFrame { messages, refused: None }).expect("messages are always JSON");
         let framed = push_frame(&mut frame, &body, BATCH_FRAME_BYTES_MAX);
         if framed.is_err() || stream.write_all(&frame).is_err() {
             break;

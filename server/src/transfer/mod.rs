@@ -4,26 +4,30 @@
 //! makes it real:
 //! - [`engine`] carries out what the two machines say: disk first, then the network;
 //! - [`ledger`] and [`records`] are what they write: money held and moved, and their log;
-//! - [`links`] carries the messages, [`directory`] knows where branches are;
+//! - [`links`] carries the messages, [`directory`] knows where branches are, [`discovery`] finds them (and `mdns`, on the local network);
 //! - [`progress`] lets a client's thread wait for its transfer;
 //! - [`events`] tells what happened to whoever watches;
-//! - [`crash`] lets a lesson or a test kill the process at a named point.
+//! - [`crash`] lets a lesson or a test kill the process at a named point, [`lesson`] is all that a class may do.
 //!
 //! This file owns the operations: begin a transfer and wait for it, the raw actions of an outside program,
 //! transfers in doubt, settling by hand.
 
 pub mod crash;
 pub mod directory;
+pub mod discovery;
 pub mod engine;
 pub mod events;
 pub mod ledger;
+pub mod lesson;
 pub mod links;
+#[cfg(feature = "mdns")]
+pub mod mdns;
 pub mod progress;
 pub mod records;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 use protocol::answer::Pending;
@@ -37,10 +41,11 @@ use two_phase_commit::{
 use crate::bank::accounts;
 use crate::clock::unix_ms_now;
 use crate::error::{Error, Result};
-use crate::limits::{DECISION_WAIT, DELIVERY_WAIT};
+use crate::limits::{DECISION_WAIT, DELIVERY_WAIT, STEP_MODE_LOOK, STEP_MODE_WAIT};
 use directory::Address;
 use engine::Task;
 pub use engine::{Engine, EngineParts, WithWrite};
+use events::Happened;
 use ledger::Payer;
 use progress::{Reached, Waiter, aborted};
 
@@ -89,6 +94,17 @@ pub enum Delivery {
     Done,
     /// It is decided, and is being delivered.
     Pending,
+}
+
+impl Delivery {
+    /// The text in an answer.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Pending => "pending",
+        }
+    }
 }
 
 /// What is known of a transfer.
@@ -198,14 +214,21 @@ impl Engine {
         }
         let txid = order.txid;
         let waiter = self.board.watch(&txid);
+        self.events.add(&txid, Happened::Asked { payer: order.payer, receivers: order.receivers });
         let begun =
             self.call(Role::Coordinator, &txid, |engine| engine.coordinator.lock().begin(txid.clone(), legs, &note));
         match begun {
             Ok(output) => {
                 Ok((Begun { txid, waiter }, Task::new(Role::Coordinator, output).with_write(order.with_begin)))
             }
-            Err(BeginError::Busy | BeginError::Recovering) => Err(Error::Busy),
-            Err(error @ (BeginError::Transfer(_) | BeginError::IdInUse)) => Err(Error::Invalid(error.to_string())),
+            Err(error) => {
+                let refused = match error {
+                    BeginError::Busy | BeginError::Recovering => Error::Busy,
+                    BeginError::Transfer(_) | BeginError::IdInUse => Error::Invalid(error.to_string()),
+                };
+                self.events.add(&txid, Happened::Answered(Err(refused.to_string())));
+                Err(refused)
+            }
         }
     }
 
@@ -214,12 +237,44 @@ impl Engine {
     /// # Errors
     /// [`Error::Aborted`] with the reason, or [`Error::Undecided`] when the branch's own disk takes too long.
     pub fn finish(&self, begun: &Begun) -> Result<Delivery> {
-        match begun.waiter.wait(DECISION_WAIT, DELIVERY_WAIT) {
+        let finished = match self.wait_for(&begun.waiter) {
             Reached::Delivery => Ok(Delivery::Done),
             Reached::Decision(Decision::Committed) => Ok(Delivery::Pending),
             Reached::Decision(Decision::Aborted(reason)) => Err(aborted(&reason)),
             Reached::Nothing => Err(Error::Undecided(begun.txid.clone())),
+        };
+        self.note_answer(&begun.txid, &finished);
+        finished
+    }
+
+    /// Waits as long as a client may. In step mode that is long, because a class is talking, and what a client is
+    /// granted begins anew when step mode ends.
+    fn wait_for(&self, waiter: &Waiter) -> Reached {
+        let Some(teaching) = &self.teaching else { return waiter.wait(DECISION_WAIT, DELIVERY_WAIT, None) };
+        let give_up_at = Instant::now() + STEP_MODE_WAIT;
+        let mut stepped_until = None;
+        loop {
+            while teaching.is_stepping() && Instant::now() < give_up_at {
+                if let Some(end) = waiter.wait_for_end(STEP_MODE_LOOK) {
+                    return end;
+                }
+                stepped_until = Some(Instant::now());
+            }
+            let reached = waiter.wait(DECISION_WAIT, DELIVERY_WAIT, stepped_until);
+            // Step mode may have been turned on while this waited.
+            let is_end = match &reached {
+                Reached::Delivery | Reached::Decision(Decision::Aborted(_)) => true,
+                Reached::Decision(Decision::Committed) | Reached::Nothing => false,
+            };
+            if is_end || !teaching.is_stepping() || Instant::now() >= give_up_at {
+                return reached;
+            }
         }
+    }
+
+    fn note_answer(&self, txid: &TxId, answer: &Result<Delivery>) {
+        let told = answer.as_ref().map(|delivery| *delivery).map_err(ToString::to_string);
+        self.events.add(txid, Happened::Answered(told));
     }
 
     /// Finds a transfer that an earlier request began here, under way or ended, and waits for it.
@@ -230,14 +285,16 @@ impl Engine {
         self.check_may_speak()?;
         // Watching first: a decision that falls between the two looks is seen by one of them.
         let begun = Begun { txid: txid.clone(), waiter: self.board.watch(txid) };
-        match self.own_outcome(txid)? {
+        let finished = match self.own_outcome(txid)? {
+            TxOutcome::Undecided => return self.finish(&begun),
             TxOutcome::Committed => Ok(if self.is_delivered(txid) { Delivery::Done } else { Delivery::Pending }),
             TxOutcome::Aborted => {
                 let text = "the transfer was aborted; nothing was moved".to_string();
                 Err(Error::Aborted { code: "transaction_aborted".into(), text })
             }
-            TxOutcome::Undecided => self.finish(&begun),
-        }
+        };
+        self.note_answer(txid, &finished);
+        finished
     }
 
     /// What was found on disk at the start may not have reached the replicas that must have it; until it has, it is

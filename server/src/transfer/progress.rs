@@ -37,12 +37,12 @@ pub enum Reached {
 
 impl Progress {
     /// Waits for the decision at most `decision_wait`, and from a commit on at most about `delivery_wait` for the
-    /// acknowledgements.
+    /// acknowledgements; the latter not from before `from`.
     ///
     /// The sleeper is woken once, by the delivery or by an abort. That it was committed it sees when it looks
     /// by itself, every `delivery_wait`.
     #[must_use]
-    pub fn wait(&self, decision_wait: Duration, delivery_wait: Duration) -> Reached {
+    pub fn wait(&self, decision_wait: Duration, delivery_wait: Duration, from: Option<Instant>) -> Reached {
         let give_up_at = Instant::now() + decision_wait;
         let mut state = self.state.lock();
         loop {
@@ -51,7 +51,8 @@ impl Progress {
             }
             let now = Instant::now();
             let mut look_again_at = (now + delivery_wait).min(give_up_at);
-            match (&state.decision, state.decided_at) {
+            let decided_at = state.decided_at.max(from.filter(|_| state.decided_at.is_some()));
+            match (&state.decision, decided_at) {
                 (Some(aborted @ Decision::Aborted(_)), _) => return Reached::Decision(aborted.clone()),
                 (Some(Decision::Committed), Some(at)) if now >= at + delivery_wait => {
                     return Reached::Decision(Decision::Committed);
@@ -61,6 +62,24 @@ impl Progress {
                 (Some(Decision::Committed), None) | (None, _) => {}
             }
             self.changed.wait_until(&mut state, look_again_at);
+        }
+    }
+
+    /// Waits for the delivery or an abort, whatever the time, at most `limit`.
+    #[must_use]
+    pub fn wait_for_end(&self, limit: Duration) -> Option<Reached> {
+        let give_up_at = Instant::now() + limit;
+        let mut state = self.state.lock();
+        loop {
+            if state.is_delivered {
+                return Some(Reached::Delivery);
+            }
+            if let Some(aborted @ Decision::Aborted(_)) = &state.decision {
+                return Some(Reached::Decision(aborted.clone()));
+            }
+            if self.changed.wait_until(&mut state, give_up_at).timed_out() {
+                return None;
+            }
         }
     }
 }
@@ -183,7 +202,7 @@ mod tests {
         let board: Arc<Board> = Arc::default();
         thread::scope(|scope| {
             let waiter = board.watch(&txid());
-            let waiting = scope.spawn(move || waiter.wait(LONG, LONG));
+            let waiting = scope.spawn(move || waiter.wait(LONG, LONG, None));
             board.decided(&txid(), &Decision::Committed);
             board.delivered(&txid());
             assert_eq!(waiting.join().unwrap(), Reached::Delivery);
@@ -191,7 +210,7 @@ mod tests {
         let waiter = board.watch(&txid());
         let aborted = Decision::Aborted(two_phase_commit::AbortReason::Restarted);
         board.decided(&txid(), &aborted);
-        assert_eq!(waiter.wait(LONG, LONG), Reached::Decision(aborted));
+        assert_eq!(waiter.wait(LONG, LONG, None), Reached::Decision(aborted));
     }
 
     #[test]
@@ -200,7 +219,7 @@ mod tests {
             let board: Arc<Board> = Arc::default();
             thread::scope(|scope| {
                 let waiter = board.watch(&txid());
-                scope.spawn(move || waiter.wait(LONG, LONG));
+                scope.spawn(move || waiter.wait(LONG, LONG, None));
                 board.delivered(&txid());
             });
             assert!(board.posted.lock().is_empty());
@@ -211,9 +230,15 @@ mod tests {
     fn waiting_ends_without_a_decision_and_without_a_delivery() {
         let board: Arc<Board> = Arc::default();
         let waiter = board.watch(&txid());
-        assert_eq!(waiter.wait(SHORT, SHORT), Reached::Nothing);
+        assert_eq!(waiter.wait(SHORT, SHORT, None), Reached::Nothing);
         board.decided(&txid(), &Decision::Committed);
-        assert_eq!(waiter.wait(LONG, SHORT), Reached::Decision(Decision::Committed));
+        assert_eq!(waiter.wait(LONG, SHORT, None), Reached::Decision(Decision::Committed));
+        assert_eq!(waiter.wait_for_end(SHORT), None, "neither is an end");
+        let before = Instant::now();
+        assert_eq!(waiter.wait(LONG, SHORT, Some(before)), Reached::Decision(Decision::Committed));
+        assert!(before.elapsed() >= SHORT, "what counts from later is waited for anew");
+        board.delivered(&txid());
+        assert_eq!(waiter.wait_for_end(LONG), Some(Reached::Delivery));
         drop(waiter);
         assert!(board.posted.lock().is_empty(), "nobody waits any more");
     }

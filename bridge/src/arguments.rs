@@ -1,0 +1,137 @@
+//! The command line as it is typed. What comes of it is in `config`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand};
+use protocol::BranchName;
+
+use crate::config::Address;
+use crate::demo::DEFAULT_FOLDER;
+
+/// The bank's HTTP bridge: REST for scripts, the dashboard for people, one stream of events for both.
+///
+/// It serves until Ctrl-C (SIGINT) or SIGTERM. Every option can also be given as the environment variable that is
+/// named beside it. The log goes to standard error; RUST_LOG=debug shows more.
+#[derive(Debug, Parser)]
+#[command(name = "bank-bridge", version, after_help = EXIT_STATUSES, args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    /// What to do instead of serving branches that run already.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to serve.
+    #[command(flatten)]
+    pub serve: ServeArguments,
+}
+
+/// How to serve.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArguments {
+    /// The address to listen on. HTTP is not encrypted: beyond this machine put a proxy with TLS in front.
+    #[arg(long, env = "BANK_BRIDGE_HOST", default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub host: String,
+    /// The port to listen on; 0 picks a free one and prints it.
+    #[arg(long, env = "BANK_BRIDGE_PORT", default_value_t = 5000, value_name = "PORT")]
+    pub port: u16,
+    /// A branch, as Mumbai=127.0.0.1:9100; repeatable, and commas between several. The branches that it knows are
+    /// found by themselves. Without any, 127.0.0.1:9100 is asked for its name.
+    #[arg(long, env = "BANK_BRANCH", value_delimiter = ',', value_name = "NAME=HOST:PORT")]
+    pub branch: Vec<NamedAddress>,
+    /// The file with the branch key. Without it, bank.key is looked for in the current folder, beside BANK_DB and
+    /// beside the program.
+    #[arg(long, env = "BANK_KEY", value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// Let anyone on this machine do anything without signing in, for older programs. On loopback only.
+    #[arg(long, env = "BANK_BRIDGE_OPEN")]
+    pub open: bool,
+    /// Another name under which browsers may ask for the bridge, such as that of a proxy; repeatable.
+    #[arg(long, env = "BANK_BRIDGE_ALLOW_HOST", value_delimiter = ',', value_name = "NAME")]
+    pub allow_host: Vec<String>,
+    /// What the page calls the bank.
+    #[arg(long, env = "BANK_BRIDGE_BANK_NAME", default_value = "The Bank", value_name = "NAME")]
+    pub bank_name: String,
+    /// Serve the page's files from this folder instead of those built in, for working on the page.
+    #[arg(long, hide = true, value_name = "FOLDER")]
+    pub assets: Option<PathBuf>,
+}
+
+/// What else the bridge can do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// A whole bank on this machine, for a lecture: the branches Mumbai, Delhi and Pune with sample accounts, in
+    /// teaching mode, and this bridge. Ctrl-C ends everything; a second start finds it as it was.
+    Demo(DemoArguments),
+}
+
+/// Where and how the demo runs.
+#[derive(Args, Clone, Debug)]
+pub struct DemoArguments {
+    /// The folder for everything: databases, key and logs.
+    #[arg(long, default_value = DEFAULT_FOLDER, value_name = "FOLDER")]
+    pub dir: PathBuf,
+    /// The port of the bridge; 0 picks a free one and prints it.
+    #[arg(long, env = "BANK_BRIDGE_PORT", default_value_t = 5000, value_name = "PORT")]
+    pub port: u16,
+    /// Take any free ports, for the bridge and for the branches. Without it a branch takes another port only when
+    /// its usual one is in use.
+    #[arg(long)]
+    pub any_ports: bool,
+    /// Delete the folder of a demo that does not run, and do nothing else.
+    #[arg(long)]
+    pub forget: bool,
+    /// Serve the page's files from this folder instead of those built in, for working on the page.
+    #[arg(long, hide = true, value_name = "FOLDER")]
+    pub assets: Option<PathBuf>,
+}
+
+/// A branch and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedAddress {
+    /// Its name.
+    pub name: BranchName,
+    /// Where it takes requests.
+    pub address: Address,
+}
+
+impl FromStr for NamedAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, address) =
+            text.split_once('=').ok_or("a branch is given as NAME=HOST:PORT, such as Delhi=127.0.0.1:9101")?;
+        let name = name.parse().map_err(|error: protocol::IdError| error.to_string())?;
+        Ok(Self { name, address: address.parse()? })
+    }
+}
+
+impl fmt::Display for NamedAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name, self.address)
+    }
+}
+
+/// Exit statuses, at the end of the help text.
+const EXIT_STATUSES: &str = "\
+Exit status: 0 after a clean stop; 1 when the bridge could not start; 64 for a wrong command line.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn branches_are_named() {
+        let check = |text: &str| text.parse::<NamedAddress>().map(|named| named.to_string());
+        assert_eq!(check("Delhi=127.0.0.1:9101").unwrap(), "Delhi=127.0.0.1:9101");
+        assert_eq!(check("Pune=[::1]:9102").unwrap(), "Pune=[::1]:9102");
+        assert!(check("127.0.0.1:9101").unwrap_err().contains("NAME=HOST:PORT"));
+        assert!(check("De lhi=127.0.0.1:9101").is_err());
+        assert!(check("Delhi=127.0.0.1").is_err());
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+}

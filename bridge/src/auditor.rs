@@ -1,0 +1,298 @@
+//! Audits the whole bank again and again, as often as costs little, and tells those who watch how it stands.
+//!
+//! Two branches are never asked at the same instant, so a transfer under way shows as a difference between what they
+//! say of one another. Such a difference is a finding only when it stays, the same, while nothing is under way.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use protocol::Total;
+use protocol::answer::Audit;
+use protocol::request::{Action, NoParams};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::bank::{Card, Totals, Verdict, View, differences, findings, totals};
+use crate::branch::{Branch, Repeat};
+use crate::bridge::Bridge;
+use crate::error::Error;
+use crate::limits::{
+    AUDIT_INTERVAL_FACTOR, AUDIT_INTERVAL_MIN, AUDIT_ROUNDS, BANK_INTERVAL, CALL_TIMEOUT, PLACE_TIMEOUT, RATE_SECONDS,
+};
+use crate::store::Topic;
+
+/// What is known of the bank between two audits.
+pub struct Books {
+    state: Mutex<State>,
+    /// One audit by request at a time.
+    place: Arc<Semaphore>,
+}
+
+impl Books {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { state: Mutex::default(), place: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Waits until no other request has the bank audited.
+    ///
+    /// # Errors
+    /// [`Error::Busy`].
+    pub async fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
+        match timeout(PLACE_TIMEOUT, Arc::clone(&self.place).acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(Error::Busy("an audit is being made; try again in a moment")),
+        }
+    }
+}
+
+impl Default for Books {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Rows of each branch, by name.
+type Rows = BTreeMap<String, u64>;
+
+#[derive(Default)]
+struct State {
+    /// Differences between two branches, and in how many rounds in a row they were the same.
+    standing: BTreeMap<(String, String), (Total, u32)>,
+    /// When the rows of all branches were how many.
+    counts: VecDeque<(Instant, Rows)>,
+    told: Option<Instant>,
+    last: Option<View>,
+}
+
+/// The books of all branches, asked anew.
+#[derive(Serialize)]
+pub struct Whole {
+    ok: Option<bool>,
+    complete: bool,
+    findings: Vec<String>,
+    balances: Total,
+    in_transit: Total,
+    money: Total,
+    paid_in: Total,
+    paid_out: Total,
+    suspense: Total,
+    branches: BTreeMap<String, Audit>,
+}
+
+/// Audits until the bridge stops.
+pub fn run(bridge: &Arc<Bridge>) {
+    loop {
+        let begin = Instant::now();
+        round(bridge);
+        tell(bridge);
+        let pause = AUDIT_INTERVAL_MIN.max(begin.elapsed() * AUDIT_INTERVAL_FACTOR);
+        // New figures of a branch that has just come are worth an early look.
+        let until = Instant::now() + pause;
+        while Instant::now() < until {
+            let left = until.saturating_duration_since(Instant::now());
+            if bridge.stop.wait(left.min(Duration::from_millis(250))) {
+                return;
+            }
+            let is_new = |branch: &Arc<Branch>| {
+                let state = branch.seen.state();
+                state.is_up && state.audit.is_none()
+            };
+            if bridge.branches.all().iter().any(is_new) {
+                break;
+            }
+        }
+    }
+}
+
+/// How far two samples of the rate are apart at least, so that their number is bounded.
+const RATE_SAMPLE: Duration = Duration::from_millis(200);
+
+/// Asks all branches at once for their books.
+pub fn round(bridge: &Arc<Bridge>) {
+    let branches = bridge.branches.all();
+    std::thread::scope(|scope| {
+        for branch in branches.iter().filter(|branch| branch.seen.is_up()) {
+            scope.spawn(|| {
+                let reply = branch.call_blocking(Action::Audit, &NoParams {}, &Repeat::Read, CALL_TIMEOUT);
+                match reply.and_then(|reply| reply.read::<Audit>(branch)) {
+                    Ok(audit) => branch.seen.audited(audit),
+                    Err(error) => log::debug!("the audit of {}: {error}", branch.name()),
+                }
+            });
+        }
+    });
+    let (audits, is_complete) = books(bridge);
+    let is_under_way = branches.iter().any(|branch| {
+        let state = branch.seen.state();
+        state.count("in_doubt").unwrap_or(0) + state.count("undelivered").unwrap_or(0) > 0
+    });
+    let mut state = bridge.books.state.lock();
+    let before = std::mem::take(&mut state.standing);
+    if is_complete && !is_under_way {
+        for (pair, difference) in differences(&audits) {
+            let rounds = before.get(&pair).filter(|(amount, _)| *amount == difference).map_or(0, |(_, rounds)| *rounds);
+            state.standing.insert(pair, (difference, rounds + 1));
+        }
+    }
+}
+
+/// The books of the branches that are up, or were, and whether that is all of them and now.
+fn books(bridge: &Bridge) -> (BTreeMap<String, Audit>, bool) {
+    let mut audits = BTreeMap::new();
+    let branches = bridge.branches.all();
+    let mut is_complete = !branches.is_empty();
+    for branch in branches {
+        let state = branch.seen.state();
+        is_complete &= state.is_up && state.audit.is_some();
+        if let Some(seen) = state.audit {
+            audits.insert(branch.name().to_string(), seen.0);
+        }
+    }
+    (audits, is_complete)
+}
+
+fn verdict(bridge: &Bridge, audits: &BTreeMap<String, Audit>, complete: bool) -> Verdict {
+    let mut found = findings(audits);
+    for ((one, other), (difference, rounds)) in &bridge.books.state.lock().standing {
+        if *rounds >= AUDIT_ROUNDS {
+            found.push(format!("{one} and {other} disagree by {difference} on what one owes the other"));
+        }
+    }
+    let ok = if !found.is_empty() { Some(false) } else { complete.then_some(true) };
+    Verdict { ok, complete, findings: found }
+}
+
+/// The whole bank by what is known.
+#[must_use]
+pub fn view(bridge: &Bridge) -> View {
+    let (audits, complete) = books(bridge);
+    let branches: Vec<_> =
+        bridge.branches.all().iter().map(|branch| Card::new(bridge, branch, &branch.seen.state())).collect();
+    let rows = branches.iter().filter_map(|card| Some((card.name.clone(), card.transactions?))).collect();
+    View {
+        totals: totals(&audits),
+        verdict: verdict(bridge, &audits, complete),
+        transfers_per_second: rate(&mut bridge.books.state.lock().counts, Instant::now(), rows),
+        branches,
+    }
+}
+
+/// The whole bank by its books, of a round that was just made.
+#[must_use]
+pub fn whole(bridge: &Bridge) -> Whole {
+    let (branches, complete) = books(bridge);
+    let Verdict { ok, complete, findings } = verdict(bridge, &branches, complete);
+    let Totals { money, balances, in_transit, paid_in, paid_out, suspense } = totals(&branches);
+    Whole { ok, complete, findings, balances, in_transit, money, paid_in, paid_out, suspense, branches }
+}
+
+/// Tells those who watch how the bank stands, if that is news or they have not heard for long.
+pub fn tell(bridge: &Bridge) {
+    let view = view(bridge);
+    let mut state = bridge.books.state.lock();
+    let is_news = state.last.as_ref().is_none_or(|last| !is_same(last, &view));
+    let is_due = state.told.is_none_or(|told| told.elapsed() >= BANK_INTERVAL);
+    if !is_news && !is_due {
+        return;
+    }
+    state.told = Some(Instant::now());
+    drop(state);
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let at_unix_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+    match (message(at_unix_ms, &view), reduced(at_unix_ms, &view)) {
+        (Ok(all), Ok(reduced)) => {
+            bridge.store.say(Topic::Bank, &all);
+            bridge.store.say(Topic::BankReduced, &reduced);
+        }
+        (Err(error), _) | (_, Err(error)) => log::error!("the bank's figures can't be written: {error}"),
+    }
+    bridge.books.state.lock().last = Some(view);
+}
+
+/// Whether nothing has changed but the time.
+fn is_same(one: &View, other: &View) -> bool {
+    let timeless = |view: &View| {
+        let mut view = view.clone();
+        view.branches.iter_mut().for_each(|card| card.uptime_seconds = None);
+        view
+    };
+    timeless(one) == timeless(other)
+}
+
+fn message(at_unix_ms: u64, view: &View) -> Result<String, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Out<'a> {
+        at_unix_ms: u64,
+        #[serde(flatten)]
+        view: &'a View,
+    }
+    serde_json::to_string(&Out { at_unix_ms, view })
+}
+
+/// What a customer may see of the bank.
+fn reduced(at_unix_ms: u64, view: &View) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&serde_json::json!({"at_unix_ms": at_unix_ms, "branches": reduced_cards(view)}))
+}
+
+/// Names and states alone.
+#[must_use]
+pub fn reduced_cards(view: &View) -> Vec<Value> {
+    let card = |card: &Card| serde_json::json!({"name": card.name, "state": card.state});
+    view.branches.iter().map(card).collect()
+}
+
+/// Rows in a second, with one decimal, over the last [`RATE_SECONDS`], of the branches that were known all that time.
+fn rate(counts: &mut VecDeque<(Instant, Rows)>, now: Instant, rows: Rows) -> Value {
+    let window = Duration::from_secs(RATE_SECONDS as u64);
+    // The oldest that is kept is the newest that is as old as the window.
+    while counts.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= window) {
+        counts.pop_front();
+    }
+    let (elapsed, booked) = counts.front().map_or((Duration::ZERO, 0), |(at, before)| {
+        let grown = |(name, count): (&String, &u64)| Some(count.saturating_sub(*before.get(name)?));
+        (now.duration_since(*at), rows.iter().filter_map(grown).sum())
+    });
+    if counts.back().is_none_or(|(at, _)| now.duration_since(*at) >= RATE_SAMPLE) {
+        counts.push_back((now, rows));
+    }
+    let tenths = (u128::from(booked) * 10_000).checked_div(elapsed.as_millis()).unwrap_or(0);
+    let text = format!("{}.{}", tenths / 10, tenths % 10);
+    serde_json::from_str(&text).unwrap_or(Value::Null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(rows: &[(&str, u64)]) -> Rows {
+        rows.iter().map(|(name, count)| ((*name).to_string(), *count)).collect()
+    }
+
+    #[test]
+    fn the_rate_is_over_the_last_seconds() {
+        let (mut counts, begin) = (VecDeque::new(), Instant::now());
+        let mut check = |ms, count, expected: &str| {
+            let now = begin + Duration::from_millis(ms);
+            assert_eq!(rate(&mut counts, now, rows(&[("Mumbai", count)])).to_string(), expected, "after {ms} ms");
+        };
+        check(0, 100, "0.0");
+        check(1_000, 105, "5.0");
+        check(4_000, 105, "1.2");
+        check(60_000, 105, "0.0");
+        assert!(counts.len() <= 3);
+    }
+
+    #[test]
+    fn a_branch_that_comes_late_brings_no_rate_with_it() {
+        let (mut counts, begin) = (VecDeque::new(), Instant::now());
+        rate(&mut counts, begin, rows(&[("Mumbai", 10)]));
+        let both = rows(&[("Mumbai", 20), ("Delhi", 1_000_000)]);
+        assert_eq!(rate(&mut counts, begin + Duration::from_secs(1), both).to_string(), "10.0");
+    }
+}

@@ -1,0 +1,214 @@
+//! The whole bank at a glance, from what each branch said last: cards, sums, the verdict on the books.
+//!
+//! The sums are of figures that branches gave at different moments. Each branch's own identity holds at each of its
+//! moments (balances + what it sent more than it received = paid in - paid out), so the sum of all is exact whatever
+//! the moments were: money in all branches and between them does not move by a transfer.
+
+use std::collections::BTreeMap;
+
+use protocol::Total;
+use protocol::answer::Audit;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::branch::Branch;
+use crate::bridge::Bridge;
+use crate::seen::State;
+
+/// The whole bank.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct View {
+    /// The branches.
+    pub branches: Vec<Card>,
+    /// The sums over all branches that were audited.
+    pub totals: Totals,
+    /// What the audits say.
+    pub verdict: Verdict,
+    /// Rows that all branches booked in a second, over the last few; one decimal.
+    pub transfers_per_second: Value,
+}
+
+/// One branch.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Card {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub address: String,
+    /// `up` or `down`.
+    pub state: &'static str,
+    /// `primary` or `replica`.
+    pub role: Option<String>,
+    /// Open accounts.
+    pub accounts: Option<u64>,
+    /// What its customers hold.
+    pub balances: Option<Total>,
+    /// Transfers in doubt.
+    pub in_doubt: Option<u64>,
+    /// Decisions that some branch has not acknowledged.
+    pub undelivered: Option<u64>,
+    /// Clients connected.
+    pub clients: Option<u64>,
+    /// Rows of `transactions`.
+    pub transactions: Option<u64>,
+    /// How long it has been running.
+    pub uptime_seconds: Option<u64>,
+    /// Whether it teaches.
+    pub teaching: bool,
+    /// Whether it can be started again from here.
+    pub restartable: bool,
+    /// How far it is behind its primary.
+    pub lag: Option<Value>,
+    /// Its epoch, when it has replicas.
+    pub epoch: Option<Value>,
+}
+
+/// Sums over all branches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// `balances` and `in_transit` together: what no transfer may move.
+    pub money: Total,
+    /// What customers hold.
+    pub balances: Total,
+    /// Money between the branches.
+    pub in_transit: Total,
+    /// Money paid in as cash, ever.
+    pub paid_in: Total,
+    /// Money paid out as cash, ever.
+    pub paid_out: Total,
+    /// What stands on the suspense accounts.
+    pub suspense: Total,
+}
+
+/// What the audits say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// Right, wrong, or not known because a branch could not be asked.
+    pub ok: Option<bool>,
+    /// Whether every branch was asked.
+    pub complete: bool,
+    /// What does not fit, one sentence each.
+    pub findings: Vec<String>,
+}
+
+impl Card {
+    /// The card of a branch.
+    #[must_use]
+    pub fn new(bridge: &Bridge, branch: &Branch, state: &State) -> Self {
+        let of_status = |name: &str| state.status.as_ref().and_then(|status| status.get(name)).cloned();
+        let live = |name: &str| of_status(name).filter(|value| state.is_up && !value.is_null());
+        Self {
+            name: branch.name().to_string(),
+            address: branch.address().to_string(),
+            state: if state.is_up { "up" } else { "down" },
+            role: of_status("role").and_then(|role| role.as_str().map(ToOwned::to_owned)),
+            accounts: state.count("accounts"),
+            balances: state.audit.as_ref().map(|seen| seen.0.balances),
+            in_doubt: state.count("in_doubt"),
+            undelivered: state.count("undelivered"),
+            clients: state.count("clients").filter(|_| state.is_up),
+            transactions: state.count("transactions"),
+            uptime_seconds: state.count("uptime_seconds").filter(|_| state.is_up),
+            teaching: state.is_teaching(),
+            restartable: bridge.can_restart(branch.name()),
+            lag: live("lag"),
+            epoch: of_status("epoch").filter(|epoch| !epoch.is_null()),
+        }
+    }
+
+    /// Whether it answers.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.state == "up"
+    }
+}
+
+/// The sums over these books.
+#[must_use]
+pub fn totals(audits: &BTreeMap<String, Audit>) -> Totals {
+    let sum = |figure: fn(&Audit) -> Total| audits.values().map(figure).sum::<Total>();
+    let (balances, in_transit) = (sum(|audit| audit.balances), sum(|audit| audit.in_transit));
+    Totals {
+        money: balances + in_transit,
+        balances,
+        in_transit,
+        paid_in: sum(|audit| audit.paid_in),
+        paid_out: sum(|audit| audit.paid_out),
+        suspense: sum(|audit| audit.suspense),
+    }
+}
+
+/// What does not fit in these books by themselves, at whatever moments they were taken.
+#[must_use]
+pub fn findings(audits: &BTreeMap<String, Audit>) -> Vec<String> {
+    let mut findings: Vec<String> = Vec::new();
+    for (name, audit) in audits {
+        findings.extend(audit.findings.iter().map(|finding| format!("{name}: {finding}")));
+        if !audit.ok && audit.findings.is_empty() {
+            findings.push(format!("{name}: its books are not right"));
+        }
+    }
+    let Totals { money, paid_in, paid_out, suspense, .. } = totals(audits);
+    if money + suspense != paid_in - paid_out {
+        findings.push(format!(
+            "money in all branches is {money}, with {suspense} in suspense, and not the {paid_in} paid in less the \
+             {paid_out} paid out"
+        ));
+    }
+    findings
+}
+
+/// Pairs of branches that don't agree on what one owes the other: money on its way, or a mistake.
+#[must_use]
+pub fn differences(audits: &BTreeMap<String, Audit>) -> BTreeMap<(String, String), Total> {
+    let due = |creditor: &Audit, debtor: &str| creditor.due.get(debtor).copied().unwrap_or_default();
+    let mut found = BTreeMap::new();
+    for (one, one_audit) in audits {
+        for (other, other_audit) in audits.iter().filter(|(other, _)| *other > one) {
+            let difference = due(one_audit, other) + due(other_audit, one);
+            if difference != Total::ZERO {
+                found.insert((one.clone(), other.clone()), difference);
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn books(rows: &[(&str, &str)]) -> BTreeMap<String, Audit> {
+        rows.iter().map(|(name, json)| ((*name).to_string(), serde_json::from_str(json).unwrap())).collect()
+    }
+
+    const MUMBAI: &str = r#"{"ok":true,"findings":[],"balances":1950.00,"in_transit":50.00,"paid_in":2000.00,
+        "paid_out":0.00,"due":{"Delhi":50.00}}"#;
+    const DELHI: &str = r#"{"ok":true,"findings":[],"balances":2050.00,"in_transit":-50.00,"paid_in":2000.00,
+        "paid_out":0.00,"due":{"Mumbai":-50.00}}"#;
+    const DELHI_BEFORE: &str = r#"{"ok":true,"findings":[],"balances":2000.00,"in_transit":0.00,"paid_in":2000.00,
+        "paid_out":0.00,"due":{}}"#;
+
+    #[test]
+    fn money_does_not_move_by_a_transfer() {
+        for (delhi, in_transit, count) in [(DELHI, "0.00", 0), (DELHI_BEFORE, "50.00", 1)] {
+            let books = books(&[("Mumbai", MUMBAI), ("Delhi", delhi)]);
+            let totals = totals(&books);
+            assert_eq!(
+                (totals.money.to_string(), totals.in_transit.to_string()),
+                ("4000.00".into(), in_transit.into())
+            );
+            assert!(findings(&books).is_empty());
+            assert_eq!(differences(&books).len(), count);
+        }
+    }
+
+    #[test]
+    fn money_that_is_missing_shows() {
+        let mut books = books(&[("Mumbai", MUMBAI), ("Delhi", DELHI)]);
+        books.get_mut("Delhi").unwrap().balances = Total::ZERO;
+        assert!(findings(&books)[0].contains("paid in less"));
+        books.get_mut("Delhi").unwrap().findings.push("a row was changed".into());
+        assert!(findings(&books)[0].starts_with("Delhi: a row"));
+    }
+}

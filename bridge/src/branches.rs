@@ -1,0 +1,176 @@
+//! The branches that the bridge talks to: those that it was told of, and those that these know. Nobody else.
+//!
+//! A request names a branch, or gives host and port as older programs do; both are looked up here, and what is not
+//! found is refused before any connection is tried.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use protocol::BranchName;
+
+use crate::branch::Branch;
+use crate::config::Address;
+use crate::error::Error;
+use crate::key::Keys;
+use crate::limits::BRANCHES;
+
+/// The allow-list.
+pub struct Branches {
+    keys: Arc<Keys>,
+    known: RwLock<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// In the order in which they became known.
+    list: Vec<Arc<Branch>>,
+    /// Every address at which a branch was, by address.
+    by_address: BTreeMap<Address, BranchName>,
+    /// Those that were named on the command line.
+    told: BTreeSet<BranchName>,
+}
+
+impl Branches {
+    /// No branch yet.
+    #[must_use]
+    pub fn new(keys: Keys) -> Self {
+        Self { keys: Arc::new(keys), known: RwLock::new(Known::default()) }
+    }
+
+    /// The keys that may be proved to them.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Takes a branch that was named on the command line. Gives it when it is new.
+    pub fn tell(&self, name: &BranchName, address: &Address) -> Option<Arc<Branch>> {
+        self.known.write().told.insert(name.clone());
+        self.learn(name, address)
+    }
+
+    /// Takes a branch that a known one knows, or its new address. Gives it when it is new.
+    ///
+    /// One that was named on the command line is looked for elsewhere only while it is not found where it was said
+    /// to be.
+    pub fn learn(&self, name: &BranchName, address: &Address) -> Option<Arc<Branch>> {
+        let mut known = self.known.write();
+        if let Some(branch) = known.find(name) {
+            let is_told = known.told.contains(name);
+            if branch.address() != *address && (!is_told || (branch.seen.state().was_asked && !branch.seen.is_up())) {
+                known.by_address.insert(address.clone(), name.clone());
+                branch.moved_to(address.clone());
+            }
+            return None;
+        }
+        if known.list.len() >= BRANCHES {
+            log::warn!("branch {name} at {address} is left out: {BRANCHES} branches are known");
+            return None;
+        }
+        log::info!("branch {name} at {address}");
+        let branch = Arc::new(Branch::new(name.clone(), address.clone(), Arc::clone(&self.keys)));
+        known.by_address.insert(address.clone(), name.clone());
+        known.list.push(Arc::clone(&branch));
+        Some(branch)
+    }
+
+    /// All of them, in the order in which they became known.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Branch>> {
+        self.known.read().list.clone()
+    }
+
+    /// The branch of that name.
+    ///
+    /// # Errors
+    /// [`Error::BranchNotAllowed`].
+    pub fn by_name(&self, name: &str) -> Result<Arc<Branch>, Error> {
+        let known = self.known.read();
+        let found = known.list.iter().find(|branch| branch.name().as_str() == name);
+        found.cloned().ok_or_else(|| Error::BranchNotAllowed(shown(name)))
+    }
+
+    /// The branch at that address.
+    ///
+    /// # Errors
+    /// [`Error::BranchNotAllowed`].
+    pub fn by_address(&self, address: &Address) -> Result<Arc<Branch>, Error> {
+        let known = self.known.read();
+        let found = known.by_address.get(address).and_then(|name| known.find(name));
+        found.ok_or_else(|| Error::BranchNotAllowed(shown(&address.to_string())))
+    }
+
+    /// The branch of those who name none: the first.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when no branch is known yet.
+    pub fn first(&self) -> Result<Arc<Branch>, Error> {
+        self.known.read().list.first().cloned().ok_or_else(|| Error::Conflict {
+            code: "no_branch",
+            text: "no branch is known yet: start one, or name one with bank-bridge --branch".into(),
+        })
+    }
+}
+
+impl Known {
+    fn find(&self, name: &BranchName) -> Option<Arc<Branch>> {
+        self.list.iter().find(|branch| branch.name() == name).cloned()
+    }
+}
+
+/// What a client sent, short enough to be shown in an answer.
+fn shown(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> BranchName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn only_what_was_told_or_learned_is_found() {
+        let branches = Branches::new(Keys::default());
+        assert!(branches.first().is_err());
+        let mumbai = Address::new("127.0.0.1", 9100);
+        assert!(branches.tell(&name("Mumbai"), &mumbai).is_some());
+        assert!(branches.learn(&name("Delhi"), &Address::new("10.0.0.2", 9101)).is_some());
+        assert!(branches.learn(&name("Delhi"), &Address::new("10.0.0.2", 9101)).is_none(), "known already");
+        assert_eq!(branches.by_name("Delhi").unwrap().name().as_str(), "Delhi");
+        assert_eq!(branches.by_address(&Address::new("localhost", 9100)).unwrap().name().as_str(), "Mumbai");
+        for address in [Address::new("127.0.0.1", 9101), Address::new("10.0.0.2", 9100)] {
+            assert_eq!(branches.by_address(&address).err().unwrap().code(), "branch_not_allowed");
+        }
+        assert_eq!(branches.by_name("Pune").err().unwrap().code(), "branch_not_allowed");
+        assert_eq!(branches.first().unwrap().name().as_str(), "Mumbai");
+    }
+
+    #[test]
+    fn a_learned_branch_moves_and_a_told_one_only_when_it_is_not_there() {
+        let branches = Branches::new(Keys::default());
+        let (one, other) = (Address::new("127.0.0.1", 1), Address::new("127.0.0.1", 2));
+        let learned = branches.learn(&name("Delhi"), &one).unwrap();
+        branches.learn(&name("Delhi"), &other);
+        assert_eq!(learned.address(), other);
+        let told = branches.tell(&name("Mumbai"), &one).unwrap();
+        branches.learn(&name("Mumbai"), &other);
+        assert_eq!(told.address(), one, "not looked for yet");
+        told.seen.silent();
+        branches.learn(&name("Mumbai"), &other);
+        assert_eq!(told.address(), other);
+    }
+
+    #[test]
+    fn there_is_a_most() {
+        let branches = Branches::new(Keys::default());
+        for number in 0..BRANCHES {
+            assert!(branches.learn(&name(&format!("B{number}")), &Address::new("127.0.0.1", 1)).is_some());
+        }
+        assert!(branches.learn(&name("OneMore"), &Address::new("127.0.0.1", 1)).is_none());
+        assert_eq!(branches.all().len(), BRANCHES);
+    }
+}

@@ -1,0 +1,88 @@
+//! What all requests share: the branches, the sessions, what has happened, and the configuration.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use protocol::BranchName;
+
+use crate::auditor::Books;
+use crate::branches::Branches;
+use crate::config::Config;
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::origin::Origins;
+use crate::scenario::Stage;
+use crate::session::{Logins, Sessions};
+use crate::stop::Stop;
+use crate::store::Store;
+
+/// Whoever runs the branches, and so can start a crashed one again: `bank-bridge demo`.
+pub trait Restarter: Send + Sync {
+    /// Whether this branch is one of those that it runs.
+    fn runs(&self, branch: &BranchName) -> bool;
+
+    /// Starts the branch again and waits until it takes requests. One that runs is left as it is.
+    ///
+    /// It may block; it is called on a thread for that.
+    ///
+    /// # Errors
+    /// One sentence for a person.
+    fn restart(&self, branch: &BranchName) -> Result<(), String>;
+}
+
+/// The bridge.
+pub struct Bridge {
+    /// What it was started with.
+    pub config: Config,
+    /// Where it listens, with the port that was picked.
+    pub address: SocketAddr,
+    /// Under which names it may be asked for.
+    pub origins: Origins,
+    /// The branches that it talks to.
+    pub branches: Branches,
+    /// Who is signed in.
+    pub sessions: Sessions,
+    /// Passwords and how often they were wrong.
+    pub logins: Logins,
+    /// What has happened.
+    pub store: Store,
+    /// What is known of the bank between two audits.
+    pub books: Books,
+    /// What it counts.
+    pub metrics: Metrics,
+    /// Who can start a crashed branch again, if anyone.
+    pub restarter: Option<Arc<dyn Restarter>>,
+    /// The scenario that is shown.
+    pub stage: Stage,
+    /// Its end.
+    pub stop: Stop,
+}
+
+impl Bridge {
+    /// A bridge that listens at `address` and knows the branches that it was told of.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when the system gives no random bytes.
+    pub fn new(config: Config, address: SocketAddr, restarter: Option<Arc<dyn Restarter>>) -> Result<Self, Error> {
+        Ok(Self {
+            origins: Origins::new(address, &config.host_names),
+            branches: Branches::new(config.keys.clone()),
+            sessions: Sessions::default(),
+            logins: Logins::new()?,
+            store: Store::new(),
+            books: Books::default(),
+            metrics: Metrics::new(),
+            restarter,
+            stage: Stage::new(),
+            stop: Stop::new(),
+            address,
+            config,
+        })
+    }
+
+    /// Whether a crashed branch can be started again from here.
+    #[must_use]
+    pub fn can_restart(&self, branch: &BranchName) -> bool {
+        self.restarter.as_ref().is_some_and(|restarter| restarter.runs(branch))
+    }
+}

@@ -1,0 +1,184 @@
+//! What every request passes first: is it meant for us, who makes it, may they. And what every answer carries.
+//!
+//! Who it is comes from HTTP Basic, or from the session's cookie; at an open bridge nobody has to say. A write that
+//! comes with a cookie must carry the session's token too, because the browser adds the cookie by itself.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use protocol::AccountNum;
+use protocol::BranchName;
+use protocol::request::{Action, CheckPassword, LoginNum};
+
+use crate::access::{self, Access};
+use crate::branch::{Branch, Repeat};
+use crate::bridge::Bridge;
+use crate::error::Error;
+use crate::session::{COOKIE, Found, Who, basic, is_same};
+
+/// The header with the session's token.
+const CSRF_HEADER: &str = "x-csrf-token";
+
+/// What every answer carries: nothing is fetched but from here, nobody frames the page, nothing leaks to others.
+const HEADERS: [(HeaderName, &str); 7] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+         base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-embedder-policy"), "require-corp"),
+];
+
+/// Who makes this request, as handlers see it.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Who.
+    pub who: Who,
+    /// The session's cookie, if there is one that lasts.
+    pub session: Option<(String, Found)>,
+    /// From where.
+    pub address: IpAddr,
+}
+
+/// Lets a request pass, or answers it.
+pub async fn guard(State(bridge): State<Arc<Bridge>>, request: Request, next: Next) -> Response {
+    let (mut head, body) = request.into_parts();
+    let path = head.extensions.get::<MatchedPath>().map(|path| path.as_str().to_string());
+    let method = head.method.clone();
+    let mut response = match admit(&bridge, &head, path.as_deref()).await {
+        Ok(caller) => {
+            head.extensions.insert(caller);
+            next.run(Request::from_parts(head, body)).await
+        }
+        Err(error) => error.into_response(),
+    };
+    let headers = response.headers_mut();
+    for (name, text) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(text));
+    }
+    // What is told to one person is kept by no one; the page's files say otherwise by themselves.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    bridge.metrics.answered(&method, path.as_deref(), response.status());
+    response
+}
+
+async fn admit(bridge: &Arc<Bridge>, head: &Parts, path: Option<&str>) -> Result<Caller, Error> {
+    bridge.origins.check(&head.method, &head.uri, &head.headers)?;
+    let row = path.and_then(|path| access::access(&head.method, path));
+    let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let address = peer.ok_or_else(|| Error::Internal("a request without an address".into()))?;
+    // What is not in the table is answered by the router: there is no such path, or not for this method.
+    let Some(row) = row else { return Ok(Caller { who: Who::Nobody, session: None, address }) };
+    let caller = identify(bridge, &head.headers, address).await?;
+    let is_write = head.method != Method::GET && head.method != Method::HEAD;
+    // Signing in needs no token: it is for whoever has none that is right.
+    let is_sign_in = head.method == Method::POST && path == Some("/session");
+    if is_write && !is_sign_in {
+        check_csrf(&caller, &head.headers)?;
+    }
+    if row != Access::Anyone {
+        access::check(&caller.who, row)?;
+    }
+    Ok(caller)
+}
+
+fn check_csrf(caller: &Caller, headers: &HeaderMap) -> Result<(), Error> {
+    let Some((_, found)) = &caller.session else { return Ok(()) };
+    let given = headers.get(CSRF_HEADER).and_then(|token| token.to_str().ok()).unwrap_or_default();
+    if is_same(given, &found.csrf) { Ok(()) } else { Err(Error::Csrf) }
+}
+
+async fn identify(bridge: &Arc<Bridge>, headers: &HeaderMap, address: IpAddr) -> Result<Caller, Error> {
+    if let Some(authorization) = headers.get(header::AUTHORIZATION) {
+        let login = authorization.to_str().ok().and_then(basic);
+        let (name, password) = login.ok_or_else(|| Error::Input("Authorization is to be HTTP Basic".into()))?;
+        let (branch, account) = login_place(bridge, &name)?;
+        let who = check_login(bridge, address, &branch, account, &password, true).await?;
+        return Ok(Caller { who, session: None, address });
+    }
+    let token = cookie(headers);
+    let session = token.and_then(|token| bridge.sessions.find(token).map(|found| (token.to_string(), found)));
+    let who = match &session {
+        Some((_, found)) => found.who.clone(),
+        None if bridge.config.is_open => Who::Open,
+        None => Who::Nobody,
+    };
+    Ok(Caller { who, session, address })
+}
+
+/// The session's cookie.
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
+    let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE).map(|(_, token)| token)
+}
+
+/// Branch and account of `0`, `1001` or `Mumbai/1001`; without a branch, the first.
+fn login_place(bridge: &Bridge, name: &str) -> Result<(Arc<Branch>, LoginNum), Error> {
+    let (branch, account) = match name.split_once('/') {
+        // A wrong branch looks as a wrong password does: who is not signed in is told no more.
+        Some((branch, account)) => (bridge.branches.by_name(branch).map_err(|_| Error::WrongLogin)?, account),
+        None => (bridge.branches.first()?, name),
+    };
+    Ok((branch, login_num(account)?))
+}
+
+/// Who logs in: `0`, or an account's number.
+///
+/// # Errors
+/// [`Error::WrongLogin`].
+pub fn login_num(text: &str) -> Result<LoginNum, Error> {
+    if text == "0" {
+        return Ok(LoginNum::Administrator);
+    }
+    text.parse::<AccountNum>().map(LoginNum::Customer).map_err(|_| Error::WrongLogin)
+}
+
+/// Has the branch check a password, unless it was right a moment ago.
+///
+/// # Errors
+/// [`Error::WrongLogin`], [`Error::TooManyLogins`], or that the branch can't be asked.
+pub async fn check_login(
+    bridge: &Arc<Bridge>,
+    address: IpAddr,
+    branch: &Arc<Branch>,
+    account: LoginNum,
+    password: &str,
+    may_remember: bool,
+) -> Result<Who, Error> {
+    let number = u64::try_from(account.as_i64()).unwrap_or(u64::MAX);
+    let name: &BranchName = branch.name();
+    let who = match account {
+        LoginNum::Administrator => Who::Administrator { branch: name.clone() },
+        LoginNum::Customer(account) => Who::Customer { branch: name.clone(), account },
+    };
+    if may_remember && bridge.logins.was_right(name, number, password) {
+        return Ok(who);
+    }
+    bridge.logins.begin(address)?;
+    let params = CheckPassword { account_no: account, password: password.to_string() };
+    match branch.call(Action::CheckPassword, params, Repeat::Read).await {
+        Ok(_) => {
+            bridge.logins.give_back(address);
+            if may_remember {
+                bridge.logins.remember(name, number, password);
+            }
+            Ok(who)
+        }
+        Err(Error::Refused(error)) if error.code == "wrong_login" => Err(Error::WrongLogin),
+        Err(error) => {
+            bridge.logins.give_back(address);
+            Err(error)
+        }
+    }
+}

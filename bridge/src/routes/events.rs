@@ -1,0 +1,236 @@
+//! `GET /events`: what happens, as server-sent events (WHATWG HTML, section 9.2).
+//!
+//! Each browser has a task that reads from the store, from the number that the browser has, and gives chunks to its
+//! connection. A browser that takes none holds up its own task alone: it is cut off when it stalls for long, and one
+//! that is merely slow skips what it can't take, and is told how much with a `missed`.
+
+use std::fmt::Write as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Poll};
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use futures_core::Stream;
+use protocol::AccountNum;
+use protocol::answer::Balance;
+use protocol::request::{Action, OneAccount};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use crate::access::sees_all;
+use crate::branch::Branch;
+use crate::bridge::Bridge;
+use crate::error::Error;
+use crate::guard::Caller;
+use crate::limits::{
+    EVENT_STREAMS, STREAM_BALANCE_INTERVAL, STREAM_BEHIND, STREAM_CHUNKS, STREAM_HEARTBEAT, STREAM_INTERVAL,
+    STREAM_MESSAGES,
+};
+use crate::params::Params;
+use crate::session::Who;
+use crate::store::{Audience, Message};
+
+/// How long a browser waits before it comes back, in milliseconds.
+const RETRY_MS: u32 = 1_500;
+
+/// `GET /events`.
+pub async fn events(
+    State(bridge): State<Arc<Bridge>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, Error> {
+    let place = Place::take(&bridge.metrics.event_streams)?;
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
+    let after = match last {
+        Some(after) => Some(after),
+        None => params.parse("after")?,
+    };
+    let (chunks, receiver) = mpsc::channel(STREAM_CHUNKS);
+    let stream = EventStream::new(bridge, caller, after, chunks, place);
+    tokio::spawn(stream.run());
+    let kind = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
+    Ok((kind, Body::from_stream(Chunks(receiver))).into_response())
+}
+
+/// One browser's stream.
+struct EventStream {
+    bridge: Arc<Bridge>,
+    session: Option<String>,
+    audience: Audience,
+    /// Whose balance is told, if a customer watches.
+    own: Option<OwnAccount>,
+    after: u64,
+    /// Whether it asked for a place in the past, and is still on its way from there.
+    is_catching_up: bool,
+    chunks: mpsc::Sender<Chunk>,
+    _place: Place,
+}
+
+/// What was last said of a customer's account.
+struct OwnAccount {
+    branch: Arc<Branch>,
+    account: AccountNum,
+    told: Option<String>,
+    movements: Option<u64>,
+    looked: Option<Instant>,
+}
+
+type Chunk = Result<String, std::convert::Infallible>;
+
+impl EventStream {
+    fn new(bridge: Arc<Bridge>, caller: Caller, after: Option<u64>, chunks: mpsc::Sender<Chunk>, place: Place) -> Self {
+        let own = match &caller.who {
+            Who::Customer { branch, account } => bridge
+                .branches
+                .by_name(branch.as_str())
+                .ok()
+                .map(|branch| OwnAccount { branch, account: *account, told: None, movements: None, looked: None }),
+            Who::Nobody | Who::Open | Who::Administrator { .. } => None,
+        };
+        Self {
+            audience: if sees_all(&caller.who) { Audience::All } else { Audience::Reduced },
+            session: caller.session.map(|(token, _)| token),
+            own,
+            // A number from before the bridge's start is as good as none, and one from its future is none.
+            after: after.filter(|after| *after <= bridge.store.newest()).unwrap_or_else(|| bridge.store.newest()),
+            is_catching_up: after.is_some(),
+            bridge,
+            chunks,
+            _place: place,
+        }
+    }
+
+    async fn run(mut self) {
+        let bridge = Arc::clone(&self.bridge);
+        tokio::select! {
+            () = self.tell() => {}
+            () = bridge.stop.reached() => {}
+        }
+    }
+
+    async fn tell(&mut self) {
+        let mut newest = self.bridge.store.watch();
+        let mut text = format!("retry: {RETRY_MS}\n\n");
+        self.snapshot(&mut text);
+        loop {
+            newest.mark_unchanged();
+            let is_more = self.gather(&mut text);
+            self.look_at_balance(&mut text).await;
+            if !text.is_empty() && self.chunks.send(Ok(std::mem::take(&mut text))).await.is_err() {
+                return;
+            }
+            sleep(STREAM_INTERVAL).await;
+            if is_more {
+                continue;
+            }
+            tokio::select! {
+                changed = newest.changed() => if changed.is_err() { return },
+                () = sleep(STREAM_HEARTBEAT) => text.push_str(": still here\n\n"),
+                () = self.chunks.closed() => return,
+            }
+            if self.session.as_ref().is_some_and(|token| !self.bridge.sessions.lasts(token)) {
+                return;
+            }
+        }
+    }
+
+    /// The newest word on everything.
+    fn snapshot(&self, text: &mut String) {
+        for message in self.bridge.store.topics(self.audience) {
+            // The number is that of the place at which the stream goes on, not that at which it was said.
+            push(text, &Message { id: self.after, ..message });
+        }
+    }
+
+    /// Adds what is new. Gives whether there is more at once.
+    fn gather(&mut self, text: &mut String) -> bool {
+        let behind = self.bridge.store.behind(self.after);
+        if self.audience == Audience::All && behind > STREAM_BEHIND && !self.is_catching_up {
+            self.after = self.bridge.store.newest();
+            push_missed(text, behind as u64);
+            self.snapshot(text);
+            return false;
+        }
+        let batch = self.bridge.store.since(self.after, self.audience, STREAM_MESSAGES);
+        if batch.missed > 0 {
+            push_missed(text, batch.missed);
+        }
+        for message in &batch.messages {
+            push(text, message);
+        }
+        if let Some(last) = batch.messages.last() {
+            self.after = last.id;
+        }
+        self.is_catching_up &= batch.is_more;
+        batch.is_more
+    }
+
+    /// Says how a customer's account stands, when money of the branch may have moved since it was looked at.
+    async fn look_at_balance(&mut self, text: &mut String) {
+        let Some(own) = &mut self.own else { return };
+        let movements = own.branch.seen.movements();
+        let is_due = own.looked.is_none_or(|looked| looked.elapsed() >= STREAM_BALANCE_INTERVAL);
+        if own.movements == Some(movements) || !is_due || !own.branch.seen.is_up() {
+            return;
+        }
+        own.looked = Some(Instant::now());
+        let found = own.branch.read::<Balance>(Action::Balance, OneAccount { account_no: own.account }).await;
+        let Ok((balance, _)) = found else { return };
+        own.movements = Some(movements);
+        let json = serde_json::json!({
+            "branch": own.branch.name(), "account": own.account,
+            "balance": balance.balance, "available": balance.available,
+        });
+        let json = json.to_string();
+        if own.told.as_ref() != Some(&json) {
+            push(text, &Message { id: self.after, kind: "account", json: json.as_str().into() });
+            own.told = Some(json);
+        }
+    }
+}
+
+fn push(text: &mut String, message: &Message) {
+    // Writing into a string can't fail. JSON has no line breaks, so it is one line of data.
+    let _ = write!(text, "id: {}\nevent: {}\ndata: {}\n\n", message.id, message.kind, message.json);
+}
+
+fn push_missed(text: &mut String, count: u64) {
+    let _ = write!(text, "event: missed\ndata: {{\"count\":{count}}}\n\n");
+}
+
+/// A stream's place among those that there may be.
+struct Place(Arc<AtomicI64>);
+
+impl Place {
+    fn take(open: &Arc<AtomicI64>) -> Result<Self, Error> {
+        let place = Self(Arc::clone(open));
+        if open.fetch_add(1, Ordering::Relaxed) < EVENT_STREAMS as i64 {
+            Ok(place)
+        } else {
+            Err(Error::Busy("too many streams of events are open; close one"))
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The chunks as a body.
+pub struct Chunks<T>(pub mpsc::Receiver<T>);
+
+impl<T> Stream for Chunks<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        self.0.poll_recv(context)
+    }
+}

@@ -1,0 +1,237 @@
+//! What a class does to a teaching branch: step, let time pass, break links, crash. Each says how the stage stands after.
+//!
+//! [`Engine::lesson`] is the only way in, and a branch without `--teaching` has none. What waits, and the clock, are kept
+//! by [`crate::teaching`]; this file makes them real: a message that is let through is carried out as any other, and time
+//! that passes is the machines' own `tick`, moment by moment, so that everything happens in the order of real time.
+
+use std::time::Duration;
+
+use protocol::teaching::{Crash, Fault, How, LinkFault, PassTime, Stage, Step, StepMode, Waiting};
+use two_phase_commit::PeerAddr;
+
+use super::crash::CrashPoint;
+use super::engine::Engine;
+use super::events::{Happened, message_name};
+use super::links::{Posted, unknown_branch};
+use crate::error::{Error, Result};
+use crate::limits::{FLUSH_ROUNDS, LESSON_DELAY_MAX, PASS_TIME_MAX, TICK};
+use crate::teaching::{Admitted, Teaching};
+
+/// A message that came, and from whom.
+pub type Came = (PeerAddr, Posted);
+
+/// Crash at once.
+const NOW: &str = "now";
+/// Crash nowhere.
+const NEVER: &str = "never";
+
+/// A teaching branch, for its class.
+pub struct Lesson<'e> {
+    engine: &'e Engine,
+    teaching: &'e Teaching<Came>,
+}
+
+impl Engine {
+    /// What a class may do to this branch.
+    ///
+    /// # Errors
+    /// [`Error::NotTeaching`] when it was not started with `--teaching`.
+    pub fn lesson(&self) -> Result<Lesson<'_>> {
+        let teaching = self.teaching.as_ref().ok_or(Error::NotTeaching)?;
+        Ok(Lesson { engine: self, teaching })
+    }
+
+    /// Whether this branch was started with `--teaching`.
+    #[must_use]
+    pub fn is_teaching(&self) -> bool {
+        self.teaching.is_some()
+    }
+
+    /// Lets messages that came pass, or keeps them on the stage. Gives those that pass.
+    pub(super) fn hold_back(&self, teaching: &Teaching<Came>, from: &PeerAddr, messages: Vec<Posted>) -> Vec<Posted> {
+        let to = self.parts.name.as_str();
+        let came = messages.into_iter().map(|posted| (from.clone(), posted)).collect();
+        let admitted = teaching.admit(from.as_str(), came, |(from, posted)| Waiting {
+            number: 0,
+            id: posted.id.clone(),
+            from: from.to_string(),
+            to: to.to_string(),
+            message: message_name(&posted.message).to_string(),
+            text: posted.message.to_string(),
+            txid: posted.message.txid().clone(),
+            due_unix_ms: None,
+        });
+        let mut passing = Vec::new();
+        for admitted in admitted {
+            match admitted {
+                Admitted::Passes((_, posted)) => passing.push(posted),
+                Admitted::Waits => {}
+                Admitted::Lost((from, posted)) => {
+                    log::warn!("the stage is full: a message of {from} is lost");
+                    self.lose(from, posted);
+                }
+            }
+        }
+        passing
+    }
+
+    /// Receives messages of any branches, in order.
+    pub(super) fn deliver(&self, messages: Vec<Came>) {
+        let mut messages = messages.into_iter().peekable();
+        while let Some((from, posted)) = messages.next() {
+            let mut lot = vec![posted];
+            while let Some((_, posted)) = messages.next_if(|(next, _)| *next == from) {
+                lot.push(posted);
+            }
+            self.receive(&from, lot);
+        }
+    }
+
+    fn lose(&self, from: PeerAddr, Posted { message, id, .. }: Posted) {
+        // Whoever never gets a message knows nothing of what its sender knew.
+        self.events.add(&message.txid().clone(), Happened::Lost { from, message, id });
+    }
+}
+
+impl Lesson<'_> {
+    /// How the stage stands.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        let clock_ms = self.teaching.now().as_millis();
+        Stage {
+            step_mode: self.teaching.is_stepping(),
+            protocol_clock_ms: u64::try_from(clock_ms).unwrap_or(u64::MAX),
+            waiting: self.teaching.waiting(),
+            faults: self.teaching.faults(),
+            crash_at: self.engine.crash.armed().map(|point| point.to_string()),
+            crash_points: CrashPoint::ALL.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Turns step mode on or off. Off, everything that waits is received first, in order.
+    pub fn step_mode(&self, params: &StepMode) -> Stage {
+        if params.on {
+            self.teaching.start_stepping();
+            return self.stage();
+        }
+        for round in 1..=FLUSH_ROUNDS {
+            if !self.teaching.is_stepping() {
+                break;
+            }
+            self.engine.deliver(self.teaching.take_all_to_stop_stepping(round == FLUSH_ROUNDS));
+        }
+        self.stage()
+    }
+
+    /// Says what becomes of a message that waits.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when no message has this number, or the delay is missing, too long or out of place.
+    pub fn step(&self, params: &Step) -> Result<Stage> {
+        let number = params.number;
+        let nothing = || Error::Invalid(format!("no message with the number {number} waits here"));
+        let delay = delay(params.delay_ms, params.how == How::Delay)?;
+        match params.how {
+            How::Deliver => self.engine.deliver(vec![self.teaching.take(number).ok_or_else(nothing)?]),
+            How::Duplicate => self.engine.deliver(vec![self.teaching.duplicate(number).ok_or_else(nothing)?]),
+            How::Drop => {
+                let (from, posted) = self.teaching.take(number).ok_or_else(nothing)?;
+                self.engine.lose(from, posted);
+            }
+            How::Delay => {
+                if !self.teaching.delay(number, delay) {
+                    return Err(nothing());
+                }
+            }
+        }
+        Ok(self.stage())
+    }
+
+    /// Moves the protocol's clock on, through every moment at which something is due.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the clock runs by itself, or for more than [`PASS_TIME_MAX`].
+    pub fn pass_time(&self, params: &PassTime) -> Result<Stage> {
+        let time = Duration::from_millis(params.milliseconds);
+        if time > PASS_TIME_MAX {
+            return Err(Error::Invalid(format!(
+                "at most {} milliseconds pass in one request",
+                PASS_TIME_MAX.as_millis()
+            )));
+        }
+        let _alone = self.teaching.pass_alone();
+        let end = self.teaching.now() + time;
+        let mut moment = self.teaching.now();
+        loop {
+            if !self.teaching.pass_to(moment) {
+                return Err(Error::Invalid("the protocol's clock runs by itself; turn step mode on first".into()));
+            }
+            self.engine.tick_machines();
+            if moment >= end {
+                return Ok(self.stage());
+            }
+            let next = self.engine.next_deadline().unwrap_or(end);
+            moment = next.clamp((moment + TICK).min(end), end);
+        }
+    }
+
+    /// Cuts, slows or heals the link to another branch.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when no such branch is known, [`Error::Invalid`] for this branch itself, or when the delay is
+    /// missing, too long or out of place.
+    pub fn fault(&self, params: &Fault) -> Result<Stage> {
+        let name = &params.peer;
+        let delay = delay(params.delay_ms, params.fault == LinkFault::Slow)?;
+        if *name == self.engine.parts.name {
+            return Err(Error::Invalid("a branch has no link to itself".into()));
+        }
+        let (links, peer) = (self.engine.links(), PeerAddr::from(name));
+        if links.directory().address_of(name).is_none() {
+            return Err(unknown_branch(name.as_str()));
+        }
+        log::warn!(
+            "lesson: the link to {name} is {}",
+            match params.fault {
+                LinkFault::Cut => "cut".to_string(),
+                LinkFault::Slow => format!("slowed by {} ms", delay.as_millis()),
+                LinkFault::Heal => "healed".to_string(),
+            }
+        );
+        let overdue = self.teaching.set_fault(name, params.fault, Some(delay));
+        match params.fault {
+            LinkFault::Cut => links.cut(&peer),
+            LinkFault::Slow | LinkFault::Heal => links.mend(&peer),
+        }
+        self.engine.deliver(overdue);
+        Ok(self.stage())
+    }
+
+    /// Kills the process now, arms the point at which it kills itself, or disarms it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there is no such point.
+    pub fn crash(&self, params: &Crash) -> Result<Stage> {
+        match params.at.as_str() {
+            NOW => super::crash::kill_this_process("crash by request"),
+            NEVER => self.engine.crash.arm(None),
+            point => {
+                let text = |error: String| Error::Invalid(format!("{error}; or {NOW}, or {NEVER}"));
+                self.engine.crash.arm(Some(point.parse().map_err(text)?));
+            }
+        }
+        Ok(self.stage())
+    }
+}
+
+/// The delay of a request: there when it is wanted, and only then.
+fn delay(delay_ms: Option<u64>, is_wanted: bool) -> Result<Duration> {
+    let invalid = |text: String| Err(Error::Invalid(text));
+    match (delay_ms.map(Duration::from_millis), is_wanted) {
+        (Some(delay), true) if delay <= LESSON_DELAY_MAX => Ok(delay),
+        (Some(_), true) => invalid(format!("delay_ms is at most {}", LESSON_DELAY_MAX.as_millis())),
+        (None, true) => invalid("say for how long, in delay_ms".into()),
+        (Some(_), false) => invalid("delay_ms goes with how delay or fault slow alone".into()),
+        (None, false) => Ok(Duration::ZERO),
+    }
+}

@@ -1,0 +1,135 @@
+//! Dialling: from an address to a connection whose other end has proved the bank's key and said its name.
+//!
+//! Each step takes a bounded time. Whoever is found under a name must have that name, and be the only one of it.
+
+use std::net::{TcpStream, ToSocketAddrs as _};
+
+use protocol::BranchName;
+use protocol::answer::{Branch, Linked};
+use protocol::connection::{CallError, Connection};
+use protocol::frame::{BATCH_FRAME_BYTES_MAX, write_frame};
+use protocol::proof::Nonce;
+use protocol::request::{Action, Link as LinkParams, NoParams};
+use two_phase_commit::PeerAddr;
+
+use super::{LinkFrame, Links, Peership, unknown_branch};
+use crate::error::{Error, Result};
+use crate::key::KEY_FILE;
+use crate::limits::{DIAL_TIMEOUT, WRITE_TIMEOUT};
+use crate::transfer::directory::Address;
+
+/// A connection on which both sides have agreed on a link.
+pub(super) struct Dialled {
+    pub(super) name: BranchName,
+    pub(super) with: Peership,
+    pub(super) stream: TcpStream,
+}
+
+impl Links {
+    /// The branches that a known branch knows, as it answers when asked.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when it does not answer.
+    pub fn ask_branches(&self, name: &BranchName) -> Result<Vec<Branch>> {
+        let address = self.directory.address_of(name).ok_or_else(|| unknown_branch(name.as_str()))?;
+        let (found, mut connection) = self.open(&address)?;
+        if found != *name {
+            return Err(misplaced(&address, &found, name));
+        }
+        connection.call(Action::Branches, &NoParams {}, None).map_err(|error| no_answer(&address, &error))
+    }
+
+    /// Connects to a peer by the name or address that stands for it.
+    pub(super) fn dial(&self, peer: &PeerAddr) -> Result<Dialled> {
+        let text = peer.as_str();
+        let name = text.parse::<BranchName>().ok();
+        let address = match (&name, text.parse::<Address>()) {
+            (Some(name), _) => self.directory.address_of(name),
+            (None, Ok(address)) => Some(address),
+            (None, Err(_)) => None,
+        };
+        let address = address.ok_or_else(|| unknown_branch(text))?;
+        let dialled = self.connect(&address)?;
+        match name {
+            Some(name) if name != dialled.name => Err(misplaced(&address, &dialled.name, &name)),
+            Some(_) | None => Ok(dialled),
+        }
+    }
+
+    /// Connects, proves the key both ways, and turns the connection into a link. Takes a bounded time. The peer is of no
+    /// lower epoch than is known of it.
+    pub(super) fn connect(&self, address: &Address) -> Result<Dialled> {
+        let (name, mut connection) = self.open(address)?;
+        let params = LinkParams {
+            branch: self.identity.name.clone(),
+            port: self.identity.port,
+            instance: Some(self.identity.instance.clone()),
+            epoch: self.identity.epoch,
+            your_epoch: self.directory.epoch_of(&name),
+        };
+        let linked: Linked = connection.call(Action::Link, &params, None).map_err(|error| match error {
+            CallError::Refused(refused) if refused.code == Error::NAME_TAKEN => {
+                Error::NameTaken(format!("the branch at {address} refuses the link: {}", refused.text))
+            }
+            CallError::Refused(refused) if refused.code == Error::LOWER_EPOCH => {
+                (self.identity.on_replaced)(self.identity.epoch + 1);
+                no_answer(address, &refused.text)
+            }
+            other => no_answer(address, &other),
+        })?;
+        if name != self.identity.name {
+            self.directory.learn_epoch(&name, linked.epoch)?;
+        }
+        let mut stream = connection.into_stream();
+        if let Err(error) = self.refuse_rival(&name, &linked.instance, linked.epoch) {
+            // The other side counts this as a link; so it is told there why it ends.
+            let farewell = LinkFrame { messages: Vec::new(), refused: Some(error.to_string()) };
+            let body = serde_json::to_vec(&farewell).expect("a sentence is always JSON");
+            let _ = write_frame(&mut stream, &body, BATCH_FRAME_BYTES_MAX);
+            return Err(error);
+        }
+        let with = Peership { instance: Some(linked.instance), epoch: linked.epoch };
+        Ok(Dialled { name, with, stream })
+    }
+
+    /// Connects and proves the key both ways. Takes a bounded time.
+    fn open(&self, address: &Address) -> Result<(BranchName, Connection<TcpStream>)> {
+        let trouble = |what: &dyn std::fmt::Display| no_answer(address, what);
+        let resolved = (address.host.as_str(), address.port).to_socket_addrs().map_err(|error| trouble(&error))?;
+        let mut last_error = None;
+        let stream = resolved
+            .take(2)
+            .find_map(|address| {
+                TcpStream::connect_timeout(&address, DIAL_TIMEOUT).map_err(|error| last_error = Some(error)).ok()
+            })
+            .ok_or_else(|| match last_error {
+                Some(error) => trouble(&error),
+                None => trouble(&"the name has no address"),
+            })?;
+        let prepared = stream
+            .set_nodelay(true)
+            .and_then(|()| stream.set_read_timeout(Some(DIAL_TIMEOUT)))
+            .and_then(|()| stream.set_write_timeout(Some(WRITE_TIMEOUT)));
+        prepared.map_err(|error| trouble(&error))?;
+        let mut connection = Connection::new(stream);
+        let mut nonce = Nonce::default();
+        getrandom::fill(&mut nonce).map_err(|error| trouble(&error))?;
+        let name = connection.authenticate(&self.identity.key, &nonce).map_err(|error| match error {
+            CallError::Stranger => Error::Unreachable(format!(
+                "the branch at {address} has another key: copy this bank's {KEY_FILE} beside its database and start it again"
+            )),
+            other => trouble(&other),
+        })?;
+        let name: BranchName = name.parse().map_err(|error| trouble(&error))?;
+        self.refuse_cut(&PeerAddr::from(&name))?;
+        Ok((name, connection))
+    }
+}
+
+fn no_answer(address: &Address, what: &dyn std::fmt::Display) -> Error {
+    Error::Unreachable(format!("no branch answers at {address}: {what}"))
+}
+
+fn misplaced(address: &Address, found: &BranchName, wanted: &BranchName) -> Error {
+    Error::Unreachable(format!("at {address} there is branch {found}, not {wanted}"))
+}
