@@ -20,6 +20,9 @@ FLAGS ?=
 # How long `make soak` goes on.
 SOAK_SECONDS ?= 60
 
+# How often `make soak` kills a primary and promotes its replica.
+PROMOTIONS ?= 30
+
 # How many seeds `make sim` runs.
 SEEDS ?= 20000
 
@@ -63,8 +66,9 @@ test: build ## Run every test
 screenshots: build ## Take the pictures in docs/screenshots anew
 	cargo run -q -p browser-tests --bin screenshots -- docs/screenshots
 
-soak: build ## Torture three branches with kills and stops for SOAK_SECONDS=60 seconds
+soak: build ## Torture three branches for SOAK_SECONDS=60 seconds; PROMOTIONS=30 kills of a primary
 	SOAK_SECONDS=$(SOAK_SECONDS) cargo test -p bank-tests --test torture -- --nocapture
+	PROMOTIONS=$(PROMOTIONS) cargo test -p bank-tests --test replication_promotion nothing_acknowledged -- --nocapture
 
 sim: ## Simulate SEEDS=20000 seeds of two-phase commit
 	@cargo run --release -q -p simulator -- --seeds $(SEEDS)

@@ -25,6 +25,7 @@ pub struct Branch {
     program: PathBuf,
     name: String,
     folder: PathBuf,
+    flags: Vec<String>,
 }
 
 impl Branch {
@@ -33,8 +34,28 @@ impl Branch {
     /// # Errors
     /// One sentence, with the end of the branch's log when there is one.
     pub fn start(program: &Path, name: &str, folder: &Path) -> Result<Self, String> {
-        let (child, address, start_up) = spawn(program, name, folder)?;
-        Ok(Self { child, address, start_up, program: program.into(), name: name.into(), folder: folder.into() })
+        Self::start_with(program, name, folder, Vec::new())
+    }
+
+    /// The same, with more flags.
+    ///
+    /// # Errors
+    /// As [`Branch::start`].
+    pub fn start_with(program: &Path, name: &str, folder: &Path, flags: Vec<String>) -> Result<Self, String> {
+        let (child, address, start_up) = spawn(program, name, folder, &flags)?;
+        Ok(Self { child, address, start_up, program: program.into(), name: name.into(), folder: folder.into(), flags })
+    }
+
+    /// Starts a replica of this branch, in a folder of its own beside this one's.
+    ///
+    /// # Errors
+    /// As [`Branch::start`].
+    pub fn start_replica(&self) -> Result<Self, String> {
+        let folder = self.folder.join("replica");
+        let trouble = |error: std::io::Error| format!("{}: {error}", folder.display());
+        std::fs::create_dir_all(&folder).map_err(trouble)?;
+        std::fs::copy(self.folder.join("bank.key"), folder.join("bank.key")).map_err(trouble)?;
+        Self::start_with(&self.program, &self.name, &folder, vec!["--replica-of".into(), self.address.to_string()])
     }
 
     /// Kills the branch with SIGKILL and starts it again on the same database.
@@ -43,7 +64,7 @@ impl Branch {
     /// As [`Branch::start`].
     pub fn kill_and_restart(&mut self) -> Result<(), String> {
         self.kill();
-        (self.child, self.address, self.start_up) = spawn(&self.program, &self.name, &self.folder)?;
+        (self.child, self.address, self.start_up) = spawn(&self.program, &self.name, &self.folder, &self.flags)?;
         Ok(())
     }
 
@@ -93,7 +114,7 @@ pub fn program_beside() -> Result<PathBuf, String> {
     }
 }
 
-fn spawn(program: &Path, name: &str, folder: &Path) -> Result<(Child, SocketAddr, Duration), String> {
+fn spawn(program: &Path, name: &str, folder: &Path, flags: &[String]) -> Result<(Child, SocketAddr, Duration), String> {
     let log_path = folder.join(format!("{name}.log"));
     let log = File::create(&log_path).map_err(|error| format!("{}: {error}", log_path.display()))?;
     let begun = Instant::now();
@@ -103,7 +124,7 @@ fn spawn(program: &Path, name: &str, folder: &Path) -> Result<(Child, SocketAddr
         command.env_remove(variable);
     }
     command.args(["--name", name, "--host", "127.0.0.1", "--port", "0", "--menu-port", "0", "--open", "--db"]);
-    command.arg(folder.join(format!("{name}.db"))).current_dir(folder);
+    command.arg(folder.join(format!("{name}.db"))).args(flags).current_dir(folder);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     let mut child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
     let stdout = child.stdout.take().expect("standard output is piped");

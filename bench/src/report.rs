@@ -4,18 +4,24 @@
 //! rounds' medians are compared. So a machine that is slower for a minute is slower for both sides of a ratio.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use protocol::answer::Status;
+use protocol::connection::Connection;
+use protocol::request::{Action, NoParams};
 
 use serde::Serialize;
 
 use crate::accounts::open_accounts;
 use crate::branch::{self, Branch};
 use crate::ceiling::Ceiling;
-use crate::load::Load;
+use crate::load::{Load, connect};
 use crate::machine::Machine;
 use crate::measurement::{Measurement, per_mille};
 use crate::workload::{Kind, Mix, Workload};
 
+/// How long a replica may take until it follows.
+const REPLICA_LIMIT: Duration = Duration::from_secs(60);
 /// Threads that carry the connections: the machine is shared with the branches.
 const LOAD_THREADS: usize = 4;
 
@@ -26,6 +32,8 @@ enum Case {
     Ceiling(usize),
     /// Transfers at a branch.
     Branch(Shape),
+    /// Transfers at a branch with one replica, which follows, or which is waited for.
+    Replicated { is_waited_for: bool },
 }
 
 /// How a branch is loaded.
@@ -54,11 +62,13 @@ const SINGLE: Shape = Shape { name: "local, a single client", connections: 1, ..
 const BETWEEN: Shape = Shape { name: "between branches, 64 under way", kind: Kind::InterBranchTransfer, ..LOCAL };
 
 /// One round, in its order. What is compared stands close together.
-const CASES: [Case; 9] = [
+const CASES: [Case; 11] = [
     Case::Ceiling(1),
     Case::Branch(SINGLE),
     Case::Ceiling(64),
     Case::Branch(LOCAL),
+    Case::Replicated { is_waited_for: false },
+    Case::Replicated { is_waited_for: true },
     Case::Branch(BETWEEN),
     Case::Branch(LOCAL_IDS),
     Case::Ceiling(512),
@@ -140,6 +150,10 @@ pub fn report(plan: &Plan<'_>, progress: &dyn Fn(&str)) -> Result<Report, String
             runs.push(match case {
                 Case::Ceiling(per_commit) => ceiling.measure(*per_commit, plan.warm_up, plan.duration)?,
                 Case::Branch(shape) => measure(plan, *shape, &here, &there, u64::from(round))?,
+                Case::Replicated { is_waited_for } => {
+                    let sub = folder.path().join(if *is_waited_for { "waited-for" } else { "followed" });
+                    measure_replicated(plan, *is_waited_for, &sub, u64::from(round))?
+                }
             });
         }
     }
@@ -159,6 +173,18 @@ fn ratios(rate: impl Fn(Case) -> u64) -> Vec<Ratio> {
         Ratio::at_least("64 connections, to the ceiling at 64 per commit", local, many, 400),
         Ratio::at_least("16 deep, to the ceiling at 512 per commit", rate(Case::Branch(DEEP)), most, 700),
         Ratio::at_least("batches, to the ceiling at 512 per commit", rate(Case::Branch(BATCH)), most, 700),
+        Ratio::at_least(
+            "with one replica, to the same without",
+            rate(Case::Replicated { is_waited_for: false }),
+            local,
+            750,
+        ),
+        Ratio::at_least(
+            "waiting for one replica, to the same without",
+            rate(Case::Replicated { is_waited_for: true }),
+            local,
+            400,
+        ),
         Ratio::at_least("between branches, to local with 64 connections", rate(Case::Branch(BETWEEN)), local, 250),
         // With one request at a time, the time of one is the inverse of the rate.
         Ratio::below("a single client's time, to a commit of one", one, rate(Case::Branch(SINGLE)), 3_000),
@@ -173,6 +199,37 @@ fn start_two(plan: &Plan<'_>, folder: &Path) -> Result<(Branch, Branch), String>
         Ok(branch)
     };
     Ok((start("Mumbai")?, start("Delhi")?))
+}
+
+/// Measures a branch with one replica on the same machine: what the replica costs the machine is part of it.
+fn measure_replicated(plan: &Plan<'_>, is_waited_for: bool, folder: &Path, seed: u64) -> Result<Measurement, String> {
+    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let open = |flags| Branch::start_with(plan.program, "Mumbai", folder, flags);
+    let mut here = open(Vec::new())?;
+    open_accounts(here.address(), None, plan.accounts)?;
+    if is_waited_for {
+        // Accounts are opened before there is a replica to wait for.
+        drop(here);
+        here = open(vec!["--sync-replicas".into(), "1".into()])?;
+    }
+    let _replica = here.start_replica()?;
+    wait_for_replica(&here)?;
+    measure(plan, LOCAL, &here, &here, seed)
+}
+
+/// Waits until the branch says that its replica follows.
+fn wait_for_replica(branch: &Branch) -> Result<(), String> {
+    let deadline = Instant::now() + REPLICA_LIMIT;
+    while Instant::now() < deadline {
+        let stream = connect(branch.address(), None)?;
+        let status: Result<Status, _> = Connection::new(stream).call(Action::Status, &NoParams {}, None);
+        let status = status.map_err(|error| format!("the branch's status: {error}"))?;
+        if status.replication.is_some_and(|found| found.replicas.iter().any(|replica| replica.state == "following")) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Err(format!("the replica did not follow within {REPLICA_LIMIT:?}"))
 }
 
 fn measure(plan: &Plan<'_>, shape: Shape, here: &Branch, there: &Branch, seed: u64) -> Result<Measurement, String> {
@@ -203,6 +260,8 @@ impl Case {
             Self::Ceiling(1) => "in one process, 1 per commit".into(),
             Self::Ceiling(per_commit) => format!("in one process, {per_commit} per commit"),
             Self::Branch(shape) => shape.name.into(),
+            Self::Replicated { is_waited_for: false } => "the same with one replica".into(),
+            Self::Replicated { is_waited_for: true } => "the same, waiting for one replica".into(),
         }
     }
 }
@@ -221,9 +280,12 @@ mod tests {
             Case::Branch(DEEP) => 27_999,
             Case::Branch(BATCH) => 28_000,
             Case::Branch(BETWEEN) => 1_999,
+            Case::Replicated { is_waited_for: false } => 6_000,
+            Case::Replicated { is_waited_for: true } => 3_199,
             Case::Branch(_) => 1_001,
         };
         let met: Vec<_> = ratios(rates).iter().map(|ratio| (ratio.per_mille, ratio.met)).collect();
-        assert_eq!(met, [(400, true), (699, false), (700, true), (249, false), (2_997, true)]);
+        let expected = [(400, true), (699, false), (700, true), (750, true), (399, false), (249, false), (2_997, true)];
+        assert_eq!(met, expected);
     }
 }

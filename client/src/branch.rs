@@ -417,7 +417,7 @@ impl Reply {
     fn later(&self) -> Option<Later> {
         match self.answer.result().err()?.code.as_str() {
             "busy" | "stopping" => Some(Later::NotNow),
-            "request_repeated" | "undecided" | "outcome_unknown" => Some(Later::NotKnown),
+            "request_repeated" | "undecided" | "outcome_unknown" | "unconfirmed" => Some(Later::NotKnown),
             _ => None,
         }
     }

@@ -257,7 +257,7 @@ pub struct HistoryLine {
 pub struct Status {
     /// The branch.
     pub name: String,
-    /// `primary`.
+    /// `primary`, `replica`, or `fenced`: a primary that was replaced by a promoted replica.
     pub role: String,
     /// Open accounts.
     pub accounts: u64,
@@ -276,6 +276,78 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// The program's version.
     pub version: String,
+    /// How often a replica of this branch was promoted, and one; missing where there never was a replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i64>,
+    /// How far this replica is behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<Lag>,
+    /// More on replicas, where there are some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication: Option<Replication>,
+}
+
+/// How far a replica is behind its primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Lag {
+    /// Group commits of the primary that it does not have.
+    pub sequence: i64,
+    /// How long ago it had all, in seconds.
+    pub seconds: u64,
+}
+
+/// What a branch with replicas, or a replica, says of itself.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Replication {
+    /// A primary's `alone`, `shipping` or `waiting for replicas`; a replica's `connecting`, `snapshot`, `following` or
+    /// `diverged`; or `fenced`.
+    pub state: String,
+    /// The last group commit here.
+    pub sequence: i64,
+    /// The address of a replica's primary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary: Option<String>,
+    /// A replica's trouble, or how it differs from its primary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// How many replicas must have a write before it is answered.
+    #[serde(default)]
+    pub sync_replicas: u64,
+    /// The replicas that a primary has or expects.
+    #[serde(default)]
+    pub replicas: Vec<ReplicaLine>,
+    /// How this copy became the primary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<Promotion>,
+}
+
+/// One replica, as its primary sees it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ReplicaLine {
+    /// Where it takes requests.
+    pub address: String,
+    /// `following`, `catching up`, `snapshot`, or `away`.
+    pub state: String,
+    /// How far it is behind; missing when it is away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<Lag>,
+}
+
+/// Result of `promote`, and part of a promoted copy's status.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Promotion {
+    /// The epoch that began.
+    pub epoch: i64,
+    /// The last group of the old primary that this copy had: what the old primary committed after it is not here.
+    pub after_sequence: i64,
+    /// The group that the old primary was last heard to have committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_sequence: Option<i64>,
+    /// How long the old primary had been silent, in seconds: what it committed in that time is unknown here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_seconds: Option<u64>,
+    /// When, ISO-8601 in UTC.
+    pub at: String,
 }
 
 /// Result of `audit`.
@@ -322,6 +394,9 @@ pub struct Linked {
     pub branch: String,
     /// Which running process of that branch it is.
     pub instance: String,
+    /// Its epoch: how often a replica was promoted in its place, and one.
+    #[serde(default = "crate::request::first_epoch")]
+    pub epoch: i64,
 }
 
 /// Result of `hello`.

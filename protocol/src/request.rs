@@ -112,6 +112,16 @@ actions! {
     SetPassword = "set_password",
     /// Whether a password is right, for a program that lets people log in at its own door.
     CheckPassword = "check_password",
+    /// Replicas: make this connection the stream of a primary's log.
+    Replicate = "replicate",
+    /// Replicas: a primary says that it is one.
+    Follow = "follow",
+    /// Make this replica the primary.
+    Promote = "promote",
+    /// Make this copy the replica of another one.
+    Demote = "demote",
+    /// Have this replica take a new copy of the primary's books.
+    Resync = "resync",
     /// Teaching: what waits to be delivered here, and which faults are set.
     Stage = "stage",
     /// Teaching: make every message wait, or let them all pass again.

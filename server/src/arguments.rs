@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 use protocol::{BranchName, Money};
 
@@ -9,7 +10,7 @@ use crate::backup::AFTER_A_RESTORE;
 use crate::limits;
 use crate::sms::SmsSetting;
 use crate::transfer::crash::CrashPoint;
-use crate::transfer::directory::NamedAddress;
+use crate::transfer::directory::{Address, NamedAddress};
 
 /// One branch of the bank: a menu for its customers and its administrator, the branch protocol for direct
 /// commands and other branches, over one SQLite database.
@@ -60,6 +61,24 @@ pub struct Arguments {
     /// Other branches, as Delhi=host:port, separated by commas. A branch that was linked once is remembered.
     #[arg(long, env = "BANK_PEERS", value_delimiter = ',', value_name = "NAME=HOST:PORT")]
     pub peers: Vec<NamedAddress>,
+    /// The replicas of this branch, as host:port of their branch protocol, separated by commas. Each is started with
+    /// --replica-of and the same --name, on a database of its own; it follows this branch and can take its place.
+    #[arg(long, env = "BANK_REPLICAS", value_delimiter = ',', value_name = "HOST:PORT")]
+    pub replicas: Vec<Address>,
+    /// Be a replica of the branch at this address: follow it, answer what only looks, and take its place when
+    /// bank-client promote says so. A new database begins with a copy of the primary's. The file bank.key beside the
+    /// database must be the primary's.
+    #[arg(long, env = "BANK_REPLICA_OF", value_name = "HOST:PORT")]
+    pub replica_of: Option<Address>,
+    /// Answer a write only when so many replicas have it on disk. With fewer, writes wait a few seconds and are
+    /// refused.
+    #[arg(long, env = "BANK_SYNC_REPLICAS", default_value_t = 0, value_name = "NUMBER",
+          value_parser = clap::value_parser!(u8).range(0..=16).map(usize::from))]
+    pub sync_replicas: usize,
+    /// How much log is kept for replicas that are away, in MiB. A replica that was away for longer takes a whole copy.
+    #[arg(long, env = "BANK_LOG_MIB", default_value_t = limits::LOG_MIB, value_name = "MIB",
+          value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub log_mib: u64,
     /// The file with the bank's key, which all its branches share; made at the first start of the first one.
     /// [default: bank.key beside the database]
     #[arg(long, env = "BANK_KEY", value_name = "FILE")]

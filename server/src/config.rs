@@ -10,7 +10,7 @@ use crate::arguments::{Arguments, DatabaseArguments};
 use crate::key::key_path;
 use crate::sms::SmsSetting;
 use crate::transfer::crash::CrashPoint;
-use crate::transfer::directory::NamedAddress;
+use crate::transfer::directory::{Address, NamedAddress};
 
 /// The branch's name when none is given.
 const DEFAULT_NAME: &str = "Main";
@@ -38,6 +38,8 @@ pub struct Config {
     pub teaching: bool,
     /// Where to crash, in a lesson or a test.
     pub crash_at: Option<CrashPoint>,
+    /// What the branch has or is by way of replicas.
+    pub replication: ReplicationSettings,
     /// Where the menu listens.
     pub menu: SocketAddr,
     /// Where the older client's door is, if open.
@@ -60,6 +62,19 @@ pub struct Config {
     pub opening_balance: Money,
     /// Where text messages go.
     pub sms: SmsSetting,
+}
+
+/// Replicas, as the command line has them.
+#[derive(Clone, Debug)]
+pub struct ReplicationSettings {
+    /// The replicas of this branch.
+    pub replicas: Vec<Address>,
+    /// The primary of which this is a replica.
+    pub replica_of: Option<Address>,
+    /// How many replicas must have a write before it is answered.
+    pub sync_replicas: usize,
+    /// How much of the log is kept, in MiB.
+    pub log_mib: u64,
 }
 
 impl Config {
@@ -92,6 +107,12 @@ impl Config {
             name: arguments.database.name(),
             key: arguments.key.clone().unwrap_or_else(|| key_path(&arguments.database.path())),
             db: arguments.database.path(),
+            replication: ReplicationSettings {
+                replicas: arguments.replicas.clone(),
+                replica_of: arguments.replica_of.clone(),
+                sync_replicas: arguments.sync_replicas,
+                log_mib: arguments.log_mib,
+            },
             menu: SocketAddr::new(host, arguments.menu_port),
             lab: arguments.lab_port.map(|port| SocketAddr::new(host, port)),
             menus: arguments.menus.clone(),

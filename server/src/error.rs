@@ -77,6 +77,36 @@ pub enum Error {
     RequestIdReused,
     /// The same request is being carried out at this moment.
     RequestRepeated,
+    /// This copy of the branch is a replica; writes and transfers go to its primary.
+    NotPrimary {
+        /// Where the primary is, as far as this replica knows.
+        primary: Option<String>,
+    },
+    /// This copy was the primary until another one was promoted.
+    Fenced {
+        /// The epoch of the promoted one, or a lower bound of it.
+        epoch: i64,
+    },
+    /// Someone of an older epoch was refused: another copy was promoted since.
+    LowerEpoch {
+        /// Whose epoch.
+        branch: String,
+        /// The epoch that is known here.
+        known: i64,
+    },
+    /// This replica has no copy of the books yet.
+    NotReady,
+    /// Fewer replicas are connected than must have a write before it is answered; nothing was changed.
+    ReplicasMissing {
+        /// How many follow.
+        connected: usize,
+        /// How many must.
+        needed: usize,
+    },
+    /// The operation is durable here, and replicas did not confirm it in time.
+    Unconfirmed,
+    /// This replica's books are not the primary's; the text says where they differ.
+    Diverged(String),
     /// More operations are waiting than the branch takes.
     Busy,
     /// The branch is stopping.
@@ -90,6 +120,8 @@ pub enum Error {
 }
 
 impl Error {
+    /// The code of [`Error::LowerEpoch`], by which a branch learns that it was replaced.
+    pub const LOWER_EPOCH: &str = "lower_epoch";
     /// The code of [`Error::RequestRepeated`], which comes back through an aborted transfer.
     pub const REQUEST_REPEATED: &str = "request_repeated";
     /// The code of [`Error::NameTaken`], which a branch meets when it makes a link.
@@ -125,6 +157,13 @@ impl Error {
             Self::NotTeaching => "not_teaching",
             Self::RequestIdReused => "request_id_reused",
             Self::RequestRepeated => Self::REQUEST_REPEATED,
+            Self::NotPrimary { .. } => "not_primary",
+            Self::Fenced { .. } => "fenced",
+            Self::LowerEpoch { .. } => Self::LOWER_EPOCH,
+            Self::NotReady => "not_ready",
+            Self::ReplicasMissing { .. } => "replicas_missing",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Diverged(_) => "diverged",
             Self::Busy => "busy",
             Self::Stopping => "stopping",
             Self::DiskFull => "disk_full",
@@ -163,6 +202,13 @@ impl Error {
             | Self::NotTeaching
             | Self::RequestIdReused
             | Self::RequestRepeated
+            | Self::NotPrimary { .. }
+            | Self::Fenced { .. }
+            | Self::LowerEpoch { .. }
+            | Self::NotReady
+            | Self::ReplicasMissing { .. }
+            | Self::Unconfirmed
+            | Self::Diverged(_)
             | Self::Busy
             | Self::Stopping => false,
         }
@@ -211,6 +257,29 @@ impl fmt::Display for Error {
                 f.write_str("this request_id was used for another request; give each request an id of its own")
             }
             Self::RequestRepeated => f.write_str("this request is being carried out already; ask again in a moment"),
+            Self::NotPrimary { primary: Some(primary) } => {
+                write!(f, "this is a replica, which takes no orders; ask its primary at {primary}")
+            }
+            Self::NotPrimary { primary: None } => {
+                f.write_str("this is a replica, which takes no orders, and it knows of no primary")
+            }
+            Self::Fenced { epoch } => write!(
+                f,
+                "this branch was replaced: another copy of it was promoted (epoch {epoch}); make this one its replica with bank-client demote --to host:port"
+            ),
+            Self::LowerEpoch { branch, known } => write!(
+                f,
+                "another copy of branch {branch} was promoted: epoch {known} is known here, and this is an older one"
+            ),
+            Self::NotReady => f.write_str("this replica has no copy of its primary's books yet; ask again in a while"),
+            Self::ReplicasMissing { connected, needed } => write!(
+                f,
+                "{needed} replicas must have each write and {connected} follow; nothing was changed, try again when they are back"
+            ),
+            Self::Unconfirmed => f.write_str(
+                "this is durable here, but no replica has confirmed it in time; ask again with the same request_id",
+            ),
+            Self::Diverged(text) => f.write_str(text),
             Self::Busy => f.write_str("the bank is busy; try again in a moment"),
             Self::Stopping => f.write_str("the branch is stopping; try again when it is back"),
             Self::DiskFull => f.write_str("the branch's disk is full; nothing was changed"),

@@ -16,6 +16,7 @@ pub mod limits;
 pub mod listener;
 pub mod lockout;
 pub mod menu;
+pub mod replication;
 pub mod sms;
 pub mod teaching;
 pub mod tls_door;

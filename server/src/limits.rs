@@ -192,3 +192,63 @@ pub const ANSWER_LIST_BYTES: usize = protocol::frame::FRAME_BYTES_MAX - 1_024;
 pub const WATCH_EVENTS: usize = 256;
 /// How often a watcher's connection is looked at while nothing happens.
 pub const WATCH_POLL: Duration = Duration::from_millis(250);
+
+/// The longest body of a group in the replication log, in bytes: a group of the most operations, the last of them
+/// a batch of the longest frame, is a good deal shorter. It bounds what a replica keeps of one frame.
+pub const LOG_BODY_BYTES: usize = 64 << 20;
+/// Different statements in one group; the program has some forty.
+pub const LOG_TEXTS: usize = 256;
+/// The longest text of a statement, in bytes.
+pub const LOG_TEXT_BYTES: usize = 16 << 10;
+/// Statements of one group: a batch of the most requests and a group beside it write some ten each.
+pub const LOG_STATEMENTS: usize = 1_000_000;
+/// Parameters of one statement.
+pub const LOG_PARAMETERS: usize = 64;
+/// The replication log that is kept for replicas that are away, in MiB, unless `--log-mib` says otherwise: some
+/// minutes of the heaviest load, days of an ordinary one. A replica that was away for longer takes a snapshot.
+pub const LOG_MIB: u64 = 1_024;
+/// The most groups that the log keeps, however small they are.
+pub const LOG_GROUPS: i64 = 4_000_000;
+/// Groups that each commit deletes from a log that is too long: more than one, so that it becomes short enough.
+pub const LOG_PRUNE_GROUPS: i64 = 16;
+/// Log kept in memory for replicas that follow closely, in bytes, so that shipping reads nothing from the disk.
+pub const LOG_TAIL_BYTES: usize = 8 << 20;
+/// A replica that was once this close to the end of the log counts as following, in groups.
+pub const SYNC_STEP_GROUPS: i64 = 64;
+/// How long a write waits for enough replicas to be connected, before it is refused.
+pub const SYNC_CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// How long a committed write waits for its replicas, before its client is told that it is not confirmed.
+pub const SYNC_CONFIRM_WAIT: Duration = Duration::from_secs(5);
+/// How long waiting for replicas goes on when the branch stops.
+pub const SYNC_STOP_WAIT: Duration = Duration::from_millis(300);
+
+/// Other copies of this branch that are remembered.
+pub const MEMBERS: usize = 64;
+/// The longest frame of a replication stream: a body of the longest kind and what stands around it.
+pub const STREAM_FRAME_BYTES: usize = LOG_BODY_BYTES + (4 << 20);
+/// Log that is sent to a replica in one frame, in bytes, if there is so much; a replica that is behind executes a
+/// frame in one transaction.
+pub const SHIP_BYTES: usize = 1 << 20;
+/// Groups in one frame.
+pub const SHIP_GROUPS: usize = 65_536;
+/// Frames that a replica executes in one transaction, when so many have come: it holds them in memory.
+pub const APPLY_BYTES: usize = 8 << 20;
+/// A piece of a snapshot, in bytes.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
+/// How long a replica waits for the next piece of a snapshot: the primary may have to compact the copy first.
+pub const SNAPSHOT_SILENCE: Duration = Duration::from_secs(120);
+/// How often a primary has each of its replicas compare some rows.
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Rows that are compared at a time; it takes some milliseconds at either side.
+pub const CHECK_ROWS: usize = 2_000;
+/// How often a primary looks for copies that don't follow it.
+pub const HERALD_INTERVAL: Duration = Duration::from_secs(2);
+/// A primary that was silent for this long counts as gone when its replica is promoted.
+pub const PRIMARY_SILENCE: Duration = Duration::from_secs(3);
+/// How long the database may take to be closed by everyone when the branch changes its role: longer than a client's
+/// thread waits for anything.
+pub const REOPEN_WAIT: Duration = Duration::from_secs(30);
+/// How often that is looked at.
+pub const REOPEN_POLL: Duration = Duration::from_millis(5);
+
+const _: () = assert!(REOPEN_WAIT.as_millis() > DECISION_WAIT.as_millis() + SYNC_CONNECT_WAIT.as_millis());

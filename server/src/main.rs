@@ -1,9 +1,11 @@
 //! The branch's program: reads the command line, wires the parts together, waits for the end.
 
+use std::cell::Cell;
 use std::io::{self, Write as _};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use bank_server::arguments::{Arguments, Command};
@@ -12,19 +14,20 @@ use bank_server::bank::{ADMINISTRATOR, Bank, BankSettings};
 use bank_server::branch::Context;
 use bank_server::branch::door::BranchDoor;
 use bank_server::config::Config;
-use bank_server::dbs_exec::DbsExec;
+use bank_server::dbs_exec::{CopyRole, DbsExec, put_in_place};
 use bank_server::key::find_or_make;
-use bank_server::limits::STOP_EVENTS;
+use bank_server::limits::{REOPEN_POLL, REOPEN_WAIT, STOP_EVENTS, SYNC_STOP_WAIT};
 use bank_server::listener::{Clients, Door, Listener};
 use bank_server::menu::Texts;
 use bank_server::menu::door::{LabDoor, Menu, PlainDoor};
+use bank_server::replication::{Dialler, Parts, Reopen, Replication, is_replaced, settle_role};
 use bank_server::sms::{self, Pace, SmsSender};
 use bank_server::tls_door::TlsDoor;
 use bank_server::transfer::directory::{Address, Directory};
 use bank_server::transfer::discovery;
 use bank_server::transfer::links::{Identity, Links};
 use bank_server::transfer::{Engine, EngineParts};
-use bank_server::{backup, commands, error};
+use bank_server::{backup, clock, commands, error};
 use clap::Parser as _;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use protocol::proof::BranchKey;
@@ -46,6 +49,7 @@ enum Stop {
     Signal(i32),
     InputEnded,
     DiskFailed,
+    Reopen(Reopen),
 }
 
 fn main() -> ExitCode {
@@ -80,7 +84,29 @@ fn main() -> ExitCode {
     }
 }
 
-/// Opens the branch, serves until it is told to stop, and closes it again.
+/// The listening sockets: they stay open when everything behind them is opened again.
+struct Doors {
+    branch: TcpListener,
+    menu: TcpListener,
+    lab: Option<TcpListener>,
+    port: u16,
+    /// Takes TLS at the branch's door and the menu's.
+    acceptor: Option<Acceptor>,
+    /// Speaks TLS to others.
+    connector: Option<Connector>,
+    /// Whether it was said that they are open: once for the whole process.
+    are_announced: Cell<bool>,
+}
+
+/// How one life of the branch ended.
+enum Ended {
+    /// The process is to end.
+    Stopped(ExitCode),
+    /// Everything is to be opened again.
+    Reopen(Reopen),
+}
+
+/// Opens the branch, serves until it is told to stop, and closes it again; and the same anew when its role changes.
 fn serve(config: &Config) -> Result<ExitCode, String> {
     let (stop, stopped) = bounded(STOP_EVENTS);
     watch_signals(stop.clone())?;
@@ -88,52 +114,146 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         watch_input(stop.clone())?;
     }
     raise_descriptor_limit();
-    let texts = find_texts(config)?;
+    let texts = Arc::new(find_texts(config)?);
     let (acceptor, connector) = open_tls(config)?;
     // The ports come first: a port in use must leave the database untouched.
-    let branch_listener = bind(config.branch, "--port")?;
-    let menu_listener = bind(config.menu, "--menu-port")?;
-    let lab_listener = config.lab.map(|address| bind(address, "--lab-port")).transpose()?;
-    let port = branch_listener.local_addr().map_err(|error| error.to_string())?.port();
+    let branch = bind(config.branch, "--port")?;
+    let port = branch.local_addr().map_err(|error| error.to_string())?.port();
+    let menu = bind(config.menu, "--menu-port")?;
+    let lab = config.lab.map(|address| bind(address, "--lab-port")).transpose()?;
+    let doors = Doors { branch, menu, lab, port, acceptor, connector, are_announced: Cell::new(false) };
+    let mut is_first = true;
+    loop {
+        let (ended, dbs) = live(config, &doors, &texts, &stop, &stopped, is_first)?;
+        match ended {
+            Ended::Reopen(_) => wait_until_closed(&dbs)?,
+            Ended::Stopped(_) => {}
+        }
+        match ended {
+            Ended::Stopped(status) => return Ok(status),
+            Ended::Reopen(Reopen::Role) => {}
+            Ended::Reopen(Reopen::Snapshot { copy, keep_old }) => take_over(config, &copy, keep_old)?,
+        }
+        is_first = false;
+    }
+}
+
+/// Waits until nobody has the database open: a client's thread may still be finishing what it was at.
+fn wait_until_closed(dbs: &Weak<DbsExec>) -> Result<(), String> {
+    let deadline = Instant::now() + REOPEN_WAIT;
+    while dbs.strong_count() > 0 {
+        if Instant::now() > deadline {
+            return Err("the database could not be closed to change the branch's role; start it again".into());
+        }
+        std::thread::sleep(REOPEN_POLL);
+    }
+    Ok(())
+}
+
+/// Puts a snapshot in the database's place.
+fn take_over(config: &Config, copy: &Path, keep_old: bool) -> Result<(), String> {
+    let suffix = format!(".aside-{}", clock::unix_ms_now());
+    let aside = put_in_place(copy, &config.db, &suffix)?;
+    match aside {
+        Some(aside) if keep_old => log::warn!("the database that was here before is kept as {}", aside.display()),
+        // It was the primary's past, which the snapshot has too; or empty.
+        Some(aside) => std::fs::remove_file(&aside).map_err(|error| format!("{}: {error}", aside.display()))?,
+        None => {}
+    }
+    Ok(())
+}
+
+/// One life of the branch: in one role, on one database file.
+fn live(
+    config: &Config,
+    doors: &Doors,
+    texts: &Arc<Texts>,
+    stop: &Sender<Stop>,
+    stopped: &Receiver<Stop>,
+    is_first: bool,
+) -> Result<(Ended, Weak<DbsExec>), String> {
+    let trouble = |error: error::Error| format!("{}: {error}", config.db.display());
     let dbs = open_database(config, stop.clone())?;
-    let sms = start_sms(config, &dbs)?;
-    let bank = open_bank(config, &dbs, sms.as_ref())?;
     let key = find_or_make(&config.key)?;
-    let engine = start_engine(config, &bank, sms.as_ref(), &key, port, connector, stop)?;
+    let dialler = Dialler { branch: config.name.clone(), key: key.clone(), tls: doors.connector.clone() };
+    if is_first {
+        settle_role(&dbs, &config.replication).map_err(trouble)?;
+    }
+    if is_replaced(&dbs, &dialler, doors.port, &config.replication.replicas).map_err(trouble)? {
+        dbs.close();
+        return Ok((Ended::Reopen(Reopen::Role), Arc::downgrade(&dbs)));
+    }
+    let is_primary = dbs.standing().role == CopyRole::Primary;
+    let sms = if is_primary { start_sms(config, &dbs)? } else { None };
+    let reopen_stop = stop.clone();
+    let replication = Replication::new(Parts {
+        dbs: Arc::clone(&dbs),
+        dialler,
+        port: doors.port,
+        expected: config.replication.replicas.clone(),
+        // A full channel means that the server is stopping already.
+        reopen: Box::new(move |reopen| drop(reopen_stop.try_send(Stop::Reopen(reopen)))),
+    });
+    if is_primary && (!config.replication.replicas.is_empty() || config.replication.sync_replicas > 0) {
+        replication.log_from_now_on().map_err(trouble)?;
+    }
+    let bank = open_bank(config, &dbs, sms.as_ref(), is_primary)?;
+    let engine = start_engine(
+        config,
+        &bank,
+        sms.as_ref(),
+        &key,
+        doors.port,
+        doors.connector.clone(),
+        stop.clone(),
+        &replication,
+    )?;
+    if is_primary && config.replication.sync_replicas > 0 {
+        dbs.feed().require(config.replication.sync_replicas);
+    }
     let clients = Clients::new(config.max_clients);
     let context = Arc::new(Context {
         bank: Arc::clone(&bank),
         engine: Arc::clone(&engine),
+        replication: Arc::clone(&replication),
         clients: Arc::clone(&clients),
         key,
         is_open: config.open,
         idle_timeout: config.idle_timeout,
-        address: Address { host: config.branch.ip().to_string(), port },
+        address: Address { host: config.branch.ip().to_string(), port: doors.port },
         started: Instant::now(),
     });
-    let menu = Menu::new(Arc::clone(&context), texts);
+    let menu = Menu::new(Arc::clone(&context), Arc::clone(texts));
     let mut listeners = Vec::new();
-    let mut start = |label: &str, listener: TcpListener, door: Arc<dyn Door>| -> Result<(), String> {
-        let started = Listener::start(listener, door, Arc::clone(&clients))
+    let mut start = |label: &str, listener: &TcpListener, door: Arc<dyn Door>| -> Result<(), String> {
+        let started = listener
+            .try_clone()
+            .and_then(|listener| Listener::start(listener, door, Arc::clone(&clients)))
             .map_err(|error| format!("no thread for the listener: {error}"))?;
-        announce(&format!("{label} on {}", started.address()));
+        if !doors.are_announced.get() {
+            announce(&format!("{label} on {}", started.address()));
+        }
         listeners.push(started);
         Ok(())
     };
-    let with_tls = |door: Arc<dyn Door>| match &acceptor {
+    let with_tls = |door: Arc<dyn Door>| match &doors.acceptor {
         Some(acceptor) => Arc::new(TlsDoor::new(door, acceptor.clone())),
         None => door,
     };
-    start(&format!("branch {} listening", bank.name()), branch_listener, with_tls(Arc::new(BranchDoor(context))))?;
-    start("menu", menu_listener, with_tls(Arc::new(PlainDoor(Arc::clone(&menu)))))?;
-    if let Some(listener) = lab_listener {
+    start(&format!("branch {} listening", bank.name()), &doors.branch, with_tls(Arc::new(BranchDoor(context))))?;
+    start("menu", &doors.menu, with_tls(Arc::new(PlainDoor(Arc::clone(&menu)))))?;
+    if let Some(listener) = &doors.lab {
         start("lab", listener, Arc::new(LabDoor(Arc::clone(&menu))))?;
     }
+    doors.are_announced.set(true);
     #[cfg(feature = "mdns")]
-    let mdns = start_mdns(config, &engine, port);
-    log::info!("branch {} is open, database {}", bank.name(), dbs.path().display());
+    let mdns = if is_primary { start_mdns(config, &engine, doors.port) } else { None };
+    replication.start(&engine).map_err(trouble)?;
+    let role = replication.role().as_str();
+    log::info!("branch {} is open as {role}, database {}", bank.name(), dbs.path().display());
 
-    let status = wait_for_stop(&stopped);
+    let ended = wait_for_stop(stopped);
+    dbs.feed().stop_within(SYNC_STOP_WAIT);
     // A message that is just being delivered is waited for while the clients are told.
     let sms_stopping = sms.map(|sender| std::thread::spawn(move || sender.stop()));
     #[cfg(feature = "mdns")]
@@ -144,6 +264,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     for listener in listeners {
         listener.join();
     }
+    replication.stop();
     engine.stop();
     if let Some(stopping) = sms_stopping
         && stopping.join().is_err()
@@ -152,7 +273,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     }
     dbs.close();
     log::info!("branch {} is closed", bank.name());
-    Ok(status)
+    Ok((ended, Arc::downgrade(&dbs)))
 }
 
 /// Reads the certificates; says what goes unencrypted.
@@ -174,7 +295,7 @@ fn open_tls(config: &Config) -> Result<(Option<Acceptor>, Option<Connector>), St
     Ok((acceptor, connector))
 }
 
-/// Recovers the transfers under way and links this branch to others.
+/// Recovers the transfers under way and links this branch to others; at a copy that is not written, neither.
 fn start_engine(
     config: &Config,
     bank: &Arc<Bank>,
@@ -183,15 +304,29 @@ fn start_engine(
     port: u16,
     tls: Option<Connector>,
     stop: Sender<Stop>,
+    replication: &Arc<Replication>,
 ) -> Result<Arc<Engine>, String> {
     let trouble = |error: error::Error| format!("{}: {error}", config.db.display());
+    let is_primary = replication.role() == CopyRole::Primary;
     let directory = Arc::new(Directory::open(Arc::clone(bank.dbs())).map_err(trouble)?);
-    for peer in config.peers.iter().filter(|peer| peer.name != config.name) {
+    for peer in config.peers.iter().filter(|peer| is_primary && peer.name != config.name) {
         directory.learn(&peer.name, &peer.address).map_err(trouble)?;
     }
+    let replaced = Arc::downgrade(replication);
     let instance = getrandom::u64().map_err(|error| format!("no randomness: {error}"))?;
-    let identity =
-        Identity { name: config.name.clone(), port, key: key.clone(), instance: format!("{instance:016x}"), tls };
+    let identity = Identity {
+        name: config.name.clone(),
+        port,
+        key: key.clone(),
+        instance: format!("{instance:016x}"),
+        epoch: bank.dbs().standing().epoch,
+        tls,
+        on_replaced: Arc::new(move |epoch| {
+            if let Some(replication) = replaced.upgrade() {
+                replication.fence(epoch);
+            }
+        }),
+    };
     let on_failure = move |_: &error::Error| {
         // A full channel means that the server is stopping already.
         let _ = stop.try_send(Stop::DiskFailed);
@@ -204,6 +339,9 @@ fn start_engine(
         is_teaching: config.teaching,
         on_failure: Box::new(on_failure),
     };
+    if !is_primary {
+        return Ok(Engine::at_rest(parts, 0));
+    }
     let engine = Engine::start(parts, config.crash_at).map_err(trouble)?;
     discovery::start(engine.links());
     Ok(engine)
@@ -261,20 +399,21 @@ fn watch_input(stop: Sender<Stop>) -> Result<(), String> {
     spawned.map(drop).map_err(|error| format!("standard input cannot be watched: {error}"))
 }
 
-fn wait_for_stop(stopped: &Receiver<Stop>) -> ExitCode {
+fn wait_for_stop(stopped: &Receiver<Stop>) -> Ended {
     match stopped.recv().expect("the signals' thread keeps a sender as long as the process runs") {
         Stop::Signal(signal) => {
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
             log::info!("{name} received: the branch is stopping");
-            ExitCode::SUCCESS
+            Ended::Stopped(ExitCode::SUCCESS)
         }
         Stop::InputEnded => {
             log::info!("standard input has ended: the branch is stopping");
-            ExitCode::SUCCESS
+            Ended::Stopped(ExitCode::SUCCESS)
         }
+        Stop::Reopen(reopen) => Ended::Reopen(reopen),
         Stop::DiskFailed => {
             log::error!("the branch stops because its disk failed; the next start recovers from what is on disk");
-            ExitCode::from(EXIT_DISK)
+            Ended::Stopped(ExitCode::from(EXIT_DISK))
         }
     }
 }
@@ -310,8 +449,21 @@ fn start_sms(config: &Config, dbs: &Arc<DbsExec>) -> Result<Option<SmsSender>, S
     sender.map(Some).map_err(|error| format!("the sender of text messages did not start: {error}"))
 }
 
-fn open_bank(config: &Config, dbs: &Arc<DbsExec>, sms: Option<&SmsSender>) -> Result<Arc<Bank>, String> {
+fn open_bank(
+    config: &Config,
+    dbs: &Arc<DbsExec>,
+    sms: Option<&SmsSender>,
+    is_primary: bool,
+) -> Result<Arc<Bank>, String> {
     let settings = BankSettings { name: config.name.clone(), opening_balance: config.opening_balance };
+    if !is_primary {
+        let bank =
+            Bank::attach(Arc::clone(dbs), settings).map_err(|error| format!("{}: {error}", config.db.display()))?;
+        if !config.is_loopback() && dbs.position().is_some() {
+            refuse_default_passwords(&bank)?;
+        }
+        return Ok(Arc::new(bank));
+    }
     let bank = Bank::open(Arc::clone(dbs), settings, sms.map(SmsSender::notifier))
         .map_err(|error| format!("{}: {error}", config.db.display()))?;
     if let Ok(password) = std::env::var(ADMIN_PASSWORD_VARIABLE) {

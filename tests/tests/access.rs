@@ -50,6 +50,11 @@ fn who(action: Action) -> Who {
         | Action::Branches
         | Action::Watch
         | Action::CheckPassword
+        | Action::Replicate
+        | Action::Follow
+        | Action::Promote
+        | Action::Demote
+        | Action::Resync
         | Action::Stage
         | Action::StepMode
         | Action::Step
@@ -93,6 +98,10 @@ fn params(action: Action) -> Value {
         Action::PassTime => json!({"milliseconds": 1}),
         Action::Fault => json!({"peer": "Delhi", "fault": "heal"}),
         Action::Crash => json!({"at": "never"}),
+        Action::Replicate => json!({"branch": "Pune", "port": 1, "heard_epoch": 1, "version": 1}),
+        Action::Follow => json!({"branch": "Pune", "port": 1, "epoch": 1}),
+        Action::Demote => json!({"to": "nobody"}),
+        Action::Promote | Action::Resync => json!({}),
         Action::Resolve => json!({"txid": "none", "outcome": "abort", "reason": "none"}),
         Action::CreateAccount => json!({"name": "Asha"}),
         // It would take the account away from the cases that follow.

@@ -2,11 +2,12 @@
 
 use clap::Args;
 use protocol::AccountNum;
-use protocol::answer::{Audit, Branch, HistoryLine, Status};
+use protocol::answer::{Audit, Branch, HistoryLine, Lag, Status};
 use protocol::request::{Action, History};
 
 use crate::commands::Session;
 use crate::commands::accounts::positive;
+use crate::commands::replicas::tell_promotion;
 use crate::error::{ClientError, ExitStatus};
 use crate::output::{age, counted, table};
 
@@ -105,8 +106,33 @@ pub(super) fn tell_status(status: &Status) -> String {
         ("Running for", age(status.uptime_seconds)),
         ("Version", status.version.clone()),
     ];
-    let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:<13}{value}")).collect();
+    let mut lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:<13}{value}")).collect();
+    lines.extend(tell_replication(status));
     lines.join("\n")
+}
+
+/// What there is to say of replicas, a line each.
+fn tell_replication(status: &Status) -> Vec<String> {
+    let Some(replication) = &status.replication else { return Vec::new() };
+    let line = |name: &str, value: String| format!("{name:<13}{value}");
+    let groups = |count: i64| counted(usize::try_from(count).unwrap_or_default(), "group", "groups");
+    let tell_lag = |lag: &Lag| format!("{}, {} behind", groups(lag.sequence), age(lag.seconds));
+    let mut lines = vec![
+        line("Epoch", status.epoch.unwrap_or_default().to_string()),
+        line("Replication", format!("{}, at group {}", replication.state, replication.sequence)),
+    ];
+    lines.extend(replication.primary.as_ref().map(|primary| line("Primary", primary.clone())));
+    lines.extend(status.lag.as_ref().map(|lag| line("Lag", tell_lag(lag))));
+    lines.extend(replication.trouble.as_ref().map(|trouble| line("Trouble", trouble.clone())));
+    if replication.sync_replicas > 0 {
+        lines.push(line("Waits for", format!("{} of its replicas before it answers", replication.sync_replicas)));
+    }
+    for replica in &replication.replicas {
+        let lag = replica.lag.as_ref().map(|lag| format!(", {}", tell_lag(lag))).unwrap_or_default();
+        lines.push(line("Replica", format!("{} {}{lag}", replica.address, replica.state)));
+    }
+    lines.extend(replication.promotion.as_ref().map(|promotion| line("Promoted", tell_promotion(promotion))));
+    lines
 }
 
 pub(super) fn tell_branches(rows: &[Branch]) -> String {

@@ -10,6 +10,7 @@ mod batch;
 mod books;
 mod movements;
 mod password;
+mod replicas;
 mod scenario;
 mod teaching;
 mod trace;
@@ -89,6 +90,14 @@ pub enum Command {
     /// Settle a transfer in doubt by hand
     #[command(after_help = two_phase::RESOLVE_EXAMPLES)]
     Resolve(two_phase::ResolveArguments),
+    /// Make this replica the primary of its branch
+    #[command(after_help = replicas::PROMOTE_EXAMPLES)]
+    Promote(replicas::PromoteArguments),
+    /// Make this copy of a branch a replica
+    #[command(after_help = replicas::DEMOTE_EXAMPLES)]
+    Demote(replicas::DemoteArguments),
+    /// Have this replica take a new copy of its primary's books; the old file is kept
+    Resync,
     /// Show what became of a transfer between branches
     #[command(name = "tx_status", alias = "tx-status")]
     TxStatus(two_phase::TransactionArguments),
@@ -223,6 +232,9 @@ pub fn run(command: Command, session: &mut Session<'_>) -> Result<ExitStatus, Cl
         Command::Branches => session.ask(Action::Branches, &NoParams {}, |rows: Vec<_>| books::tell_branches(&rows)),
         Command::ListPending => two_phase::list_pending(session),
         Command::Resolve(arguments) => two_phase::resolve(&arguments, session),
+        Command::Promote(arguments) => replicas::promote(&arguments, session),
+        Command::Demote(arguments) => replicas::demote(&arguments, session),
+        Command::Resync => replicas::resync(session),
         Command::TxStatus(arguments) => two_phase::status(&arguments, session),
         Command::Trace(arguments) => trace::run(&arguments, session),
         Command::Watch(arguments) => watch::run(&arguments, session),

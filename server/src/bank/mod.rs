@@ -95,6 +95,22 @@ impl Bank {
         Ok(bank)
     }
 
+    /// The operations over a copy of a branch that is not written: nothing is made.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the database is of a branch with another name, or trouble of the database.
+    pub fn attach(dbs: Arc<DbsExec>, settings: BankSettings) -> Result<Self> {
+        match Self::stored_name(&dbs)? {
+            Some(stored) if stored != settings.name => Err(Error::Invalid(format!(
+                "this database belongs to the branch {stored}, not {}: name another one with --db",
+                settings.name
+            ))),
+            Some(_) | None => {
+                Ok(Self { dbs, hasher: Hasher::new()?, lockout: Lockout::default(), settings, sms: None })
+            }
+        }
+    }
+
     /// The name of the branch whose database this is; `None` before its first start.
     ///
     /// # Errors

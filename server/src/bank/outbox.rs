@@ -21,9 +21,12 @@ pub fn add(tx: &mut Tx<'_>, account: &Account, booking: &Booking, body: impl FnO
         return Ok(());
     }
     let Some(phone) = &account.phone else { return Ok(()) };
+    // The number is bound, because a replica must give the same one; SQLite's counter sees to it that none comes again.
+    let last = "SELECT seq FROM sqlite_sequence WHERE name = 'sms_outbox'";
+    let last: Option<i64> = tx.query_opt(last, params![], |row| row.get(0))?;
     tx.execute(
-        "INSERT INTO sms_outbox (phone_num, body, created_unix_ms, due_unix_ms) VALUES (?1, ?2, ?3, ?3)",
-        params![phone, body(), booking.date_unix_ms],
+        "INSERT INTO sms_outbox (id, phone_num, body, created_unix_ms, due_unix_ms) VALUES (?1, ?2, ?3, ?4, ?4)",
+        params![last.unwrap_or(0) + 1, phone, body(), booking.date_unix_ms],
     )?;
     Ok(())
 }

@@ -75,6 +75,11 @@ pub const fn access(action: Action) -> Access {
         | Action::Branches
         | Action::Watch
         | Action::CheckPassword
+        | Action::Replicate
+        | Action::Follow
+        | Action::Promote
+        | Action::Demote
+        | Action::Resync
         | Action::Stage
         | Action::StepMode
         | Action::Step

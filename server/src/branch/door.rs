@@ -20,6 +20,7 @@ use super::session::{After, Session};
 use crate::limits::{FRAME_TIMEOUT, PIPELINE_REQUESTS, READ_BUFFER_BYTES, WATCH_EVENTS, WATCH_POLL};
 use crate::listener::{Client, Door};
 use crate::transfer::directory::Address;
+use crate::transfer::links::Peership;
 
 /// The door.
 pub struct BranchDoor(pub Arc<Context>);
@@ -77,10 +78,12 @@ impl BranchDoor {
             match after {
                 After::GoOn => {}
                 After::Watch(watch) => self.watch(client, &watch)?,
+                After::Replicate(shipment) => return self.0.replication.ship(&shipment, client.stream()),
                 After::BecomeLink(peer) => {
                     let address = Address { host: client.peer().ip().to_string(), port: peer.port };
+                    let with = Peership { instance: peer.instance, epoch: peer.epoch };
                     let stream = client.stream().try_clone()?;
-                    self.0.engine.links().accept(&peer.branch, &address, peer.instance, stream);
+                    self.0.engine.links().accept(&peer.branch, &address, with, stream);
                     return Ok(());
                 }
             }

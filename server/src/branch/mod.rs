@@ -19,6 +19,7 @@ use protocol::proof::BranchKey;
 
 use crate::bank::Bank;
 use crate::listener::Clients;
+use crate::replication::Replication;
 use crate::transfer::Engine;
 use crate::transfer::directory::Address;
 
@@ -28,6 +29,8 @@ pub struct Context {
     pub bank: Arc<Bank>,
     /// The transfers between branches.
     pub engine: Arc<Engine>,
+    /// Replicas, or the primary that this one follows.
+    pub replication: Arc<Replication>,
     /// Everyone who is connected.
     pub clients: Arc<Clients>,
     /// The branch key.

@@ -104,6 +104,11 @@ impl Operation {
             | Action::Branches
             | Action::Watch
             | Action::CheckPassword
+            | Action::Replicate
+            | Action::Follow
+            | Action::Promote
+            | Action::Demote
+            | Action::Resync
             | Action::Stage
             | Action::StepMode
             | Action::Step

@@ -1,5 +1,7 @@
 //! Actions that look: lists, history, status, the audit, other branches.
 
+use std::sync::Arc;
+
 use protocol::TxId;
 use protocol::answer::{Branch, HistoryLine, Status};
 use protocol::request::{History, LIST_ROWS_DEFAULT, ListAccounts};
@@ -11,9 +13,10 @@ use super::operation::to_json;
 use crate::audit;
 use crate::bank::{accounts, history};
 use crate::clock::iso_utc;
-use crate::dbs_exec::{Query as _, params};
+use crate::dbs_exec::{CopyRole, Query as _, params};
 use crate::error::Result;
 use crate::limits::{ANSWER_LIST_BYTES, LIST_ROWS};
+use crate::transfer::directory::Directory;
 use two_phase_commit::PeerAddr;
 
 /// A result, and where a list goes on: both as JSON.
@@ -81,16 +84,25 @@ pub fn history(context: &Context, caller: Caller, params: &History) -> Result<Li
 /// # Errors
 /// Trouble of the database.
 pub fn status(context: &Context) -> Result<String> {
-    let (in_doubt, undelivered) = context.engine.counts();
+    let replication = context.replication.status();
     let count = |sql: &'static str| {
         context.bank.dbs().read(|reader| Ok(reader.query_opt(sql, params![], |row| row.get::<_, i64>(0))?.unwrap_or(0)))
     };
     let accounts = count("SELECT count(*) FROM customers WHERE status = 'open'")?;
     // Rows are numbered without a gap.
     let transactions = count("SELECT max(transaction_id) FROM transactions UNION ALL SELECT 0 LIMIT 1").unwrap_or(0);
+    let (in_doubt, undelivered) = match context.replication.role() {
+        CopyRole::Primary => context.engine.counts(),
+        // The two machines rest at a copy that is not written; their tables say it all the same.
+        CopyRole::Replica | CopyRole::Fenced => {
+            let in_doubt = count("SELECT count(*) FROM prepared WHERE state = 'prepared'")?;
+            let undelivered = count("SELECT count(*) FROM coordinated WHERE state = 'committed'")?;
+            (in_doubt.unsigned_abs(), undelivered.unsigned_abs())
+        }
+    };
     Ok(to_json(&Status {
         name: context.bank.name().to_string(),
-        role: "primary".into(),
+        role: context.replication.role().as_str().into(),
         accounts: u64::try_from(accounts).unwrap_or(0),
         clients: context.clients.count() as u64,
         in_doubt,
@@ -99,6 +111,9 @@ pub fn status(context: &Context) -> Result<String> {
         uptime_seconds: context.started.elapsed().as_secs(),
         teaching: context.engine.is_teaching(),
         version: env!("CARGO_PKG_VERSION").into(),
+        epoch: replication.epoch,
+        lag: replication.lag,
+        replication: replication.replication,
     }))
 }
 
@@ -116,7 +131,14 @@ pub fn branches(context: &Context) -> Vec<Branch> {
     let here =
         Branch { name: context.bank.name().to_string(), address: context.address.to_string(), state: "here".into() };
     let links = context.engine.links();
-    let others = links.directory().all().into_iter().map(|(name, address)| {
+    let known = match context.replication.role() {
+        CopyRole::Primary => links.directory().all(),
+        // What its primary has learned since came with the tables.
+        CopyRole::Replica | CopyRole::Fenced => {
+            Directory::open(Arc::clone(context.bank.dbs())).map_or_else(|_| Vec::new(), |directory| directory.all())
+        }
+    };
+    let others = known.into_iter().map(|(name, address)| {
         let state = match links.is_up(&PeerAddr::from(&name)) {
             Some(true) => "up",
             Some(false) => "down",

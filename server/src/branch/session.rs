@@ -26,6 +26,7 @@ use crate::bank::movements::Booking;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
 use crate::lockout::Origin;
+use crate::replication::Shipment;
 
 /// One connection's session.
 pub struct Session<'c> {
@@ -47,6 +48,8 @@ pub enum After {
     GoOn,
     /// It becomes a link to this branch.
     BecomeLink(Link),
+    /// It becomes a stream to a replica.
+    Replicate(Shipment),
     /// It streams events.
     Watch(Watch),
 }
@@ -109,6 +112,7 @@ impl<'c> Session<'c> {
         let frame = RequestFrame::parse(body)?;
         let action = frame.action()?;
         access::check(self.caller, action)?;
+        self.context.replication.check(action)?;
         if let Some(operation) = Operation::parse(&self.context.bank, self.caller, action, &frame, frame.request_id())?
         {
             if !lot.transfers.is_empty() {
@@ -194,12 +198,32 @@ impl<'c> Session<'c> {
                 let params: Link = frame.params()?;
                 let links = context.engine.links();
                 links.refuse_cut(&PeerAddr::from(&params.branch))?;
+                context.replication.admit_link(&params, links.directory())?;
                 links.refuse_double(&params, self.address)?;
                 let linked = links.introduction();
                 if params.branch != *context.bank.name() {
                     *after = After::BecomeLink(params);
                 }
                 single(to_json(&linked))
+            }
+            Action::Replicate => {
+                let (granted, shipment) = context.replication.admit(&frame.params()?, &self.address.to_string())?;
+                if let Some(shipment) = shipment {
+                    *after = After::Replicate(shipment);
+                }
+                single(to_json(&granted))
+            }
+            Action::Follow => {
+                single(to_json(&context.replication.told_of_primary(&frame.params()?, &self.address.to_string())?))
+            }
+            Action::Promote => single(to_json(&context.replication.promote(&frame.params()?)?)),
+            Action::Demote => {
+                context.replication.demote(&frame.params()?)?;
+                single("true".into())
+            }
+            Action::Resync => {
+                context.replication.resync()?;
+                single("true".into())
             }
             Action::Watch => {
                 *after = After::Watch(frame.params()?);

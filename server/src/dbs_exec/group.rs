@@ -96,9 +96,20 @@ pub trait Work: Send + Sync {
     /// Runs one operation and keeps its result. `false` when it failed.
     fn run(&self, index: usize, tx: &mut Tx<'_>) -> bool;
     /// Wakes the thread with its results, or with the failure of the whole group.
-    fn settle(&self, failure: Option<&Error>);
+    fn settle(&self, outcome: Settled<'_>);
     /// Wakes the thread to lead.
     fn lead(&self);
+}
+
+/// What became of a group.
+#[derive(Clone, Copy, Debug)]
+pub enum Settled<'e> {
+    /// It is durable, here and at as many replicas as are needed.
+    Durable,
+    /// It is durable here; replicas have not said so in time for all up to this number of the log.
+    Unconfirmed(i64),
+    /// Nothing of it was done, or nobody knows.
+    Failed(&'e Error),
 }
 
 /// What a sleeping thread is woken for.
@@ -121,6 +132,8 @@ struct State<T, F> {
     operations: Vec<F>,
     results: Vec<Result<T>>,
     turn: Option<Turn>,
+    /// Replicas are still to say that they have the log up to here.
+    unconfirmed: Option<i64>,
 }
 
 impl<T, F> Submission<T, F> {
@@ -128,7 +141,11 @@ impl<T, F> Submission<T, F> {
     pub fn new(operations: Vec<F>) -> Self {
         let len = operations.len();
         let results = (0..len).map(|_| Err(Error::Stopping)).collect();
-        Self { len, state: Mutex::new(State { operations, results, turn: None }), woken: Condvar::new() }
+        Self {
+            len,
+            state: Mutex::new(State { operations, results, turn: None, unconfirmed: None }),
+            woken: Condvar::new(),
+        }
     }
 
     /// Sleeps until there is something to do.
@@ -145,6 +162,11 @@ impl<T, F> Submission<T, F> {
     /// The results, once settled.
     pub fn take_results(&self) -> Vec<Result<T>> {
         std::mem::take(&mut self.state.lock().results)
+    }
+
+    /// Up to which number of the log replicas are still to confirm, once settled.
+    pub fn unconfirmed(&self) -> Option<i64> {
+        self.state.lock().unconfirmed
     }
 
     fn wake(&self, turn: Turn) {
@@ -170,10 +192,14 @@ where
         succeeded
     }
 
-    fn settle(&self, failure: Option<&Error>) {
-        if let Some(error) = failure {
-            for result in &mut self.state.lock().results {
-                *result = Err(error.clone());
+    fn settle(&self, outcome: Settled<'_>) {
+        match outcome {
+            Settled::Durable => {}
+            Settled::Unconfirmed(sequence) => self.state.lock().unconfirmed = Some(sequence),
+            Settled::Failed(error) => {
+                for result in &mut self.state.lock().results {
+                    *result = Err(error.clone());
+                }
             }
         }
         self.wake(Turn::Settled);

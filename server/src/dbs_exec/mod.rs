@@ -41,6 +41,13 @@
 //! Reads use connections of their own (WAL mode gives each a snapshot) and never wait for a write. A
 //! client reads its own writes, because an answer is sent only after the commit.
 //!
+//! # Replicas
+//!
+//! Because every write statement goes through `Tx::execute`, that is also where it is logged for replicas: `group_log.rs`
+//! has the encoding, `feed.rs` what replicas are sent and have confirmed, `replica.rs` how a replica executes it,
+//! `standing.rs` whether this copy is the primary, `compare.rs` and `copy.rs` comparing and copying a whole database.
+//! The room `replication` above drives them. A branch that never had a replica logs nothing.
+//!
 //! # What is left out
 //!
 //! The module doesn't know what an account is: the rules of the bank are functions in `bank`, executed
@@ -48,11 +55,18 @@
 
 mod chain;
 mod checkpoint;
+mod compare;
+mod copy;
+mod determinism;
 mod duplicate;
+mod feed;
 mod file_lock;
 mod group;
+mod group_log;
 mod readers;
+mod replica;
 mod schema;
+mod standing;
 mod tx;
 mod writer;
 
@@ -65,15 +79,22 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, ffi};
 
 pub use chain::{ChainHead, ChainedRow};
+pub use compare::{SharedTable, Slice};
+pub use copy::{check_copy, put_in_place};
 pub use duplicate::{copy_database, look_into, put_log_away};
+pub use feed::{Confirmed, Feed};
 pub use file_lock::FileLock;
+pub use group_log::{Input, LogDigest, LogError, LogRow, Position, push_bytes, push_number, push_value};
+pub use replica::ApplyError;
+pub use rusqlite::types::{Value, ValueRef};
 pub use rusqlite::{Row, params};
-pub use schema::{CASH, SUSPENSE};
+pub use schema::{CASH, SUSPENSE, newest_version};
+pub use standing::{CopyRole, Epoch, Standing};
 pub use tx::{Params, Query, Reader, Tx};
 
 use crate::error::{Error, Result};
 use checkpoint::Checkpointer;
-use group::{Queue, Submission, Turn};
+use group::{Queue, Settled, Submission, Turn};
 use readers::Readers;
 use writer::Writer;
 
@@ -90,8 +111,16 @@ pub struct DbsExec {
     /// log away.
     readers: Readers,
     writer: Arc<Mutex<Writer>>,
-    /// Set when a commit's outcome is unknown, or at [`DbsExec::close`]: no more writes.
+    /// Set when a commit's outcome is unknown, at [`DbsExec::close`], or when this copy changes its role: no more
+    /// writes.
     closed: AtomicBool,
+    feed: Arc<Feed>,
+    /// A copy changes its role only by being opened again.
+    is_primary: bool,
+    /// The writer's, where nobody waits for it.
+    standing: Mutex<Standing>,
+    /// Whether the last write found too few replicas, so that the log says it once.
+    lacks_replicas: AtomicBool,
     on_disk_failure: Box<dyn Fn(&Error) + Send + Sync>,
     path: PathBuf,
     /// Last, so that the file is unlocked after every connection is closed.
@@ -113,7 +142,11 @@ impl DbsExec {
             return Err(OpenError::ReadOnly);
         }
         schema::migrate(&mut connection)?;
-        let writer = Arc::new(Mutex::new(Writer::new(connection)?));
+        let writer = Writer::new(connection)?;
+        let feed = Arc::clone(&writer.feed);
+        let is_primary = writer.standing.role == CopyRole::Primary;
+        let standing = writer.standing.clone();
+        let writer = Arc::new(Mutex::new(writer));
         let checkpointer = Checkpointer::start(path, Arc::clone(&writer))?;
         Ok(Self {
             queue: Mutex::new(Queue::default()),
@@ -121,6 +154,10 @@ impl DbsExec {
             readers: Readers::new(path.to_path_buf()),
             checkpointer,
             closed: AtomicBool::new(false),
+            feed,
+            is_primary,
+            standing: Mutex::new(standing),
+            lacks_replicas: AtomicBool::new(false),
             on_disk_failure: Box::new(on_disk_failure),
             path: path.to_path_buf(),
             _file_lock: file_lock,
@@ -160,11 +197,11 @@ impl DbsExec {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
-        self.submit(operations, QUEUE_OPERATIONS)
+        self.submit(operations, Patience::Client)
     }
 
     /// As [`DbsExec::execute_all`], for what the branch owes to others, such as the records of a transfer
-    /// under way: it is never turned away. Its own bounds keep it small.
+    /// under way: it is never turned away, and waits for replicas as long as it takes. Its own bounds keep it small.
     ///
     /// # Errors
     /// [`Error::Stopping`] when none was tried; else each has its own result.
@@ -173,7 +210,7 @@ impl DbsExec {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
-        self.submit(operations, usize::MAX)
+        self.submit(operations, Patience::Owed)
     }
 
     /// Lets the next group take an operation along, and does not wait for it. Only for what may be lost in a
@@ -190,10 +227,69 @@ impl DbsExec {
     /// # Errors
     /// As [`DbsExec::execute`].
     pub fn flush(&self) -> Result<()> {
-        if self.queue.lock().has_some_for_later() { self.execute(|_| Ok(())) } else { Ok(()) }
+        if self.queue.lock().has_some_for_later() {
+            self.submit(vec![|_: &mut Tx<'_>| Ok(())], Patience::None)?.into_iter().collect()
+        } else {
+            Ok(())
+        }
     }
 
-    fn submit<T, F>(&self, operations: Vec<F>, queue_limit: usize) -> Result<Vec<Result<T>>>
+    /// Whether writes are taken: this copy is the primary, and as many replicas follow as must have each write.
+    /// Waits a moment for replicas.
+    ///
+    /// # Errors
+    /// [`Error::NotPrimary`], [`Error::Fenced`], [`Error::ReplicasMissing`].
+    pub fn check_writable(&self) -> Result<()> {
+        if !self.is_primary
+            && let Some(refusal) = self.standing().refusal()
+        {
+            return Err(refusal);
+        }
+        let needed = self.feed.needed();
+        if needed == 0 {
+            return Ok(());
+        }
+        let is_enough = self.feed.has_enough() || self.feed.wait_for_replicas(SYNC_CONNECT_WAIT);
+        let connected = self.feed.in_step();
+        if self.lacks_replicas.swap(!is_enough, Ordering::SeqCst) == is_enough {
+            match is_enough {
+                true => log::info!("writes are taken again: {connected} replicas follow"),
+                false => log::warn!("writes are refused: {needed} replicas must have each, and {connected} follow"),
+            }
+        }
+        if is_enough { Ok(()) } else { Err(Error::ReplicasMissing { connected, needed }) }
+    }
+
+    /// What replicas are sent, and how far they are.
+    #[must_use]
+    pub fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
+    /// Keeps about so much of the replication log, in bytes, from now on.
+    pub fn keep_log(&self, bytes: i64) {
+        self.writer.lock().keep_log(bytes);
+    }
+
+    /// Whether nothing is executed any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Ends all writing: called with the writer's mutex held.
+    fn refuse_all(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Nobody knows what is on disk: the process stops.
+    fn stop_for(&self, error: &Error) {
+        self.refuse_all();
+        log::error!("{error}");
+        (self.on_disk_failure)(error);
+    }
+
+    fn submit<T, F>(&self, operations: Vec<F>, patience: Patience) -> Result<Vec<Result<T>>>
     where
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
@@ -201,15 +297,36 @@ impl DbsExec {
         if operations.is_empty() {
             return Ok(Vec::new());
         }
-        if self.closed.load(Ordering::SeqCst) {
+        if self.is_closed() {
             return Err(Error::Stopping);
         }
+        let queue_limit = match patience {
+            Patience::Client => {
+                if self.is_primary {
+                    self.check_writable()?;
+                }
+                QUEUE_OPERATIONS
+            }
+            Patience::Owed | Patience::None => usize::MAX,
+        };
         let submission = Arc::new(Submission::new(operations));
         let leads_at_once = self.queue.lock().enter(Arc::clone(&submission) as _, queue_limit)?;
         if leads_at_once || submission.wait() == Turn::Lead {
             self.lead();
         }
-        Ok(submission.take_results())
+        let results = submission.take_results();
+        match (submission.unconfirmed(), patience) {
+            (None, _) | (Some(_), Patience::None) => Ok(results),
+            // What was refused changed nothing, and stays refused.
+            (Some(_), Patience::Client) => {
+                Ok(results.into_iter().map(|result| result.and(Err(Error::Unconfirmed))).collect())
+            }
+            // Others will stand on it: nothing of it may be told before replicas have it.
+            (Some(sequence), Patience::Owed) => match self.feed.wait_confirmed(sequence, None) {
+                Confirmed::Yes => Ok(results),
+                Confirmed::NotInTime | Confirmed::Stopping => Err(Error::Stopping),
+            },
+        }
     }
 
     /// Commits the group at the front of the queue, hands the lead on, and wakes the group.
@@ -217,14 +334,12 @@ impl DbsExec {
         let group = self.queue.lock().take_group();
         let outcome = {
             let mut writer = self.writer.lock();
-            if self.closed.load(Ordering::SeqCst) {
+            if self.is_closed() {
                 Err(Error::Stopping)
             } else {
                 let outcome = writer.commit_group(&group);
                 if let Err(error @ Error::OutcomeUnknown(_)) = &outcome {
-                    self.closed.store(true, Ordering::SeqCst);
-                    log::error!("{error}");
-                    (self.on_disk_failure)(error);
+                    self.stop_for(error);
                 }
                 self.checkpointer.note(writer.statements_since_checkpoint());
                 outcome
@@ -232,8 +347,15 @@ impl DbsExec {
         };
         // The next group starts before this one's clients wake up: the writer never waits for them.
         self.queue.lock().hand_on();
+        let settled = match &outcome {
+            Err(error) => Settled::Failed(error),
+            Ok(sequence) => match self.feed.wait_confirmed(*sequence, Some(SYNC_CONFIRM_WAIT)) {
+                Confirmed::Yes => Settled::Durable,
+                Confirmed::NotInTime | Confirmed::Stopping => Settled::Unconfirmed(*sequence),
+            },
+        };
         for submission in group {
-            submission.settle(outcome.as_ref().err());
+            submission.settle(settled);
         }
     }
 
@@ -251,7 +373,7 @@ impl DbsExec {
         if let Err(error) = self.flush() {
             log::warn!("what could be left for later was lost: {error}");
         }
-        self.closed.store(true, Ordering::SeqCst);
+        self.refuse_all();
         self.checkpointer.stop();
     }
 }
@@ -266,7 +388,18 @@ fn open_connection(path: &Path, flags: OpenFlags) -> Result<Connection, OpenErro
     Ok(connection)
 }
 
-use crate::limits::{BUSY_TIMEOUT, QUEUE_OPERATIONS, STATEMENT_CACHE};
+use crate::limits::{BUSY_TIMEOUT, QUEUE_OPERATIONS, STATEMENT_CACHE, SYNC_CONFIRM_WAIT, SYNC_CONNECT_WAIT};
+
+/// How long a submission waits for replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// A stated time: its client is told that it was refused, or that it is not confirmed.
+    Client,
+    /// As long as it takes.
+    Owed,
+    /// Not at all.
+    None,
+}
 
 /// Tells a failure of SQLite by what it means for the operation.
 fn storage_error(error: rusqlite::Error) -> Error {

@@ -25,7 +25,7 @@ pub const CASH: i64 = -1;
 pub const SUSPENSE: i64 = -2;
 
 /// One entry for each version, the first making version 1 from an empty file.
-const MIGRATIONS: &[&str] = &[V1, V2];
+const MIGRATIONS: &[&str] = &[V1, V2, V3];
 
 const V1: &str = "
 CREATE TABLE branch (
@@ -155,6 +155,51 @@ CREATE TABLE branches (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Replicas: what this copy is, the log of group commits, where each epoch began; and the epochs of other branches.
+/// The tables `replication_…` belong to this copy alone; all others are the same at every copy.
+const V3: &str = "
+CREATE TABLE replication_standing (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    role TEXT NOT NULL CHECK (role IN ('primary', 'replica', 'fenced')),
+    epoch INTEGER NOT NULL CHECK (epoch > 0),
+    heard_epoch INTEGER NOT NULL CHECK (heard_epoch >= epoch),
+    is_logging INTEGER NOT NULL CHECK (is_logging IN (0, 1)),
+    primary_address TEXT,
+    promoted_from TEXT,
+    diverged TEXT
+) STRICT;
+INSERT INTO replication_standing (id, role, epoch, heard_epoch, is_logging) VALUES (1, 'primary', 1, 1, 0);
+
+CREATE TABLE replication_log (
+    sequence INTEGER PRIMARY KEY CHECK (sequence > 0),
+    epoch INTEGER NOT NULL CHECK (epoch > 0),
+    digest BLOB NOT NULL CHECK (length(digest) = 32),
+    at_unix_ms INTEGER NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE replication_epochs (
+    epoch INTEGER PRIMARY KEY CHECK (epoch > 0),
+    after_sequence INTEGER NOT NULL CHECK (after_sequence >= 0),
+    after_digest BLOB CHECK (after_digest IS NULL OR length(after_digest) = 32),
+    began_unix_ms INTEGER NOT NULL,
+    heard_sequence INTEGER,
+    silent_ms INTEGER
+) STRICT;
+
+CREATE TABLE replication_members (
+    address TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE branches ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0 CHECK (epoch >= 0);
+";
+
+/// The version of the tables that this program makes and needs.
+#[must_use]
+pub fn newest_version() -> u32 {
+    u32::try_from(MIGRATIONS.len()).expect("there are fewer than four billion migrations")
+}
+
 /// Checks that a database is this bank's and not newer than this program.
 ///
 /// # Errors
@@ -162,7 +207,7 @@ CREATE TABLE branches (
 pub fn recognise(connection: &Connection) -> Result<(), OpenError> {
     let application_id: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let newest = u32::try_from(MIGRATIONS.len()).expect("there are fewer than four billion migrations");
+    let newest = newest_version();
     match application_id {
         APPLICATION_ID if version <= newest => Ok(()),
         APPLICATION_ID => Err(OpenError::Newer { version, newest }),
@@ -185,7 +230,7 @@ pub fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     if application_id != APPLICATION_ID && !is_empty {
         return Err(OpenError::Foreign);
     }
-    let newest = u32::try_from(MIGRATIONS.len()).expect("there are fewer than four billion migrations");
+    let newest = newest_version();
     if version > newest {
         return Err(OpenError::Newer { version, newest });
     }

@@ -191,3 +191,158 @@ fn a_write_that_finds_no_room_is_refused_and_the_branch_goes_on() {
     assert_eq!(dbs.execute(insert_own_account(-10)), Ok(-10));
     assert_eq!(count_own_accounts(&dbs), 1);
 }
+
+/// A log's salt.
+const SALT: &[u8] = b"salt";
+
+/// A replica's database beside the primary's, made from a copy of it.
+fn replica_of(primary: &DbsExec, directory: &tempfile::TempDir) -> DbsExec {
+    let copy = directory.path().join("copy.db");
+    primary
+        .execute(|tx| {
+            tx.execute(
+                "INSERT INTO branch (id, name, created_unix_ms, next_account_num) VALUES (1, 'Pune', 0, 1)",
+                params![],
+            )
+        })
+        .unwrap();
+    primary.copy_to(&copy, &|| false).unwrap();
+    check_copy(&copy, "Pune", "127.0.0.1:1").unwrap();
+    let path = directory.path().join("replica.db");
+    assert_eq!(put_in_place(&copy, &path, ".aside").unwrap(), None);
+    DbsExec::open(&path, |_| {}).unwrap()
+}
+
+fn rows_after(dbs: &DbsExec, sequence: i64) -> Vec<LogRow> {
+    dbs.log_after(sequence, usize::MAX).unwrap().unwrap()
+}
+
+#[test]
+fn only_what_was_committed_is_logged_and_a_replica_executes_it_once_and_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let primary = open(&directory);
+    assert_eq!(primary.execute(insert_own_account(-10)), Ok(-10));
+    assert_eq!(primary.position(), None, "nobody follows yet");
+    primary.start_logging(SALT, 0).unwrap();
+    primary.start_logging(b"another", 0).unwrap();
+    let replica = replica_of(&primary, &directory);
+    let begun = replica.position().unwrap();
+    assert_eq!((begun.sequence, primary.position()), (2, Some(begun)));
+    // One of a group fails after it has written: it is undone alone, and is not in the log.
+    type Operation = Box<dyn FnMut(&mut Tx<'_>) -> Result<i64> + Send>;
+    let spoiled: Operation = Box::new(|tx: &mut Tx<'_>| {
+        insert_own_account(-11)(tx)?;
+        Err(Error::Busy)
+    });
+    let mut operations: Vec<Operation> = vec![Box::new(insert_own_account(-12)), spoiled];
+    operations.push(Box::new(insert_own_account(-13)));
+    primary.execute_later(|tx| insert_own_account(-14)(tx).map(|_| ()));
+    let results = primary.execute_all(operations).unwrap();
+    assert_eq!(results, [Ok(-12), Err(Error::Busy), Ok(-13)]);
+    primary.execute_owed(vec![insert_own_account(-15)]).unwrap();
+    primary.execute_later(|tx| insert_own_account(-16)(tx).map(|_| ()));
+    primary.flush().unwrap();
+    // What only looks makes no group.
+    let last = primary.position();
+    primary.execute(|_| Ok(())).unwrap();
+    assert_eq!(primary.position(), last);
+    let rows = rows_after(&primary, begun.sequence);
+    let numbers: Vec<i64> = rows.iter().map(|row| row.position.sequence).collect();
+    assert_eq!(numbers, [3, 4, 5]);
+    assert!(matches!(replica.apply(&rows[1..]), Err(ApplyError::Gap(_))), "the first one is missing");
+    assert_eq!(replica.apply(&rows[..1]), Ok(3));
+    assert!(matches!(replica.apply(&rows), Err(ApplyError::Gap(_))), "each is executed once");
+    assert_eq!(replica.apply(&rows[1..]), Ok(5));
+    assert_eq!((replica.position(), count_own_accounts(&replica)), (last, 6));
+    assert_eq!(rows_after(&replica, begun.sequence), rows, "the logs are the same");
+    let refused = replica.execute(insert_own_account(-17));
+    assert_eq!(refused, Err(Error::NotPrimary { primary: Some("127.0.0.1:1".into()) }));
+    assert_eq!(count_own_accounts(&replica), 6);
+}
+
+#[test]
+fn a_replica_stops_at_the_first_group_that_does_not_fit_and_keeps_those_before_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let primary = open(&directory);
+    primary.start_logging(SALT, 0).unwrap();
+    let replica = replica_of(&primary, &directory);
+    let rename = |number: i64| {
+        move |tx: &mut Tx<'_>| {
+            tx.execute("UPDATE own_accounts SET credited = 5 WHERE account_num = ?1", params![number])
+        }
+    };
+    primary.execute(insert_own_account(-10)).unwrap();
+    primary.execute(rename(-10)).unwrap();
+    let rows = rows_after(&primary, 2);
+    // Somebody has changed a byte on the way: the digest shows it before anything is executed.
+    let mut changed = rows.clone();
+    *changed[1].body.last_mut().unwrap() ^= 1;
+    let refused = replica.apply(&changed);
+    assert!(matches!(refused, Err(ApplyError::Diverged(text)) if text.contains("digest differs at group 4")));
+    assert_eq!(replica.position().map(|last| last.sequence), Some(3), "the group before it was sound");
+    assert_eq!(replica.apply(&rows[1..]), Ok(4));
+    // A row is gone behind the replica's back: the statement changes another number of rows.
+    let hidden = rusqlite::Connection::open(replica.path()).unwrap();
+    hidden.execute("DELETE FROM own_accounts WHERE account_num = -10", []).unwrap();
+    primary.execute(rename(-10)).unwrap();
+    let rows = rows_after(&primary, 4);
+    assert!(
+        matches!(replica.apply(&rows), Err(ApplyError::Diverged(text)) if text.contains("1 rows at the primary and 0 here"))
+    );
+    assert_eq!(replica.position().map(|last| last.sequence), Some(4));
+}
+
+#[test]
+fn a_promoted_replica_goes_on_from_where_it_was_and_the_old_primary_takes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let primary = open(&directory);
+    primary.start_logging(SALT, 0).unwrap();
+    let replica = replica_of(&primary, &directory);
+    primary.execute(insert_own_account(-10)).unwrap();
+    replica.apply(&rows_after(&primary, 2)).unwrap();
+    assert_eq!(replica.promote(7, Some(9), Some(1_500)), Ok(2));
+    assert_eq!(
+        replica.execute(insert_own_account(-11)),
+        Err(Error::Stopping),
+        "the new role begins with a new opening"
+    );
+    let path = replica.path().to_path_buf();
+    drop(replica);
+    let promoted = DbsExec::open(&path, |_| {}).unwrap();
+    promoted.execute(insert_own_account(-11)).unwrap();
+    let epochs = promoted.epochs().unwrap();
+    assert_eq!((epochs[0].epoch, epochs[0].after_sequence, epochs[0].heard_sequence), (2, 3, Some(9)));
+    primary.fence(2).unwrap();
+    assert_eq!(primary.execute(insert_own_account(-12)), Err(Error::Stopping));
+    let path = primary.path().to_path_buf();
+    drop(primary);
+    let old = DbsExec::open(&path, |_| {}).unwrap();
+    assert_eq!(old.execute(insert_own_account(-12)), Err(Error::Fenced { epoch: 2 }));
+    // Nothing was committed beyond the promoted one's beginning, so the old one can follow as it is.
+    old.change_standing(|standing| standing.role = CopyRole::Replica).unwrap();
+    assert_eq!(old.apply(&rows_after(&promoted, 3)), Ok(5));
+    assert_eq!((old.standing().epoch, old.epochs().unwrap().len()), (2, 1));
+    assert_eq!(old.position(), promoted.position());
+}
+
+#[test]
+fn the_log_is_kept_to_its_bound_and_never_loses_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let primary = open(&directory);
+    primary.start_logging(SALT, 0).unwrap();
+    primary.keep_log(2_000);
+    for number in 10..200 {
+        primary.execute(insert_own_account(-number)).unwrap();
+    }
+    let last = primary.position().unwrap();
+    assert_eq!(primary.log_after(1, usize::MAX), Ok(None), "it no longer reaches back");
+    let bytes: usize = rows_after(&primary, last.sequence - 3).iter().map(|row| row.body.len()).sum();
+    assert!(bytes > 0 && bytes < 2_000);
+    let kept = primary.read(|reader| {
+        reader.query_opt("SELECT count(*), sum(length(body)) FROM replication_log", params![], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+        })
+    });
+    let (rows, bytes) = kept.unwrap().unwrap();
+    assert!(rows > 3 && bytes < 2_400, "{rows} rows of {bytes} bytes");
+}

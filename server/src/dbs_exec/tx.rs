@@ -8,7 +8,8 @@
 use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
 use super::chain::{ChainHead, ChainedRow};
-use super::storage_error;
+use super::group_log::GroupLog;
+use super::{determinism, storage_error};
 use crate::error::{Error, Result};
 
 /// Bound parameters, as `params![…]` makes them.
@@ -80,26 +81,47 @@ pub struct Tx<'c> {
     pub(super) chain_head: ChainHead,
     /// What the last write statement that failed died of.
     pub(super) last_failure: Option<Error>,
+    pub(super) writing: Writing,
+}
+
+/// What becomes of write statements.
+#[derive(Debug)]
+pub(super) enum Writing {
+    /// They are executed: the branch has no replicas.
+    Plain,
+    /// They are executed and logged for replicas.
+    Logged(GroupLog),
+    /// They are refused: this copy of the database is not the one that is written.
+    Refused(Error),
 }
 
 impl<'c> Tx<'c> {
-    pub(super) fn new(connection: &'c Connection, chain_head: ChainHead) -> Self {
-        Self { connection, statements_written: 0, chain_head, last_failure: None }
+    pub(super) fn new(connection: &'c Connection, chain_head: ChainHead, writing: Writing) -> Self {
+        Self { connection, statements_written: 0, chain_head, last_failure: None, writing }
     }
 
-    /// Executes one write statement and gives the number of rows it changed.
+    /// Executes one write statement and gives the number of rows it changed. This is the one place where rows are
+    /// written, and so the one place where what replicas are to execute is logged.
     ///
     /// # Errors
-    /// [`crate::error::Error::Database`] and its kin when SQLite refuses or fails.
+    /// [`crate::error::Error::Database`] and its kin when SQLite refuses or fails; at a replica, that it is one.
     pub fn execute(&mut self, sql: &'static str, params: Params<'_>) -> Result<usize> {
+        determinism::assert_deterministic(sql);
+        if let Writing::Refused(error) = &self.writing {
+            return Err(error.clone());
+        }
         let mut statement = self.connection.prepare_cached(sql).map_err(storage_error)?;
         // Counted before it runs: a statement that fails half-way counts as written.
         self.statements_written += 1;
-        statement.execute(params).map_err(|error| {
+        let changed = statement.execute(params).map_err(|error| {
             let error = storage_error(error);
             self.last_failure = Some(error.clone());
             error
-        })
+        })?;
+        if let Writing::Logged(log) = &mut self.writing {
+            log.push(sql, params, changed).map_err(|error| Error::Database(error.to_string()))?;
+        }
+        Ok(changed)
     }
 
     /// The number that the next row of `transactions` gets.
@@ -155,6 +177,10 @@ pub struct Reader<'c> {
 impl<'c> Reader<'c> {
     pub(super) fn new(connection: &'c Connection) -> Self {
         Self { connection }
+    }
+
+    pub(super) fn raw(&self) -> &'c Connection {
+        self.connection
     }
 }
 

@@ -2,30 +2,54 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chain::ChainHead;
+use super::feed::Feed;
 use super::group::Work;
-use super::tx::Tx;
+use super::group_log::{GroupLog, LogRow, Position};
+use super::standing::{Standing, last_position};
+use super::tx::{Tx, Writing};
 use super::{OpenError, storage_error};
+use crate::clock::unix_ms_now;
 use crate::error::{Error, Result};
-use crate::limits::WRITER_CACHE_KIB;
+use crate::limits::{LOG_BODY_BYTES, LOG_GROUPS, LOG_MIB, LOG_PRUNE_GROUPS, WRITER_CACHE_KIB};
 
 /// The one connection that writes.
 ///
-/// Invariant: between two groups no transaction is open, and `chain_head` is the last row on disk.
+/// Invariants: between two groups no transaction is open; `chain_head`, `standing` and `position` are what is on
+/// disk; the feed's last row is `position`.
 pub struct Writer {
-    connection: Connection,
+    pub(super) connection: Connection,
     chain_head: ChainHead,
-    statements_since_checkpoint: u64,
+    pub(super) statements_since_checkpoint: u64,
+    pub(super) standing: Standing,
+    pub(super) position: Option<Position>,
+    pub(super) feed: Arc<Feed>,
+    log_bytes: i64,
+    log_first: i64,
+    log_bytes_max: i64,
 }
 
 /// How a try at a group ended short of its commit.
 enum Attempt {
     /// Everything was executed; the transaction is open.
-    Executed(ChainHead, u64),
+    Executed(Executed),
     /// An operation failed after it had written: the group must be executed again with savepoints.
     NeedsIsolation,
+}
+
+/// What was taken from the beginning of the log.
+pub struct Pruned {
+    first: i64,
+    bytes: i64,
+}
+
+/// What a group came to.
+struct Executed {
+    chain_head: ChainHead,
+    statements: u64,
+    log: Option<GroupLog>,
 }
 
 impl Writer {
@@ -44,8 +68,31 @@ impl Writer {
             )
             .optional()?
             .unwrap_or(ChainHead::GENESIS);
-        // A log that a crash has left behind counts as something to move.
-        Ok(Self { connection, chain_head, statements_since_checkpoint: 1 })
+        let standing = Standing::read(&connection)?;
+        let position = last_position(&connection)?;
+        // SQLite knows a value's length without reading it.
+        let (log_bytes, log_first) = connection.query_row(
+            "SELECT coalesce(sum(length(body)), 0), coalesce(min(sequence), 1) FROM replication_log",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        Ok(Self {
+            connection,
+            chain_head,
+            // A log that a crash has left behind counts as something to move.
+            statements_since_checkpoint: 1,
+            standing,
+            position,
+            feed: Arc::new(Feed::new(position)),
+            log_bytes,
+            log_first,
+            log_bytes_max: i64::try_from(LOG_MIB << 20).unwrap_or(i64::MAX),
+        })
+    }
+
+    /// Keeps about so much of the replication log from now on.
+    pub fn keep_log(&mut self, bytes: i64) {
+        self.log_bytes_max = bytes;
     }
 
     /// Write statements that were committed since the last call of [`Writer::checkpointed`].
@@ -58,18 +105,20 @@ impl Writer {
         self.statements_since_checkpoint = 0;
     }
 
-    /// Executes a group in one transaction and makes it durable.
+    /// Executes a group in one transaction and makes it durable. Gives the number of the last group in the log, up
+    /// to which replicas must have it before the group is answered, also where the group only looked: what it saw
+    /// may be of a group before it.
     ///
     /// # Errors
     /// What befell the group as a whole: nothing of it was changed, unless the error is
     /// [`Error::OutcomeUnknown`]. Refusals of single operations are in their submissions.
-    pub fn commit_group(&mut self, group: &[Arc<dyn Work>]) -> Result<()> {
+    pub fn commit_group(&mut self, group: &[Arc<dyn Work>]) -> Result<i64> {
         // A panic half-way through an operation would leave a transaction open that no code below
         // understands; the disk has the last whole state, so the process ends and starts from there.
         let abort_on_panic = AbortOnPanic;
         let outcome = self.commit_group_inner(group);
         std::mem::forget(abort_on_panic);
-        outcome
+        outcome.map(|()| self.position.map_or(0, |position| position.sequence))
     }
 
     fn commit_group_inner(&mut self, group: &[Arc<dyn Work>]) -> Result<()> {
@@ -77,19 +126,46 @@ impl Writer {
             Ok(Attempt::NeedsIsolation) => self.execute_group(group, true),
             executed => executed,
         };
-        let (chain_head, statements) = match executed {
-            Ok(Attempt::Executed(chain_head, statements)) => (chain_head, statements),
+        let executed = match executed {
+            Ok(Attempt::Executed(executed)) => executed,
             Ok(Attempt::NeedsIsolation) => unreachable!("with savepoints each operation is undone alone"),
             Err(error) => {
                 self.roll_back();
                 return Err(error);
             }
         };
-        if statements == 0 {
+        if executed.statements == 0 {
             // Every operation was a refusal or only looked: there is nothing to make durable.
             self.roll_back();
             return Ok(());
         }
+        let mut row = None;
+        if let Some(log) = executed.log.filter(|log| !log.is_empty()) {
+            let body = log.encode();
+            if body.len() > LOG_BODY_BYTES {
+                self.roll_back();
+                return Err(Error::Invalid("this is too much for one commit; split it".into()));
+            }
+            let next = LogRow::after(self.position.as_ref(), self.standing.epoch, unix_ms_now(), body);
+            match self.append(&next) {
+                Ok(pruned) => row = Some((next, pruned)),
+                Err(error) => {
+                    self.roll_back();
+                    return Err(error);
+                }
+            }
+        }
+        self.commit()?;
+        self.chain_head = executed.chain_head;
+        self.statements_since_checkpoint += executed.statements;
+        if let Some((row, pruned)) = row {
+            self.publish(row, &pruned);
+        }
+        Ok(())
+    }
+
+    /// Makes the open transaction durable.
+    pub(super) fn commit(&self) -> Result<()> {
         if let Err(error) = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) {
             self.roll_back();
             return Err(match storage_error(error) {
@@ -97,18 +173,58 @@ impl Writer {
                 other => Error::OutcomeUnknown(other.to_string()),
             });
         }
-        self.chain_head = chain_head;
-        self.statements_since_checkpoint += statements;
         Ok(())
+    }
+
+    /// Adds a row to the replication log, within the open transaction, and takes the oldest away if it is too long.
+    pub(super) fn append(&self, row: &LogRow) -> Result<Pruned> {
+        let sql = "INSERT INTO replication_log (sequence, epoch, digest, at_unix_ms, body) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let mut insert = self.connection.prepare_cached(sql).map_err(storage_error)?;
+        let Position { sequence, epoch, digest } = row.position;
+        insert.execute(params![sequence, epoch, digest, row.at_unix_ms, row.body]).map_err(storage_error)?;
+        self.prune(sequence).map_err(storage_error)
+    }
+
+    /// Deletes a few of the oldest rows of a log that is too long, never the newest one.
+    fn prune(&self, last: i64) -> rusqlite::Result<Pruned> {
+        if self.log_bytes <= self.log_bytes_max && last - self.log_first <= LOG_GROUPS {
+            return Ok(Pruned { first: self.log_first, bytes: 0 });
+        }
+        let first = (self.log_first + LOG_PRUNE_GROUPS).min(last);
+        let sql = "SELECT coalesce(sum(length(body)), 0) FROM replication_log WHERE sequence < ?1";
+        let bytes = self.connection.prepare_cached(sql)?.query_row([first], |row| row.get(0))?;
+        self.connection.prepare_cached("DELETE FROM replication_log WHERE sequence < ?1")?.execute([first])?;
+        Ok(Pruned { first, bytes })
+    }
+
+    /// Notes a row of the log that is durable now.
+    pub(super) fn publish(&mut self, row: LogRow, pruned: &Pruned) {
+        if self.position.is_none() {
+            self.log_first = row.position.sequence;
+        } else {
+            self.log_first = pruned.first;
+        }
+        self.log_bytes += i64::try_from(row.body.len()).unwrap_or(i64::MAX) - pruned.bytes;
+        self.position = Some(row.position);
+        self.feed.publish(Arc::new(row));
     }
 
     /// Opens a transaction and runs each operation in it, with a savepoint around each if `isolated`.
     fn execute_group(&mut self, group: &[Arc<dyn Work>], isolated: bool) -> Result<Attempt> {
         self.run_statement("BEGIN IMMEDIATE")?;
-        let mut tx = Tx::new(&self.connection, self.chain_head);
+        let writing = match self.standing.refusal() {
+            Some(refusal) => Writing::Refused(refusal),
+            None if self.standing.is_logging => Writing::Logged(GroupLog::default()),
+            None => Writing::Plain,
+        };
+        let mut tx = Tx::new(&self.connection, self.chain_head, writing);
         for work in group {
             for index in 0..work.len() {
                 let (written_before, head_before) = (tx.statements_written, tx.chain_head);
+                let mark = match &tx.writing {
+                    Writing::Logged(log) => Some(log.mark()),
+                    Writing::Plain | Writing::Refused(_) => None,
+                };
                 if isolated {
                     self.run_statement("SAVEPOINT operation")?;
                 }
@@ -128,23 +244,30 @@ impl Writer {
                     self.run_statement("ROLLBACK TO operation")?;
                     tx.statements_written = written_before;
                     tx.chain_head = head_before;
+                    if let (Writing::Logged(log), Some(mark)) = (&mut tx.writing, mark) {
+                        log.cut_back(mark);
+                    }
                 }
                 if isolated {
                     self.run_statement("RELEASE operation")?;
                 }
             }
         }
-        Ok(Attempt::Executed(tx.chain_head, tx.statements_written))
+        let log = match tx.writing {
+            Writing::Logged(log) => Some(log),
+            Writing::Plain | Writing::Refused(_) => None,
+        };
+        Ok(Attempt::Executed(Executed { chain_head: tx.chain_head, statements: tx.statements_written, log }))
     }
 
-    fn run_statement(&self, sql: &'static str) -> Result<()> {
+    pub(super) fn run_statement(&self, sql: &'static str) -> Result<()> {
         let mut statement = self.connection.prepare_cached(sql).map_err(storage_error)?;
         statement.execute([]).map_err(storage_error)?;
         Ok(())
     }
 
     /// Ends the open transaction, if there still is one, without a trace.
-    fn roll_back(&self) {
+    pub(super) fn roll_back(&self) {
         if !self.connection.is_autocommit()
             && let Err(error) = self.run_statement("ROLLBACK")
         {

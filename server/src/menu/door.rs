@@ -23,8 +23,8 @@ pub struct Menu {
 impl Menu {
     /// A menu over a branch.
     #[must_use]
-    pub fn new(context: Arc<Context>, texts: Texts) -> Arc<Self> {
-        Arc::new(Self { context, texts: Arc::new(texts) })
+    pub fn new(context: Arc<Context>, texts: Arc<Texts>) -> Arc<Self> {
+        Arc::new(Self { context, texts })
     }
 
     fn converse(&self, client: &Client, terminal: &mut impl Terminal) -> io::Result<Ended> {

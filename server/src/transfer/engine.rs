@@ -33,7 +33,9 @@ use crate::bank::movements::Booking;
 use crate::clock::unix_ms_now;
 use crate::dbs_exec::{DbsExec, Tx};
 use crate::error::{Error, Result};
-use crate::limits::{ANSWERS_KEPT, ENDED_KEPT, EVENT_NUMBERS_RESERVED, FLUSH_TICKS, PRUNE_INTERVAL, PRUNE_ROWS, TICK};
+use crate::limits::{
+    ANSWERS_KEPT, CLIENT_STACK_BYTES, ENDED_KEPT, EVENT_NUMBERS_RESERVED, FLUSH_TICKS, PRUNE_INTERVAL, PRUNE_ROWS, TICK,
+};
 use crate::sms::Notifier;
 use crate::teaching::Teaching;
 
@@ -102,12 +104,25 @@ impl Engine {
     /// # Errors
     /// Trouble of the database.
     pub fn start(parts: EngineParts, crash_at: Option<CrashPoint>) -> Result<Arc<Self>> {
-        let options =
-            Options { jitter_seed: getrandom::u64().unwrap_or(0), ..Options::new(PeerAddr::from(&parts.name)) };
         let last_number = events::reserve_numbers(&parts.dbs, None)?;
         let (coordinated, prepared) =
             parts.dbs.read(|reader| Ok((records::coordinators(reader)?, records::participants(reader)?)))?;
-        let engine = Arc::new(Self {
+        let engine = Self::at_rest(parts, last_number);
+        engine.crash.arm(crash_at);
+        let inbox: Weak<dyn Inbox> = Arc::downgrade(&engine) as Weak<dyn Inbox>;
+        engine.parts.links.deliver_to(inbox);
+        engine.recover(coordinated, prepared);
+        engine.start_threads()?;
+        Ok(engine)
+    }
+
+    /// An engine that does nothing, for a copy of the branch that is not written: its machines are not recovered, its
+    /// clock stands still, and nobody links to it.
+    #[must_use]
+    pub fn at_rest(parts: EngineParts, last_number: u64) -> Arc<Self> {
+        let options =
+            Options { jitter_seed: getrandom::u64().unwrap_or(0), ..Options::new(PeerAddr::from(&parts.name)) };
+        Arc::new(Self {
             coordinator: Mutex::new(Coordinator::new(options.clone())),
             participant: Mutex::new(Participant::new(options)),
             events: Events::new(parts.name.clone(), last_number),
@@ -120,13 +135,7 @@ impl Engine {
             event_numbers_reserved: AtomicU64::new(last_number + EVENT_NUMBERS_RESERVED),
             threads: Mutex::new(None),
             parts,
-        });
-        engine.crash.arm(crash_at);
-        let inbox: Weak<dyn Inbox> = Arc::downgrade(&engine) as Weak<dyn Inbox>;
-        engine.parts.links.deliver_to(inbox);
-        engine.recover(coordinated, prepared);
-        engine.start_threads()?;
-        Ok(engine)
+        })
     }
 
     /// Stops the ticker and the links. Transfers under way stay on disk as they are; the next start goes on
@@ -230,6 +239,23 @@ impl Engine {
         }
     }
 
+    /// As [`Engine::carry_out`], for a client who must get an answer in time, whatever replicas do: where they are
+    /// waited for, another thread waits.
+    pub(super) fn carry_out_aside(self: &Arc<Self>, tasks: Vec<Task>) {
+        if self.parts.dbs.feed().needed() == 0 {
+            return self.carry_out(tasks);
+        }
+        let engine = Arc::clone(self);
+        let spawned = std::thread::Builder::new()
+            .name("carry-out".into())
+            .stack_size(CLIENT_STACK_BYTES)
+            .spawn(move || engine.carry_out(tasks));
+        if let Err(error) = spawned {
+            // The machine has counted on it; memory and disk no longer agree.
+            self.fail(&Error::Database(format!("there is no thread to carry a transfer out: {error}")));
+        }
+    }
+
     /// Step two: each output's ledger operations and records in one transaction, all outputs in one commit.
     fn write(&self, tasks: &mut [Task]) -> Option<Vec<Result<()>>> {
         let now_unix_ms = unix_ms_now();
@@ -313,8 +339,14 @@ impl Engine {
     fn send_and_tell(&self, outputs: Vec<Output>) {
         let mut mail: BTreeMap<PeerAddr, Vec<Posted>> = BTreeMap::new();
         let mut votes = false;
+        // What was found on disk at the start may not have reached the replicas that must have it. Until it has,
+        // everything is kept to oneself; the machines send again.
+        let may_speak = self.parts.dbs.feed().may_speak();
         for output in outputs {
             for Envelope { to, message } in output.messages {
+                if !may_speak {
+                    continue;
+                }
                 if let Some(mailbox) = self.mailboxes.lock().get(&to) {
                     // An outside program that has given up waiting asks again.
                     let _ = mailbox.try_send(message);
@@ -482,7 +514,7 @@ impl Engine {
             Ok(())
         });
         if let Err(error) = pruned
-            && error != Error::Stopping
+            && !matches!(error, Error::Stopping | Error::ReplicasMissing { .. } | Error::Unconfirmed)
         {
             log::warn!("old records could not be pruned: {error}");
         }
@@ -503,6 +535,10 @@ impl Engine {
 
 impl Inbox for Engine {
     fn received(&self, from: &PeerAddr, messages: Vec<Posted>) {
+        if !self.parts.dbs.feed().has_enough() {
+            // Nothing that comes of these could be made durable where it must be. They are sent again.
+            return;
+        }
         match &self.teaching {
             None => self.receive(from, messages),
             Some(teaching) => self.receive(from, self.hold_back(teaching, from, messages)),

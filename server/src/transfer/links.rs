@@ -38,6 +38,7 @@ use crate::limits::{
     CLIENT_STACK_BYTES, DIAL_BACKOFF_FIRST, DIAL_BACKOFF_MAX, LINK_FRAME_MESSAGES, LINK_HEARTBEAT, LINK_QUEUE_MESSAGES,
     LINK_READ_BYTES, LINK_SILENCE, LINKS_PER_PEER, WRITE_TIMEOUT,
 };
+pub use dial::reach;
 
 /// A message on its way, with what its sender knew.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -82,6 +83,19 @@ pub struct Identity {
     pub instance: String,
     /// How other branches are met, when they speak TLS.
     pub tls: Option<Connector>,
+    /// Its epoch: how often a replica was promoted in its place, and one.
+    pub epoch: i64,
+    /// Called when a peer knows of a higher epoch of this branch: this one was replaced.
+    pub on_replaced: Arc<dyn Fn(i64) + Send + Sync>,
+}
+
+/// What the other end of a link has said of itself.
+#[derive(Clone, Debug)]
+pub struct Peership {
+    /// Which process it is, if it said so.
+    pub instance: Option<String>,
+    /// Its epoch.
+    pub epoch: i64,
 }
 
 /// All links of a branch.
@@ -115,8 +129,8 @@ struct Peer {
 
 struct Up {
     id: u64,
-    /// Which process of the peer is at the other end, if it said so.
-    instance: Option<String>,
+    /// Who is at the other end.
+    with: Peership,
     /// Frames that have come, heartbeats too.
     frames: Arc<AtomicU64>,
     outgoing: Sender<Posted>,
@@ -126,6 +140,8 @@ struct Up {
 /// A link's reading end.
 struct Link {
     id: u64,
+    /// The peer's epoch.
+    epoch: i64,
     frames: Arc<AtomicU64>,
     stream: Arc<TcpStream>,
 }
@@ -286,7 +302,7 @@ impl Links {
         self.directory.learn(&name, address)?;
         let peer = PeerAddr::from(&name);
         // Registered before this returns, so that what is sent next finds the link and makes no second one.
-        let link = self.register(&peer, Some(dialled.instance), dialled.stream)?;
+        let link = self.register(&peer, dialled.with, dialled.stream)?;
         let links = Arc::clone(self);
         self.spawn("link", move || links.run(&peer, &link));
         Ok(name)
@@ -298,11 +314,11 @@ impl Links {
     }
 
     /// Runs a link that a peer has made, in the calling thread, until it breaks.
-    pub fn accept(self: &Arc<Self>, name: &BranchName, address: &Address, instance: Option<String>, stream: TcpStream) {
+    pub fn accept(self: &Arc<Self>, name: &BranchName, address: &Address, with: Peership, stream: TcpStream) {
         if let Err(error) = self.directory.learn(name, address) {
             log::warn!("the address of branch {name} could not be noted: {error}");
         }
-        self.register_and_run(&PeerAddr::from(name), instance, stream);
+        self.register_and_run(&PeerAddr::from(name), with, stream);
     }
 
     /// Closes every link and waits for its threads.
@@ -351,7 +367,7 @@ impl Links {
         self.spawn("link-dial", move || {
             let dialled = links.dial(&peer);
             match dialled {
-                Ok(dialled) => links.register_and_run(&peer, Some(dialled.instance), dialled.stream),
+                Ok(dialled) => links.register_and_run(&peer, dialled.with, dialled.stream),
                 Err(error) => links.dial_failed(&peer, &error),
             }
         });
@@ -377,15 +393,15 @@ impl Links {
         }
     }
 
-    fn register_and_run(self: &Arc<Self>, peer: &PeerAddr, instance: Option<String>, stream: TcpStream) {
-        match self.register(peer, instance, stream) {
+    fn register_and_run(self: &Arc<Self>, peer: &PeerAddr, with: Peership, stream: TcpStream) {
+        match self.register(peer, with, stream) {
             Ok(link) => self.run(peer, &link),
             Err(error) => self.dial_failed(peer, &error),
         }
     }
 
     /// Puts a link into the register and starts its writer.
-    fn register(self: &Arc<Self>, to: &PeerAddr, instance: Option<String>, stream: TcpStream) -> Result<Link> {
+    fn register(self: &Arc<Self>, to: &PeerAddr, with: Peership, stream: TcpStream) -> Result<Link> {
         stream
             .set_read_timeout(Some(LINK_SILENCE))
             .and_then(|()| stream.set_write_timeout(Some(WRITE_TIMEOUT)))
@@ -407,12 +423,14 @@ impl Links {
             let _ = outgoing.try_send(posted);
         }
         (peer.is_dialing, peer.failures, peer.not_before) = (false, 0, None);
-        for rival in peer.up.iter().filter(|up| up.is_rival_of(instance.as_deref())) {
-            // The branch was started again, or elsewhere: nobody is at the other end of this any more.
+        for rival in peer.up.iter().filter(|up| up.is_rival_of(with.instance.as_deref()) || up.with.epoch < with.epoch)
+        {
+            // The branch was started again, or elsewhere, or was replaced by a promoted copy: nobody is at the other
+            // end of this any more who is to be listened to.
             let _ = rival.stream.shutdown(Shutdown::Both);
         }
-        let link = Link { id, frames: Arc::default(), stream: Arc::clone(&stream) };
-        peer.up.push(Up { id, instance, frames: Arc::clone(&link.frames), outgoing, stream });
+        let link = Link { id, epoch: with.epoch, frames: Arc::default(), stream: Arc::clone(&stream) };
+        peer.up.push(Up { id, with, frames: Arc::clone(&link.frames), outgoing, stream });
         if peer.up.len() > LINKS_PER_PEER {
             let oldest = peer.up.remove(0);
             let _ = oldest.stream.shutdown(Shutdown::Both);
@@ -446,6 +464,7 @@ impl Links {
 
     /// Hands over what comes: all whole frames that have arrived by then as one lot, which shares one commit.
     fn read(&self, peer: &PeerAddr, link: &Link) -> io::Result<()> {
+        let name = peer.as_str().parse::<BranchName>().ok();
         let mut reader = io::BufReader::with_capacity(LINK_READ_BYTES, &*link.stream);
         let mut body = Vec::new();
         while read_frame(&mut reader, BATCH_FRAME_BYTES_MAX, &mut body).map_err(io::Error::other)? {
@@ -461,6 +480,9 @@ impl Links {
             }
             if self.stopping.load(Ordering::SeqCst) || self.is_cut(peer) {
                 return Ok(());
+            }
+            if name.as_ref().is_some_and(|name| self.directory.epoch_of(name) > link.epoch) {
+                return Err(io::Error::other("it was replaced by a promoted copy"));
             }
             if let Some(inbox) = self.inbox()
                 && !messages.is_empty()

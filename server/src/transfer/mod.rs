@@ -181,7 +181,10 @@ impl Engine {
     }
 
     /// Begins transfers, all in one commit. Each has its own result.
-    pub fn begin(&self, orders: Vec<Order>) -> Vec<Result<Begun>> {
+    pub fn begin(self: &Arc<Self>, orders: Vec<Order>) -> Vec<Result<Begun>> {
+        if let Err(error) = if orders.is_empty() { Ok(()) } else { self.parts.dbs.check_writable() } {
+            return orders.iter().map(|_| Err(error.clone())).collect();
+        }
         let mut tasks = Vec::new();
         let mut results = Vec::new();
         for order in orders {
@@ -190,7 +193,7 @@ impl Engine {
                 begun
             }));
         }
-        self.carry_out(tasks);
+        self.carry_out_aside(tasks);
         results
     }
 
@@ -279,6 +282,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::finish`].
     pub fn finish_again(&self, txid: &TxId) -> Result<Delivery> {
+        self.check_may_speak()?;
         // Watching first: a decision that falls between the two looks is seen by one of them.
         let begun = Begun { txid: txid.clone(), waiter: self.board.watch(txid) };
         let finished = match self.own_outcome(txid)? {
@@ -291,6 +295,16 @@ impl Engine {
         };
         self.note_answer(txid, &finished);
         finished
+    }
+
+    /// What was found on disk at the start may not have reached the replicas that must have it; until it has, it is
+    /// told to nobody.
+    fn check_may_speak(&self) -> Result<()> {
+        let feed = self.parts.dbs.feed();
+        if feed.may_speak() {
+            return Ok(());
+        }
+        Err(Error::ReplicasMissing { connected: feed.in_step(), needed: feed.needed() })
     }
 
     fn is_delivered(&self, txid: &TxId) -> bool {
@@ -317,6 +331,7 @@ impl Engine {
     /// # Errors
     /// Trouble of the database.
     pub fn tx_status(&self, txid: &TxId) -> Result<TxOutcome> {
+        self.check_may_speak()?;
         let coordinated = self.own_outcome(txid)?;
         if coordinated != TxOutcome::Aborted {
             return Ok(coordinated);
@@ -344,7 +359,7 @@ impl Engine {
     /// # Errors
     /// The participant's no, or [`Error::Undecided`] when the branch's disk takes too long.
     pub fn prepare(
-        &self,
+        self: &Arc<Self>,
         txid: &TxId,
         side: Side,
         account: AccountNum,
@@ -368,7 +383,7 @@ impl Engine {
     ///
     /// # Errors
     /// The participant's rejection: it was settled the other way, or never prepared.
-    pub fn decide(&self, txid: &TxId, outcome: Outcome) -> Result<()> {
+    pub fn decide(self: &Arc<Self>, txid: &TxId, outcome: Outcome) -> Result<()> {
         match self.ask_participant(Message::Decision { txid: txid.clone(), outcome })? {
             Message::Acknowledged { .. } => Ok(()),
             other => Err(refusal_of(other)),
@@ -385,7 +400,8 @@ impl Engine {
     }
 
     /// Gives the participant a message of an outside program, and waits for its answer.
-    fn ask_participant(&self, message: Message) -> Result<Message> {
+    fn ask_participant(self: &Arc<Self>, message: Message) -> Result<Message> {
+        self.parts.dbs.check_writable()?;
         let number = self.next_mailbox.fetch_add(1, Ordering::Relaxed);
         // No branch can have this name: a branch's name has no slash.
         let from = PeerAddr::new(&format!("client/{number}"));
@@ -396,7 +412,7 @@ impl Engine {
         let answered = on_disk.map(|on_disk| {
             let output =
                 self.call(Role::Participant, &txid, |engine| engine.participant.lock().step(&from, &message, on_disk));
-            self.carry_out(vec![Task::new(Role::Participant, output)]);
+            self.carry_out_aside(vec![Task::new(Role::Participant, output)]);
             answers.recv_timeout(DECISION_WAIT)
         });
         self.mailboxes.lock().remove(&from);
@@ -454,6 +470,7 @@ impl Engine {
     /// # Errors
     /// [`Error::NoSuchTransfer`] when it is not in doubt here, [`Error::TransferSettled`], [`Error::Busy`].
     pub fn resolve(&self, txid: &TxId, outcome: Outcome, reason: &str) -> Result<()> {
+        self.parts.dbs.check_writable()?;
         let resolved = self
             .call(Role::Participant, txid, |engine| engine.participant.lock().resolve_by_hand(txid, outcome, reason));
         match resolved {

@@ -13,7 +13,7 @@ use protocol::request::{Action, Link as LinkParams, NoParams};
 use tls::{Connector, Patience};
 use two_phase_commit::PeerAddr;
 
-use super::{LinkFrame, Links, unknown_branch};
+use super::{LinkFrame, Links, Peership, unknown_branch};
 use crate::error::{Error, Result};
 use crate::key::KEY_FILE;
 use crate::limits::{DIAL_TIMEOUT, TLS_LINGER, WRITE_TIMEOUT};
@@ -22,7 +22,7 @@ use crate::transfer::directory::Address;
 /// A connection on which both sides have agreed on a link.
 pub(super) struct Dialled {
     pub(super) name: BranchName,
-    pub(super) instance: String,
+    pub(super) with: Peership,
     pub(super) stream: TcpStream,
 }
 
@@ -57,53 +57,46 @@ impl Links {
         }
     }
 
-    /// Connects, proves the key both ways, and turns the connection into a link. Takes a bounded time.
+    /// Connects, proves the key both ways, and turns the connection into a link. Takes a bounded time. The peer is of no
+    /// lower epoch than is known of it.
     pub(super) fn connect(&self, address: &Address) -> Result<Dialled> {
         let (name, mut connection) = self.open(address)?;
         let params = LinkParams {
             branch: self.identity.name.clone(),
             port: self.identity.port,
             instance: Some(self.identity.instance.clone()),
+            epoch: self.identity.epoch,
+            your_epoch: self.directory.epoch_of(&name),
         };
         let linked: Linked = connection.call(Action::Link, &params, None).map_err(|error| match error {
             CallError::Refused(refused) if refused.code == Error::NAME_TAKEN => {
                 Error::NameTaken(format!("the branch at {address} refuses the link: {}", refused.text))
             }
+            CallError::Refused(refused) if refused.code == Error::LOWER_EPOCH => {
+                (self.identity.on_replaced)(self.identity.epoch + 1);
+                no_answer(address, &refused.text)
+            }
             other => no_answer(address, &other),
         })?;
+        if name != self.identity.name {
+            self.directory.learn_epoch(&name, linked.epoch)?;
+        }
         let mut stream = connection.into_stream();
-        if let Err(error) = self.refuse_rival(&name, &linked.instance) {
+        if let Err(error) = self.refuse_rival(&name, &linked.instance, linked.epoch) {
             // The other side counts this as a link; so it is told there why it ends.
             let farewell = LinkFrame { messages: Vec::new(), refused: Some(error.to_string()) };
             let body = serde_json::to_vec(&farewell).expect("a sentence is always JSON");
             let _ = write_frame(&mut stream, &body, BATCH_FRAME_BYTES_MAX);
             return Err(error);
         }
-        Ok(Dialled { name, instance: linked.instance, stream })
+        let with = Peership { instance: Some(linked.instance), epoch: linked.epoch };
+        Ok(Dialled { name, with, stream })
     }
 
     /// Connects and proves the key both ways. Takes a bounded time.
     fn open(&self, address: &Address) -> Result<(BranchName, Connection<TcpStream>)> {
         let trouble = |what: &dyn std::fmt::Display| no_answer(address, what);
-        let resolved = (address.host.as_str(), address.port).to_socket_addrs().map_err(|error| trouble(&error))?;
-        let mut last_error = None;
-        let stream = resolved
-            .take(2)
-            .find_map(|address| {
-                TcpStream::connect_timeout(&address, DIAL_TIMEOUT).map_err(|error| last_error = Some(error)).ok()
-            })
-            .ok_or_else(|| match last_error {
-                Some(error) => trouble(&error),
-                None => trouble(&"the name has no address"),
-            })?;
-        stream.set_nodelay(true).map_err(|error| trouble(&error))?;
-        let stream = match &self.identity.tls {
-            Some(connector) => shake_hands(connector, stream, address)?,
-            None => stream,
-        };
-        let prepared =
-            stream.set_write_timeout(Some(WRITE_TIMEOUT)).and_then(|()| stream.set_read_timeout(Some(DIAL_TIMEOUT)));
-        prepared.map_err(|error| trouble(&error))?;
+        let stream = reach(address, self.identity.tls.as_ref())?;
         let mut connection = Connection::new(stream);
         let mut nonce = Nonce::default();
         getrandom::fill(&mut nonce).map_err(|error| trouble(&error))?;
@@ -117,6 +110,34 @@ impl Links {
         self.refuse_cut(&PeerAddr::from(&name))?;
         Ok((name, connection))
     }
+}
+
+/// Connects, over TLS if there is a connector, and sets the time-outs. Takes a bounded time.
+///
+/// # Errors
+/// [`Error::Unreachable`].
+pub fn reach(address: &Address, tls: Option<&Connector>) -> Result<TcpStream> {
+    let trouble = |what: &dyn std::fmt::Display| no_answer(address, what);
+    let resolved = (address.host.as_str(), address.port).to_socket_addrs().map_err(|error| trouble(&error))?;
+    let mut last_error = None;
+    let stream = resolved
+        .take(2)
+        .find_map(|address| {
+            TcpStream::connect_timeout(&address, DIAL_TIMEOUT).map_err(|error| last_error = Some(error)).ok()
+        })
+        .ok_or_else(|| match last_error {
+            Some(error) => trouble(&error),
+            None => trouble(&"the name has no address"),
+        })?;
+    stream.set_nodelay(true).map_err(|error| trouble(&error))?;
+    let stream = match tls {
+        Some(connector) => shake_hands(connector, stream, address)?,
+        None => stream,
+    };
+    let prepared =
+        stream.set_write_timeout(Some(WRITE_TIMEOUT)).and_then(|()| stream.set_read_timeout(Some(DIAL_TIMEOUT)));
+    prepared.map_err(|error| trouble(&error))?;
+    Ok(stream)
 }
 
 fn shake_hands(connector: &Connector, stream: TcpStream, address: &Address) -> Result<TcpStream> {

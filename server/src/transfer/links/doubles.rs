@@ -14,7 +14,7 @@ use protocol::answer::Linked;
 use protocol::request::Link as LinkParams;
 use two_phase_commit::PeerAddr;
 
-use super::{Links, Up};
+use super::{Identity, Links, Up};
 use crate::error::{Error, Result};
 use crate::limits::{NAME_CHECK, NAME_CHECK_STEP};
 
@@ -22,7 +22,8 @@ impl Links {
     /// What this branch says of itself when it takes a link.
     #[must_use]
     pub fn introduction(&self) -> Linked {
-        Linked { branch: self.identity.name.to_string(), instance: self.identity.instance.clone() }
+        let Identity { name, instance, epoch, .. } = &self.identity;
+        Linked { branch: name.to_string(), instance: instance.clone(), epoch: *epoch }
     }
 
     /// Refuses a peer that has the name of another branch which is running: this one, or one that is linked.
@@ -34,8 +35,9 @@ impl Links {
     /// [`Error::NameTaken`].
     pub fn refuse_double(&self, peer: &LinkParams, at: IpAddr) -> Result<()> {
         let Some(instance) = &peer.instance else { return self.refuse_own_name(&peer.branch, None) };
-        let refused =
-            self.refuse_own_name(&peer.branch, Some(instance)).and_then(|()| self.refuse_rival(&peer.branch, instance));
+        let refused = self
+            .refuse_own_name(&peer.branch, Some(instance))
+            .and_then(|()| self.refuse_rival(&peer.branch, instance, peer.epoch));
         refused.inspect_err(|error| log::error!("a link from {at}, port {}, is refused: {error}", peer.port))
     }
 
@@ -47,17 +49,18 @@ impl Links {
         Err(two_of(name, ""))
     }
 
-    /// Refuses a process that has the name of a branch to which a live link goes.
+    /// Refuses a process that has the name of a branch to which a live link goes, unless that one is of a lower epoch: then
+    /// it was replaced.
     ///
     /// # Errors
     /// [`Error::NameTaken`].
-    pub(super) fn refuse_rival(&self, name: &BranchName, instance: &str) -> Result<()> {
+    pub(super) fn refuse_rival(&self, name: &BranchName, instance: &str, epoch: i64) -> Result<()> {
         let peer = PeerAddr::from(name);
         let rivals = || -> BTreeMap<u64, u64> {
             let peers = self.peers.lock();
             let up = peers.get(&peer).map_or(&[][..], |peer| &peer.up[..]);
             up.iter()
-                .filter(|up| up.is_rival_of(Some(instance)))
+                .filter(|up| up.is_rival_of(Some(instance)) && up.with.epoch >= epoch)
                 .map(|up| (up.id, up.frames.load(Ordering::Relaxed)))
                 .collect()
         };
@@ -83,7 +86,7 @@ impl Links {
 impl Up {
     /// Whether another process than this one is at the other end, as far as both have said who they are.
     pub(super) fn is_rival_of(&self, instance: Option<&str>) -> bool {
-        self.instance.as_deref().zip(instance).is_some_and(|(own, other)| own != other)
+        self.with.instance.as_deref().zip(instance).is_some_and(|(own, other)| own != other)
     }
 }
 

@@ -1,0 +1,119 @@
+//! Replicas: making one the primary, making a copy a replica, ordering a new copy.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use protocol::answer::{Promotion, Status};
+use protocol::request::{Action, Demote, NoParams, Promote};
+use serde::de::IgnoredAny;
+
+use crate::commands::{HostPort, Session};
+use crate::connect::address_text;
+use crate::error::{ClientError, ExitStatus};
+
+pub(super) const PROMOTE_EXAMPLES: &str = "\
+Examples:
+  bank-client --port 9200 promote
+  bank-client --host replica.example --port 9200 promote --yes
+
+The replica becomes the primary under a higher epoch; transfers that were in doubt are finished by it, and the other
+branches follow it. The old primary, when it is back, takes no writes: bank-client demote makes it a replica.";
+
+pub(super) const DEMOTE_EXAMPLES: &str = "\
+Examples:
+  bank-client --port 9100 demote --to 127.0.0.1:9200
+
+If the copy has group commits that the new primary does not have, it says how many and follows only after
+bank-client resync, which takes a new copy and keeps the old file.";
+
+/// How long is waited for a copy to say how it gets on in its new role.
+const SETTLE: Duration = Duration::from_secs(10);
+/// How often it is asked.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+
+/// Arguments of `promote`.
+#[derive(Args, Debug)]
+pub struct PromoteArguments {
+    /// Also when the primary still answers: what it commits from then on is lost
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Arguments of `demote`.
+#[derive(Args, Debug)]
+pub struct DemoteArguments {
+    /// The primary to follow
+    #[arg(long, value_name = "HOST:PORT")]
+    to: HostPort,
+}
+
+pub(super) fn promote(arguments: &PromoteArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+    let params = Promote { force: arguments.yes };
+    session.ask(Action::Promote, &params, |promotion: Promotion| {
+        format!("This copy is the primary now.\n{}", tell_promotion(&promotion))
+    })
+}
+
+/// What a promotion may have lost, as far as the promoted copy knows.
+pub(super) fn tell_promotion(promotion: &Promotion) -> String {
+    let Promotion { epoch, after_sequence, heard_sequence, silent_seconds, at } = promotion;
+    let mut text = format!("Epoch {epoch} began at {at} after group {after_sequence} of the old primary.");
+    match heard_sequence.map(|heard| heard - after_sequence) {
+        Some(missing) if missing > 0 => {
+            text.push_str(&format!(
+                " Of its groups at least the {missing} that it was heard to have after that are not here."
+            ));
+        }
+        Some(_) | None => {}
+    }
+    if let Some(silent) = silent_seconds {
+        text.push_str(&format!(" It had been silent for {silent} s; what it committed in that time is not here."));
+    }
+    text
+}
+
+pub(super) fn demote(arguments: &DemoteArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+    let to = address_text(&arguments.to.host, arguments.to.port);
+    let demoted = session.ask(Action::Demote, &Demote { to: to.clone() }, |_: IgnoredAny| {
+        format!("This copy is a replica of {to} now.")
+    })?;
+    if demoted == ExitStatus::AllDone && !session.out.json {
+        tell_how_it_gets_on(session)?;
+    }
+    Ok(demoted)
+}
+
+pub(super) fn resync(session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+    let ordered = session.ask(Action::Resync, &NoParams {}, |_: IgnoredAny| {
+        "A new copy of the primary's books is ordered; the old file is kept beside it.".to_string()
+    })?;
+    if ordered == ExitStatus::AllDone && !session.out.json {
+        tell_how_it_gets_on(session)?;
+    }
+    Ok(ordered)
+}
+
+/// Waits a while until the replica follows, or says why it does not.
+fn tell_how_it_gets_on(session: &mut Session<'_>) -> Result<(), ClientError> {
+    let deadline = Instant::now() + SETTLE;
+    loop {
+        // It closes and opens everything, so it may be away for a moment.
+        let status =
+            session.branch.again().ask(Action::Status, &NoParams {}).and_then(|reply| reply.result::<Status>());
+        let replication = status.ok().and_then(|status| status.replication);
+        match replication.as_ref().map(|replication| replication.state.as_str()) {
+            Some("following") => return session.out.text("It follows."),
+            Some("diverged") => {
+                let why = replication.and_then(|replication| replication.trouble).unwrap_or_default();
+                return session.out.text(&format!(
+                    "It does not follow: {why}.\nbank-client resync takes a new copy and keeps the old file."
+                ));
+            }
+            Some(_) | None if Instant::now() >= deadline => {
+                return session.out.text("It does not follow yet; bank-client status says how it gets on.");
+            }
+            Some(_) | None => thread::sleep(ASK_EVERY),
+        }
+    }
+}

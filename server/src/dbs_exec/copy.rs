@@ -1,0 +1,165 @@
+//! Copying a whole database while it is in use, checking such a copy, and putting it in the place of a database.
+//!
+//! The copy is made with SQLite's backup interface under one read transaction, so it is of one instant and no writer
+//! waits for it. It comes without the replication log, except for the last row, which says where the copy stands.
+//!
+//! A copy takes a database's place by one rename, and what was there before is kept under another name: at every
+//! instant, also in a crash, one of the two whole files has the name. The write-ahead log of the old file must be
+//! gone before that, because SQLite would replay it onto the new one.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+
+use super::schema::{APPLICATION_ID, newest_version};
+use super::standing::{CopyRole, Standing, last_position};
+use super::{DbsExec, Position, open_connection, storage_error};
+use crate::error::{Error, Result};
+
+/// Pages that are copied between two looks at whether to stop, 16 MiB.
+const STEP_PAGES: i32 = 4_096;
+/// The wait when SQLite is busy for a moment.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+
+impl DbsExec {
+    /// Copies the database to a new file at `to`, as it is at one instant, while it is in use. Gives where the copy
+    /// stands in the replication log.
+    ///
+    /// # Errors
+    /// [`Error::Stopping`] when `should_stop` says so, or trouble with the file.
+    pub fn copy_to(&self, to: &Path, should_stop: &dyn Fn() -> bool) -> Result<Option<Position>> {
+        let trouble = |error: &dyn std::fmt::Display| Error::Database(format!("{}: {error}", to.display()));
+        let opened = open_connection(self.path(), OpenFlags::SQLITE_OPEN_READ_ONLY);
+        let from = opened.map_err(|error| trouble(&error))?;
+        remove_database(to).map_err(|error| trouble(&error))?;
+        let mut copy = Connection::open(to).map_err(|error| trouble(&error))?;
+        // The read transaction keeps the source at one instant, whatever is committed meanwhile.
+        from.execute_batch("BEGIN").map_err(storage_error)?;
+        let position = last_position(&from).map_err(storage_error)?;
+        copy_pages(&from, &mut copy, should_stop)?;
+        from.execute_batch("COMMIT").map_err(storage_error)?;
+        drop(from);
+        strip(&copy).map_err(|error| trouble(&error))?;
+        copy.close().map_err(|(_, error)| trouble(&error))?;
+        File::open(to).and_then(|file| file.sync_all()).map_err(|error| trouble(&error))?;
+        Ok(position)
+    }
+}
+
+fn copy_pages(from: &Connection, to: &mut Connection, should_stop: &dyn Fn() -> bool) -> Result<()> {
+    let backup = Backup::new(from, to).map_err(storage_error)?;
+    loop {
+        match backup.step(STEP_PAGES).map_err(storage_error)? {
+            StepResult::Done => return Ok(()),
+            StepResult::More => {}
+            // The enum is another crate's; the rest of it means that a lock is held for a moment.
+            _ => std::thread::sleep(BUSY_PAUSE),
+        }
+        if should_stop() {
+            return Err(Error::Stopping);
+        }
+    }
+}
+
+/// Makes the copy one file, without a log of its own, and takes the replication log out.
+fn strip(copy: &Connection) -> rusqlite::Result<()> {
+    copy.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
+    copy.execute("DELETE FROM replication_log WHERE sequence < (SELECT max(sequence) FROM replication_log)", [])?;
+    let (free, all): (i64, i64) = (
+        copy.query_row("PRAGMA freelist_count", [], |row| row.get(0))?,
+        copy.query_row("PRAGMA page_count", [], |row| row.get(0))?,
+    );
+    if free * 8 > all {
+        copy.execute_batch("VACUUM")?;
+    }
+    Ok(())
+}
+
+/// Checks a copy that came from elsewhere, and makes it a replica of the primary at `primary`. Gives where it stands.
+///
+/// # Errors
+/// What is wrong with it, in one sentence.
+pub fn check_copy(path: &Path, branch: &str, primary: &str) -> Result<Position, String> {
+    let trouble = |error: rusqlite::Error| format!("the snapshot cannot be used: {error}");
+    let copy = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(trouble)?;
+    let number = |sql: &str| copy.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(trouble);
+    if number("PRAGMA application_id")? != i64::from(APPLICATION_ID) {
+        return Err("the snapshot is no database of a bank".into());
+    }
+    let version = number("PRAGMA user_version")?;
+    if version != i64::from(newest_version()) {
+        return Err(format!("the snapshot has version {version} and this program {}", newest_version()));
+    }
+    let verdict: String = copy.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(trouble)?;
+    if verdict != "ok" {
+        return Err(format!("the snapshot is damaged: {verdict}"));
+    }
+    let name: Option<String> =
+        copy.query_row("SELECT name FROM branch", [], |row| row.get(0)).optional().map_err(trouble)?;
+    if name.as_deref() != Some(branch) {
+        return Err(format!(
+            "the snapshot is of the branch {}, not of {branch}",
+            name.as_deref().unwrap_or("without a name")
+        ));
+    }
+    let position = last_position(&copy).map_err(trouble)?.ok_or("the snapshot does not say where it stands")?;
+    let theirs = Standing::read(&copy).map_err(trouble)?;
+    let standing = Standing {
+        role: CopyRole::Replica,
+        is_logging: true,
+        primary: Some(primary.to_string()),
+        promoted_from: None,
+        diverged: None,
+        ..theirs
+    };
+    standing.write(&copy).map_err(trouble)?;
+    copy.close().map_err(|(_, error)| trouble(error))?;
+    File::open(path).and_then(|file| file.sync_all()).map_err(|error| format!("the snapshot: {error}"))?;
+    Ok(position)
+}
+
+/// Puts the checked copy at `copy` in the place of the database at `path`, which must be closed. What was there is
+/// kept beside it, under the name that is given back.
+///
+/// # Errors
+/// One sentence; the old database is then in its place still.
+pub fn put_in_place(copy: &Path, path: &Path, aside_suffix: &str) -> Result<Option<PathBuf>, String> {
+    let trouble = |what: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", what.display());
+    let mut aside = None;
+    if path.exists() {
+        let old = Connection::open(path).map_err(|error| trouble(path, &error))?;
+        // Back to a single file: its write-ahead log is moved into it and deleted.
+        old.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(())).map_err(|error| trouble(path, &error))?;
+        old.close().map_err(|(_, error)| trouble(path, &error))?;
+        if beside(path, "-wal").exists() {
+            return Err(trouble(path, &"its write-ahead log is still there; another program may have it open"));
+        }
+        let kept = beside(path, aside_suffix);
+        fs::hard_link(path, &kept).map_err(|error| trouble(&kept, &error))?;
+        aside = Some(kept);
+    }
+    fs::rename(copy, path).map_err(|error| trouble(copy, &error))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| trouble(folder, &error))?;
+    Ok(aside)
+}
+
+/// Deletes a file of ours and what SQLite may have left beside it.
+fn remove_database(path: &Path) -> std::io::Result<()> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        match fs::remove_file(beside(path, suffix)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

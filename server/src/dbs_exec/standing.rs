@@ -1,0 +1,163 @@
+//! What this copy of the branch's database is: the primary, a replica of it, or a primary that was replaced.
+//!
+//! It is one row of a table that belongs to this copy alone. The funnel obeys it: only a primary's operations may
+//! write. *Epochs* number the primaries of a branch, 1, 2, 3, …: each promotion begins the next one, and whoever
+//! has heard of an epoch listens to no older one.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::group_log::Position;
+use crate::error::Error;
+
+/// What a copy of the database is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyRole {
+    /// The one that is written.
+    Primary,
+    /// One that follows the primary's log.
+    Replica,
+    /// One that was the primary until another was promoted, and follows nobody yet.
+    Fenced,
+}
+
+impl CopyRole {
+    /// The word in the table and in `status`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Replica => "replica",
+            Self::Fenced => "fenced",
+        }
+    }
+}
+
+/// The row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What this copy is.
+    pub role: CopyRole,
+    /// The epoch that it is of.
+    pub epoch: i64,
+    /// The highest epoch that it has heard of.
+    pub heard_epoch: i64,
+    /// Whether groups are logged.
+    pub is_logging: bool,
+    /// A replica's primary.
+    pub primary: Option<String>,
+    /// Whom it followed when it was promoted.
+    pub promoted_from: Option<String>,
+    /// Why a replica follows no longer.
+    pub diverged: Option<String>,
+}
+
+impl Standing {
+    /// What this copy refuses writes with; `None` when it takes them.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Error> {
+        match self.role {
+            CopyRole::Primary => None,
+            CopyRole::Replica => Some(Error::NotPrimary { primary: self.primary.clone() }),
+            CopyRole::Fenced => Some(Error::Fenced { epoch: self.heard_epoch }),
+        }
+    }
+
+    /// Reads the row.
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        connection.query_row(
+            "SELECT role, epoch, heard_epoch, is_logging, primary_address, promoted_from, diverged
+             FROM replication_standing",
+            [],
+            |row| {
+                let role = match row.get_ref(0)?.as_str()? {
+                    "primary" => CopyRole::Primary,
+                    "replica" => CopyRole::Replica,
+                    // The table's CHECK leaves one other.
+                    _ => CopyRole::Fenced,
+                };
+                Ok(Self {
+                    role,
+                    epoch: row.get(1)?,
+                    heard_epoch: row.get(2)?,
+                    is_logging: row.get(3)?,
+                    primary: row.get(4)?,
+                    promoted_from: row.get(5)?,
+                    diverged: row.get(6)?,
+                })
+            },
+        )
+    }
+
+    /// Writes the row, within whatever transaction is open.
+    pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare_cached(
+            "UPDATE replication_standing SET role = ?1, epoch = ?2, heard_epoch = ?3, is_logging = ?4,
+                 primary_address = ?5, promoted_from = ?6, diverged = ?7",
+        )?;
+        statement.execute(params![
+            self.role.as_str(),
+            self.epoch,
+            self.heard_epoch,
+            self.is_logging,
+            self.primary,
+            self.promoted_from,
+            self.diverged
+        ])?;
+        Ok(())
+    }
+}
+
+/// Where an epoch began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// Its number.
+    pub epoch: i64,
+    /// The last group of the epoch before, which this one stands on.
+    pub after_sequence: i64,
+    /// That group's digest.
+    pub after_digest: Option<[u8; 32]>,
+    /// When, in milliseconds since 1970-01-01 UTC.
+    pub began_unix_ms: i64,
+    /// The number that the old primary was last heard to have reached; only at the copy that was promoted.
+    pub heard_sequence: Option<i64>,
+    /// How long the old primary had been silent, in milliseconds; only at the copy that was promoted.
+    pub silent_ms: Option<i64>,
+}
+
+impl Epoch {
+    pub(super) fn insert(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare_cached(
+            "INSERT INTO replication_epochs (epoch, after_sequence, after_digest, began_unix_ms, heard_sequence, silent_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        statement.execute(params![
+            self.epoch,
+            self.after_sequence,
+            self.after_digest,
+            self.began_unix_ms,
+            self.heard_sequence,
+            self.silent_ms
+        ])?;
+        Ok(())
+    }
+
+    /// Reads one row of `SELECT * FROM replication_epochs`.
+    pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            epoch: row.get(0)?,
+            after_sequence: row.get(1)?,
+            after_digest: row.get(2)?,
+            began_unix_ms: row.get(3)?,
+            heard_sequence: row.get(4)?,
+            silent_ms: row.get(5)?,
+        })
+    }
+}
+
+/// The last row of the log.
+pub(super) fn last_position(connection: &Connection) -> rusqlite::Result<Option<Position>> {
+    let sql = "SELECT sequence, epoch, digest FROM replication_log ORDER BY sequence DESC LIMIT 1";
+    connection
+        .query_row(sql, [], |row| Ok(Position { sequence: row.get(0)?, epoch: row.get(1)?, digest: row.get(2)? }))
+        .optional()
+}

@@ -1,0 +1,323 @@
+//! Replicas: copies of this branch on other machines, any of which can take its place.
+//!
+//! # The story
+//!
+//! A branch has one *primary*, which is written, and any number of *replicas*, which follow it. The primary logs each
+//! group commit, in the same SQLite transaction, as the write statements that went through the funnel and their bound
+//! parameters (`dbs_exec`). A replica dials its primary, says where its log ends, and gets what comes after that as a
+//! stream ([`ship`]). It executes each group once, together with the group's row of the log ([`follow`]), and says
+//! what it has made durable. So at every instant a replica is the primary as it was after some group.
+//!
+//! - *Order.* Groups are numbered without a gap, and a replica executes nothing but the next number.
+//! - *Sameness.* Each row of the log has a running digest, which both sides compute. That shows that the statements are
+//!   the same; that the rows are the same is shown slice by slice by comparing tables (`dbs_exec`'s `compare`). A replica
+//!   that finds a difference stops there, says which rows, keeps saying so, and takes a new snapshot only when it is
+//!   told to (`resync`), with its old file kept.
+//! - *Absence.* A replica that comes back goes on where it was. When the log no longer reaches back to there, it takes a
+//!   [`snapshot`], during which the primary goes on.
+//! - *Waiting.* With `--sync-replicas N` nothing is answered, and no promise leaves for another branch, before N
+//!   replicas have made it durable (`dbs_exec`'s `feed`).
+//!
+//! # Promotion
+//!
+//! Each primary has an *epoch*, 1 for the first. `promote` makes a replica the primary of the next epoch, in one
+//! transaction; what was prepared, decided and answered came with the log, and the two machines recover from it as
+//! after a restart. Whoever has heard of an epoch refuses links, streams and orders of a lower one; the old primary,
+//! as soon as anyone tells it, is *fenced*: it takes no writes, durably, and becomes a replica on command (`demote`).
+//! The new primary goes round and tells: the other copies ([`herald`]), and, by linking to them, all branches.
+//! The order is by hand. Nothing here elects: two machines that can't hear one another can't tell a dead primary from a
+//! cut cable, and choosing without a majority is how a bank comes to have two sets of books.
+//!
+//! # One process, one role at a time
+//!
+//! A change of role, or of the database's file, is a small restart inside the process: everything is closed and
+//! opened again in the new role ([`Reopen`]), with the listening sockets kept. So each role has one way to begin, the
+//! same as after a crash.
+
+mod admit;
+pub mod dial;
+mod follow;
+mod herald;
+mod roles;
+mod ship;
+mod snapshot;
+mod status;
+pub mod wire;
+
+use std::collections::BTreeMap;
+use std::net::{Shutdown, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+use protocol::request::Action;
+
+pub use admit::Shipment;
+pub use dial::Dialler;
+pub use roles::{is_replaced, settle_role};
+
+use crate::dbs_exec::{CopyRole, DbsExec};
+use crate::error::{Error, Result};
+use crate::transfer::Engine;
+use crate::transfer::directory::Address;
+
+/// Why everything is to be closed and opened again.
+#[derive(Debug)]
+pub enum Reopen {
+    /// This copy has another role now; the database says which.
+    Role,
+    /// A checked snapshot is to take the database's place.
+    Snapshot {
+        /// Where it is.
+        copy: PathBuf,
+        /// Whether the present file holds anything that the snapshot may not.
+        keep_old: bool,
+    },
+}
+
+/// What replication is made of.
+pub struct Parts {
+    /// The database.
+    pub dbs: Arc<DbsExec>,
+    /// The branch, and how its other copies are met.
+    pub dialler: Dialler,
+    /// The port on which this copy takes requests.
+    pub port: u16,
+    /// The replicas that were named.
+    pub expected: Vec<Address>,
+    /// Closes everything and opens it again.
+    pub reopen: Box<dyn Fn(Reopen) + Send + Sync>,
+}
+
+/// This copy's part in replication, whatever its role.
+pub struct Replication {
+    parts: Parts,
+    role: CopyRole,
+    /// A primary's streams, by the address of the replica.
+    ships: Mutex<BTreeMap<String, Ship>>,
+    next_ship: AtomicU64,
+    following: Mutex<Following>,
+    woken: Condvar,
+    stopping: AtomicBool,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A stream to a replica, or what is left of it.
+#[derive(Debug)]
+struct Ship {
+    connection: u64,
+    state: ShipState,
+    acknowledged: i64,
+    /// When the replica last had all there was.
+    had_all: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ShipState {
+    Snapshot,
+    CatchingUp,
+    Following,
+    Away,
+}
+
+/// How a replica stands to its primary.
+#[derive(Debug)]
+struct Following {
+    primary: Option<Address>,
+    state: FollowState,
+    trouble: Option<String>,
+    /// The connection, to be cut when the replica is to do something else.
+    stream: Option<Arc<TcpStream>>,
+    heard_sequence: Option<i64>,
+    heard_at: Option<Instant>,
+    had_all: Instant,
+    wants_snapshot: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FollowState {
+    Connecting,
+    Snapshot,
+    Following,
+    Diverged,
+}
+
+impl Replication {
+    /// Replication over an open database, in the role that the database has. Does nothing by itself before
+    /// [`Replication::start`].
+    #[must_use]
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let standing = parts.dbs.standing();
+        let following = Following {
+            primary: standing.primary.as_deref().and_then(|address| address.parse().ok()),
+            state: if standing.diverged.is_some() { FollowState::Diverged } else { FollowState::Connecting },
+            trouble: standing.diverged,
+            stream: None,
+            heard_sequence: None,
+            heard_at: None,
+            had_all: Instant::now(),
+            wants_snapshot: false,
+        };
+        Arc::new(Self {
+            role: standing.role,
+            ships: Mutex::default(),
+            next_ship: AtomicU64::new(1),
+            following: Mutex::new(following),
+            woken: Condvar::new(),
+            stopping: AtomicBool::new(false),
+            threads: Mutex::default(),
+            parts,
+        })
+    }
+
+    /// Begins to follow, as a replica, or to tell the other copies, as a primary.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn start(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<()> {
+        match self.role {
+            CopyRole::Primary => {
+                let engine = Arc::clone(engine);
+                self.spawn("herald", move |replication| replication.herald(&engine))
+            }
+            CopyRole::Replica => self.spawn("follow", |replication| replication.follow()),
+            CopyRole::Fenced => {
+                log::error!(
+                    "branch {} was replaced by a promoted replica: it takes no writes; bank-client demote --to host:port makes it a replica",
+                    self.parts.dialler.branch
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// What this copy is.
+    #[must_use]
+    pub fn role(&self) -> CopyRole {
+        self.role
+    }
+
+    /// Whether a request may be carried out at a copy of this role.
+    ///
+    /// # Errors
+    /// [`Error::NotPrimary`] with the primary's address, [`Error::Fenced`], or that there is no copy of the books yet.
+    pub fn check(&self, action: Action) -> Result<()> {
+        if self.role == CopyRole::Primary {
+            return Ok(());
+        }
+        match needs(action) {
+            Needs::Nothing => Ok(()),
+            Needs::Books if self.parts.dbs.position().is_some() || self.role == CopyRole::Fenced => Ok(()),
+            Needs::Books => Err(Error::NotReady),
+            Needs::Primary => Err(self.refusal()),
+        }
+    }
+
+    fn refusal(&self) -> Error {
+        let standing = self.parts.dbs.standing();
+        standing.refusal().unwrap_or(Error::Stopping)
+    }
+
+    /// Ends the threads and streams of this role. Called when the clients have been told to leave.
+    pub fn stop(&self) {
+        self.stop_following();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            if thread.join().is_err() {
+                log::error!("a thread of the replication had panicked");
+            }
+        }
+    }
+
+    /// Has the thread that follows end soon, and cuts its connection.
+    fn stop_following(&self) {
+        self.stopping.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.interrupt();
+    }
+
+    /// Cuts the replica's connection, so that it looks anew at whom to follow and how.
+    fn interrupt(&self) {
+        let following = self.following.lock();
+        if let Some(stream) = &following.stream {
+            // An error means that it is closed already.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        drop(following);
+        self.woken.notify_all();
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    fn spawn(self: &Arc<Self>, name: &str, run: impl FnOnce(&Arc<Self>) + Send + 'static) -> Result<()> {
+        let replication = Arc::clone(self);
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || run(&replication));
+        let thread = thread.map_err(|error| Error::Database(format!("there is no thread to {name}: {error}")))?;
+        self.threads.lock().push(thread);
+        Ok(())
+    }
+}
+
+/// What a request needs of the copy that it comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    /// Nothing: it is about the copy itself.
+    Nothing,
+    /// A copy of the books, however old.
+    Books,
+    /// The primary.
+    Primary,
+}
+
+const fn needs(action: Action) -> Needs {
+    match action {
+        Action::Hello
+        | Action::Authenticate
+        | Action::Status
+        | Action::Branches
+        | Action::Watch
+        | Action::Replicate
+        | Action::Follow
+        | Action::Promote
+        | Action::Demote
+        | Action::Resync
+        | Action::Stage
+        | Action::StepMode
+        | Action::Step
+        | Action::PassTime
+        | Action::Fault
+        | Action::Crash => Needs::Nothing,
+        // A batch may hold what only looks; its writes are refused by the funnel.
+        Action::Login
+        | Action::ListAccounts
+        | Action::Balance
+        | Action::History
+        | Action::GetLogs
+        | Action::Batch
+        | Action::Audit
+        | Action::CheckPassword => Needs::Books,
+        // What became of a transfer is the primary's to say: a replica that is behind would presume an abort.
+        Action::TxStatus
+        | Action::ListPending
+        | Action::Link
+        | Action::CreateAccount
+        | Action::CloseAccount
+        | Action::Deposit
+        | Action::Withdraw
+        | Action::LocalTransfer
+        | Action::InterBranchTransfer
+        | Action::SplitTransfer
+        | Action::PrepareWithdraw
+        | Action::PrepareDeposit
+        | Action::CommitWithdraw
+        | Action::CommitDeposit
+        | Action::AbortWithdraw
+        | Action::AbortDeposit
+        | Action::Resolve
+        | Action::SetPassword => Needs::Primary,
+    }
+}

@@ -1,0 +1,108 @@
+//! What `status` says of replicas.
+
+use protocol::answer::{Lag, ReplicaLine, Replication as Answer};
+use std::time::{Duration, Instant};
+
+use super::{FollowState, Replication, ShipState};
+use crate::dbs_exec::CopyRole;
+
+/// What `status` has beside the branch's own counters.
+#[derive(Debug)]
+pub struct ReplicationStatus {
+    /// The epoch.
+    pub epoch: Option<i64>,
+    /// How far this replica is behind.
+    pub lag: Option<Lag>,
+    /// The rest.
+    pub replication: Option<Answer>,
+}
+
+impl Replication {
+    /// This copy's part in replication; nothing where there never was a replica.
+    #[must_use]
+    pub fn status(&self) -> ReplicationStatus {
+        let standing = self.parts.dbs.standing();
+        if self.role == CopyRole::Primary && !standing.is_logging {
+            return ReplicationStatus { epoch: None, lag: None, replication: None };
+        }
+        let sequence = self.last_sequence();
+        let mut answer = Answer {
+            state: self.role.as_str().to_string(),
+            sequence,
+            primary: None,
+            trouble: None,
+            sync_replicas: self.parts.dbs.feed().needed() as u64,
+            replicas: Vec::new(),
+            promotion: None,
+        };
+        let lag = match self.role {
+            CopyRole::Replica => {
+                let lag = self.fill_replica(&mut answer);
+                Some(lag)
+            }
+            CopyRole::Primary => {
+                self.fill_primary(&mut answer);
+                None
+            }
+            CopyRole::Fenced => {
+                answer.trouble = standing.refusal().map(|refusal| refusal.to_string());
+                None
+            }
+        };
+        ReplicationStatus { epoch: Some(standing.epoch), lag, replication: Some(answer) }
+    }
+
+    fn fill_replica(&self, answer: &mut Answer) -> Lag {
+        let following = self.following.lock();
+        answer.state = match following.state {
+            FollowState::Connecting => "connecting",
+            FollowState::Snapshot => "snapshot",
+            FollowState::Following => "following",
+            FollowState::Diverged => "diverged",
+        }
+        .into();
+        answer.primary = following.primary.as_ref().map(ToString::to_string);
+        answer.trouble.clone_from(&following.trouble);
+        let behind = following.heard_sequence.unwrap_or(0).saturating_sub(answer.sequence).max(0);
+        let is_current = behind == 0 && following.state == FollowState::Following;
+        Lag { sequence: behind, seconds: lag_seconds(following.had_all, is_current) }
+    }
+
+    fn fill_primary(&self, answer: &mut Answer) {
+        let mut lines: Vec<ReplicaLine> = Vec::new();
+        for (address, ship) in &*self.ships.lock() {
+            let lag = (ship.state != ShipState::Away && ship.state != ShipState::Snapshot).then(|| {
+                let behind = answer.sequence.saturating_sub(ship.acknowledged).max(0);
+                Lag { sequence: behind, seconds: lag_seconds(ship.had_all, behind == 0) }
+            });
+            let state = match ship.state {
+                ShipState::Snapshot => "snapshot",
+                ShipState::CatchingUp => "catching up",
+                ShipState::Following => "following",
+                ShipState::Away => "away",
+            };
+            lines.push(ReplicaLine { address: address.clone(), state: state.into(), lag });
+        }
+        for address in self.parts.expected.iter().map(ToString::to_string) {
+            if !lines.iter().any(|line| line.address == address) {
+                lines.push(ReplicaLine { address, state: "away".into(), lag: None });
+            }
+        }
+        let feed = self.parts.dbs.feed();
+        let is_waiting = feed.needed() > 0 && (feed.in_step() < feed.needed());
+        answer.state = match lines.iter().any(|line| line.lag.is_some()) {
+            _ if is_waiting => "waiting for replicas",
+            true => "shipping",
+            false => "alone",
+        }
+        .into();
+        answer.replicas = lines;
+        answer.promotion = self.promotion().ok().flatten();
+    }
+}
+
+/// How long ago a copy had everything; beats come every second, so one that is up to date has 0.
+fn lag_seconds(had_all: Instant, is_current: bool) -> u64 {
+    let since = had_all.elapsed();
+    if is_current && since < Duration::from_secs(3) { 0 } else { since.as_secs() }
+}
