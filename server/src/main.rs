@@ -301,8 +301,7 @@ fn start_engine(
     bank: &Arc<Bank>,
     sms: Option<&SmsSender>,
     key: &BranchKey,
-    port: u16,
-    tls: Option<Connector>,
+    doors: &Doors,
     stop: Sender<Stop>,
     replication: &Arc<Replication>,
 ) -> Result<Arc<Engine>, String> {
@@ -316,11 +315,11 @@ fn start_engine(
     let instance = getrandom::u64().map_err(|error| format!("no randomness: {error}"))?;
     let identity = Identity {
         name: config.name.clone(),
-        port,
+        port: doors.port,
         key: key.clone(),
         instance: format!("{instance:016x}"),
         epoch: bank.dbs().standing().epoch,
-        tls,
+        tls: doors.connector.clone(),
         on_replaced: Arc::new(move |epoch| {
             if let Some(replication) = replaced.upgrade() {
                 replication.fence(epoch);
