@@ -198,16 +198,7 @@ fn live(
         replication.log_from_now_on().map_err(trouble)?;
     }
     let bank = open_bank(config, &dbs, sms.as_ref(), is_primary)?;
-    let engine = start_engine(
-        config,
-        &bank,
-        sms.as_ref(),
-        &key,
-        doors.port,
-        doors.connector.clone(),
-        stop.clone(),
-        &replication,
-    )?;
+    let engine = start_engine(config, &bank, sms.as_ref(), &key, doors, stop.clone(), &replication)?;
     if is_primary && config.replication.sync_replicas > 0 {
         dbs.feed().require(config.replication.sync_replicas);
     }
