@@ -62,12 +62,7 @@ pub fn backup(database: &DatabaseArguments, to: &Path) -> Result<ExitCode, Strin
     for finding in &audit.findings {
         println!("finding: {finding}");
     }
-    println!(
-        "backup of branch {name} in {}: {} transactions, Rs {}",
-        path.display(),
-        audit.transactions,
-        audit.balances
-    );
+    println!("backup of branch {name} in {}: {}, Rs {}", path.display(), rows(&audit), audit.balances);
     println!("the branch key is not in it: keep a copy of {KEY_FILE} elsewhere, where nobody else can read it");
     if audit.ok {
         println!("the books in it are clean");
@@ -110,7 +105,7 @@ pub fn restore(database: &DatabaseArguments, from: &Path, force: bool) -> Result
     refuse_another_branch(&name, database, &to)?;
     let kept = if to.exists() { Some(keep_aside(&to)?) } else { None };
     draft.publish(&to)?;
-    println!("branch {name} restored to {}: {} transactions, Rs {}", to.display(), audit.transactions, audit.balances);
+    println!("branch {name} restored to {}: {}, Rs {}", to.display(), rows(&audit), audit.balances);
     if let Some(kept) = kept {
         println!("the database that was there is {}", kept.display());
     }
@@ -161,6 +156,13 @@ impl Drop for Draft {
             // The sentence that the operator gets says what went wrong before.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+fn rows(audit: &Audit) -> String {
+    match audit.transactions {
+        1 => "1 transaction".into(),
+        count => format!("{count} transactions"),
     }
 }
 
