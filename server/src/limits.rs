@@ -248,7 +248,5 @@ pub const PRIMARY_SILENCE: Duration = Duration::from_secs(3);
 /// How long the database may take to be closed by everyone when the branch changes its role: longer than a client's
 /// thread waits for anything.
 pub const REOPEN_WAIT: Duration = Duration::from_secs(30);
-/// How often that is looked at.
-pub const REOPEN_POLL: Duration = Duration::from_millis(5);
 
 const _: () = assert!(REOPEN_WAIT.as_millis() > DECISION_WAIT.as_millis() + SYNC_CONNECT_WAIT.as_millis());
