@@ -270,8 +270,9 @@ fn transfers_in_doubt_and_undelivered_decisions_are_finished_by_the_promoted_one
         let balances = (payer.database().balance_paise(1001), receiver.database().balance_paise(1002));
         assert_eq!(balances, (100_000 - moved, 100_000 + moved), "{point}");
         // Delhi finds Mumbai at its new place by itself.
-        let branches = delhi.connect().ask("branches", json!({})).text;
-        assert!(branches.contains(&format!(":{}", replica.port())), "{branches}");
+        wait_until("Delhi knows Mumbai's new place", || {
+            delhi.connect().ask("branches", json!({})).text.contains(&format!(":{}", replica.port()))
+        });
         // The old one, back again, is refused by its peer and fenced.
         mumbai.restart();
         mumbai.wait_until_state("fenced", "fenced");
