@@ -73,9 +73,10 @@ soak: build ## Torture three branches for SOAK_SECONDS=60 seconds; PROMOTIONS=30
 sim: ## Simulate SEEDS=20000 seeds of two-phase commit
 	@cargo run --release -q -p simulator -- --seeds $(SEEDS)
 
-bench: ## Measure a branch against the in-process ceiling, in release builds
-	@cargo build --release -p bank-server -p bank-bench
+bench: ## Measure a branch against the in-process ceiling, and what open pages cost, in release builds
+	@cargo build --release -p bank-server -p bank-bridge -p bank-bench
 	@target/release/bank-bench report
+	@target/release/bank-bench streams
 
 lint: ## Check formatting, lints and documentation
 	cargo fmt --all --check

@@ -46,6 +46,31 @@ pub enum Command {
         #[arg(long, default_value = "1", value_name = "SECONDS", value_parser = seconds)]
         warm_up: Duration,
     },
+    /// Transfers between branches without and with open streams of a bridge's events, one of which is never read:
+    /// their time at a lecture's pace, their rate when as many go as can, and who has the processors meanwhile.
+    Streams {
+        /// Streams.
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(2..=512))]
+        streams: u16,
+        /// Rounds.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+        rounds: u16,
+        /// Accounts at each branch.
+        #[arg(long, default_value_t = 10_000, value_parser = accounts())]
+        accounts: u64,
+        /// Seconds of each measurement at a lecture's pace.
+        #[arg(long, default_value = "15", value_name = "SECONDS", value_parser = seconds)]
+        lecture: Duration,
+        /// Seconds of each measurement of as many as go.
+        #[arg(long, default_value = "5", value_name = "SECONDS", value_parser = seconds)]
+        duration: Duration,
+        /// Seconds of load before each measurement.
+        #[arg(long, default_value = "1", value_name = "SECONDS", value_parser = seconds)]
+        warm_up: Duration,
+        /// The bridge's program. [default: bank-bridge beside this program]
+        #[arg(long, value_name = "FILE")]
+        bridge: Option<PathBuf>,
+    },
     /// The rate with many accounts beside few, and how long a start takes after SIGKILL with many
     /// transactions.
     Scale {

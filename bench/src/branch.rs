@@ -1,4 +1,5 @@
-//! A branch that the benchmark starts: the program beside this one, on ports of its own choice.
+//! A branch that the benchmark starts: the program beside this one, on ports of its own choice. How a program is
+//! found and started serves the bridge too.
 //!
 //! Branches that are to move money between them share a folder, and so the branch key in it.
 //!
@@ -16,6 +17,7 @@ use tempfile::TempDir;
 
 /// How long a branch may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(60);
+
 /// A running branch.
 pub struct Branch {
     child: Child,
@@ -68,9 +70,19 @@ impl Branch {
         Ok(())
     }
 
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Where it takes requests.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its process.
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
     }
 
     /// How long its last start took, until it listened.
@@ -100,43 +112,53 @@ pub fn temporary_folder(parent: &Path) -> Result<TempDir, String> {
     folder.map_err(|error| format!("no folder in {}: {error}", parent.display()))
 }
 
-/// The branch's program, beside this one.
+/// A program of the bank, beside this one.
 ///
 /// # Errors
 /// One sentence that says how to build it.
-pub fn program_beside() -> Result<PathBuf, String> {
+pub fn program_beside(name: &str) -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| format!("where this program is: {error}"))?;
-    let program = own.with_file_name("bank-server");
+    let program = own.with_file_name(name);
     if program.is_file() {
         Ok(program)
     } else {
-        Err(format!("there is no {}: build it with cargo build --release -p bank-server", program.display()))
+        Err(format!("there is no {}: build it with cargo build --release -p {name}", program.display()))
     }
 }
 
 fn spawn(program: &Path, name: &str, folder: &Path, flags: &[String]) -> Result<(Child, SocketAddr, Duration), String> {
-    let log_path = folder.join(format!("{name}.log"));
-    let log = File::create(&log_path).map_err(|error| format!("{}: {error}", log_path.display()))?;
-    let begun = Instant::now();
     let mut command = Command::new(program);
+    command.args(["--name", name, "--host", "127.0.0.1", "--port", "0", "--menu-port", "0", "--open", "--db"]);
+    command.arg(folder.join(format!("{name}.db"))).args(flags).current_dir(folder);
+    let begun = Instant::now();
+    let log_path = folder.join(format!("{name}.log"));
+    let (child, address) = start_program(command, &log_path, &format!("branch {name} listening on "))?;
+    Ok((child, address, begun.elapsed()))
+}
+
+/// Starts a program, and gives the address that it prints after `prefix` once it listens.
+///
+/// # Errors
+/// One sentence, with the end of its log when there is one.
+pub fn start_program(mut command: Command, log_path: &Path, prefix: &str) -> Result<(Child, SocketAddr), String> {
+    let log = File::create(log_path).map_err(|error| format!("{}: {error}", log_path.display()))?;
     // What the environment says about other branches of this machine must not reach this one.
     for (variable, _) in std::env::vars_os().filter(|(variable, _)| variable.to_string_lossy().starts_with("BANK_")) {
         command.env_remove(variable);
     }
-    command.args(["--name", name, "--host", "127.0.0.1", "--port", "0", "--menu-port", "0", "--open", "--db"]);
-    command.arg(folder.join(format!("{name}.db"))).args(flags).current_dir(folder);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-    let mut child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut child = command.spawn().map_err(|error| format!("{program}: {error}"))?;
     let stdout = child.stdout.take().expect("standard output is piped");
-    match wait_for_address(stdout, &format!("branch {name} listening on ")) {
-        Ok(address) => Ok((child, address, begun.elapsed())),
+    match wait_for_address(stdout, prefix) {
+        Ok(address) => Ok((child, address)),
         Err(error) => {
             // It is of no use if it doesn't listen.
             let _ = child.kill();
             let _ = child.wait();
-            let log = std::fs::read_to_string(&log_path).unwrap_or_default();
+            let log = std::fs::read_to_string(log_path).unwrap_or_default();
             let last = log.lines().next_back().unwrap_or("its log is empty");
-            Err(format!("the branch {name} {error}: {last}"))
+            Err(format!("{program} {error}: {last}"))
         }
     }
 }
@@ -154,7 +176,7 @@ fn wait_for_address(stdout: ChildStdout, prefix: &str) -> Result<SocketAddr, Str
             }
         }
     };
-    std::thread::Builder::new().name("branch-output".into()).spawn(read).map_err(|error| error.to_string())?;
+    std::thread::Builder::new().name("output".into()).spawn(read).map_err(|error| error.to_string())?;
     match address.recv_timeout(START_LIMIT) {
         Ok(Ok(address)) => Ok(address),
         Ok(Err(error)) => Err(format!("printed an address that is none ({error})")),

@@ -1,4 +1,5 @@
-//! The load: connections that each keep a fixed number of requests under way (a closed loop).
+//! The load: connections that each keep a fixed number of requests under way (a closed loop), or that send so
+//! many a second whatever the branch does (an open one, [`Load::per_second`]).
 //!
 //! A few threads carry all connections. A thread goes from one of its connections to the next, waits for
 //! what has been answered there, and sends as many new requests at once. A branch answers in about the
@@ -37,8 +38,11 @@ pub struct Load {
     pub connections: usize,
     /// Requests under way on each.
     pub depth: usize,
-    /// Threads that carry them.
+    /// Threads that carry them; at a fixed rate each connection has its own.
     pub threads: usize,
+    /// Frames sent in a second over all connections, evenly, one under way on each; none for as many as go. The time
+    /// of each counts from when it was due, so that a branch that is late can't hide it.
+    pub per_second: Option<u32>,
     /// How long is loaded before anything is counted.
     pub warm_up: Duration,
     /// How long is counted.
@@ -53,7 +57,16 @@ impl Load {
     /// # Errors
     /// One sentence when a connection fails.
     pub fn run(&self, workload: &Workload) -> Result<Measurement, String> {
-        let threads = self.threads.clamp(1, self.connections);
+        Ok(self.tally(workload)?.measurement(self.duration))
+    }
+
+    /// The same, before anything is drawn from it.
+    ///
+    /// # Errors
+    /// As [`Load::run`].
+    pub fn tally(&self, workload: &Workload) -> Result<Tally, String> {
+        let threads = if self.per_second.is_some() { self.connections } else { self.threads };
+        let threads = threads.clamp(1, self.connections);
         let mut lanes: Vec<Vec<Client>> = (0..threads).map(|_| Vec::new()).collect();
         for index in 0..self.connections {
             let seed = self.seed.wrapping_add(index as u64);
@@ -61,12 +74,16 @@ impl Load {
             let stream = connect(self.address, self.key.as_ref())?;
             lanes[index % threads].push(Client::new(stream, requests, workload.batch));
         }
-        let start = Instant::now() + self.warm_up;
+        let begin = Instant::now();
+        let start = begin + self.warm_up;
         let window = Window { start, end: start + self.duration };
         let tallies: Vec<Result<Tally, String>> = std::thread::scope(|scope| {
             let lanes = lanes.into_iter().enumerate().map(|(index, clients)| {
                 let name = format!("load-{index}");
-                let carry = move || carry(clients, self.depth, window);
+                let carry = move || match self.pace(begin, index) {
+                    Some(pace) => carry_paced(clients, pace, window),
+                    None => carry(clients, self.depth, window),
+                };
                 std::thread::Builder::new().name(name).spawn_scoped(scope, carry)
             });
             let lanes: Vec<_> = lanes.collect();
@@ -80,7 +97,14 @@ impl Load {
         for tally in tallies {
             sum.add(tally?);
         }
-        Ok(Measurement::new(sum.operations, sum.errors, sum.last_error, self.duration, &sum.latencies))
+        Ok(sum)
+    }
+
+    /// When the connection with that index sends, at a fixed rate.
+    fn pace(&self, begin: Instant, index: usize) -> Option<Pace> {
+        let spacing = Duration::from_secs(1) / self.per_second?.max(1);
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Some(Pace { first: begin + spacing * count(index), every: spacing * count(self.connections) })
     }
 }
 
@@ -110,8 +134,15 @@ struct Window {
     end: Instant,
 }
 
-/// What one thread has counted.
-struct Tally {
+/// When one connection sends at a fixed rate.
+#[derive(Clone, Copy)]
+struct Pace {
+    first: Instant,
+    every: Duration,
+}
+
+/// What has been counted.
+pub struct Tally {
     operations: u64,
     errors: u64,
     last_error: Option<String>,
@@ -125,11 +156,17 @@ impl Default for Tally {
 }
 
 impl Tally {
-    fn add(&mut self, other: Self) {
+    /// Adds what another thread, or another time, has counted.
+    pub fn add(&mut self, other: Self) {
         self.operations += other.operations;
         self.errors += other.errors;
         self.last_error = other.last_error.or(self.last_error.take());
         self.latencies.merge(&other.latencies);
+    }
+
+    /// What it says, if it was counted for so long.
+    pub fn measurement(&self, duration: Duration) -> Measurement {
+        Measurement::new(self.operations, self.errors, self.last_error.clone(), duration, &self.latencies)
     }
 }
 
@@ -153,6 +190,30 @@ fn carry(mut clients: Vec<Client>, depth: usize, window: Window) -> Result<Tally
             return Ok(tally);
         }
     }
+}
+
+/// Sends on time. What was due in the window is counted, however late its answer comes.
+fn carry_paced(mut clients: Vec<Client>, pace: Pace, window: Window) -> Result<Tally, String> {
+    let mut tally = Tally::default();
+    let patient = Window { end: window.end + SILENCE, ..window };
+    for client in &mut clients {
+        let mut due = pace.first;
+        while due < window.end {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            client.send(1)?;
+            if let Some(sent) = client.sent.back_mut() {
+                *sent = due;
+            }
+            if due < window.start {
+                // Nothing is counted of the time before the window.
+                client.receive(Window { end: window.start, ..window }, &mut tally)?;
+            } else {
+                client.receive(patient, &mut tally)?;
+            }
+            due += pace.every;
+        }
+    }
+    Ok(tally)
 }
 
 /// One connection with its requests under way.
@@ -350,6 +411,7 @@ mod tests {
             connections: 3,
             depth: 4,
             threads: 2,
+            per_second: None,
             warm_up: Duration::ZERO,
             duration: Duration::from_millis(50),
             seed: 1,
@@ -362,5 +424,38 @@ mod tests {
         assert!(measurement.operations >= 12 && measurement.operations <= served, "{measurement:?}, served {served}");
         assert!(served - measurement.operations <= 24, "{measurement:?}, served {served}");
         assert_eq!(measurement.errors, 0);
+    }
+
+    #[test]
+    fn a_late_answer_counts_from_when_its_request_was_due() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // Each answer takes longer than the time between two requests.
+        let server = std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let mut body = Vec::new();
+            while read_frame(&mut stream, BATCH_FRAME_BYTES_MAX, &mut body).unwrap() {
+                std::thread::sleep(Duration::from_millis(20));
+                write_frame(&mut stream, br#"{"status":"ok","result":null}"#, BATCH_FRAME_BYTES_MAX).unwrap();
+            }
+        });
+        let load = Load {
+            address,
+            key: None,
+            connections: 1,
+            depth: 1,
+            threads: 1,
+            per_second: Some(100),
+            warm_up: Duration::ZERO,
+            duration: Duration::from_millis(50),
+            seed: 1,
+        };
+        let mix = "transfer".parse().unwrap();
+        let workload = Workload { mix, batch: 1, accounts: 10, request_ids: false, other_branch: None };
+        let measurement = load.run(&workload).unwrap();
+        server.join().unwrap();
+        assert_eq!((measurement.operations, measurement.errors), (5, 0), "all that were due, also the late");
+        // The fifth was due after 40 ms and answered after 100 at the earliest.
+        assert!(measurement.latency.max_us >= 60_000, "{measurement:?}");
     }
 }

@@ -4,24 +4,29 @@
 //!   [`accounts`] see to branches that can answer them.
 //! - [`ceiling`] makes the same transfers on the same schema in this process, without sockets.
 //! - [`report`] compares the two by the goals, [`scale`] looks at many accounts and transactions.
-//! - [`measurement`], [`histogram`], [`machine`] and [`output`] keep and show what came of it.
+//! - [`streams`] asks what [`browsers`] at a [`bridge`] cost the branches.
+//! - [`measurement`], [`histogram`], [`machine`], [`processor_time`] and [`output`] keep and show what came of it.
 //!
 //! It leaves out what would make a branch look better than its clients find it: it doesn't drop the slowest
-//! answers, and counts a refusal as no operation. The load is a closed loop, so a branch that stalls is asked
-//! less while it does; the maximum shows such a stall, the percentiles do less.
+//! answers, and counts a refusal as no operation. The load is a closed loop, unless it has a pace, so a branch that
+//! stalls is asked less while it does; the maximum shows such a stall, the percentiles do less.
 
 mod accounts;
 mod arguments;
 mod branch;
+mod bridge;
+mod browsers;
 mod ceiling;
 mod histogram;
 mod load;
 mod machine;
 mod measurement;
 mod output;
+mod processor_time;
 mod random;
 mod report;
 mod scale;
+mod streams;
 mod workload;
 
 use std::io::Write as _;
@@ -72,7 +77,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let common = &arguments.common;
     let folder = common.folder.clone().unwrap_or_else(std::env::temp_dir);
-    let program = || common.server.clone().map_or_else(branch::program_beside, Ok);
+    let program = || common.server.clone().map_or_else(|| branch::program_beside("bank-server"), Ok);
     let progress = |text: &str| eprintln!("{text}");
     match &arguments.command {
         None => one_load(&arguments.load, common, &folder, program),
@@ -88,6 +93,22 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             let report = report::report(&plan, &progress)?;
             show(common, &report, || output::report(&report))?;
             Ok(status(report.measurements.iter().map(|(_, measurement)| measurement)))
+        }
+        Some(Command::Streams { streams, rounds, accounts, lecture, duration, warm_up, bridge }) => {
+            let plan = streams::Plan {
+                server: &program()?,
+                bridge: &bridge.clone().map_or_else(|| branch::program_beside("bank-bridge"), Ok)?,
+                folder: &folder,
+                rounds: *rounds,
+                accounts: *accounts,
+                streams: (*streams).into(),
+                warm_up: *warm_up,
+                lecture: *lecture,
+                duration: *duration,
+            };
+            let streams = streams::streams(&plan, &progress)?;
+            show(common, &streams, || output::streams(&streams))?;
+            Ok(status(streams.cases.iter().map(|case| &case.load)))
         }
         Some(Command::Scale { accounts, few_accounts, transactions, duration, warm_up }) => {
             let plan = scale::Plan {
@@ -156,6 +177,7 @@ fn one_load(
         connections: arguments.connections.into(),
         depth: arguments.depth.into(),
         threads: arguments.threads.into(),
+        per_second: None,
         warm_up: arguments.warm_up,
         duration: arguments.duration,
         seed: arguments.seed,

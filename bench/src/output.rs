@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::machine::Machine;
-use crate::measurement::Measurement;
+use crate::measurement::{Measurement, per_mille};
 use crate::report::{Ratio, Report};
 use crate::scale::Scale;
+use crate::streams::{Measured, Streams};
 
 /// A table of measurements, with the text of a refusal below it if there was one.
 pub fn measurements<'a>(rows: impl IntoIterator<Item = (&'a str, &'a Measurement)>) -> String {
@@ -67,6 +68,50 @@ pub fn scale(scale: &Scale) -> String {
         thousands(scale.start_up_goal_ms),
         verdict(scale.start_up_met),
     )
+}
+
+/// What streams of events cost.
+pub fn streams(streams: &Streams) -> String {
+    let rows = measurements(streams.cases.iter().map(|case| (case.name, &case.load)));
+    format!(
+        "{}\nTransfers between two branches over 8 connections, {} accounts at each branch, without and with {} streams of a\n\
+         bridge's events of which one is not read, {} rounds:\n\n{rows}\n\
+         Who had the processors, as shares of all there were (\"work\": the branches' time for a transfer):\n\n{}\n\
+         With streams to without:\n\n{}",
+        machine(&streams.machine),
+        thousands(streams.accounts),
+        streams.streams,
+        streams.rounds,
+        processors(&streams.cases),
+        ratios(&streams.ratios),
+    )
+}
+
+fn processors(cases: &[Measured]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header(["", "payer", "receiver", "bridge", "readers", "load", "others", "work us", "each read KiB"]);
+    for case in cases {
+        let used = case.processors;
+        let share = |part_ms| percent(per_mille(part_ms, used.there_was_ms));
+        table.add_row([
+            case.name.to_string(),
+            share(used.payer_ms),
+            share(used.receiver_ms),
+            share(used.bridge_ms),
+            share(used.readers_ms),
+            share(used.load_ms),
+            share(used.others_ms),
+            thousands(used.branches_us_per_transfer),
+            case.received.map_or(String::new(), |got| {
+                let waiting = thousands(got.stalled_bytes >> 10);
+                let each = thousands((got.bytes / got.streams.max(1)) >> 10);
+                format!("{each}; {waiting} wait for the other")
+            }),
+        ]);
+    }
+    right_align(&mut table, 1);
+    format!("{table}\n")
 }
 
 fn machine(machine: &Machine) -> String {

@@ -123,12 +123,14 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    fn at_least(name: &'static str, part: u64, whole: u64, goal_per_mille: u64) -> Self {
+    /// `part` of `whole` is to be at least so much.
+    pub fn at_least(name: &'static str, part: u64, whole: u64, goal_per_mille: u64) -> Self {
         let per_mille = per_mille(part, whole);
         Self { name, per_mille, goal_per_mille, is_least: true, met: per_mille >= goal_per_mille }
     }
 
-    fn below(name: &'static str, part: u64, whole: u64, goal_per_mille: u64) -> Self {
+    /// `part` of `whole` is to be less than so much.
+    pub fn below(name: &'static str, part: u64, whole: u64, goal_per_mille: u64) -> Self {
         let per_mille = per_mille(part, whole);
         Self { name, per_mille, goal_per_mille, is_least: false, met: per_mille < goal_per_mille }
     }
@@ -247,6 +249,7 @@ fn measure(plan: &Plan<'_>, shape: Shape, here: &Branch, there: &Branch, seed: u
         connections: shape.connections,
         depth: shape.depth,
         threads: LOAD_THREADS,
+        per_second: None,
         warm_up: plan.warm_up,
         duration: plan.duration,
         seed: seed << 32,
