@@ -15,6 +15,7 @@ use crate::scenario::Stage;
 use crate::session::{Logins, Sessions};
 use crate::stop::Stop;
 use crate::store::Store;
+use crate::written::Written;
 
 /// Whoever runs the branches, and so can start a crashed one again: `bank-bridge demo`.
 pub trait Restarter: Send + Sync {
@@ -46,6 +47,8 @@ pub struct Bridge {
     pub logins: Logins,
     /// What has happened.
     pub store: Store,
+    /// The same as text for those who watch.
+    pub written: Written,
     /// What is known of the bank between two audits.
     pub books: Books,
     /// What it counts.
@@ -70,6 +73,7 @@ impl Bridge {
             sessions: Sessions::default(),
             logins: Logins::new()?,
             store: Store::new(),
+            written: Written::default(),
             books: Books::default(),
             metrics: Metrics::new(),
             restarter,

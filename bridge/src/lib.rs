@@ -42,6 +42,7 @@ pub mod stop;
 pub mod store;
 pub mod supervisor;
 pub mod watchers;
+pub mod written;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;

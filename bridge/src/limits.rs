@@ -86,6 +86,17 @@ pub const EVENT_STREAMS: usize = 512;
 pub const STREAM_MESSAGES: usize = 64;
 /// and the shortest pause between two such writes: 200 watchers of a busy bank must not keep a core from it.
 pub const STREAM_INTERVAL: Duration = Duration::from_millis(200);
+/// Groups of streams, one of which writes after the other: 200 writes at once, just when a transfer begins, would take
+/// the processors from it.
+pub const STREAM_GROUPS: u32 = 16;
+/// How long the first group lets what has begun go on before it writes, so that a whole transfer is mostly one write,
+pub const STREAM_SETTLE: Duration = Duration::from_millis(20);
+/// and how long each further group after the one before.
+pub const STREAM_GROUP_STEP: Duration = Duration::from_millis(8);
+/// How long what was written for one stream is given to others at the same place: a group writes within it.
+pub const PORTION_TIME: Duration = Duration::from_millis(25);
+/// Portions so kept, about 50 kB each at most: those of the groups that write within that time, for both audiences.
+pub const PORTIONS: usize = 16;
 /// Events that a stream which asked for no place in the past may fall behind before it skips to the newest.
 pub const STREAM_BEHIND: usize = 1_000;
 /// Chunks that wait for a browser; a stalled one holds no more.
@@ -151,5 +162,8 @@ pub const LET_GO_TIME: Duration = Duration::from_millis(300);
 
 const _: () = assert!(STREAM_BEHIND < EVENTS_KEPT);
 const _: () = assert!(STREAM_MESSAGES < STREAM_BEHIND);
+const _: () = assert!(
+    STREAM_SETTLE.as_millis() + STREAM_GROUP_STEP.as_millis() * (STREAM_GROUPS as u128) < STREAM_INTERVAL.as_millis()
+);
 const _: () = assert!(LET_GO_TIME.as_millis() + SHUTDOWN_GRACE.as_millis() + THREADS_GRACE.as_millis() < 2_000);
 const _: () = assert!(LIST_ROWS_DEFAULT <= LIST_ROWS);

@@ -1,17 +1,17 @@
 //! `GET /events`: what happens, as server-sent events (WHATWG HTML, section 9.2).
 //!
 //! Each browser has a task that reads from the store, from the number that the browser has, and gives chunks to its
-//! connection. A browser that takes none holds up its own task alone: it is cut off when it stalls for long, and one
+//! connection. Browsers at the same number share the chunk's bytes, and write in groups, one after the other. A browser that takes none holds up its own task alone: it is cut off when it stalls for long, and one
 //! that is merely slow skips what it can't take, and is told how much with a `missed`.
 
-use std::fmt::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Extension;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -28,12 +28,13 @@ use crate::bridge::Bridge;
 use crate::error::Error;
 use crate::guard::Caller;
 use crate::limits::{
-    EVENT_STREAMS, STREAM_BALANCE_INTERVAL, STREAM_BEHIND, STREAM_CHUNKS, STREAM_HEARTBEAT, STREAM_INTERVAL,
-    STREAM_MESSAGES,
+    EVENT_STREAMS, STREAM_BALANCE_INTERVAL, STREAM_BEHIND, STREAM_CHUNKS, STREAM_GROUP_STEP, STREAM_GROUPS,
+    STREAM_HEARTBEAT, STREAM_INTERVAL, STREAM_SETTLE,
 };
 use crate::params::Params;
 use crate::session::Who;
 use crate::store::{Audience, Message};
+use crate::written::{Portion, push, push_missed};
 
 /// How long a browser waits before it comes back, in milliseconds.
 const RETRY_MS: u32 = 1_500;
@@ -69,6 +70,8 @@ struct EventStream {
     /// Whether it asked for a place in the past, and is still on its way from there.
     is_catching_up: bool,
     chunks: mpsc::Sender<Chunk>,
+    /// How long it waits after something has happened, by its group.
+    settle: Duration,
     _place: Place,
 }
 
@@ -81,7 +84,7 @@ struct OwnAccount {
     looked: Option<Instant>,
 }
 
-type Chunk = Result<String, std::convert::Infallible>;
+type Chunk = Result<Bytes, std::convert::Infallible>;
 
 impl EventStream {
     fn new(bridge: Arc<Bridge>, caller: Caller, after: Option<u64>, chunks: mpsc::Sender<Chunk>, place: Place) -> Self {
@@ -102,6 +105,7 @@ impl EventStream {
             is_catching_up: after.is_some(),
             bridge,
             chunks,
+            settle: place.settle(),
             _place: place,
         }
     }
@@ -116,28 +120,38 @@ impl EventStream {
 
     async fn tell(&mut self) {
         let mut newest = self.bridge.store.watch();
-        let mut text = format!("retry: {RETRY_MS}\n\n");
-        self.snapshot(&mut text);
+        let mut own = format!("retry: {RETRY_MS}\n\n");
+        self.snapshot(&mut own);
         loop {
             newest.mark_unchanged();
-            let is_more = self.gather(&mut text);
-            self.look_at_balance(&mut text).await;
-            if !text.is_empty() && self.chunks.send(Ok(std::mem::take(&mut text))).await.is_err() {
-                return;
+            let portion = self.gather(&mut own);
+            let mut balance = String::new();
+            self.look_at_balance(&mut balance).await;
+            for chunk in [std::mem::take(&mut own).into(), portion.text, balance.into()] {
+                if !self.send(chunk).await {
+                    return;
+                }
             }
-            sleep(STREAM_INTERVAL).await;
-            if is_more {
-                continue;
-            }
-            tokio::select! {
-                changed = newest.changed() => if changed.is_err() { return },
-                () = sleep(STREAM_HEARTBEAT) => text.push_str(": still here\n\n"),
-                () = self.chunks.closed() => return,
+            if portion.is_whole {
+                sleep(STREAM_INTERVAL - self.settle).await;
+                tokio::select! {
+                    changed = newest.changed() => if changed.is_err() { return },
+                    () = sleep(STREAM_HEARTBEAT) => own.push_str(": still here\n\n"),
+                    () = self.chunks.closed() => return,
+                }
+                sleep(self.settle).await;
+            } else {
+                sleep(STREAM_INTERVAL).await;
             }
             if self.session.as_ref().is_some_and(|token| !self.bridge.sessions.lasts(token)) {
                 return;
             }
         }
+    }
+
+    /// Gives a chunk to the connection, unless it is empty. Gives whether the browser is still there.
+    async fn send(&self, chunk: Bytes) -> bool {
+        chunk.is_empty() || self.chunks.send(Ok(chunk)).await.is_ok()
     }
 
     /// The newest word on everything.
@@ -148,27 +162,18 @@ impl EventStream {
         }
     }
 
-    /// Adds what is new. Gives whether there is more at once.
-    fn gather(&mut self, text: &mut String) -> bool {
+    /// What is new. Adds to `own` what this stream alone is told.
+    fn gather(&mut self, own: &mut String) -> Portion {
         let behind = self.bridge.store.behind(self.after);
         if self.audience == Audience::All && behind > STREAM_BEHIND && !self.is_catching_up {
             self.after = self.bridge.store.newest();
-            push_missed(text, behind as u64);
-            self.snapshot(text);
-            return false;
+            push_missed(own, behind as u64);
+            self.snapshot(own);
         }
-        let batch = self.bridge.store.since(self.after, self.audience, STREAM_MESSAGES);
-        if batch.missed > 0 {
-            push_missed(text, batch.missed);
-        }
-        for message in &batch.messages {
-            push(text, message);
-        }
-        if let Some(last) = batch.messages.last() {
-            self.after = last.id;
-        }
-        self.is_catching_up &= batch.is_more;
-        batch.is_more
+        let portion = self.bridge.written.portion(&self.bridge.store, self.after, self.audience);
+        self.after = portion.last;
+        self.is_catching_up &= !portion.is_whole;
+        portion
     }
 
     /// Says how a customer's account stands, when money of the branch may have moved since it was looked at.
@@ -195,32 +200,33 @@ impl EventStream {
     }
 }
 
-fn push(text: &mut String, message: &Message) {
-    // Writing into a string can't fail. JSON has no line breaks, so it is one line of data.
-    let _ = write!(text, "id: {}\nevent: {}\ndata: {}\n\n", message.id, message.kind, message.json);
-}
-
-fn push_missed(text: &mut String, count: u64) {
-    let _ = write!(text, "event: missed\ndata: {{\"count\":{count}}}\n\n");
-}
-
 /// A stream's place among those that there may be.
-struct Place(Arc<AtomicI64>);
+struct Place {
+    open: Arc<AtomicI64>,
+    /// How many there were before it.
+    before: i64,
+}
 
 impl Place {
     fn take(open: &Arc<AtomicI64>) -> Result<Self, Error> {
-        let place = Self(Arc::clone(open));
-        if open.fetch_add(1, Ordering::Relaxed) < EVENT_STREAMS as i64 {
+        let place = Self { open: Arc::clone(open), before: open.fetch_add(1, Ordering::Relaxed) };
+        if place.before < EVENT_STREAMS as i64 {
             Ok(place)
         } else {
             Err(Error::Busy("too many streams of events are open; close one"))
         }
     }
+
+    /// How long its stream waits after something has happened; a lecturer's, who is alone, waits least.
+    fn settle(&self) -> Duration {
+        let group = u32::try_from(self.before).unwrap_or(0) % STREAM_GROUPS;
+        STREAM_SETTLE + STREAM_GROUP_STEP * group
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
