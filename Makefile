@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-clean run-server run-branch run-client run-bridge test screenshots sim soak bench lint fmt clean
+.PHONY: help build demo demo-clean run-server run-branch run-client run-bridge test screenshots sim soak fuzz bench lint fmt clean
 
 PROGRAMS := target/debug
 
@@ -22,6 +22,9 @@ SOAK_SECONDS ?= 60
 
 # How often `make soak` kills a primary and promotes its replica.
 PROMOTIONS ?= 30
+
+# How many inputs `make fuzz` gives to each property.
+CASES ?= 200000
 
 # How many seeds `make sim` runs.
 SEEDS ?= 20000
@@ -72,6 +75,9 @@ soak: build ## Torture three branches for SOAK_SECONDS=60 seconds; PROMOTIONS=30
 
 sim: ## Simulate SEEDS=20000 seeds of two-phase commit
 	@cargo run --release -q -p simulator -- --seeds $(SEEDS)
+
+fuzz: ## Give CASES=200000 random inputs to each reader of what strangers send
+	PROPTEST_CASES=$(CASES) cargo test -p protocol -p bank-client --lib --bins
 
 bench: ## Measure a branch against the in-process ceiling, and what open pages cost, in release builds
 	@cargo build --release -p bank-server -p bank-bridge -p bank-bench
