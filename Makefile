@@ -82,7 +82,7 @@ lint: ## Check formatting, lints and documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p bank-server --all-targets --features twilio -- -D warnings
-	cargo clippy -p bank-server -p bank-client --no-default-features -- -D warnings
+	cargo clippy -p bank-server -p bank-client -p bank-bridge --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
 fmt: ## Format the code

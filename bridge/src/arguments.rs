@@ -42,6 +42,9 @@ pub struct ServeArguments {
     /// beside the program.
     #[arg(long, env = "BANK_KEY", value_name = "FILE")]
     pub key: Option<PathBuf>,
+    /// Meet the branches by TLS, and trust the certificates that this file's (PEM) have signed.
+    #[arg(long, env = "BANK_TLS_CA", value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
     /// Let anyone on this machine do anything without signing in, for older programs. On loopback only.
     #[arg(long, env = "BANK_BRIDGE_OPEN")]
     pub open: bool,

@@ -59,8 +59,10 @@ pub struct Card {
     pub restartable: bool,
     /// How far it is behind its primary.
     pub lag: Option<Value>,
-    /// Its epoch, when it has replicas.
+    /// How often a replica was promoted in its place, and one.
     pub epoch: Option<Value>,
+    /// Its replicas, each with its address, state and lag, as the branch tells it.
+    pub replicas: Vec<Value>,
 }
 
 /// Sums over all branches.
@@ -113,6 +115,9 @@ impl Card {
             restartable: bridge.can_restart(branch.name()),
             lag: live("lag"),
             epoch: of_status("epoch").filter(|epoch| !epoch.is_null()),
+            replicas: live("replication")
+                .and_then(|replication| replication.get("replicas")?.as_array().cloned())
+                .unwrap_or_default(),
         }
     }
 

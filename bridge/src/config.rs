@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use tls::Connector;
+
 use crate::arguments::{NamedAddress, ServeArguments};
 use crate::key::Keys;
 
@@ -47,12 +49,16 @@ impl Config {
                 return Err(format!("--branch names {} twice", one.name));
             }
         }
-        let keys = match &arguments.key {
+        let mut keys = match &arguments.key {
             Some(path) => Keys::named(path)?,
             None => {
                 let database = std::env::var_os(DB_VARIABLE).map(PathBuf::from);
                 Keys::in_usual_places(database.as_deref(), std::env::current_exe().ok().as_deref())
             }
+        };
+        keys.tls = match &arguments.tls_ca {
+            Some(path) => Some(Connector::new(Some(path)).map_err(|error| error.to_string())?),
+            None => None,
         };
         let mut host_names = arguments.allow_host.clone();
         host_names.push(arguments.host.clone());

@@ -113,6 +113,7 @@ fn start_and_serve(
         host: Ipv4Addr::LOCALHOST.to_string(),
         port,
         branch: supervisor.started().map(named).collect(),
+        tls_ca: None,
         key: Some(folder.join(KEY_FILE)),
         open: false,
         allow_host: Vec::new(),

@@ -13,10 +13,11 @@ use protocol::answer::Status;
 use protocol::connection::{CallError, Connection};
 use protocol::proof::{BranchKey, PROOF_BYTES};
 use protocol::request::{Action, NoParams};
+use tls::Patience;
 
 use crate::config::Address;
 use crate::key::Keys;
-use crate::limits::{CONNECT_TIMEOUT, PROOF_TIMEOUT};
+use crate::limits::{CONNECT_TIMEOUT, PROOF_TIMEOUT, TLS_LINGER};
 
 /// A connection to a branch.
 pub type BranchConnection = Connection<TcpStream>;
@@ -28,7 +29,7 @@ pub type BranchConnection = Connection<TcpStream>;
 pub fn dial(address: &Address, keys: &Keys) -> Result<(BranchConnection, String), DialError> {
     let mut is_stranger = false;
     for key in &keys.found {
-        let mut connection = connect(address)?;
+        let mut connection = connect(address, keys)?;
         match prove(&mut connection, key) {
             Ok(name) => return Ok((connection, name)),
             Err(CallError::Refused(error)) if error.code == "busy" => return Err(DialError::Refused(error.text)),
@@ -37,7 +38,7 @@ pub fn dial(address: &Address, keys: &Keys) -> Result<(BranchConnection, String)
             Err(error) => return Err(DialError::Call(error)),
         }
     }
-    let connection = connect(address)?;
+    let connection = connect(address, keys)?;
     let is_here = connection.stream().peer_addr().is_ok_and(|peer| peer.ip().is_loopback());
     if is_stranger && (keys.is_named || !is_here) {
         return Err(DialError::Stranger);
@@ -58,10 +59,11 @@ fn without_proof(mut connection: BranchConnection) -> Result<(BranchConnection, 
     Ok((connection, status.name))
 }
 
-fn connect(address: &Address) -> Result<BranchConnection, DialError> {
+fn connect(address: &Address, keys: &Keys) -> Result<BranchConnection, DialError> {
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for socket in (address.host.as_str(), address.port).to_socket_addrs().map_err(DialError::Connect)? {
-        match TcpStream::connect_timeout(&socket, CONNECT_TIMEOUT).and_then(prepare) {
+        let connected = TcpStream::connect_timeout(&socket, CONNECT_TIMEOUT);
+        match connected.and_then(|stream| shake_hands(stream, address, keys)).and_then(prepare) {
             Ok(stream) => return Ok(Connection::new(stream)),
             Err(error) => failure = error,
         }
@@ -69,8 +71,16 @@ fn connect(address: &Address) -> Result<BranchConnection, DialError> {
     Err(DialError::Connect(failure))
 }
 
-fn prepare(stream: TcpStream) -> io::Result<TcpStream> {
+/// With TLS, gives the socket whose other end is encrypted on its way.
+fn shake_hands(stream: TcpStream, address: &Address, keys: &Keys) -> io::Result<TcpStream> {
+    // What comes out of the tunnel is no socket of TCP, so this is set before.
     stream.set_nodelay(true)?;
+    let Some(connector) = &keys.tls else { return Ok(stream) };
+    let patience = Patience { handshake: PROOF_TIMEOUT, write: PROOF_TIMEOUT, linger: TLS_LINGER };
+    connector.connect(stream, &address.host, patience)?.inside()
+}
+
+fn prepare(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_write_timeout(Some(PROOF_TIMEOUT))?;
     stream.set_read_timeout(Some(PROOF_TIMEOUT))?;
     Ok(stream)

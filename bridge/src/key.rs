@@ -8,19 +8,22 @@ use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use protocol::proof::BranchKey;
+use tls::Connector;
 
 /// What a branch names the file.
 const KEY_FILE_NAME: &str = "bank.key";
 /// More than a key file holds, so that a wrong file, or a device, is not read to its end.
 const KEY_FILE_BYTES_MAX: u64 = 1024;
 
-/// The keys that may be proved to a branch.
+/// The keys that may be proved to a branch, and how it is met.
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
     /// No two of them are the same.
     pub found: Vec<BranchKey>,
     /// Whether the one key was named, so that nothing else will do.
     pub is_named: bool,
+    /// For branches that speak TLS: they are met by nothing else then.
+    pub tls: Option<Connector>,
 }
 
 impl Keys {
@@ -31,7 +34,7 @@ impl Keys {
     pub fn named(path: &Path) -> Result<Self, String> {
         let key = read(path)
             .map_err(|problem| format!("the key file {} can't be used ({problem}): check --key", path.display()))?;
-        Ok(Self { found: vec![key], is_named: true })
+        Ok(Self { found: vec![key], is_named: true, tls: None })
     }
 
     /// The keys of the usual places. A file that can't be read or holds no key is passed over.
@@ -45,7 +48,7 @@ impl Keys {
                 found.push(key);
             }
         }
-        Self { found, is_named: false }
+        Self { found, is_named: false, tls: None }
     }
 }
 

@@ -46,6 +46,8 @@ pub const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long each answer may take while the key is proved.
 pub const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a TLS connection that has ended here waits for the branch's end.
+pub const TLS_LINGER: Duration = Duration::from_secs(5);
 /// How long a short call may take: an audit of a large branch is the longest.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a transfer may take: a class in step mode has ten minutes, and the branch's answer comes after them.

@@ -10,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use protocol::Total;
+use serde_json::Value;
 
 use crate::bank::View;
 
@@ -65,6 +66,7 @@ impl Metrics {
         gauge(&mut registry, "paid_in_paise", "Money paid in", paise(view.totals.paid_in));
         gauge(&mut registry, "paid_out_paise", "Money paid out", paise(view.totals.paid_out));
         branch_gauges(&mut registry, view);
+        replica_gauges(&mut registry, view);
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
@@ -79,7 +81,7 @@ impl Default for Metrics {
 
 fn branch_gauges(registry: &mut Registry, view: &View) {
     type Figure = fn(&crate::bank::Card) -> Option<i64>;
-    let figures: [(&str, &str, Figure); 7] = [
+    let figures: [(&str, &str, Figure); 8] = [
         ("branch_up", "Whether the branch answers", |card| Some(i64::from(card.is_up()))),
         ("branch_balances_paise", "What its customers hold", |card| card.balances.map(paise)),
         ("branch_accounts", "Open accounts", |card| count(card.accounts)),
@@ -87,12 +89,33 @@ fn branch_gauges(registry: &mut Registry, view: &View) {
         ("branch_undelivered", "Decisions not delivered", |card| count(card.undelivered)),
         ("branch_transactions", "Rows of transactions", |card| count(card.transactions)),
         ("branch_clients", "Connected clients", |card| count(card.clients)),
+        ("branch_epoch", "Promotions in its place, and one", |card| card.epoch.as_ref()?.as_i64()),
     ];
     for (name, help, figure) in figures {
         let family: Family<Labels<1>, Gauge> = Family::default();
         for card in &view.branches {
             if let Some(value) = figure(card) {
                 family.get_or_create(&[("branch", card.name.clone())]).set(value);
+            }
+        }
+        registry.register(name, help, family);
+    }
+}
+
+/// How far each replica is behind, by its branch and its address.
+fn replica_gauges(registry: &mut Registry, view: &View) {
+    for (name, help, field) in [
+        ("replica_lag_groups", "Group commits that the replica has not made durable", "sequence"),
+        ("replica_lag_seconds", "For how long the replica has been behind", "seconds"),
+    ] {
+        let family: Family<Labels<2>, Gauge> = Family::default();
+        for card in &view.branches {
+            for replica in &card.replicas {
+                let address = replica.get("address").and_then(Value::as_str);
+                let lag = replica.get("lag").and_then(|lag| lag.get(field)).and_then(Value::as_i64);
+                if let (Some(address), Some(lag)) = (address, lag) {
+                    family.get_or_create(&[("branch", card.name.clone()), ("replica", address.to_string())]).set(lag);
+                }
             }
         }
         registry.register(name, help, family);

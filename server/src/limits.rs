@@ -229,6 +229,9 @@ pub const STREAM_FRAME_BYTES: usize = LOG_BODY_BYTES + (4 << 20);
 /// Log that is sent to a replica in one frame, in bytes, if there is so much; a replica that is behind executes a
 /// frame in one transaction.
 pub const SHIP_BYTES: usize = 1 << 20;
+/// The pause between two frames where nobody waits for the replica: so long it may be behind, and so many group
+/// commits share one of its own.
+pub const SHIP_PAUSE: Duration = Duration::from_millis(10);
 /// Groups in one frame.
 pub const SHIP_GROUPS: usize = 65_536;
 /// Frames that a replica executes in one transaction, when so many have come: it holds them in memory.
@@ -248,7 +251,5 @@ pub const PRIMARY_SILENCE: Duration = Duration::from_secs(3);
 /// How long the database may take to be closed by everyone when the branch changes its role: longer than a client's
 /// thread waits for anything.
 pub const REOPEN_WAIT: Duration = Duration::from_secs(30);
-/// How often that is looked at.
-pub const REOPEN_POLL: Duration = Duration::from_millis(5);
 
 const _: () = assert!(REOPEN_WAIT.as_millis() > DECISION_WAIT.as_millis() + SYNC_CONNECT_WAIT.as_millis());

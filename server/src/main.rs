@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bank_server::arguments::{Arguments, Command};
@@ -16,7 +16,7 @@ use bank_server::branch::door::BranchDoor;
 use bank_server::config::Config;
 use bank_server::dbs_exec::{CopyRole, DbsExec, put_in_place};
 use bank_server::key::find_or_make;
-use bank_server::limits::{REOPEN_POLL, REOPEN_WAIT, STOP_EVENTS, SYNC_STOP_WAIT};
+use bank_server::limits::{REOPEN_WAIT, STOP_EVENTS, SYNC_STOP_WAIT};
 use bank_server::listener::{Clients, Door, Listener};
 use bank_server::menu::Texts;
 use bank_server::menu::door::{LabDoor, Menu, PlainDoor};
@@ -29,7 +29,7 @@ use bank_server::transfer::links::{Identity, Links};
 use bank_server::transfer::{Engine, EngineParts};
 use bank_server::{backup, clock, commands, error};
 use clap::Parser as _;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use protocol::proof::BranchKey;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -124,9 +124,9 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     let doors = Doors { branch, menu, lab, port, acceptor, connector, are_announced: Cell::new(false) };
     let mut is_first = true;
     loop {
-        let (ended, dbs) = live(config, &doors, &texts, &stop, &stopped, is_first)?;
+        let (ended, end) = live(config, &doors, &texts, &stop, &stopped, is_first)?;
         match ended {
-            Ended::Reopen(_) => wait_until_closed(&dbs)?,
+            Ended::Reopen(_) => wait_until_closed(&end)?,
             Ended::Stopped(_) => {}
         }
         match ended {
@@ -139,15 +139,13 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
 }
 
 /// Waits until nobody has the database open: a client's thread may still be finishing what it was at.
-fn wait_until_closed(dbs: &Weak<DbsExec>) -> Result<(), String> {
-    let deadline = Instant::now() + REOPEN_WAIT;
-    while dbs.strong_count() > 0 {
-        if Instant::now() > deadline {
-            return Err("the database could not be closed to change the branch's role; start it again".into());
+fn wait_until_closed(end: &Receiver<()>) -> Result<(), String> {
+    match end.recv_timeout(REOPEN_WAIT) {
+        Ok(()) | Err(RecvTimeoutError::Disconnected) => Ok(()),
+        Err(RecvTimeoutError::Timeout) => {
+            Err("the database could not be closed to change the branch's role; start it again".into())
         }
-        std::thread::sleep(REOPEN_POLL);
     }
-    Ok(())
 }
 
 /// Puts a snapshot in the database's place.
@@ -171,7 +169,7 @@ fn live(
     stop: &Sender<Stop>,
     stopped: &Receiver<Stop>,
     is_first: bool,
-) -> Result<(Ended, Weak<DbsExec>), String> {
+) -> Result<(Ended, Receiver<()>), String> {
     let trouble = |error: error::Error| format!("{}: {error}", config.db.display());
     let dbs = open_database(config, stop.clone())?;
     let key = find_or_make(&config.key)?;
@@ -181,7 +179,7 @@ fn live(
     }
     if is_replaced(&dbs, &dialler, doors.port, &config.replication.replicas).map_err(trouble)? {
         dbs.close();
-        return Ok((Ended::Reopen(Reopen::Role), Arc::downgrade(&dbs)));
+        return Ok((Ended::Reopen(Reopen::Role), dbs.end()));
     }
     let is_primary = dbs.standing().role == CopyRole::Primary;
     let sms = if is_primary { start_sms(config, &dbs)? } else { None };
@@ -264,7 +262,7 @@ fn live(
     }
     dbs.close();
     log::info!("branch {} is closed", bank.name());
-    Ok((ended, Arc::downgrade(&dbs)))
+    Ok((ended, dbs.end()))
 }
 
 /// Reads the certificates; says what goes unencrypted.

@@ -8,7 +8,9 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bank_tests::{Bank, Branch, DEADLINE, Options, Transcript, client_command, run_client, wait_until_within};
+use bank_tests::{
+    Bank, Branch, Bridge, DEADLINE, Options, Transcript, client_command, replica_options, run_client, wait_until_within,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tls::{Connector, Patience, Tunnel};
@@ -138,6 +140,23 @@ fn branches_pay_one_another_over_tls() {
     refused.refused("branch_unreachable");
     assert!(refused.text.contains("this port speaks TLS"), "{}", refused.text);
     assert_eq!(pune.connect().balance(1001), "1000.00");
+}
+
+#[test]
+fn a_replica_follows_and_the_bridge_asks_over_tls() {
+    let certificate = Certificate::make();
+    let bank = Bank::new();
+    let mumbai = bank.start("Mumbai", certificate.on(Options::named("Mumbai")));
+    let replica = bank.start("replica", certificate.on(replica_options("Mumbai", &mumbai)));
+    done(&mumbai, &certificate, &["deposit", "1001", "5.25"]);
+    wait_until_within(DEADLINE, "the replica has the deposit", || {
+        let balance = command(&replica, Some(&certificate), &["balance", "1001"]);
+        balance.stdout.contains("1005.25")
+    });
+    let trusted = certificate.path().display().to_string();
+    let bridge = Bridge::start(&[("Mumbai", &mumbai)], &["--open", "--tls-ca", &trusted]);
+    let answer = bridge.form("/balance", "branch=Mumbai&account=1001");
+    assert!(answer.text.contains("1005.25"), "{}", answer.text);
 }
 
 #[test]

@@ -245,7 +245,8 @@ fn transfers_in_doubt_and_undelivered_decisions_are_finished_by_the_promoted_one
     for point in ["after-decision", "after-vote"] {
         let bank = Bank::new();
         // Mumbai dies as coordinator after its decision, or as participant after its yes.
-        let mut mumbai = bank.branch_that_crashes("Mumbai", point);
+        let options = Options::named("Mumbai").value("--sync-replicas", 1).crash_at(point);
+        let mut mumbai = bank.start("Mumbai", options);
         let delhi = bank.branch("Delhi");
         let replica = bank.replica_of(&mumbai, "mumbai-replica");
         Bank::introduce(&[&mumbai, &delhi]);
@@ -255,8 +256,6 @@ fn transfers_in_doubt_and_undelivered_decisions_are_finished_by_the_promoted_one
         let connection = from.connect();
         connection.send_text(&body).unwrap();
         mumbai.wait_for_crash();
-        let lasts = mumbai.database().number("SELECT max(sequence) FROM replication_log");
-        wait_until("the replica has what the primary had", || replica.sequence() == Some(lasts));
         promote(&replica);
         replica.wait_until_state("primary", "");
         Bank::wait_until_settled(&[&replica, &delhi]);
@@ -271,8 +270,9 @@ fn transfers_in_doubt_and_undelivered_decisions_are_finished_by_the_promoted_one
         let balances = (payer.database().balance_paise(1001), receiver.database().balance_paise(1002));
         assert_eq!(balances, (100_000 - moved, 100_000 + moved), "{point}");
         // Delhi finds Mumbai at its new place by itself.
-        let branches = delhi.connect().ask("branches", json!({})).text;
-        assert!(branches.contains(&format!(":{}", replica.port())), "{branches}");
+        wait_until("Delhi knows Mumbai's new place", || {
+            delhi.connect().ask("branches", json!({})).text.contains(&format!(":{}", replica.port()))
+        });
         // The old one, back again, is refused by its peer and fenced.
         mumbai.restart();
         mumbai.wait_until_state("fenced", "fenced");

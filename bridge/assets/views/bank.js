@@ -217,6 +217,7 @@ function makeCard() {
       fact("Lag", "lag"),
       fact("Epoch", "epoch"),
     ),
+    h("ul", { class: "replicas", "aria-label": "Replicas", "data-slot": "replicas", hidden: true }),
     h("p", { class: "soft branch-note", "data-slot": "note" }),
     h("div", { class: "row", "data-slot": "actions" }),
   );
@@ -243,7 +244,10 @@ function updateCard(node, branch, app) {
   }
   node.querySelector('[data-fact="in_doubt"]').classList.toggle("lit", Number(branch.in_doubt) > 0);
   node.querySelector('[data-fact="undelivered"]').classList.toggle("lit", Number(branch.undelivered) > 0);
-  node.querySelector('[data-fact="epoch"]').hidden = (branch.epoch ?? null) === null;
+  const copies = branch.replicas ?? [];
+  // A branch that never had a replica is in its first epoch for ever.
+  node.querySelector('[data-fact="epoch"]').hidden = !isReplica && copies.length === 0 && Number(branch.epoch ?? 1) <= 1;
+  replicas(slot("replicas"), copies);
   const lag = branch.lag ?? null;
   node.querySelector('[data-fact="lag"]').hidden = lag === null;
   node.querySelector('[data-fact="lag"]').classList.toggle("lit", lag !== null && Number(lag.sequence) > 0);
@@ -251,7 +255,7 @@ function updateCard(node, branch, app) {
     slot("lag"),
     lag === null
       ? ""
-      : `${counted(lag.sequence, "commit")}${Number(lag.seconds) >= 1 ? `, ${duration(lag.seconds)}` : ""}`,
+      : behind(lag),
   );
   setText(
     slot("note"),
@@ -260,6 +264,28 @@ function updateCard(node, branch, app) {
       : `${branch.address} · up for ${duration(branch.uptime_seconds)}${branch.teaching ? " · teaching" : ""}`,
   );
   actions(slot("actions"), app, branch, isDown);
+}
+
+function behind(lag) {
+  return `${counted(lag.sequence, "commit")}${Number(lag.seconds) >= 1 ? `, ${duration(lag.seconds)}` : ""}`;
+}
+
+/** One line for each copy: where it is, what it does, how far it is behind. */
+function replicas(slot, copies) {
+  const lines = copies.map(({ address, state, lag }) => {
+    const late = lag && Number(lag.sequence) > 0 ? `, ${behind(lag)} behind` : "";
+    return { text: `Replica ${address}: ${state}${late}`, isWell: state === "following" };
+  });
+  const key = JSON.stringify(lines);
+  if (slot.dataset.shown === key) {
+    return;
+  }
+  slot.dataset.shown = key;
+  slot.hidden = lines.length === 0;
+  setChildren(
+    slot,
+    lines.map(({ text, isWell }) => h("li", { "data-test": "replica" }, icon(isWell ? "check" : "warning"), text)),
+  );
 }
 
 function badges(slot, branch) {

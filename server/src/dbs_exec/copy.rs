@@ -9,20 +9,14 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
+use super::duplicate::copy_pages;
 use super::schema::{APPLICATION_ID, newest_version};
 use super::standing::{CopyRole, Standing, last_position};
 use super::{DbsExec, Position, open_connection, storage_error};
 use crate::error::{Error, Result};
-
-/// Pages that are copied between two looks at whether to stop, 16 MiB.
-const STEP_PAGES: i32 = 4_096;
-/// The wait when SQLite is busy for a moment.
-const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 impl DbsExec {
     /// Copies the database to a new file at `to`, as it is at one instant, while it is in use. Gives where the copy
@@ -39,28 +33,15 @@ impl DbsExec {
         // The read transaction keeps the source at one instant, whatever is committed meanwhile.
         from.execute_batch("BEGIN").map_err(storage_error)?;
         let position = last_position(&from).map_err(storage_error)?;
-        copy_pages(&from, &mut copy, should_stop)?;
+        if !copy_pages(&from, &mut copy, |_, _| !should_stop()).map_err(storage_error)? {
+            return Err(Error::Stopping);
+        }
         from.execute_batch("COMMIT").map_err(storage_error)?;
         drop(from);
         strip(&copy).map_err(|error| trouble(&error))?;
         copy.close().map_err(|(_, error)| trouble(&error))?;
         File::open(to).and_then(|file| file.sync_all()).map_err(|error| trouble(&error))?;
         Ok(position)
-    }
-}
-
-fn copy_pages(from: &Connection, to: &mut Connection, should_stop: &dyn Fn() -> bool) -> Result<()> {
-    let backup = Backup::new(from, to).map_err(storage_error)?;
-    loop {
-        match backup.step(STEP_PAGES).map_err(storage_error)? {
-            StepResult::Done => return Ok(()),
-            StepResult::More => {}
-            // The enum is another crate's; the rest of it means that a lock is held for a moment.
-            _ => std::thread::sleep(BUSY_PAUSE),
-        }
-        if should_stop() {
-            return Err(Error::Stopping);
-        }
     }
 }
 

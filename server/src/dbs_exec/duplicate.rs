@@ -9,8 +9,8 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use rusqlite::OpenFlags;
 use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
 
 use super::readers::Readers;
 use super::{OpenError, Reader, open_connection, schema};
@@ -31,30 +31,48 @@ pub fn copy_database(from: &Path, to: &Path, mut progress: impl FnMut(u64, u64))
     let mut target = open_connection(to, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // A crash leaves a file that nobody uses; so it is forced to disk once, at the end.
     target.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")?;
-    let backup = Backup::new(&source, &mut target)?;
-    let mut pauses_left = BUSY_TIMEOUT.as_millis() / COPY_PAUSE.as_millis();
-    loop {
-        let step = backup.step(COPY_PAGES)?;
-        let pages = backup.progress();
-        let count = |pages: std::ffi::c_int| u64::try_from(pages).unwrap_or_default();
-        progress(count(pages.pagecount - pages.remaining), count(pages.pagecount));
-        match step {
-            StepResult::Done => break,
-            StepResult::More => {}
-            // Another program holds a lock on one of the files.
-            _ if pauses_left > 0 => {
-                pauses_left -= 1;
-                std::thread::sleep(COPY_PAUSE);
-            }
-            _ => return Err(std::io::Error::other("another program has locked the file").into()),
-        }
-    }
-    drop(backup);
+    copy_pages(&source, &mut target, |done, all| {
+        progress(done, all);
+        true
+    })?;
     // The copied header says that there is a log beside the file.
     target.pragma_update(None, "journal_mode", "DELETE")?;
     target.close().map_err(|(_, error)| error)?;
     file.sync_all()?;
     Ok(())
+}
+
+/// Copies every page. `go_on` is told how many are done, of how many, and may end it; gives whether it let it finish.
+///
+/// # Errors
+/// SQLite's, also when another program keeps a lock on one of the files for [`BUSY_TIMEOUT`].
+pub(super) fn copy_pages(
+    source: &Connection,
+    target: &mut Connection,
+    mut go_on: impl FnMut(u64, u64) -> bool,
+) -> rusqlite::Result<bool> {
+    let backup = Backup::new(source, target)?;
+    let mut pauses_left = BUSY_TIMEOUT.as_millis() / COPY_PAUSE.as_millis();
+    loop {
+        let step = backup.step(COPY_PAGES)?;
+        let pages = backup.progress();
+        let count = |pages: std::ffi::c_int| u64::try_from(pages).unwrap_or_default();
+        let may_go_on = go_on(count(pages.pagecount - pages.remaining), count(pages.pagecount));
+        match step {
+            StepResult::Done => return Ok(true),
+            _ if !may_go_on => return Ok(false),
+            StepResult::More => {}
+            // The enum is another crate's; the rest of it means that a lock is held for a moment.
+            _ if pauses_left > 0 => {
+                pauses_left -= 1;
+                std::thread::sleep(COPY_PAUSE);
+            }
+            _ => {
+                let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+                return Err(rusqlite::Error::SqliteFailure(busy, Some("another program has locked the file".into())));
+            }
+        }
+    }
 }
 
 /// Runs `look` on a database that no branch serves, such as a copy.

@@ -55,7 +55,7 @@ pub struct LogRow {
     pub position: Position,
     /// When it was committed, by its primary's clock, in milliseconds since 1970-01-01 UTC.
     pub at_unix_ms: i64,
-    /// Its statements, as [`GroupLog::encode`] writes them.
+    /// Its statements, as `GroupLog::encode` writes them.
     pub body: Vec<u8>,
 }
 

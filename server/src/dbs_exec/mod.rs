@@ -75,6 +75,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, ffi};
 
@@ -123,8 +124,11 @@ pub struct DbsExec {
     lacks_replicas: AtomicBool,
     on_disk_failure: Box<dyn Fn(&Error) + Send + Sync>,
     path: PathBuf,
-    /// Last, so that the file is unlocked after every connection is closed.
+    /// After the connections, so that the file is unlocked when every one of them is closed.
     _file_lock: FileLock,
+    end: Receiver<()>,
+    /// Last of all: whoever holds `end` learns that the database is closed and unlocked.
+    _ended: Sender<()>,
 }
 
 impl DbsExec {
@@ -137,6 +141,8 @@ impl DbsExec {
     /// [`OpenError`]: the file is another server's, another program's, newer, read-only, or no database.
     pub fn open(path: &Path, on_disk_failure: impl Fn(&Error) + Send + Sync + 'static) -> Result<Self, OpenError> {
         let file_lock = FileLock::acquire(path)?;
+        // Nothing is ever sent: the end is that the sender is dropped.
+        let (ended, end) = bounded(0);
         let mut connection = open_connection(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         if connection.is_readonly(rusqlite::MAIN_DB)? {
             return Err(OpenError::ReadOnly);
@@ -161,7 +167,15 @@ impl DbsExec {
             on_disk_failure: Box::new(on_disk_failure),
             path: path.to_path_buf(),
             _file_lock: file_lock,
+            end,
+            _ended: ended,
         })
+    }
+
+    /// Is disconnected when the database is closed and unlocked, after whoever used it last.
+    #[must_use]
+    pub fn end(&self) -> Receiver<()> {
+        self.end.clone()
     }
 
     /// The database's file.

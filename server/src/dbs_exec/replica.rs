@@ -11,6 +11,7 @@ use super::standing::{CopyRole, Epoch, Standing};
 use super::writer::{Pruned, Writer};
 use super::{DbsExec, storage_error};
 use crate::error::{Error, Result};
+use crate::limits::LOG_TEXTS;
 
 /// Why a replica executes no further.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -342,9 +343,16 @@ impl Writer {
     }
 
     fn execute_logged(&self, logged: &Statement<'_>) -> Result<(), Unfit> {
-        // The primary holds this bank's key, yet its statements are held to what the funnel lets through.
-        if let Some(why) = super::determinism::why_unfit(logged.sql) {
-            return Err(Unfit::Diverged(format!("{why}: {}", logged.sql)));
+        // The primary holds this bank's key, yet its statements are held to what the funnel lets through. Each text is
+        // looked at once: the program has some forty, and executes them by the thousand.
+        if !self.fit_texts.borrow().contains(logged.sql) {
+            if let Some(why) = super::determinism::why_unfit(logged.sql) {
+                return Err(Unfit::Diverged(format!("{why}: {}", logged.sql)));
+            }
+            let mut fit_texts = self.fit_texts.borrow_mut();
+            if fit_texts.len() < LOG_TEXTS {
+                fit_texts.insert(logged.sql.to_string());
+            }
         }
         let trouble = |error: rusqlite::Error| match storage_error(error) {
             error @ (Error::DiskFull | Error::OutcomeUnknown(_)) => Unfit::Failed(error),

@@ -1,5 +1,7 @@
 //! The writing connection: a group of operations becomes one durable SQLite transaction.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -26,6 +28,8 @@ pub struct Writer {
     pub(super) standing: Standing,
     pub(super) position: Option<Position>,
     pub(super) feed: Arc<Feed>,
+    /// Texts of a primary's statements that were looked at and may be executed.
+    pub(super) fit_texts: RefCell<HashSet<String>>,
     log_bytes: i64,
     log_first: i64,
     log_bytes_max: i64,
@@ -84,6 +88,7 @@ impl Writer {
             standing,
             position,
             feed: Arc::new(Feed::new(position)),
+            fit_texts: RefCell::default(),
             log_bytes,
             log_first,
             log_bytes_max: i64::try_from(LOG_MIB << 20).unwrap_or(i64::MAX),

@@ -5,7 +5,7 @@
 //! A branch has one *primary*, which is written, and any number of *replicas*, which follow it. The primary logs each
 //! group commit, in the same SQLite transaction, as the write statements that went through the funnel and their bound
 //! parameters (`dbs_exec`). A replica dials its primary, says where its log ends, and gets what comes after that as a
-//! stream ([`ship`]). It executes each group once, together with the group's row of the log ([`follow`]), and says
+//! stream (`ship`). It executes each group once, together with the group's row of the log (`follow`), and says
 //! what it has made durable. So at every instant a replica is the primary as it was after some group.
 //!
 //! - *Order.* Groups are numbered without a gap, and a replica executes nothing but the next number.
@@ -14,7 +14,7 @@
 //!   that finds a difference stops there, says which rows, keeps saying so, and takes a new snapshot only when it is
 //!   told to (`resync`), with its old file kept.
 //! - *Absence.* A replica that comes back goes on where it was. When the log no longer reaches back to there, it takes a
-//!   [`snapshot`], during which the primary goes on.
+//!   `snapshot`, during which the primary goes on.
 //! - *Waiting.* With `--sync-replicas N` nothing is answered, and no promise leaves for another branch, before N
 //!   replicas have made it durable (`dbs_exec`'s `feed`).
 //!
@@ -24,7 +24,7 @@
 //! transaction; what was prepared, decided and answered came with the log, and the two machines recover from it as
 //! after a restart. Whoever has heard of an epoch refuses links, streams and orders of a lower one; the old primary,
 //! as soon as anyone tells it, is *fenced*: it takes no writes, durably, and becomes a replica on command (`demote`).
-//! The new primary goes round and tells: the other copies ([`herald`]), and, by linking to them, all branches.
+//! The new primary goes round and tells: the other copies (`herald`), and, by linking to them, all branches.
 //! The order is by hand. Nothing here elects: two machines that can't hear one another can't tell a dead primary from a
 //! cut cable, and choosing without a majority is how a bank comes to have two sets of books.
 //!

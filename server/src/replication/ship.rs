@@ -18,7 +18,7 @@ use super::{Replication, Ship, ShipState};
 use crate::dbs_exec::{LogRow, SharedTable, Value};
 use crate::error::Result;
 use crate::limits::{
-    CHECK_INTERVAL, CHECK_ROWS, CLIENT_STACK_BYTES, LINK_HEARTBEAT, LINK_SILENCE, MEMBERS, SHIP_BYTES,
+    CHECK_INTERVAL, CHECK_ROWS, CLIENT_STACK_BYTES, LINK_HEARTBEAT, LINK_SILENCE, MEMBERS, SHIP_BYTES, SHIP_PAUSE,
     STREAM_FRAME_BYTES, SYNC_STEP_GROUPS,
 };
 
@@ -106,6 +106,10 @@ impl Replication {
             }
             if !out.is_empty() {
                 stream.write_all(&out)?;
+                if self.parts.dbs.feed().needed() == 0 {
+                    // Nobody waits for the replica: groups that come meanwhile share its next transaction.
+                    std::thread::sleep(SHIP_PAUSE);
+                }
                 continue;
             }
             let until = progress.beat_at.min(progress.check_at).saturating_duration_since(Instant::now());

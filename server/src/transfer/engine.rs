@@ -9,11 +9,11 @@
 //! call. When a record can't be made durable, memory and disk no longer agree, and the process stops.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 use protocol::event::Movement;
 use protocol::{BranchName, TxId};
@@ -27,15 +27,13 @@ use super::events::{self, Events, Happened, PartyState, record_name};
 use super::lesson::Came;
 use super::links::{Inbox, Links, Posted};
 use super::progress::Board;
+use super::ticker::{Threads, ticks};
 use super::{ledger, records};
-use crate::answers;
 use crate::bank::movements::Booking;
 use crate::clock::unix_ms_now;
 use crate::dbs_exec::{DbsExec, Tx};
 use crate::error::{Error, Result};
-use crate::limits::{
-    ANSWERS_KEPT, CLIENT_STACK_BYTES, ENDED_KEPT, EVENT_NUMBERS_RESERVED, FLUSH_TICKS, PRUNE_INTERVAL, PRUNE_ROWS, TICK,
-};
+use crate::limits::{CLIENT_STACK_BYTES, EVENT_NUMBERS_RESERVED, TICK};
 use crate::sms::Notifier;
 use crate::teaching::Teaching;
 
@@ -93,9 +91,9 @@ pub struct Engine {
     pub(super) crash: CrashSwitch,
     /// What a class does to this branch; there only with `--teaching`.
     pub(super) teaching: Option<Teaching<Came>>,
-    started: Instant,
-    event_numbers_reserved: AtomicU64,
-    threads: Mutex<Option<Threads>>,
+    pub(super) started: Instant,
+    pub(super) event_numbers_reserved: AtomicU64,
+    pub(super) threads: Mutex<Option<Threads>>,
 }
 
 impl Engine {
@@ -141,13 +139,8 @@ impl Engine {
     /// Stops the ticker and the links. Transfers under way stay on disk as they are; the next start goes on
     /// with them.
     pub fn stop(&self) {
-        if let Some(Threads { stop, threads }) = self.threads.lock().take() {
-            drop(stop);
-            for thread in threads {
-                if thread.join().is_err() {
-                    log::error!("a thread of the engine had panicked");
-                }
-            }
+        if let Some(threads) = self.threads.lock().take() {
+            threads.join();
         }
         self.parts.links.stop();
     }
@@ -165,7 +158,7 @@ impl Engine {
     }
 
     /// The protocol's time.
-    fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> u64 {
         ticks(self.teaching.as_ref().map_or_else(|| self.started.elapsed(), Teaching::now))
     }
 
@@ -451,86 +444,6 @@ impl Engine {
     fn let_the_wire_take_it(&self) {
         std::thread::sleep(Duration::from_millis(100));
     }
-
-    fn start_threads(self: &Arc<Self>) -> Result<()> {
-        // Nothing is ever sent: the threads wait for the sender to be dropped.
-        let (stop, stopped) = bounded(0);
-        let mut threads = Vec::new();
-        for (name, interval, work) in
-            [("ticker", TICK, Self::tick as fn(&Self)), ("pruner", PRUNE_INTERVAL, Self::prune as fn(&Self))]
-        {
-            let (engine, stopped) = (Arc::downgrade(self), stopped.clone());
-            let thread = std::thread::Builder::new()
-                .name(name.into())
-                .spawn(move || repeat_until(&stopped, interval, &engine, work));
-            threads
-                .push(thread.map_err(|error| Error::Database(format!("there is no thread for the {name}: {error}")))?);
-        }
-        *self.threads.lock() = Some(Threads { stop, threads });
-        Ok(())
-    }
-
-    fn tick(&self) {
-        match &self.teaching {
-            None => self.tick_machines(),
-            Some(teaching) => {
-                self.deliver(teaching.take_due());
-                // In step mode time passes by request alone.
-                if !teaching.is_stepping() {
-                    self.tick_machines();
-                }
-            }
-        }
-        if ticks(self.started.elapsed()).is_multiple_of(FLUSH_TICKS)
-            && let Err(error) = self.parts.dbs.flush()
-            && error != Error::Stopping
-        {
-            log::warn!("records that may be lost in a crash could not be written: {error}");
-        }
-    }
-
-    /// Does what is due by now.
-    pub(super) fn tick_machines(&self) {
-        let now = self.now();
-        let outputs = self.coordinator.lock().tick(now);
-        let mut tasks: Vec<Task> = outputs.into_iter().map(|output| Task::new(Role::Coordinator, output)).collect();
-        let outputs = self.participant.lock().tick(now);
-        tasks.extend(outputs.into_iter().map(|output| Task::new(Role::Participant, output)));
-        self.carry_out(tasks);
-    }
-
-    /// Deletes what is no longer needed, a little at a time, so that others wait for it only briefly.
-    fn prune(&self) {
-        if self.teaching.as_ref().is_some_and(Teaching::is_stepping) {
-            // A message may wait on the stage for longer than any is under way.
-            return;
-        }
-        let before = |age: Duration| unix_ms_now() - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        let (ended_before, answered_before) = (before(ENDED_KEPT), before(ANSWERS_KEPT));
-        let pruned = self.parts.dbs.read(|reader| answers::surplus(reader)).and_then(|surplus| {
-            let answers = move |tx: &mut Tx<'_>| answers::prune(tx, answered_before, surplus, PRUNE_ROWS);
-            self.parts.dbs.execute(answers)?;
-            while self.parts.dbs.execute(move |tx| records::prune(tx, ended_before, PRUNE_ROWS))? >= PRUNE_ROWS {}
-            Ok(())
-        });
-        if let Err(error) = pruned
-            && !matches!(error, Error::Stopping | Error::ReplicasMissing { .. } | Error::Unconfirmed)
-        {
-            log::warn!("old records could not be pruned: {error}");
-        }
-        self.keep_event_numbers_reserved();
-    }
-
-    fn keep_event_numbers_reserved(&self) {
-        let reserved = self.event_numbers_reserved.load(Ordering::Relaxed);
-        if self.events.last_number() + EVENT_NUMBERS_RESERVED / 2 < reserved {
-            return;
-        }
-        match events::reserve_numbers(&self.parts.dbs, Some(reserved)) {
-            Ok(from) => self.event_numbers_reserved.store(from + EVENT_NUMBERS_RESERVED, Ordering::Relaxed),
-            Err(error) => log::warn!("event numbers could not be reserved: {error}"),
-        }
-    }
 }
 
 impl Inbox for Engine {
@@ -598,30 +511,8 @@ impl Engine {
     }
 }
 
-/// A time in ticks.
-fn ticks(time: Duration) -> u64 {
-    u64::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// Whether an output only has records that need not be on disk before its messages leave: the disk keeps the
 /// order of writes, so they can't overtake anything that was written before them.
 fn may_be_written_later(output: &Output) -> bool {
     output.ledger_ops.is_empty() && !output.is_forced()
-}
-
-/// The engine's own threads. They end when the sender is dropped.
-struct Threads {
-    stop: Sender<()>,
-    threads: Vec<std::thread::JoinHandle<()>>,
-}
-
-fn repeat_until(stopped: &Receiver<()>, interval: Duration, engine: &Weak<Engine>, work: fn(&Engine)) {
-    loop {
-        match stopped.recv_timeout(interval) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
-        }
-        let Some(engine) = engine.upgrade() else { return };
-        work(&engine);
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! The protocol itself is the crate `two_phase_commit`; its first page is where to start reading. This room
 //! makes it real:
-//! - [`engine`] carries out what the two machines say: disk first, then the network;
+//! - [`engine`] carries out what the two machines say: disk first, then the network; `ticker` is its sense of time;
 //! - [`ledger`] and [`records`] are what they write: money held and moved, and their log;
 //! - [`links`] carries the messages, [`directory`] knows where branches are, [`discovery`] finds them (and `mdns`, on the local network);
 //! - [`progress`] lets a client's thread wait for its transfer;
@@ -24,6 +24,7 @@ pub mod links;
 pub mod mdns;
 pub mod progress;
 pub mod records;
+mod ticker;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

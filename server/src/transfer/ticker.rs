@@ -1,0 +1,137 @@
+//! The engine's own threads: the machines' time, and the deleting of what is no longer needed.
+//!
+//! The ticker lets resends, time-outs and inquiries come due, and writes records that nobody waits for. The pruner deletes
+//! rows of ended transfers and old answers, a little at a time. Neither decides anything, and both end with the engine.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use two_phase_commit::Role;
+
+use super::engine::{Engine, Task};
+use super::{events, records};
+use crate::answers;
+use crate::clock::unix_ms_now;
+use crate::dbs_exec::Tx;
+use crate::error::{Error, Result};
+use crate::limits::{ANSWERS_KEPT, ENDED_KEPT, EVENT_NUMBERS_RESERVED, FLUSH_TICKS, PRUNE_INTERVAL, PRUNE_ROWS, TICK};
+use crate::teaching::Teaching;
+
+/// The threads. They end when the sender is dropped.
+pub(super) struct Threads {
+    stop: Sender<()>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// Ends them and waits for it.
+    pub(super) fn join(self) {
+        drop(self.stop);
+        for thread in self.threads {
+            if thread.join().is_err() {
+                log::error!("a thread of the engine had panicked");
+            }
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn start_threads(self: &Arc<Self>) -> Result<()> {
+        // Nothing is ever sent: the threads wait for the sender to be dropped.
+        let (stop, stopped) = bounded(0);
+        let mut threads = Vec::new();
+        for (name, interval, work) in
+            [("ticker", TICK, Self::tick as fn(&Self)), ("pruner", PRUNE_INTERVAL, Self::prune as fn(&Self))]
+        {
+            let (engine, stopped) = (Arc::downgrade(self), stopped.clone());
+            let thread = std::thread::Builder::new()
+                .name(name.into())
+                .spawn(move || repeat_until(&stopped, interval, &engine, work));
+            threads
+                .push(thread.map_err(|error| Error::Database(format!("there is no thread for the {name}: {error}")))?);
+        }
+        *self.threads.lock() = Some(Threads { stop, threads });
+        Ok(())
+    }
+
+    fn tick(&self) {
+        match &self.teaching {
+            None => self.tick_machines(),
+            Some(teaching) => {
+                self.deliver(teaching.take_due());
+                // In step mode time passes by request alone.
+                if !teaching.is_stepping() {
+                    self.tick_machines();
+                }
+            }
+        }
+        if ticks(self.started.elapsed()).is_multiple_of(FLUSH_TICKS)
+            && let Err(error) = self.parts.dbs.flush()
+            && error != Error::Stopping
+        {
+            log::warn!("records that may be lost in a crash could not be written: {error}");
+        }
+    }
+
+    /// Does what is due by now.
+    pub(super) fn tick_machines(&self) {
+        let now = self.now();
+        let outputs = self.coordinator.lock().tick(now);
+        let mut tasks: Vec<Task> = outputs.into_iter().map(|output| Task::new(Role::Coordinator, output)).collect();
+        let outputs = self.participant.lock().tick(now);
+        tasks.extend(outputs.into_iter().map(|output| Task::new(Role::Participant, output)));
+        self.carry_out(tasks);
+    }
+
+    /// Deletes what is no longer needed, a little at a time, so that others wait for it only briefly.
+    fn prune(&self) {
+        if self.teaching.as_ref().is_some_and(Teaching::is_stepping) {
+            // A message may wait on the stage for longer than any is under way.
+            return;
+        }
+        let before = |age: Duration| unix_ms_now() - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let (ended_before, answered_before) = (before(ENDED_KEPT), before(ANSWERS_KEPT));
+        let pruned = self.parts.dbs.read(|reader| answers::surplus(reader)).and_then(|surplus| {
+            let answers = move |tx: &mut Tx<'_>| answers::prune(tx, answered_before, surplus, PRUNE_ROWS);
+            self.parts.dbs.execute(answers)?;
+            while self.parts.dbs.execute(move |tx| records::prune(tx, ended_before, PRUNE_ROWS))? >= PRUNE_ROWS {}
+            Ok(())
+        });
+        if let Err(error) = pruned
+            && !matches!(error, Error::Stopping | Error::ReplicasMissing { .. } | Error::Unconfirmed)
+        {
+            log::warn!("old records could not be pruned: {error}");
+        }
+        self.keep_event_numbers_reserved();
+    }
+
+    fn keep_event_numbers_reserved(&self) {
+        let reserved = self.event_numbers_reserved.load(Ordering::Relaxed);
+        if self.events.last_number() + EVENT_NUMBERS_RESERVED / 2 < reserved {
+            return;
+        }
+        match events::reserve_numbers(&self.parts.dbs, Some(reserved)) {
+            Ok(from) => self.event_numbers_reserved.store(from + EVENT_NUMBERS_RESERVED, Ordering::Relaxed),
+            Err(error) => log::warn!("event numbers could not be reserved: {error}"),
+        }
+    }
+}
+
+/// A time in ticks.
+pub(super) fn ticks(time: Duration) -> u64 {
+    u64::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn repeat_until(stopped: &Receiver<()>, interval: Duration, engine: &Weak<Engine>, work: fn(&Engine)) {
+    loop {
+        match stopped.recv_timeout(interval) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let Some(engine) = engine.upgrade() else { return };
+        work(&engine);
+    }
+}
