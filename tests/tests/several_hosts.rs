@@ -188,9 +188,15 @@ fn pay_until(network: &Network, key: &BranchKey, payer: usize, stop: &AtomicBool
     network.enter(payer);
     let mut client = Client::connect(payer, key);
     let mut outcomes = Outcomes::new();
+    let mut stopped_at = None;
     for turn in 0.. {
+        // On a slow machine it goes on a while after the last cable is back.
+        let is_enough = outcomes.get("").is_some_and(|done| *done > DONE);
         if stop.load(Ordering::SeqCst) {
-            break;
+            let since: &mut Instant = stopped_at.get_or_insert_with(Instant::now);
+            if is_enough || since.elapsed() > DEADLINE {
+                break;
+            }
         }
         let receiver = NAMES[(payer + 1 + turn % 2) % NAMES.len()];
         let params = json!({"src_account_no": 1001, "dest_account_no": 1001, "amount": 1, "dest_branch": receiver});
@@ -204,6 +210,9 @@ fn pay_until(network: &Network, key: &BranchKey, payer: usize, stop: &AtomicBool
     }
     outcomes
 }
+
+/// More transfers than this each payer gets done, whatever happens to the cables.
+const DONE: usize = 20;
 
 /// Checks each branch's books, and that they agree about what is between them.
 fn assert_exact(audits: &[Audit]) {
@@ -281,7 +290,7 @@ fn three_hosts_find_one_another_and_lose_nothing_when_cables_are_pulled() {
     assert_exact(&audits);
     println!("{outcomes:?}");
     for (number, outcomes) in outcomes.iter().enumerate() {
-        assert!(outcomes.get("").is_some_and(|done| *done > 0), "{}: {outcomes:?}", NAMES[number]);
+        assert!(outcomes.get("").is_some_and(|done| *done > DONE), "{}: {outcomes:?}", NAMES[number]);
     }
     let was_cut = |outcomes: &Outcomes| outcomes.keys().any(|code| !code.is_empty());
     assert!(outcomes.iter().any(was_cut), "no transfer met a pulled cable: {outcomes:?}");
