@@ -53,13 +53,13 @@ pub enum Command {
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(2..=512))]
         streams: u16,
         /// Rounds.
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
         rounds: u16,
         /// Accounts at each branch.
         #[arg(long, default_value_t = 10_000, value_parser = accounts())]
         accounts: u64,
         /// Seconds of each measurement at a lecture's pace.
-        #[arg(long, default_value = "15", value_name = "SECONDS", value_parser = seconds)]
+        #[arg(long, default_value = "12", value_name = "SECONDS", value_parser = seconds)]
         lecture: Duration,
         /// Seconds of each measurement of as many as go.
         #[arg(long, default_value = "5", value_name = "SECONDS", value_parser = seconds)]

@@ -1,4 +1,5 @@
-//! The browsers of a class, as a bridge meets them: streams of `GET /events`, of which one is never read.
+//! The browsers of a class, as a bridge meets them: streams of `GET /events`, of which one is never read. What the
+//! system would take for that one is kept small, so that the bridge soon finds it stalled.
 //!
 //! Two threads read all that comes of the others, and do nothing else with it: on another machine, where browsers
 //! are, they would cost the branches nothing. How much they cost here can be asked for by their thread ids.
@@ -11,6 +12,8 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{AddressFamily, SocketType};
 use serde::Serialize;
 
 use crate::processor_time;
@@ -23,6 +26,8 @@ const READ_EVERY: Duration = Duration::from_millis(50);
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// What is read at once, in bytes.
 const READ_BYTES: usize = 64 << 10;
+/// What the system takes at most for the stream that is not read, in bytes.
+const STALLED_BYTES: usize = 16 << 10;
 /// The longest head of an answer, in bytes.
 const HEAD_BYTES: usize = 8 << 10;
 
@@ -66,7 +71,7 @@ impl Browsers {
     /// One sentence when the bridge refuses one.
     pub fn open(bridge: SocketAddr, count: usize) -> Result<Self, String> {
         // It asks for all that the bridge has kept, so that much waits for it soon.
-        let mut stalled = connect(bridge)?;
+        let mut stalled = connect_narrow(bridge)?;
         request(&mut stalled, bridge, "/events?after=1")?;
         let mut lanes: Vec<Vec<TcpStream>> = (0..READERS).map(|_| Vec::new()).collect();
         for index in 1..count {
@@ -101,6 +106,18 @@ fn connect(bridge: SocketAddr) -> Result<TcpStream, String> {
     let stream = TcpStream::connect(bridge).map_err(|error| trouble(&error))?;
     stream.set_read_timeout(Some(ANSWER_LIMIT)).map_err(|error| trouble(&error))?;
     Ok(stream)
+}
+
+/// Connects with little room for what comes; the room has to be set before.
+fn connect_narrow(bridge: SocketAddr) -> Result<TcpStream, String> {
+    let socket = || -> rustix::io::Result<TcpStream> {
+        let family = if bridge.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+        set_socket_recv_buffer_size(&socket, STALLED_BYTES)?;
+        rustix::net::connect(&socket, &bridge)?;
+        Ok(socket.into())
+    };
+    socket().map_err(|error| trouble(&error.into()))
 }
 
 fn trouble(error: &std::io::Error) -> String {

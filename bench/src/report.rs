@@ -125,7 +125,11 @@ pub struct Ratio {
 impl Ratio {
     /// `part` of `whole` is to be at least so much.
     pub fn at_least(name: &'static str, part: u64, whole: u64, goal_per_mille: u64) -> Self {
-        let per_mille = per_mille(part, whole);
+        Self::at_least_per_mille(name, per_mille(part, whole), goal_per_mille)
+    }
+
+    /// What was compared already, in thousandths, is to be at least so much.
+    pub fn at_least_per_mille(name: &'static str, per_mille: u64, goal_per_mille: u64) -> Self {
         Self { name, per_mille, goal_per_mille, is_least: true, met: per_mille >= goal_per_mille }
     }
 

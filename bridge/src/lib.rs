@@ -49,6 +49,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bridge::{Bridge, Restarter};
@@ -78,7 +79,7 @@ pub fn serve(config: Config, restarter: Option<Arc<dyn Restarter>>) -> Result<()
 async fn run(config: Config, restarter: Option<Arc<dyn Restarter>>) -> Result<(), String> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
-    let listener = bind(config.listen).await?;
+    let listener = bind(config.listen)?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     warn(&config);
     let bridge = Arc::new(Bridge::new(config, address, restarter).map_err(|error| error.to_string())?);
@@ -101,8 +102,16 @@ fn no_signals(error: io::Error) -> String {
     format!("signals cannot be watched: {error}")
 }
 
-async fn bind(address: SocketAddr) -> Result<tokio::net::TcpListener, String> {
-    tokio::net::TcpListener::bind(address).await.map_err(|error| match error.kind() {
+/// Connections get their bound of the listener.
+fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    let socket = || -> io::Result<TcpListener> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.set_send_buffer_size(limits::SEND_BUFFER_BYTES)?;
+        socket.bind(address)?;
+        socket.listen(limits::BACKLOG)
+    };
+    socket().map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!("port {} on {} is in use; name another with --port, or 0 for any", address.port(), address.ip())
         }

@@ -11,6 +11,11 @@ pub const CONNECTIONS: usize = 4_096;
 pub const CONNECTIONS_TURNED_AWAY: usize = 64;
 /// How long a connection that is turned away has to read why.
 pub const TURN_AWAY_TIME: Duration = Duration::from_secs(1);
+/// Connections that wait to be accepted.
+pub const BACKLOG: u32 = 1_024;
+/// What the system holds at most of what is sent to one connection, in bytes (Linux reserves twice as much). It would
+/// grow to megabytes for each client that reads nothing, and all would be old once it is read.
+pub const SEND_BUFFER_BYTES: u32 = 128 << 10;
 /// How long the head of a request may take, and how long a connection may be idle between two.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the body of a request may take.
