@@ -12,6 +12,7 @@ use std::thread;
 
 use protocol::answer::{AccountLine, Created};
 use protocol::connection::CallError;
+use protocol::key_file::KEY_FILE;
 use protocol::request::{Action, CreateAccount, LIST_ROWS_DEFAULT, ListAccounts};
 use protocol::{AccountNum, BranchName, Money};
 
@@ -26,8 +27,6 @@ use crate::supervisor::{Ports, Supervisor};
 pub const DEFAULT_FOLDER: &str = "demo-bank";
 /// The file that is locked as long as a demo runs in its folder. A folder without it is none of ours.
 const LOCK_FILE: &str = "demo.lock";
-/// The key of all branches, made by the first.
-const KEY_FILE: &str = "bank.key";
 /// What the page calls the bank.
 const BANK_NAME: &str = "The Demo Bank";
 /// The number of each branch's first customer beside the two that every branch makes itself.
@@ -105,6 +104,7 @@ fn start_and_serve(
     arguments: &DemoArguments,
 ) -> Result<(), String> {
     supervisor.start()?;
+    // The first branch has made it for all.
     let keys = Keys::named(&folder.join(KEY_FILE))?;
     open_accounts(supervisor, &keys)?;
     let named =

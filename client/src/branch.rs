@@ -22,7 +22,8 @@ use tls::Connector;
 
 use crate::connect::{address_text, connect};
 use crate::error::{ClientError, Door};
-use crate::key::{FoundKey, Keys};
+use crate::key::Keys;
+use protocol::key_file::FoundKey;
 
 pub use error::BranchError;
 

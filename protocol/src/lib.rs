@@ -3,14 +3,14 @@
 //! This crate owns the text and JSON forms of money and identifiers, the lines of the menu protocol, and
 //! the frames of the branch protocol. It opens no socket, starts no thread and reads no clock: everything
 //! that moves bytes is generic over `Read` and `Write`, so the same code is driven by a socket, a pipe or
-//! a byte slice in a test.
+//! a byte slice in a test. The only file that it reads is the branch key's.
 //!
 //! - [`money`]: [`Money`], an amount in paise, and [`Total`], a sum of many amounts.
 //! - [`ids`]: [`AccountNum`], [`TxId`], [`BranchName`].
 //! - [`menu_line`]: the directives that a menu server sends and the lines that a client answers.
 //! - [`frame`]: length-prefixed frames, capped.
 //! - [`request`], [`params`], [`answer`]: what is asked of a branch, and what it answers.
-//! - [`proof`]: challenge and response over the branch key.
+//! - [`proof`]: challenge and response over the branch key; [`key_file`]: where that is.
 //! - [`event`]: what a branch tells to those who watch it.
 //! - [`teaching`]: what a branch started with `--teaching` lets a class do to it.
 //! - [`connection`]: a client's side of a framed connection.
@@ -20,6 +20,7 @@ pub mod connection;
 pub mod event;
 pub mod frame;
 pub mod ids;
+pub mod key_file;
 pub mod menu_line;
 pub mod money;
 pub mod params;

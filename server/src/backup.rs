@@ -21,8 +21,8 @@ use crate::audit;
 use crate::bank::Bank;
 use crate::clock::{iso_utc, unix_ms_now};
 use crate::dbs_exec::{FileLock, copy_database, look_into, put_log_away};
-use crate::key::KEY_FILE;
 use crate::limits::{COPY_PROGRESS_AFTER, COPY_PROGRESS_EVERY};
+use protocol::key_file::KEY_FILE;
 
 /// What a restore means for the transfers with other branches.
 pub const AFTER_A_RESTORE: &str = "\

@@ -6,10 +6,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use protocol::key_file::{KEY_FILE, read};
 use protocol::proof::{BranchKey, PROOF_BYTES};
-
-/// The key's file name.
-pub const KEY_FILE: &str = "bank.key";
 
 /// Where the key of a database is: `bank.key` in the same folder.
 #[must_use]
@@ -23,8 +21,8 @@ pub fn key_path(db: &Path) -> PathBuf {
 /// One sentence for the operator.
 pub fn find_or_make(path: &Path) -> Result<BranchKey, String> {
     let trouble = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    match fs::read_to_string(path) {
-        Ok(text) => text.parse().map_err(|error| trouble(&error)),
+    match read(path) {
+        Ok(key) => Ok(key),
         Err(error) if error.kind() == io::ErrorKind::NotFound => make(path).map_err(|error| trouble(&error)),
         Err(error) => Err(trouble(&error)),
     }
@@ -47,9 +45,7 @@ fn make(path: &Path) -> io::Result<BranchKey> {
             log::info!("a new branch key was made: {}; copy it to the bank's other branches", path.display());
             Ok(key)
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            fs::read_to_string(path)?.parse().map_err(io::Error::other)
-        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read(path),
         Err(error) => Err(error),
     }
 }

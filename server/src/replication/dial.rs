@@ -40,7 +40,7 @@ impl DialError {
             CallError::Refused(refusal) => Self::Refused { code: refusal.code, text: refusal.text },
             CallError::Stranger => Self::Unreachable(format!(
                 "the branch at {address} has another key: copy this bank's {} beside its database",
-                crate::key::KEY_FILE
+                protocol::key_file::KEY_FILE
             )),
             other @ (CallError::Closed | CallError::Frame(_) | CallError::Json(_)) => {
                 Self::Unreachable(format!("{address}: {other}"))

@@ -15,9 +15,9 @@ use two_phase_commit::PeerAddr;
 
 use super::{LinkFrame, Links, Peership, unknown_branch};
 use crate::error::{Error, Result};
-use crate::key::KEY_FILE;
 use crate::limits::{DIAL_TIMEOUT, TLS_LINGER, WRITE_TIMEOUT};
 use crate::transfer::directory::Address;
+use protocol::key_file::KEY_FILE;
 
 /// A connection on which both sides have agreed on a link.
 pub(super) struct Dialled {
