@@ -1,0 +1,312 @@
+//! One life of a branch: in one role, on one database file.
+//!
+//! A process lives more than once when its role changes, or when a snapshot takes the database's place: everything
+//! behind the listening sockets is closed and opened anew, so that nothing of the old role is left in the new one. The
+//! order is what keeps the money right. What recovers comes before what is asked, and the doors are answered last; at
+//! the end the clients are told first, and the database closes when nobody writes to it any more.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender};
+use protocol::proof::BranchKey;
+
+use crate::bank::outbox::SqlOutbox;
+use crate::bank::{ADMINISTRATOR, Bank, BankSettings};
+use crate::branch::Context;
+use crate::commands;
+use crate::config::Config;
+use crate::dbs_exec::{CopyRole, DbsExec};
+use crate::doors::Doors;
+use crate::error::Error;
+use crate::key::find_or_make;
+use crate::limits::SYNC_STOP_WAIT;
+use crate::listener::{Clients, Listener};
+use crate::menu::Texts;
+use crate::replication::{Dialler, Parts, Reopen, Replication, is_replaced, settle_role};
+use crate::sms::{self, Pace, SmsSender};
+use crate::transfer::directory::{Address, Directory};
+use crate::transfer::discovery;
+use crate::transfer::links::{Identity, Links};
+#[cfg(feature = "mdns")]
+use crate::transfer::mdns::Mdns;
+use crate::transfer::{Engine, EngineParts};
+
+/// The administrator's password can be set by this variable, for machines without a terminal.
+const ADMIN_PASSWORD_VARIABLE: &str = "BANK_ADMIN_PASSWORD";
+
+/// Why a life ends.
+#[derive(Debug)]
+pub enum Stop {
+    /// The process was sent this signal.
+    Signal(i32),
+    /// Standard input has ended, and with it whoever started the process.
+    InputEnded,
+    /// What is in memory may not be what is on disk any more.
+    DiskFailed,
+    /// Everything is to be opened again.
+    Reopen(Reopen),
+}
+
+/// What came of opening a branch.
+pub enum Opened {
+    /// It lives.
+    Life(Box<Life>),
+    /// It was replaced as the primary while it was away: it has to be opened again, as what it is now. What is given
+    /// disconnects when nobody has the database open any more.
+    Replaced(Receiver<()>),
+}
+
+/// All that runs, as long as it does.
+pub struct Life {
+    dbs: Arc<DbsExec>,
+    sms: Option<SmsSender>,
+    replication: Arc<Replication>,
+    bank: Arc<Bank>,
+    engine: Arc<Engine>,
+    clients: Arc<Clients>,
+    listeners: Vec<Listener>,
+    #[cfg(feature = "mdns")]
+    mdns: Option<Mdns>,
+}
+
+impl Life {
+    /// Opens the branch, recovers what was under way, and answers at its doors.
+    ///
+    /// `is_first` is whether it is the first life of the process, in which the command line decides the role.
+    ///
+    /// # Errors
+    /// One sentence when something can't be opened or started.
+    pub fn open(
+        config: &Config,
+        doors: &Doors,
+        texts: &Arc<Texts>,
+        stop: &Sender<Stop>,
+        is_first: bool,
+    ) -> Result<Opened, String> {
+        let trouble = |error: Error| format!("{}: {error}", config.db.display());
+        let dbs = open_database(config, stop.clone())?;
+        let key = find_or_make(&config.key)?;
+        let dialler = Dialler { branch: config.name.clone(), key: key.clone(), tls: doors.connector.clone() };
+        if is_first {
+            settle_role(&dbs, &config.replication).map_err(trouble)?;
+        }
+        if is_replaced(&dbs, &dialler, doors.port, &config.replication.replicas).map_err(trouble)? {
+            dbs.close();
+            return Ok(Opened::Replaced(dbs.end()));
+        }
+        let is_primary = dbs.standing().role == CopyRole::Primary;
+        let sms = if is_primary { start_sms(config, &dbs)? } else { None };
+        let replication = open_replication(config, &dbs, dialler, doors.port, stop.clone()).map_err(trouble)?;
+        let bank = open_bank(config, &dbs, sms.as_ref(), is_primary)?;
+        let engine = start_engine(config, &bank, sms.as_ref(), &key, doors, stop.clone(), &replication)?;
+        if is_primary && config.replication.sync_replicas > 0 {
+            dbs.feed().require(config.replication.sync_replicas);
+        }
+        let clients = Clients::new(config.max_clients);
+        let context = Arc::new(Context {
+            bank: Arc::clone(&bank),
+            engine: Arc::clone(&engine),
+            replication: Arc::clone(&replication),
+            clients: Arc::clone(&clients),
+            key,
+            is_open: config.open,
+            idle_timeout: config.idle_timeout,
+            address: Address { host: config.branch.ip().to_string(), port: doors.port },
+            started: Instant::now(),
+        });
+        let listeners = doors.answer(bank.name(), &context, texts)?;
+        #[cfg(feature = "mdns")]
+        let mdns = if is_primary { start_mdns(config, &engine, doors.port) } else { None };
+        replication.start(&engine).map_err(trouble)?;
+        let role = replication.role().as_str();
+        log::info!("branch {} is open as {role}, database {}", bank.name(), dbs.path().display());
+        Ok(Opened::Life(Box::new(Self {
+            dbs,
+            sms,
+            replication,
+            bank,
+            engine,
+            clients,
+            listeners,
+            #[cfg(feature = "mdns")]
+            mdns,
+        })))
+    }
+
+    /// Closes it. What is given disconnects when nobody has the database open any more.
+    #[must_use]
+    pub fn close(self) -> Receiver<()> {
+        self.dbs.feed().stop_within(SYNC_STOP_WAIT);
+        // A message that is just being delivered is waited for while the clients are told.
+        let sms_stopping = self.sms.map(|sender| std::thread::spawn(move || sender.stop()));
+        #[cfg(feature = "mdns")]
+        if let Some(mdns) = self.mdns {
+            mdns.stop();
+        }
+        self.clients.stop();
+        for listener in self.listeners {
+            listener.join();
+        }
+        self.replication.stop();
+        self.engine.stop();
+        if let Some(stopping) = sms_stopping
+            && stopping.join().is_err()
+        {
+            log::error!("the sender of text messages had panicked");
+        }
+        self.dbs.close();
+        log::info!("branch {} is closed", self.bank.name());
+        self.dbs.end()
+    }
+}
+
+fn open_database(config: &Config, stop: Sender<Stop>) -> Result<Arc<DbsExec>, String> {
+    let on_disk_failure = move |_: &Error| {
+        // A full channel means that the server is stopping already.
+        let _ = stop.try_send(Stop::DiskFailed);
+    };
+    DbsExec::open(&config.db, on_disk_failure)
+        .map(Arc::new)
+        .map_err(|error| format!("{}: {error}", config.db.display()))
+}
+
+fn start_sms(config: &Config, dbs: &Arc<DbsExec>) -> Result<Option<SmsSender>, String> {
+    let channel = config.sms.open_channel(&sms::process_environment).map_err(|error| error.to_string())?;
+    let Some(channel) = channel else { return Ok(None) };
+    let sender = SmsSender::start(SqlOutbox::new(Arc::clone(dbs)), channel, Pace::default());
+    sender.map(Some).map_err(|error| format!("the sender of text messages did not start: {error}"))
+}
+
+/// At a primary that has or awaits replicas, whatever is committed from here on is logged for them.
+fn open_replication(
+    config: &Config,
+    dbs: &Arc<DbsExec>,
+    dialler: Dialler,
+    port: u16,
+    stop: Sender<Stop>,
+) -> Result<Arc<Replication>, Error> {
+    let replication = Replication::new(Parts {
+        dbs: Arc::clone(dbs),
+        dialler,
+        port,
+        expected: config.replication.replicas.clone(),
+        // A full channel means that the server is stopping already.
+        reopen: Box::new(move |reopen| drop(stop.try_send(Stop::Reopen(reopen)))),
+    });
+    let has_replicas = !config.replication.replicas.is_empty() || config.replication.sync_replicas > 0;
+    if has_replicas && dbs.standing().role == CopyRole::Primary {
+        replication.log_from_now_on()?;
+    }
+    Ok(replication)
+}
+
+fn open_bank(
+    config: &Config,
+    dbs: &Arc<DbsExec>,
+    sms: Option<&SmsSender>,
+    is_primary: bool,
+) -> Result<Arc<Bank>, String> {
+    let settings = BankSettings { name: config.name.clone(), opening_balance: config.opening_balance };
+    if !is_primary {
+        let bank =
+            Bank::attach(Arc::clone(dbs), settings).map_err(|error| format!("{}: {error}", config.db.display()))?;
+        if !config.is_loopback() && dbs.position().is_some() {
+            refuse_default_passwords(&bank)?;
+        }
+        return Ok(Arc::new(bank));
+    }
+    let bank = Bank::open(Arc::clone(dbs), settings, sms.map(SmsSender::notifier))
+        .map_err(|error| format!("{}: {error}", config.db.display()))?;
+    if let Ok(password) = std::env::var(ADMIN_PASSWORD_VARIABLE) {
+        commands::check_new_password(&password).map_err(|error| format!("{ADMIN_PASSWORD_VARIABLE}: {error}"))?;
+        bank.set_password(ADMINISTRATOR, &password).map_err(|error| error.to_string())?;
+    }
+    if config.preload {
+        for account in bank.preload().map_err(|error| error.to_string())? {
+            log::info!("sample account {account} made, password {account}");
+        }
+    }
+    if !config.is_loopback() {
+        refuse_default_passwords(&bank)?;
+    }
+    Ok(Arc::new(bank))
+}
+
+/// Beyond loopback, nobody may have a password that everyone knows.
+fn refuse_default_passwords(bank: &Bank) -> Result<(), String> {
+    let known = bank.default_passwords().map_err(|error| error.to_string())?;
+    let Some(account) = known.first() else { return Ok(()) };
+    let who = if *account == ADMINISTRATOR { "the administrator".to_string() } else { format!("account {account}") };
+    Err(format!(
+        "{who} still has the first password, which everyone knows: set another with `bank-server passwd {account} --db {}` (or {ADMIN_PASSWORD_VARIABLE} for the administrator) before listening beyond this machine",
+        bank.dbs().path().display()
+    ))
+}
+
+/// Recovers the transfers under way and links this branch to others; at a copy that is not written, neither.
+fn start_engine(
+    config: &Config,
+    bank: &Arc<Bank>,
+    sms: Option<&SmsSender>,
+    key: &BranchKey,
+    doors: &Doors,
+    stop: Sender<Stop>,
+    replication: &Arc<Replication>,
+) -> Result<Arc<Engine>, String> {
+    let trouble = |error: Error| format!("{}: {error}", config.db.display());
+    let is_primary = replication.role() == CopyRole::Primary;
+    let directory = Arc::new(Directory::open(Arc::clone(bank.dbs())).map_err(trouble)?);
+    for peer in config.peers.iter().filter(|peer| is_primary && peer.name != config.name) {
+        directory.learn(&peer.name, &peer.address).map_err(trouble)?;
+    }
+    let replaced = Arc::downgrade(replication);
+    let instance = getrandom::u64().map_err(|error| format!("no randomness: {error}"))?;
+    let identity = Identity {
+        name: config.name.clone(),
+        port: doors.port,
+        key: key.clone(),
+        instance: format!("{instance:016x}"),
+        epoch: bank.dbs().standing().epoch,
+        tls: doors.connector.clone(),
+        on_replaced: Arc::new(move |epoch| {
+            if let Some(replication) = replaced.upgrade() {
+                replication.fence(epoch);
+            }
+        }),
+    };
+    let on_failure = move |_: &Error| {
+        // A full channel means that the server is stopping already.
+        let _ = stop.try_send(Stop::DiskFailed);
+    };
+    let parts = EngineParts {
+        name: config.name.clone(),
+        dbs: Arc::clone(bank.dbs()),
+        links: Links::new(identity, directory),
+        sms: sms.map(SmsSender::notifier),
+        is_teaching: config.teaching,
+        on_failure: Box::new(on_failure),
+    };
+    if !is_primary {
+        return Ok(Engine::at_rest(parts, 0));
+    }
+    let engine = Engine::start(parts, config.crash_at).map_err(trouble)?;
+    discovery::start(engine.links());
+    Ok(engine)
+}
+
+/// Announces the branch, if that is wanted and possible.
+#[cfg(feature = "mdns")]
+fn start_mdns(config: &Config, engine: &Engine, port: u16) -> Option<Mdns> {
+    if !config.mdns {
+        return None;
+    }
+    let listening = std::net::SocketAddr::new(config.branch.ip(), port);
+    match Mdns::start(engine.links(), listening, engine.links().key()) {
+        Ok(mdns) => Some(mdns),
+        Err(error) => {
+            log::warn!("mDNS is not available here ({error}); other branches are found by --peers");
+            None
+        }
+    }
+}
