@@ -6,11 +6,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use protocol::BranchName;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tls::{Acceptor, Connector};
 
 use crate::branch::Context;
 use crate::branch::door::BranchDoor;
 use crate::config::Config;
+use crate::limits::SEND_BUFFER_BYTES;
 use crate::listener::{Door, Listener};
 use crate::menu::Texts;
 use crate::menu::door::{LabDoor, Menu, PlainDoor};
@@ -106,13 +108,17 @@ fn open_tls(config: &Config) -> Result<(Option<Acceptor>, Option<Connector>), St
     Ok((acceptor, connector))
 }
 
+/// Connections get their bound of the listener.
 fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
-    TcpListener::bind(address).map_err(|error| match error.kind() {
+    let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!("port {} on {} is in use; name another with {flag}, or 0 for any", address.port(), address.ip())
         }
         _ => format!("cannot listen on {address}: {error}"),
-    })
+    })?;
+    set_socket_send_buffer_size(&listener, SEND_BUFFER_BYTES)
+        .map_err(|error| format!("what is held for clients at {address} cannot be bounded: {error}"))?;
+    Ok(listener)
 }
 
 /// Prints a line that a script may wait for.

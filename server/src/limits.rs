@@ -38,6 +38,9 @@ pub const COPY_PROGRESS_EVERY: Duration = Duration::from_secs(1);
 pub const CLIENTS: usize = 4_096;
 /// The stack of a client's thread in bytes. Virtual memory until touched; sessions don't recurse.
 pub const CLIENT_STACK_BYTES: usize = 512 << 10;
+/// What the system holds at most of what is sent to one client, in bytes (Linux reserves twice as much). It would grow
+/// to megabytes for each client that reads nothing.
+pub const SEND_BUFFER_BYTES: usize = 128 << 10;
 /// How long a client may be silent, unless `--idle-timeout` says otherwise.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long a client may take to accept what is sent to it, before it is given up.

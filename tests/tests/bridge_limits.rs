@@ -3,17 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bank_tests::{
-    Bank, Branch, Bridge, FORM, JSON, SetOnDrop, clean_command, figure, raise_descriptor_limit, wait_until,
-    wait_until_within,
+    Bank, Branch, Bridge, FORM, JSON, SetOnDrop, clean_command, connect_narrow, figure, held_for,
+    raise_descriptor_limit, wait_until, wait_until_within,
 };
-use rustix::net::sockopt::set_socket_recv_buffer_size;
-use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -160,36 +158,16 @@ fn a_stalled_stream_among_many_slows_no_transfer_down() {
     stalled.shutdown(Shutdown::Both).unwrap();
 }
 
-/// What the system holds of what was sent to the client at this port and has not got there, in bytes.
-fn held_for(port: u16) -> u64 {
-    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let remote = format!(":{port:04X}");
-    let line = table.lines().find(|line| line.split_whitespace().nth(2).is_some_and(|place| place.ends_with(&remote)));
-    let (sent, _) = line.unwrap().split_whitespace().nth(4).unwrap().split_once(':').unwrap();
-    u64::from_str_radix(sent, 16).unwrap()
-}
-
 #[test]
 fn the_system_holds_little_for_a_client_that_reads_nothing() {
     let (_bank, _mumbai, _delhi, bridge) = pair();
-    // The room for what comes has to be set before connecting.
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    set_socket_recv_buffer_size(&socket, 4 << 10).unwrap();
-    rustix::net::connect(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, bridge.port()))).unwrap();
-    let mut client = TcpStream::from(socket);
-    let port = client.local_addr().unwrap().port();
+    let mut client = connect_narrow(bridge.port());
     let request = bridge.request("GET", "/openapi.json").text();
     assert!(bridge.get("/openapi.json").text.len() > 20_000);
     // Hundreds of answers are asked for, megabytes in all; none is read.
     client.write_all(request.repeat(400).as_bytes()).unwrap();
-    let (mut last, mut looks) = (0, 0);
-    wait_until("no more is taken of it", || {
-        let held = held_for(port);
-        looks = if held == last && held > 0 { looks + 1 } else { 0 };
-        last = held;
-        looks == 50
-    });
-    assert!(last <= 256 << 10, "{last} bytes are held for it");
+    let held = held_for(&client);
+    assert!(held <= 256 << 10, "{held} bytes are held for it");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::process::Stdio;
 use std::thread;
 
-use bank_tests::{Bank, Branch, Options, Transcript, client_command, wait_until};
+use bank_tests::{Bank, Branch, Options, Transcript, client_command, has_unread_bytes, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -283,17 +283,6 @@ fn a_command_whose_answer_is_lost_is_carried_out_once() {
         mumbai.restart();
     }
     fails(&bank, &mumbai, "--request-id once deposit 1002 6", 1, "request_id");
-}
-
-/// Whether a connection of this port of loopback holds bytes that nobody has read, by the system's table.
-fn has_unread_bytes(port: u16) -> bool {
-    let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    let local = format!("0100007F:{port:04X}");
-    table.lines().any(|line| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        // The state 01 is "established"; then come the two queues, to be sent and to be read.
-        fields.len() > 4 && fields[1] == local && fields[3] == "01" && !fields[4].ends_with(":00000000")
-    })
 }
 
 #[test]

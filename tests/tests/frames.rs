@@ -4,10 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use bank_tests::{Branch, Options, frame, request};
+use bank_tests::{Branch, Options, connect_narrow, frame, held_for, request};
 use serde_json::json;
 
 fn open_branch() -> Branch {
@@ -94,6 +94,22 @@ fn half_a_frame_and_then_silence_holds_up_nobody_and_ends() {
     let start = Instant::now();
     assert_eq!(branch.stop(), Some(0));
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}
+
+#[test]
+fn the_system_holds_little_for_a_client_that_reads_no_answer() {
+    let branch = open_branch();
+    let deposit = json!({"action": "deposit", "params": {"account_no": 1001, "amount": "0.01"}});
+    let batch = json!({"requests": vec![deposit; 500]});
+    branch.connect_anonymously().ask("batch", batch).ok();
+    let history = request("history", json!({"account_no": 1001, "limit": 500}), None);
+    assert!(branch.connect_anonymously().text(&history).text.len() > 20_000);
+    let mut client = connect_narrow(branch.port());
+    client.write_all(&frame(&history).repeat(400)).unwrap();
+    let held = held_for(&client);
+    assert!(held <= 256 << 10, "{held} bytes are held for it");
+    // It holds up nobody.
+    branch.connect_anonymously().ask("status", json!({})).ok();
 }
 
 /// Bytes that the process has given to the system to write, to files and sockets.
