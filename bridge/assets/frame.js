@@ -3,6 +3,7 @@
 
 import { clear, h, icon, remember, remembered, setText } from "./dom.js";
 import { shortTime } from "./format.js";
+import { isForPage } from "./keys.js";
 
 const TEXT_SIZES = 7;
 const TEXT_NORMAL = 2;
@@ -70,12 +71,7 @@ export function makeFrame(app) {
   }
 
   function pressed(event) {
-    const isTyping =
-      event.target instanceof Element && event.target.closest("input, select, textarea, [contenteditable]");
-    if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey || isTyping) {
-      return;
-    }
-    if (remembered("keys", "on") === "off" || document.querySelector("dialog[open]") !== null) {
+    if (!isForPage(event)) {
       return;
     }
     const view = /^[1-9]$/.test(event.key) ? views[Number(event.key) - 1] : undefined;

@@ -32,6 +32,7 @@ files! {
     "icon.svg",
     "icons.js",
     "index.html",
+    "keys.js",
     "lab.css",
     "lab/controls.js",
     "lab/detail.js",

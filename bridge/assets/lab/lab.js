@@ -4,6 +4,7 @@
 // same model, so picture, money, logs and words never disagree. Leaves out: the shell around it (app.js).
 
 import { clear, h, svg } from "../dom.js";
+import { isForPage } from "../keys.js";
 import { Controls } from "./controls.js";
 import { Detail } from "./detail.js";
 import { Diagram } from "./diagram.js";
@@ -276,10 +277,7 @@ class Lab {
   }
 
   key(event) {
-    const isTyping = event.target instanceof Element && event.target.closest("input, select, textarea, [contenteditable], dialog, summary");
-    const isPressing = event.key === " " && event.target instanceof Element && event.target.closest("button, a");
-    if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey || isTyping || isPressing || !this.model) return;
-    if (document.querySelector("dialog[open]")) return;
+    if (!this.model || !isForPage(event)) return;
     const isDone = /^n$/i.test(event.key) ? this.controls.deliverNext() : this.player.key(event);
     if (isDone) event.preventDefault();
   }
