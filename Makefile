@@ -38,8 +38,9 @@ build: ## Build the programs
 demo: build ## Run a whole bank for a lecture: three branches, their customers, the dashboard
 	@exec $(PROGRAMS)/bank-bridge demo --dir demo-bank --port $(BRIDGE_PORT)
 
-demo-clean: build ## Forget the demo's bank
-	@$(PROGRAMS)/bank-bridge demo --dir demo-bank --forget
+demo-clean: ## Forget the demo's bank
+	@test ! -e demo-bank || $(MAKE) --no-print-directory build
+	@test ! -e demo-bank || $(PROGRAMS)/bank-bridge demo --dir demo-bank --forget
 
 run-server: build ## Run the branch Mumbai on bank.db, with two sample accounts (FLAGS=--teaching for lessons)
 	@echo "Branch Mumbai on bank.db. Now, in another terminal: make run-client"

@@ -1,10 +1,11 @@
 //! `bank-bridge demo`: a whole bank on this machine, for a lecture. Three branches, their customers, and the bridge.
 //!
 //! Everything is kept in one folder, and a second start finds it as it was. One demo runs in a folder at a time: a lock
-//! says so. The branches are real processes ([`crate::supervisor`]), started with `--teaching`, and end with this one.
+//! says so. The branches are real processes ([`crate::supervisor`]), started with `--teaching`, and end with this one,
+//! which ends by a signal or with its terminal.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +16,9 @@ use protocol::connection::CallError;
 use protocol::key_file::KEY_FILE;
 use protocol::request::{Action, CreateAccount, LIST_ROWS_DEFAULT, ListAccounts};
 use protocol::{AccountNum, BranchName, Money};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Signal, getpid, kill_process};
 
 use crate::arguments::{DemoArguments, NamedAddress, ServeArguments};
 use crate::bridge::Restarter;
@@ -124,6 +128,7 @@ fn start_and_serve(
     let watched = Arc::clone(supervisor);
     let watching = thread::Builder::new().name("supervisor".into()).spawn(move || watched.watch());
     watching.map_err(|error| format!("there is no thread for the branches: {error}"))?;
+    end_with_terminal()?;
     say(&introduction(supervisor, folder));
     let restarter: Arc<dyn Restarter> = Arc::<Supervisor>::clone(supervisor);
     crate::serve(config, Some(restarter))
@@ -189,6 +194,31 @@ fn say(text: &str) {
     if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         log::warn!("standard output is closed: {error}");
     }
+}
+
+/// Ends the demo, as SIGTERM does, when its terminal goes away. The system tells that to the terminal's first process
+/// alone; if that is `make`, which waits for us, we would wait for each other, with the ports taken.
+fn end_with_terminal() -> Result<(), String> {
+    if !io::stdin().is_terminal() {
+        return Ok(());
+    }
+    let watch = || {
+        let stdin = io::stdin();
+        // No event is asked for, so only the end of the terminal is told; what is typed there is left alone.
+        let mut terminal = [PollFd::new(&stdin, PollFlags::empty())];
+        let told = loop {
+            match poll(&mut terminal, None) {
+                Err(Errno::INTR) => {}
+                told => break told,
+            }
+        };
+        let ended = told.and_then(|_| kill_process(getpid(), Signal::TERM));
+        if let Err(error) = ended {
+            log::warn!("the terminal is not watched: {error}");
+        }
+    };
+    let spawned = thread::Builder::new().name("terminal".into()).spawn(watch);
+    spawned.map(drop).map_err(|error| format!("there is no thread for the terminal: {error}"))
 }
 
 /// Locks the folder for this process.

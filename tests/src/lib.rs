@@ -43,5 +43,5 @@ pub use queues::{connect_narrow, has_unread_bytes, held_for};
 pub use random::Random;
 pub use replicas::{assert_same_rows, replica_options, shared_rows};
 pub use script::{Transcript, client_command, run_client};
-pub use terminal::Terminal;
+pub use terminal::{Terminal, open_terminal};
 pub use wait::{DEADLINE, SetOnDrop, wait_until, wait_until_within};

@@ -13,6 +13,18 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::wait::DEADLINE;
 
+/// A new terminal: the person's side, and the program's. The terminal is gone when the person's side is closed.
+#[must_use]
+#[track_caller]
+pub fn open_terminal() -> (OwnedFd, OwnedFd) {
+    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&person).unwrap();
+    unlockpt(&person).unwrap();
+    let name = ptsname(&person, Vec::new()).unwrap();
+    let program = open(&*name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+    (person, program)
+}
+
 /// The person's side of a terminal: a screen that is read, and keys.
 #[derive(Debug)]
 pub struct Terminal {
@@ -28,11 +40,7 @@ impl Terminal {
     #[must_use]
     #[track_caller]
     pub fn open() -> Self {
-        let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&person).unwrap();
-        unlockpt(&person).unwrap();
-        let name = ptsname(&person, Vec::new()).unwrap();
-        let programs_side = open(&*name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        let (person, programs_side) = open_terminal();
         let keys = File::from(person);
         let mut screen = keys.try_clone().unwrap();
         let (bytes, output) = mpsc::channel();

@@ -11,7 +11,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bank_tests::{DEADLINE, ProgramLog, audit, program, wait_until, wait_until_within};
+use bank_tests::{DEADLINE, ProgramLog, audit, open_terminal, program, wait_until, wait_until_within};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
 
@@ -41,7 +41,11 @@ fn command(folder: &Path) -> Command {
 
 impl Demo {
     fn start(folder: &Path) -> Self {
-        let mut bridge = command(folder).spawn().unwrap();
+        Self::run(command(folder))
+    }
+
+    fn run(mut command: Command) -> Self {
+        let mut bridge = command.spawn().unwrap();
         let log = ProgramLog::collect(bridge.stderr.take().unwrap());
         let mut introduction = String::new();
         let mut address = None;
@@ -112,11 +116,17 @@ impl Demo {
 
     /// Sends a signal and waits for the end of the bridge and of all its branches.
     #[track_caller]
-    fn end(mut self, signal: Signal) -> ExitStatus {
+    fn end(self, signal: Signal) -> ExitStatus {
+        let bridge = Pid::from_child(&self.bridge);
+        self.end_by(|| kill_process(bridge, signal).unwrap())
+    }
+
+    #[track_caller]
+    fn end_by(mut self, act: impl FnOnce()) -> ExitStatus {
         let branches = self.branches();
         assert_eq!(branches.len(), BRANCHES.len());
         let start = Instant::now();
-        kill_process(Pid::from_child(&self.bridge), signal).unwrap();
+        act();
         let mut ended = None;
         wait_until_within(END_WITHIN, "the bridge ends", || {
             ended = self.bridge.try_wait().unwrap();
@@ -206,6 +216,18 @@ fn a_lecture_from_start_to_end_and_a_second_one() {
     demo.wait_until_all_are_up();
     assert_eq!(demo.balance("Mumbai", 1003), "2501.00");
     demo.end(Signal::TERM);
+}
+
+#[test]
+fn it_ends_with_its_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let (person, terminal) = open_terminal();
+    let mut command = command(folder.path());
+    // It is not the terminal's first process, so the system tells it nothing.
+    command.stdin(terminal);
+    let demo = Demo::run(command);
+    demo.wait_until_all_are_up();
+    assert_eq!(demo.end_by(|| drop(person)).code(), Some(0));
 }
 
 #[test]
