@@ -104,6 +104,10 @@ export class Scenarios {
   async begin(name) {
     this.chooser.open = false;
     await this.ask(`/scenarios/${encodeURIComponent(name)}`);
+    if (!this.isRunning()) return;
+    // The list that was clicked on is below the lesson; its beginning may be a page up.
+    this.running.querySelector(".lab-next")?.focus({ preventScroll: true });
+    this.running.querySelector(".lab-lesson-head").scrollIntoView({ block: "nearest" });
   }
 }
 

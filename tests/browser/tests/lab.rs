@@ -167,6 +167,12 @@ fn go_through(page: &Page, name: &str) -> String {
         page.click("[data-test=scenario-list] summary");
     }
     page.click(&format!("[data-test=scenario-start-{name}]"));
+    page.wait_for_element("[data-test=scenario-say]");
+    // The list that was clicked on is below the lesson, and a page down.
+    let is_seen = "(() => { const top = document.querySelector('[data-test=scenario-title]').getBoundingClientRect().top; \
+                   return top >= 0 && top < innerHeight / 2; })()";
+    page.wait_for("the beginning of the lesson is seen", is_seen);
+    page.wait_for("Enter goes on", "document.activeElement?.matches('[data-test=scenario-next]')");
     let mut told = String::new();
     loop {
         page.wait_for_element("[data-test=scenario-say]");
