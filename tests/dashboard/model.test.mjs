@@ -213,6 +213,43 @@ test("a crash after the vote: in doubt again at the start, and what was sent mea
   assert.equal(model.isOver, true);
 });
 
+test("many resends that nobody hears are a few arrows, and nothing moves while they go on", () => {
+  const story = (resends, meanwhile = () => {}) => {
+    const bank = new Bank();
+    const [prepare] = bank.begin("Delhi");
+    bank.receive("Mumbai", bank.prepare("Delhi", prepare));
+    bank.decide("Delhi");
+    const sent = [];
+    for (let count = 0; count < resends; count += 1) {
+      sent.push(bank.send("Mumbai", "Delhi", "commit"));
+      meanwhile(bank, count);
+    }
+    return { bank, sent };
+  };
+  const commits = (model) => model.messages.filter((message) => message.name === "commit").map((message) => message.more);
+  const drawn = (resends, waiting) => {
+    const { bank, sent } = story(resends);
+    const model = build(shuffled(bank.events), { waiting: waiting ? [{ id: sent[waiting], text: "commit" }] : [] });
+    checkInvariants(model);
+    return model;
+  };
+  assert.deepEqual([2, 3, 4, 40].map((resends) => commits(drawn(resends))), [[0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 37]]);
+  assert.equal(drawn(3).steps.length, drawn(40).steps.length);
+  const last = drawn(40).steps.at(-1);
+  assert.equal(sentence(last, drawn(40).lanes), "Mumbai sends commit to Delhi 38 times more: it has heard nothing since.");
+  // One that waits on a stage, or has come after all, is not among those that nobody hears; nor are they one row then.
+  assert.deepEqual(commits(drawn(9, 4)), [0, 0, 0, 1, 0, 0, 0, 1]);
+  const { bank, sent } = story(9);
+  bank.end(bank.settle("Delhi", sent[8]));
+  const model = build(shuffled(bank.events));
+  checkInvariants(model);
+  assert.deepEqual(commits(model), [0, 0, 0, 5, 0]);
+  assert.deepEqual([model.outcome, model.isOver], ["committed", true]);
+  // What happens in between ends a row.
+  assert.deepEqual(commits(build(story(8, (bank, count) => count === 3 && bank.add("Mumbai", { note: { text: "x" } })).bank.events)),
+    [0, 0, 0, 1, 0, 0, 1]);
+});
+
 test("a coordinator that dies right after its decision: the commit point lies before the crash, and shows at the start", () => {
   const bank = new Bank();
   const [prepare] = bank.begin("Delhi");

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use protocol::event::{Event, EventKind};
 
+use crate::fold::fold_resends;
 use crate::{Transfer, Witness};
 
 /// The role whose prepared state means doubt.
@@ -230,7 +231,7 @@ impl<'g> Teller<'g> {
             }
         }
         steps.extend(restarts.into_iter().map(|(lane, started_ms)| restart(lane, started_ms - self.first_ms)));
-        Story { title: self.title(), remarks: self.remarks(), lanes: self.lanes, steps }
+        Story { title: self.title(), remarks: self.remarks(), lanes: self.lanes, steps: fold_resends(steps) }
     }
 
     fn lane(&self, called: &str) -> usize {

@@ -36,6 +36,7 @@ function messageRows(message, model, position) {
     ["Text", h("span", { class: "mono" }, message.fullText)],
     ["Id", h("span", { class: "mono" }, message.id)],
     ["Sent", sent ? when(sent.event) : "unseen: its sender's events are gone"],
+    ["Before it", message.more > 0 ? `${message.more} more that did not arrive either` : null],
     ["Clock when sent", sent ? clock(sent.event) : null],
     ...arrivals.flatMap((step) => [[step.isAgain ? "Received again" : "Received", when(step.event)], ["Clock then", clock(step.event)]]),
     ["Lost", message.lostStep !== null && message.lostStep < position ? when(model.steps[message.lostStep].event) : null],

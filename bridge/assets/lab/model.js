@@ -1,10 +1,11 @@
 // A transfer's events as a diagram: lanes, steps, messages, the parties' states, the commit point, the money. Pure.
 //
-// Keeps true: a step never stands above its cause; each message is one entry, however often it arrives; what the
+// Keeps true: a step never stands above its cause; each message is one entry, however often it arrives, but for many
+// resends in a row that nobody hears, of which the last stands for the others; what the
 // model says of a step depends on the steps up to it alone, so that a player can stop anywhere.
 // Leaves out: where anything is drawn (diagram.js) and how it is said (words.js).
 
-import { bodyOf, crashes, foundOnDisk, inOrder, kindOf } from "./order.js";
+import { bodyOf, crashes, foldResends, foundOnDisk, inOrder, kindOf } from "./order.js";
 import { accounts, paise, timeline } from "./money.js";
 
 /** The client's lane, which is no branch. */
@@ -28,15 +29,16 @@ const OLD_NOTES = [[/^crashes/, "crashed"], [/^is started again/, "started"], [/
  */
 export function build(events, options = {}) {
   const { waiting = [], outages = {}, aliases = {} } = options;
-  const line = inOrder([...events, ...crashes(events, outages)]);
-  const builder = new Builder(line, aliases);
+  const { line, more } = foldResends(inOrder([...events, ...crashes(events, outages)]), waiting);
+  const builder = new Builder(line, more, aliases);
   line.forEach((event) => builder.add(event));
   return builder.finish(waiting, options.isOldWay ?? events.some((event) => OLD.test(event.branch)));
 }
 
 class Builder {
-  constructor(line, aliases) {
+  constructor(line, more, aliases) {
     this.line = line;
+    this.more = more;
     this.txid = line.find((event) => event.txid)?.txid ?? null;
     this.aliases = { ...aliases, ...aliasesByMessages(line) };
     this.lanes = [];
@@ -149,7 +151,7 @@ class Builder {
     const text = withoutTxid(body.text, this.txid);
     const message = {
       key: `m${this.messages.length}`, id, name: body.message, text, fullText: body.text, from, to,
-      sentStep: null, arrivals: [], lostStep: null, goneStep: null, waiting: [], isAgain: false,
+      sentStep: null, arrivals: [], lostStep: null, goneStep: null, waiting: [], isAgain: false, more: 0,
     };
     this.messages.push(message);
     if (id) this.byId.set(id, message);
@@ -160,7 +162,7 @@ class Builder {
     const to = this.lane(body.to);
     const isAgain = this.messages.some((other) => other.name === body.message && other.from === lane && other.to === to);
     const message = this.message(body, lane, to, body.id);
-    Object.assign(message, { isAgain, sentStep: this.steps.length });
+    Object.assign(message, { isAgain, more: this.more.get(event) ?? 0, sentStep: this.steps.length });
     this.step(event, lane, "sent", { message, isReply: this.canTake(lane, ["received"]) });
   }
 

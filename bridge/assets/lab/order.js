@@ -11,6 +11,9 @@ const NOTICED_WITHIN_MS = 1_000;
 
 const FOUND = "found on disk: ";
 
+/** So many resends in a row are shown; of more the first ones and the last. */
+const RESENDS_SHOWN = 3;
+
 /** The name of an event's kind: `sent`, `recorded`, … */
 export function kindOf(event) {
   return typeof event.kind === "string" ? event.kind : Object.keys(event.kind)[0];
@@ -121,4 +124,36 @@ function synthetic(beside, kind, at_unix_ms, offset) {
     number, at_unix_ms, branch: beside.branch, txid: beside.txid, isInferred: true,
     clock: { ...beside.clock, [beside.branch]: own(beside) + offset }, kind: { [kind]: {} },
   };
+}
+
+/**
+ * The line without most of what is sent again and again to a branch that is down. Of a row of resends, none of which
+ * arrived so far, the first and the last stay. `more` tells of the last how many before it are left out. A row only
+ * ever grows to `RESENDS_SHOWN`, so that nothing moves while the resends go on.
+ *
+ * @param waiting what a stage holds back: it is on its way
+ */
+export function foldResends(line, waiting = []) {
+  const known = new Set(waiting.map((one) => one.id));
+  for (const event of line) if (["received", "lost"].includes(kindOf(event))) known.add(bodyOf(event).id);
+  const [seen, rows, left, more] = [new Set(), new Map(), new Set(), new Map()];
+  const endRows = () => {
+    for (const row of rows.values()) {
+      const folded = row.slice(RESENDS_SHOWN - 1, -1);
+      folded.forEach((event) => left.add(event));
+      if (folded.length > 0) more.set(row.at(-1), folded.length);
+    }
+    rows.clear();
+  };
+  for (const event of line) {
+    const { to, message, id } = bodyOf(event);
+    const isSent = kindOf(event) === "sent";
+    const key = JSON.stringify([event.branch, to, message]);
+    if (!isSent || !seen.has(key) || known.has(id)) endRows();
+    else if (rows.has(key)) rows.get(key).push(event);
+    else rows.set(key, [event]);
+    if (isSent) seen.add(key);
+  }
+  endRows();
+  return { line: line.filter((event) => !left.has(event)), more };
 }

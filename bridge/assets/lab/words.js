@@ -37,7 +37,8 @@ function legs(text) {
 
 /** The label on an arrow: `full`, its `name` alone, or `short` for narrow lanes. */
 export function messageLabel(message, length = "full") {
-  const again = message.isAgain ? (length === "short" ? " ↻" : " again") : "";
+  const times = message.more > 0 ? ` ×${message.more + 1}` : "";
+  const again = message.isAgain ? `${length === "short" ? " ↻" : " again"}${times}` : "";
   const name = message.name === "acknowledged" && length === "short" ? "ack" : message.name;
   const asked = message.name === "prepare" && length === "full" ? legs(message.text) : [];
   return `${name}${again}${asked.length === 1 ? `: ${asked[0]}` : asked.length > 1 ? `: ${asked.length} legs` : ""}`;
@@ -119,7 +120,8 @@ const RECORDS = {
 
 function repeated(from, to, message, isReply) {
   const why = isReply ? "it was asked, or told, once more" : "it has heard nothing since";
-  return `${from} sends ${message} to ${to} once more: ${why}.`;
+  const times = message.more > 0 ? `${message.more + 1} times more` : "once more";
+  return `${from} sends ${message.name} to ${to} ${times}: ${why}.`;
 }
 
 function recordSentence(name, step) {
@@ -148,7 +150,7 @@ export function sentence(step, lanes) {
     case "answered": return `The client is told: ${toldWords(step.text)}.`.replace("..", ".");
     case "record": return recordSentence(name, step);
     case "sent": {
-      if (step.message.isAgain) return repeated(from, to, message, step.isReply);
+      if (step.message.isAgain) return repeated(from, to, step.message, step.isReply);
       return SENT[message]?.(from, to, step.message) ?? `${from} sends ${message} to ${to}.`;
     }
     case "received": {
