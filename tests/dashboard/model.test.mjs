@@ -178,6 +178,7 @@ test("a lost acknowledgement: the decision is sent again, and the money moves on
   const all = model.steps.length;
   assert.deepEqual([fateAt(first, all, all), fateAt(second, all, all), second.isAgain], ["lost", "received", true]);
   assert.equal(fateAt(first, first.lostStep, all), "flight", "lost only once it is");
+  assert.equal(sentence(model.steps[first.lostStep], model.lanes), "The acknowledgement from Delhi to Mumbai is lost on its way.");
   assert.deepEqual(holds(model.places.at(-1)), ["0.00", "0.00", "0.00", "50.00"]);
 });
 
@@ -236,7 +237,7 @@ test("many resends that nobody hears are a few arrows, and nothing moves while t
   assert.deepEqual([2, 3, 4, 40].map((resends) => commits(drawn(resends))), [[0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 37]]);
   assert.equal(drawn(3).steps.length, drawn(40).steps.length);
   const last = drawn(40).steps.at(-1);
-  assert.equal(sentence(last, drawn(40).lanes), "Mumbai sends commit to Delhi 38 times more: it has heard nothing since.");
+  assert.equal(sentence(last, drawn(40).lanes), "Mumbai sends the commit to Delhi 38 times more: it has heard nothing since.");
   // One that waits on a stage, or has come after all, is not among those that nobody hears; nor are they one row then.
   assert.deepEqual(commits(drawn(9, 4)), [0, 0, 0, 1, 0, 0, 0, 1]);
   const { bank, sent } = story(9);

@@ -118,10 +118,17 @@ const RECORDS = {
   "ended": "to lose it costs one more delivery, no money",
 };
 
+/** What a message is called in a sentence, where its name is no noun. */
+const NOUNS = { "acknowledged": "acknowledgement", "vote yes": "vote", "vote no": "vote", "rejected": "rejection" };
+
+function noun(message) {
+  return NOUNS[message.name] ?? message.name;
+}
+
 function repeated(from, to, message, isReply) {
   const why = isReply ? "it was asked, or told, once more" : "it has heard nothing since";
   const times = message.more > 0 ? `${message.more + 1} times more` : "once more";
-  return `${from} sends ${message.name} to ${to} ${times}: ${why}.`;
+  return `${from} sends the ${noun(message)} to ${to} ${times}: ${why}.`;
 }
 
 function recordSentence(name, step) {
@@ -154,12 +161,12 @@ export function sentence(step, lanes) {
       return SENT[message]?.(from, to, step.message) ?? `${from} sends ${message} to ${to}.`;
     }
     case "received": {
-      const was = step.isAgain ? `${to} receives the same ${message} once more. Its effects happen once all the same.` : null;
+      const was = step.isAgain ? `${to} receives the same ${noun(step.message)} once more. Its effects happen once all the same.` : null;
       const changes = step.states.length > 0 || !["commit", "abort"].includes(message);
       return was ?? (changes ? RECEIVED[message]?.(from, to) ?? `${to} receives ${message} from ${from}.`
         : `${to} receives ${message}, which it knows already. Nothing happens twice.`);
     }
-    case "lost": return `The ${message} from ${from} to ${to} is lost on its way.`;
+    case "lost": return `The ${noun(step.message)} from ${from} to ${to} is lost on its way.`;
     case "refused": return `${name} refuses: ${step.text}.`;
     case "crashed": return `${name} crashes. What was not on its disk is gone.`;
     case "started": return found(name, step);

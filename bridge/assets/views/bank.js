@@ -179,7 +179,7 @@ function sayVerdict({ ok, complete }, gone) {
       kind: "good",
       picture: "check",
       title: "The books agree.",
-      text: "Every branch was recomputed from its rows; every transfer has one payer and one receiver.",
+      text: "Every branch was recomputed from its rows, and any two agree on what one owes the other.",
     };
   }
   if (ok === true) {
