@@ -1,8 +1,8 @@
 //! Runs the branches of the demo: real `bank-server` processes, each with a database and a log in one folder.
 //!
-//! It owns the processes and their ports, and keeps true that none outlives this one: each reads a pipe whose other end is
-//! held here, and stops when that is closed, however this process ends. A branch comes back on the ports that it had. One
-//! that has crashed is *not* started again by itself, because a branch that is gone is what a lesson is about;
+//! It owns the processes and their ports, and keeps true that none outlives this one: each reads a pipe whose other end
+//! is held here, and stops when that is closed, however this process ends. A branch comes back on the ports that it
+//! had. One that has crashed is *not* started again by itself, because a branch that is gone is what a lesson is about;
 //! [`Restarter::restart`] does it when somebody asks.
 
 use std::env;

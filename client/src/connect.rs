@@ -16,7 +16,8 @@ const LINGER: Duration = Duration::from_secs(600);
 /// Connects to the first of the host's addresses that answers, each within `timeout`.
 ///
 /// # Errors
-/// `UnknownHost` when the name has no address, `Unreachable` when none of them answers, `NoTls` when no TLS comes about.
+/// `UnknownHost` when the name has no address, `Unreachable` when none of them answers, `NoTls` when no TLS comes
+/// about.
 pub fn connect(
     door: Door,
     host: &str,

@@ -276,7 +276,8 @@ pub struct OneAccount {
     pub account_no: AccountNum,
 }
 
-/// Parameters of [`Action::Deposit`](crate::request::Action::Deposit) and [`Action::Withdraw`](crate::request::Action::Withdraw).
+/// Parameters of [`Action::Deposit`](crate::request::Action::Deposit) and
+/// [`Action::Withdraw`](crate::request::Action::Withdraw).
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct AccountAmount {
     /// The account.

@@ -170,7 +170,8 @@ pub const STAGED_TEXT_BYTES: usize = 2_000;
 pub const STEP_MODE_WAIT: Duration = Duration::from_secs(600);
 /// How often a client that waits in step mode looks whether that has ended.
 pub const STEP_MODE_LOOK: Duration = Duration::from_millis(100);
-/// How often what waits is delivered anew when step mode ends, because more came meanwhile, before it ends all the same.
+/// How often what waits is delivered anew when step mode ends, because more came meanwhile, before it ends all the
+/// same.
 pub const FLUSH_ROUNDS: u32 = 64;
 /// The most that one request makes pass of the protocol's time: 360,000 ticks, done in some seconds at worst.
 pub const PASS_TIME_MAX: Duration = Duration::from_secs(3_600);

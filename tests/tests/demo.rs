@@ -1,5 +1,5 @@
-//! `bank-bridge demo`, the whole bank that a lecture starts: three branches and the bridge, a crash and a restart by HTTP,
-//! one Ctrl-C that ends it all, a second start that finds it as it was, and nobody left behind in any case.
+//! `bank-bridge demo`, the whole bank that a lecture starts: three branches and the bridge, a crash and a restart by
+//! HTTP, one Ctrl-C that ends it all, a second start that finds it as it was, and nobody left behind in any case.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 

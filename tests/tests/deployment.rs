@@ -1,5 +1,5 @@
-//! What is handed out for running the bank elsewhere, tried as far as a test can: the image's health check against a real
-//! branch, every variable against the programs' own help, the units by systemd's checker where it is installed.
+//! What is handed out for running the bank elsewhere, tried as far as a test can: the image's health check against a
+//! real branch, every variable against the programs' own help, the units by systemd's checker where it is installed.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 

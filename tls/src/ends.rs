@@ -50,7 +50,8 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Trusts the certificates of this PEM file and those that they have signed; without a file, the public authorities.
+    /// Trusts the certificates of this PEM file and those that they have signed; without a file, the public
+    /// authorities.
     ///
     /// # Errors
     /// [`SetUpError`], naming the file.

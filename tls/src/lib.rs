@@ -1,11 +1,11 @@
 //! TLS as a socket: what is written into it goes encrypted over another one, and what comes decrypted can be read.
 //!
-//! The programs of the bank hold a `TcpStream` and do with it all that sockets can: read and write from
-//! different threads at once, limit how long each may take, look whether something has come, shut one direction down.
-//! A TLS connection can do none of that by itself. So it stands *between* two sockets, the one to the network and one end of a pair
-//! inside the process, and two threads move what comes (`tunnel.rs`). Whoever holds the other end of the pair has a socket like
-//! any other, and the code that serves it doesn't know that there is TLS at all. The price is two threads and one more copy
-//! for each connection, and nothing for those without TLS.
+//! The programs of the bank hold a `TcpStream` and do with it all that sockets can: read and write from different
+//! threads at once, limit how long each may take, look whether something has come, shut one direction down. A TLS
+//! connection can do none of that by itself. So it stands *between* two sockets, the one to the network and one end of
+//! a pair inside the process, and two threads move what comes (`tunnel.rs`). Whoever holds the other end of the pair
+//! has a socket like any other, and the code that serves it doesn't know that there is TLS at all. The price is two
+//! threads and one more copy for each connection, and nothing for those without TLS.
 //!
 //! - [`Acceptor`] is the side that has a certificate;
 //! - [`Connector`] is the side that checks it, against the name or address that was dialled.

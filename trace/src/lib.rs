@@ -1,9 +1,9 @@
 //! One transfer between branches, message by message, told from the events of all branches and drawn.
 //!
-//! A [`Transfer`] puts the events into one line in which no cause comes after its effect (`order`). From it a
-//! [`Story`] is told (`story`): what was sent is paired with what was received or lost, and the commit point is
-//! found; long rows of resends that nobody heard are cut (`fold`). The story is drawn as a ladder for a terminal ([`text()`]) or for Mermaid ([`mermaid()`]); [`shiviz()`] writes the
-//! events themselves.
+//! A [`Transfer`] puts the events into one line in which no cause comes after its effect (`order`). From it a [`Story`]
+//! is told (`story`): what was sent is paired with what was received or lost, and the commit point is found; long rows
+//! of resends that nobody heard are cut (`fold`). The story is drawn as a ladder for a terminal ([`text()`]) or for
+//! Mermaid ([`mermaid()`]); [`shiviz()`] writes the events themselves.
 //!
 //! Everything here is a function of its arguments: whoever asks branches for their events does that elsewhere.
 //! Branches keep events in memory alone, and the last some thousands: what a branch saw before its last start is

@@ -1,5 +1,5 @@
-//! Golden drawings: each `.json` of `tests/golden_trace` is what `bank-client trace --format json` gave of a real transfer, and
-//! beside it stands what is drawn of it. `UPDATE_GOLDEN=1` writes the drawings anew.
+//! Golden drawings: each `.json` of `tests/golden_trace` is what `bank-client trace --format json` gave of a real
+//! transfer, and beside it stands what is drawn of it. `UPDATE_GOLDEN=1` writes the drawings anew.
 
 use std::fs;
 use std::path::{Path, PathBuf};

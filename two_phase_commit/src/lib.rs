@@ -86,7 +86,8 @@
 //! 4. *Deliver*: again and again, until all have acknowledged. [`Coordinator::tick`]
 //! 5. *Presumed abort*: not knowing means aborted, but only after recovery. [`Coordinator::status`]
 //! 6. *In doubt*: ask, never decide; durable, then acknowledged. [`Participant::tick`]
-//! 7. *Restart*: undecided aborts, decided is delivered, prepared asks. [`Coordinator::recover`], [`Participant::recover`]
+//! 7. *Restart*: undecided aborts, decided is delivered, prepared asks. [`Coordinator::recover`],
+//!    [`Participant::recover`]
 //! 8. *Once*: anything may be lost, doubled, late or overtaken. Every message is answered by what is known of
 //!    its transaction, so a repeat gets the same answer and no second effect.
 //! 9. *By hand*: recorded, never overwritten. [`Participant::resolve_by_hand`]

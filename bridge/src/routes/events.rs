@@ -1,8 +1,9 @@
 //! `GET /events`: what happens, as server-sent events (WHATWG HTML, section 9.2).
 //!
 //! Each browser has a task that reads from the store, from the number that the browser has, and gives chunks to its
-//! connection. Browsers at the same number share the chunk's bytes, and write in groups, one after the other. A browser that takes none holds up its own task alone: it is cut off when it stalls for long, and one
-//! that is merely slow skips what it can't take, and is told how much with a `missed`.
+//! connection. Browsers at the same number share the chunk's bytes, and write in groups, one after the other. A browser
+//! that takes none holds up its own task alone: it is cut off when it stalls for long, and one that is merely slow
+//! skips what it can't take, and is told how much with a `missed`.
 
 use std::pin::Pin;
 use std::sync::Arc;

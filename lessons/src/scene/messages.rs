@@ -107,7 +107,8 @@ impl Scene {
         Ok(())
     }
 
-    /// The prepare and the vote are delivered: the transfer at hand goes on to its commit point, and the decision waits at the receiver's.
+    /// The prepare and the vote are delivered: the transfer at hand goes on to its commit point, and the decision waits
+    /// at the receiver's.
     pub fn decide(&self) -> Result<(), Failure> {
         let (payer, receiver) = self.names();
         self.deliver(&receiver, "prepare")?;

@@ -43,10 +43,10 @@
 //!
 //! # Replicas
 //!
-//! Because every write statement goes through `Tx::execute`, that is also where it is logged for replicas: `group_log.rs`
-//! has the encoding, `feed.rs` what replicas are sent and have confirmed, `replica.rs` how a replica executes it,
-//! `standing.rs` whether this copy is the primary, `compare.rs` and `copy.rs` comparing and copying a whole database.
-//! The room `replication` above drives them. A branch that never had a replica logs nothing.
+//! Because every write statement goes through `Tx::execute`, that is also where it is logged for replicas:
+//! `group_log.rs` has the encoding, `feed.rs` what replicas are sent and have confirmed, `replica.rs` how a replica
+//! executes it, `standing.rs` whether this copy is the primary, `compare.rs` and `copy.rs` comparing and copying a
+//! whole database. The room `replication` above drives them. A branch that never had a replica logs nothing.
 //!
 //! # What is left out
 //!

@@ -10,11 +10,11 @@
 //!
 //! - *Order.* Groups are numbered without a gap, and a replica executes nothing but the next number.
 //! - *Sameness.* Each row of the log has a running digest, which both sides compute. That shows that the statements are
-//!   the same; that the rows are the same is shown slice by slice by comparing tables (`dbs_exec`'s `compare`). A replica
-//!   that finds a difference stops there, says which rows, keeps saying so, and takes a new snapshot only when it is
-//!   told to (`resync`), with its old file kept.
-//! - *Absence.* A replica that comes back goes on where it was. When the log no longer reaches back to there, it takes a
-//!   `snapshot`, during which the primary goes on.
+//!   the same; that the rows are the same is shown slice by slice by comparing tables (`dbs_exec`'s `compare`). A
+//!   replica that finds a difference stops there, says which rows, keeps saying so, and takes a new snapshot only when
+//!   it is told to (`resync`), with its old file kept.
+//! - *Absence.* A replica that comes back goes on where it was. When the log no longer reaches back to there, it takes
+//!   a `snapshot`, during which the primary goes on.
 //! - *Waiting.* With `--sync-replicas N` nothing is answered, and no promise leaves for another branch, before N
 //!   replicas have made it durable (`dbs_exec`'s `feed`).
 //!

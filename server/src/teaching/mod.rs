@@ -8,8 +8,9 @@
 //!   class talks, until time is made to pass by request;
 //! - [`faults`]: what is remembered of links that are cut or slow. The cut itself is in the links.
 //!
-//! What is done with them, action by action, is `transfer::lesson`; the engine asks here what may pass. A branch without
-//! `--teaching` has no [`Teaching`], so it pays for a look at an empty `Option` and can be made to do nothing of this.
+//! What is done with them, action by action, is `transfer::lesson`; the engine asks here what may pass. A branch
+//! without `--teaching` has no [`Teaching`], so it pays for a look at an empty `Option` and can be made to do nothing
+//! of this.
 //!
 //! No lock of this room is held while a message is carried out: what is taken from the stage is handed over first.
 

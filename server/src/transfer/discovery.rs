@@ -5,9 +5,9 @@
 //! A chain in which each knows only the next becomes a bank in which each knows all, and a branch that has moved
 //! is found under its name as soon as anyone has met it at its new place.
 //!
-//! What others say is hearsay: an address that was heard of is dialled, and enters the directory only when the branch there
-//! has proved the bank's key and said its name. What is heard of a branch that is linked is ignored, so
-//! nobody can be talked out of an address that works.
+//! What others say is hearsay: an address that was heard of is dialled, and enters the directory only when the branch
+//! there has proved the bank's key and said its name. What is heard of a branch that is linked is ignored, so nobody
+//! can be talked out of an address that works.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,8 +1,10 @@
-//! What a class does to a teaching branch: step, let time pass, break links, crash. Each says how the stage stands after.
+//! What a class does to a teaching branch: step, let time pass, break links, crash. Each says how the stage stands
+//! after.
 //!
-//! [`Engine::lesson`] is the only way in, and a branch without `--teaching` has none. What waits, and the clock, are kept
-//! by [`crate::teaching`]; this file makes them real: a message that is let through is carried out as any other, and time
-//! that passes is the machines' own `tick`, moment by moment, so that everything happens in the order of real time.
+//! [`Engine::lesson`] is the only way in, and a branch without `--teaching` has none. What waits, and the clock, are
+//! kept by [`crate::teaching`]; this file makes them real: a message that is let through is carried out as any other,
+//! and time that passes is the machines' own `tick`, moment by moment, so that everything happens in the order of real
+//! time.
 
 use std::time::Duration;
 
@@ -178,8 +180,8 @@ impl Lesson<'_> {
     /// Cuts, slows or heals the link to another branch.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] when no such branch is known, [`Error::Invalid`] for this branch itself, or when the delay is
-    /// missing, too long or out of place.
+    /// [`Error::Unreachable`] when no such branch is known, [`Error::Invalid`] for this branch itself, or when the
+    /// delay is missing, too long or out of place.
     pub fn fault(&self, params: &Fault) -> Result<Stage> {
         let name = &params.peer;
         let delay = delay(params.delay_ms, params.fault == LinkFault::Slow)?;

@@ -4,7 +4,8 @@
 //! makes it real:
 //! - [`engine`] carries out what the two machines say: disk first, then the network; `ticker` is its sense of time;
 //! - [`ledger`] and [`records`] are what they write: money held and moved, and their log;
-//! - [`links`] carries the messages, [`directory`] knows where branches are, [`discovery`] finds them (and `mdns`, on the local network);
+//! - [`links`] carries the messages, [`directory`] knows where branches are, [`discovery`] finds them (and `mdns`, on
+//!   the local network);
 //! - [`progress`] lets a client's thread wait for its transfer;
 //! - [`events`] tells what happened to whoever watches;
 //! - [`crash`] lets a lesson or a test kill the process at a named point, [`lesson`] is all that a class may do.

@@ -1,7 +1,8 @@
 //! The engine's own threads: the machines' time, and the deleting of what is no longer needed.
 //!
-//! The ticker lets resends, time-outs and inquiries come due, and writes records that nobody waits for. The pruner deletes
-//! rows of ended transfers and old answers, a little at a time. Neither decides anything, and both end with the engine.
+//! The ticker lets resends, time-outs and inquiries come due, and writes records that nobody waits for. The pruner
+//! deletes rows of ended transfers and old answers, a little at a time. Neither decides anything, and both end with the
+//! engine.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};

@@ -57,8 +57,8 @@ impl Links {
         }
     }
 
-    /// Connects, proves the key both ways, and turns the connection into a link. Takes a bounded time. The peer is of no
-    /// lower epoch than is known of it.
+    /// Connects, proves the key both ways, and turns the connection into a link. Takes a bounded time. The peer is of
+    /// no lower epoch than is known of it.
     pub(super) fn connect(&self, address: &Address) -> Result<Dialled> {
         let (name, mut connection) = self.open(address)?;
         let params = LinkParams {

@@ -49,8 +49,8 @@ impl Links {
         Err(two_of(name, ""))
     }
 
-    /// Refuses a process that has the name of a branch to which a live link goes, unless that one is of a lower epoch: then
-    /// it was replaced.
+    /// Refuses a process that has the name of a branch to which a live link goes, unless that one is of a lower epoch:
+    /// then it was replaced.
     ///
     /// # Errors
     /// [`Error::NameTaken`].
