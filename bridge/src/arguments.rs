@@ -1,14 +1,13 @@
 //! The command line as it is typed. What comes of it is in `config`.
 
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use protocol::BranchName;
 
-use crate::config::Address;
-use crate::demo::DEFAULT_FOLDER;
+use crate::address::NamedAddress;
+
+/// Where the demo is unless another folder is named.
+pub const DEMO_FOLDER: &str = "demo-bank";
 
 /// The bank's HTTP bridge: REST for scripts, the dashboard for people, one stream of events for both.
 ///
@@ -71,7 +70,7 @@ pub enum Command {
 #[derive(Args, Clone, Debug)]
 pub struct DemoArguments {
     /// The folder for everything: databases, key and logs.
-    #[arg(long, default_value = DEFAULT_FOLDER, value_name = "FOLDER")]
+    #[arg(long, default_value = DEMO_FOLDER, value_name = "FOLDER")]
     pub dir: PathBuf,
     /// The port of the bridge; 0 picks a free one and prints it.
     #[arg(long, env = "BANK_BRIDGE_PORT", default_value_t = 5000, value_name = "PORT")]
@@ -88,32 +87,6 @@ pub struct DemoArguments {
     pub assets: Option<PathBuf>,
 }
 
-/// A branch and where it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamedAddress {
-    /// Its name.
-    pub name: BranchName,
-    /// Where it takes requests.
-    pub address: Address,
-}
-
-impl FromStr for NamedAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, address) =
-            text.split_once('=').ok_or("a branch is given as NAME=HOST:PORT, such as Delhi=127.0.0.1:9101")?;
-        let name = name.parse().map_err(|error: protocol::IdError| error.to_string())?;
-        Ok(Self { name, address: address.parse()? })
-    }
-}
-
-impl fmt::Display for NamedAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.name, self.address)
-    }
-}
-
 /// Exit statuses, at the end of the help text.
 const EXIT_STATUSES: &str = "\
 Exit status: 0 after a clean stop; 1 when the bridge could not start; 64 for a wrong command line.";
@@ -121,16 +94,6 @@ Exit status: 0 after a clean stop; 1 when the bridge could not start; 64 for a w
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn branches_are_named() {
-        let check = |text: &str| text.parse::<NamedAddress>().map(|named| named.to_string());
-        assert_eq!(check("Delhi=127.0.0.1:9101").unwrap(), "Delhi=127.0.0.1:9101");
-        assert_eq!(check("Pune=[::1]:9102").unwrap(), "Pune=[::1]:9102");
-        assert!(check("127.0.0.1:9101").unwrap_err().contains("NAME=HOST:PORT"));
-        assert!(check("De lhi=127.0.0.1:9101").is_err());
-        assert!(check("Delhi=127.0.0.1").is_err());
-    }
 
     #[test]
     fn the_command_line_is_sound() {

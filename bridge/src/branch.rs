@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
-use crate::config::Address;
+use crate::address::Address;
 use crate::dial::{BranchConnection, dial, set_patience};
 use crate::error::Error;
 use crate::key::Keys;

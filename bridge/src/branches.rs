@@ -9,8 +9,8 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use protocol::BranchName;
 
+use crate::address::Address;
 use crate::branch::Branch;
-use crate::config::Address;
 use crate::error::Error;
 use crate::key::Keys;
 use crate::limits::BRANCHES;

@@ -20,15 +20,14 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process};
 
-use crate::arguments::{DemoArguments, NamedAddress, ServeArguments};
+use crate::address::NamedAddress;
+use crate::arguments::{DEMO_FOLDER, DemoArguments, ServeArguments};
 use crate::bridge::Restarter;
 use crate::config::Config;
 use crate::dial::dial;
 use crate::key::Keys;
 use crate::supervisor::{Ports, Supervisor};
 
-/// Where the demo is unless another folder is named.
-pub const DEFAULT_FOLDER: &str = "demo-bank";
 /// The file that is locked as long as a demo runs in its folder. A folder without it is none of ours.
 const LOCK_FILE: &str = "demo.lock";
 /// What the page calls the bank.
@@ -176,7 +175,7 @@ fn introduction(supervisor: &Supervisor, folder: &Path) -> String {
     for (name, Ports { branch, menu }) in supervisor.started() {
         text += &format!("  {name:<8} branch port {branch:<6} menu port {menu:<6} (bank-client --menu-port {menu})\n");
     }
-    let forgets = match folder == Path::new(DEFAULT_FOLDER) {
+    let forgets = match folder == Path::new(DEMO_FOLDER) {
         true => "make demo-clean".to_string(),
         false => format!("bank-bridge demo --dir {} --forget", folder.display()),
     };

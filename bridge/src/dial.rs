@@ -15,7 +15,7 @@ use protocol::proof::{BranchKey, PROOF_BYTES};
 use protocol::request::{Action, NoParams};
 use tls::Patience;
 
-use crate::config::Address;
+use crate::address::Address;
 use crate::key::Keys;
 use crate::limits::{CONNECT_TIMEOUT, PROOF_TIMEOUT, TLS_LINGER};
 

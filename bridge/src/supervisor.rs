@@ -21,8 +21,8 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use protocol::BranchName;
 
+use crate::address::Address;
 use crate::bridge::Restarter;
-use crate::config::Address;
 use crate::limits::{DEMO_LOG_BYTES_TOLD, DEMO_LOOK_EVERY, DEMO_OUTPUT_LINES, DEMO_START, DEMO_STOP};
 
 /// Where every branch of the demo listens.

@@ -17,9 +17,10 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::address::Address;
 use crate::branch::Branch;
 use crate::bridge::Bridge;
-use crate::config::{Address, DEFAULT_BRANCH};
+use crate::config::DEFAULT_BRANCH;
 use crate::dial::{BranchConnection, dial, set_patience};
 use crate::limits::{
     DISCOVERY_INTERVAL, STAGE_INTERVAL, STATUS_INTERVAL, STATUS_TIMEOUT, THREADS_GRACE, WATCH_EVENTS_PER_SECOND,

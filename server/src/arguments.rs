@@ -6,11 +6,21 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 use protocol::{BranchName, Money};
 
-use crate::backup::AFTER_A_RESTORE;
 use crate::limits;
 use crate::sms::SmsSetting;
 use crate::transfer::crash::CrashPoint;
 use crate::transfer::directory::{Address, NamedAddress};
+
+/// What a restore means for the transfers with other branches.
+pub const AFTER_A_RESTORE: &str = "\
+A branch that is put back to an older state has forgotten what it did and promised since then, and the other branches \
+have not. A transfer that it decided to commit after the backup counts as aborted for whoever asks it now; a \
+deposit that it prepared or booked after the backup is gone here, while the payer's branch has it in its books. \
+Nothing settles that by itself. After the start: (1) run `bank-client audit --all` with every branch up: it names each \
+pair of branches that disagree, and by how much; (2) run `bank-client list_pending` at each branch, and settle by \
+`bank-client resolve`, with a reason, what asks this branch in vain; (3) compare both branches' `bank-client history` \
+from the backup's time on, and book by hand what customers are owed. Movements at this branch alone \
+since the backup are lost, and its replicas need a new snapshot.";
 
 /// One branch of the bank: a menu for its customers and its administrator, the branch protocol for direct
 /// commands and other branches, over one SQLite database.

@@ -16,24 +16,13 @@ use std::time::{Duration, Instant};
 use protocol::BranchName;
 use protocol::answer::Audit;
 
-use crate::arguments::DatabaseArguments;
+use crate::arguments::{AFTER_A_RESTORE, DatabaseArguments};
 use crate::audit;
 use crate::bank::Bank;
 use crate::clock::{iso_utc, unix_ms_now};
 use crate::dbs_exec::{FileLock, copy_database, look_into, put_log_away};
 use crate::limits::{COPY_PROGRESS_AFTER, COPY_PROGRESS_EVERY};
 use protocol::key_file::KEY_FILE;
-
-/// What a restore means for the transfers with other branches.
-pub const AFTER_A_RESTORE: &str = "\
-A branch that is put back to an older state has forgotten what it did and promised since then, and the other branches \
-have not. A transfer that it decided to commit after the backup counts as aborted for whoever asks it now; a \
-deposit that it prepared or booked after the backup is gone here, while the payer's branch has it in its books. \
-Nothing settles that by itself. After the start: (1) run `bank-client audit --all` with every branch up: it names each \
-pair of branches that disagree, and by how much; (2) run `bank-client list_pending` at each branch, and settle by \
-`bank-client resolve`, with a reason, what asks this branch in vain; (3) compare both branches' `bank-client history` \
-from the backup's time on, and book by hand what customers are owed. Movements at this branch alone \
-since the backup are lost, and its replicas need a new snapshot.";
 
 /// Copies the database to `to`, which must not exist; in a folder, under a name with branch and time.
 ///

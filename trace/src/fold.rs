@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::story::{Step, StepKind, Way};
+use crate::step::{Step, StepKind, Way};
 
 /// So many resends in a row are drawn; of more the first ones, and the last with their number.
 const RESENDS_DRAWN: usize = 3;
@@ -53,7 +53,7 @@ fn told(step: Step, times: Option<usize>) -> Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::story::Mark;
+    use crate::step::Mark;
 
     fn message(label: &str, way: Way) -> Step {
         Step { at_ms: 0, kind: StepKind::Message { from: 0, to: 1, label: label.into(), way } }

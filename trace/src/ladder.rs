@@ -1,6 +1,7 @@
 //! The ladder: a lane for each branch, time downwards, an arrow for each message, a block at each forced record.
 
-use crate::story::{Mark, Step, StepKind, Story, Way};
+use crate::step::{Mark, Step, StepKind, Way};
+use crate::story::Story;
 
 /// The characters that the ladder is drawn with.
 #[derive(Debug)]

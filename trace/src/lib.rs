@@ -14,6 +14,7 @@ mod ladder;
 mod mermaid;
 mod order;
 mod shiviz;
+mod step;
 mod story;
 mod words;
 
@@ -28,7 +29,8 @@ pub use ladder::{Glyphs, draw as text};
 pub use mermaid::draw as mermaid;
 pub use order::in_order;
 pub use shiviz::write as shiviz;
-pub use story::{CLIENT, Mark, Step, StepKind, Story, Way};
+pub use step::{Mark, Step, StepKind, Way};
+pub use story::{CLIENT, Story};
 pub use words::tell_event;
 
 /// All that is known of a transfer.

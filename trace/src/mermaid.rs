@@ -3,7 +3,8 @@
 //! Branches are named by numbers in it and labelled with their names, because a name may hold characters that
 //! Mermaid reads as part of an arrow.
 
-use crate::story::{Mark, Step, StepKind, Story, Way};
+use crate::step::{Mark, Step, StepKind, Way};
+use crate::story::Story;
 
 /// Draws the diagram.
 #[must_use]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use protocol::AccountNum;
 
 use crate::access::own_account;
+use crate::address::Address;
 use crate::branch::Branch;
 use crate::bridge::Bridge;
-use crate::config::Address;
 use crate::error::Error;
 use crate::params::Params;
 use crate::session::Who;
