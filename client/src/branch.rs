@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use protocol::answer::Answer;
 use protocol::connection::{CallError, Connection};
 use protocol::frame::FrameError;
+use protocol::key_file::FoundKey;
 use protocol::proof::PROOF_BYTES;
 use protocol::request::Action;
 use serde::Serialize;
@@ -23,7 +24,6 @@ use tls::Connector;
 use crate::connect::{address_text, connect};
 use crate::error::{ClientError, Door};
 use crate::key::Keys;
-use protocol::key_file::FoundKey;
 
 pub use error::BranchError;
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use protocol::BranchName;
 use protocol::answer::Audit;
+use protocol::key_file::KEY_FILE;
 
 use crate::arguments::{AFTER_A_RESTORE, DatabaseArguments};
 use crate::audit;
@@ -22,7 +23,6 @@ use crate::bank::Bank;
 use crate::clock::{iso_utc, unix_ms_now};
 use crate::dbs_exec::{FileLock, copy_database, look_into, put_log_away};
 use crate::limits::{COPY_PROGRESS_AFTER, COPY_PROGRESS_EVERY};
-use protocol::key_file::KEY_FILE;
 
 /// Copies the database to `to`, which must not exist; in a folder, under a name with branch and time.
 ///

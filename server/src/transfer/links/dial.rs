@@ -8,6 +8,7 @@ use protocol::BranchName;
 use protocol::answer::{Branch, Linked};
 use protocol::connection::{CallError, Connection};
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, write_frame};
+use protocol::key_file::KEY_FILE;
 use protocol::proof::Nonce;
 use protocol::request::{Action, Link as LinkParams, NoParams};
 use tls::{Connector, Patience};
@@ -17,7 +18,6 @@ use super::{LinkFrame, Links, Peership, unknown_branch};
 use crate::error::{Error, Result};
 use crate::limits::{DIAL_TIMEOUT, TLS_LINGER, WRITE_TIMEOUT};
 use crate::transfer::directory::Address;
-use protocol::key_file::KEY_FILE;
 
 /// A connection on which both sides have agreed on a link.
 pub(super) struct Dialled {
