@@ -214,7 +214,9 @@ fn rate_per_mille(case: &Measured, other: &Measured) -> u64 {
     let pairs = case.rounds_per_second.iter().zip(&other.rounds_per_second);
     let mut ratios: Vec<_> = pairs.map(|(rate, other)| per_mille(*rate, *other)).collect();
     ratios.sort_unstable();
-    ratios.get(ratios.len() / 2).copied().unwrap_or(0)
+    // Of an even number there are two in the middle, and neither side is to be favoured.
+    let [low, high] = [ratios.len().saturating_sub(1) / 2, ratios.len() / 2];
+    ratios.get(low).zip(ratios.get(high)).map_or(0, |(low, high)| u64::midpoint(*low, *high))
 }
 
 /// All that runs.
@@ -366,7 +368,7 @@ mod tests {
 
     #[test]
     fn rates_are_compared_within_a_round() {
-        let measured = |rounds: [u64; 3]| Measured {
+        let measured = |rounds: &[u64]| Measured {
             name: "",
             load: Measurement::new(0, 0, None, Duration::from_secs(1), &Histogram::new()),
             rounds_per_second: rounds.to_vec(),
@@ -374,6 +376,7 @@ mod tests {
             received: None,
         };
         // The machine was slow, fast and slow again; by their medians the one would be twice the other.
-        assert_eq!(rate_per_mille(&measured([95, 190, 180]), &measured([100, 200, 90])), 950);
+        assert_eq!(rate_per_mille(&measured(&[95, 190, 180]), &measured(&[100, 200, 90])), 950);
+        assert_eq!(rate_per_mille(&measured(&[80, 90, 110, 120]), &measured(&[100; 4])), 1_000);
     }
 }
