@@ -5,7 +5,7 @@
 // Leaves out: what the views show, and the look of the shell (frame.js).
 
 import { makeApi } from "./api.js";
-import { trimmed } from "./charts.js";
+import { merged, trimmed } from "./charts.js";
 import { clear, h } from "./dom.js";
 import { makeFeed } from "./feed.js";
 import { makeFrame } from "./frame.js";
@@ -83,6 +83,9 @@ on("account", (account) => {
 });
 on("connection", (connection) => {
   app.connection = connection;
+  if (connection === "live") {
+    void loadRecent();
+  }
 });
 
 /** Registers a handler; what it gives takes the handler away again. */
@@ -101,6 +104,29 @@ function emit(type, data) {
     } catch (error) {
       console.error(`a handler of ${type} failed`, error);
     }
+  }
+}
+
+/** Asks for the last minutes, which nobody here has seen: the page is new, or the stream of events had broken. */
+async function loadRecent() {
+  if (!isSignedIn() || app.session.role === "customer") {
+    return;
+  }
+  const session = app.session;
+  try {
+    const points = await app.api.get("/recent");
+    const now = Date.now();
+    const told = points.map(({ age_ms, transfers_per_second, in_doubt }) => ({
+      at: now - age_ms,
+      transfersPerSecond: Number(transfers_per_second),
+      inDoubt: in_doubt,
+    }));
+    if (app.session === session) {
+      app.recent = merged(app.recent, told);
+      emit("recent", app.recent);
+    }
+  } catch {
+    // The charts begin now, then. The banner tells when the bridge is gone.
   }
 }
 

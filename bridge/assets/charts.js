@@ -40,6 +40,15 @@ export function trimmed(points) {
   return points.filter((point) => point.at >= oldest);
 }
 
+/** Points seen here and points told: what was told counts for its time, what was seen before and after it stays. */
+export function merged(seen, told) {
+  if (told.length === 0) {
+    return seen;
+  }
+  const [from, to] = [told[0].at, told[told.length - 1].at];
+  return trimmed([...seen.filter(({ at }) => at < from), ...told, ...seen.filter(({ at }) => at > to)]);
+}
+
 function drawLines(canvas, points, { title, unit, isStepped, digits }) {
   const width = canvas.clientWidth;
   const height = canvas.clientHeight;

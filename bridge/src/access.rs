@@ -43,6 +43,7 @@ pub const TABLE: &[Row] = &[
     (Method::GET, "/list_accounts", Access::Administrator),
     (Method::GET, "/metrics", Access::Administrator),
     (Method::GET, "/audit", Access::Administrator),
+    (Method::GET, "/recent", Access::Administrator),
     (Method::POST, "/create_account", Access::Administrator),
     (Method::POST, "/close_account", Access::Administrator),
     (Method::GET, "/pending", Access::Administrator),

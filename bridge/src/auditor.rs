@@ -201,8 +201,11 @@ pub fn tell(bridge: &Bridge) {
     if !is_news && !is_due {
         return;
     }
-    state.told = Some(Instant::now());
+    let now = Instant::now();
+    state.told = Some(now);
     drop(state);
+    let in_doubt = view.branches.iter().filter_map(|card| card.in_doubt).sum();
+    bridge.recent.note(now, view.transfers_per_second.clone(), in_doubt);
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let at_unix_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
     match (message(at_unix_ms, &view), reduced(at_unix_ms, &view)) {

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::origin::Origins;
+use crate::recent::Recent;
 use crate::scenario::Stage;
 use crate::session::{Logins, Sessions};
 use crate::stop::Stop;
@@ -51,6 +52,8 @@ pub struct Bridge {
     pub written: Written,
     /// What is known of the bank between two audits.
     pub books: Books,
+    /// The last minutes.
+    pub recent: Recent,
     /// What it counts.
     pub metrics: Metrics,
     /// Who can start a crashed branch again, if anyone.
@@ -75,6 +78,7 @@ impl Bridge {
             store: Store::new(),
             written: Written::default(),
             books: Books::default(),
+            recent: Recent::default(),
             metrics: Metrics::new(),
             restarter,
             stage: Stage::new(),

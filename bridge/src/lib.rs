@@ -8,7 +8,7 @@
 //! - [`serve`]: wires it together and serves until a signal.
 //! - [`server`]: sockets; [`guard`]: what each request passes; [`routes`]: the paths; [`access`]: who may.
 //! - [`branches`], [`branch`], [`dial`]: the allow-list, one branch, one connection.
-//! - [`watchers`], [`auditor`]: threads that look at the branches; [`seen`], [`bank`], [`store`]: what they saw.
+//! - [`watchers`], [`auditor`]: threads that look at the branches; [`seen`], [`bank`], [`store`], [`recent`]: what they saw.
 //! - [`demo`], [`supervisor`]: a whole bank on this machine, for a lecture.
 //!
 //! What it leaves out: TLS (a proxy's business), permission below "administrator" and "own account", and any state
@@ -34,6 +34,7 @@ pub mod metrics;
 pub mod openapi;
 pub mod origin;
 pub mod params;
+pub mod recent;
 pub mod routes;
 pub mod scenario;
 pub mod seen;

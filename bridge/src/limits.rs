@@ -77,6 +77,10 @@ pub const AUDIT_ROUNDS: u32 = 3;
 pub const BANK_INTERVAL: Duration = Duration::from_secs(5);
 /// Over how many seconds the rate of transactions is taken.
 pub const RATE_SECONDS: usize = 5;
+/// How far back the charts of the page go,
+pub const CHART_TIME: Duration = Duration::from_secs(5 * 60);
+/// and how far two of their points are apart at least: 600 points are all that is kept, and 40 kB as an answer.
+pub const CHART_STEP: Duration = Duration::from_millis(500);
 /// The pause after a branch's stream of events broke.
 pub const WATCH_PAUSE: Duration = Duration::from_millis(500);
 /// Events that are taken from one branch in a second; past it the branch's own memory of them runs over. So watching

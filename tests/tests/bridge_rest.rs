@@ -234,6 +234,8 @@ fn the_whole_bank_is_told_and_audited() {
     assert!(export("text").text.contains("Delhi") && export("shiviz").text.contains("Mumbai"));
     assert_eq!(export("json").ok(), story);
     export("pdf").refused(400, "invalid_params");
+    let is_busy = |point: &Value| figure(&point["transfers_per_second"]) != "0.0";
+    wait_until("the last minutes show it", || bridge.get("/recent").ok().as_array().unwrap().iter().any(is_busy));
     let metrics = bridge.get("/metrics").text;
     for line in [
         "bank_branch_up{branch=\"Delhi\"} 1",
@@ -280,10 +282,18 @@ fn a_transfer_in_doubt_is_shown_and_settled_by_hand() {
     let pending = bridge.get("/pending").ok();
     let row = pending.as_array().unwrap().iter().find(|row| row["branch"] == "Delhi").unwrap().clone();
     assert_eq!((&row["state"], &row["coordinator"]), (&json!("prepared"), &json!("Mumbai")), "{row}");
+    let doubt_now = || bridge.get("/branches").ok()[1]["in_doubt"].clone();
+    wait_until("the card of Delhi shows it", || doubt_now() == 1);
     let txid = row["txid"].as_str().unwrap();
     let form = format!("branch=Delhi&txid={txid}&outcome=abort&reason=the+coordinator+is+gone");
     bridge.form("/resolve", &form).ok();
     assert_eq!(delhi.connect().balance(1002), "1000.00");
+    wait_until("the card shows none", || doubt_now() == 0);
+    // The charts of a page that is opened only now show that there was one.
+    let recent = bridge.get("/recent").ok();
+    let points = recent.as_array().unwrap();
+    assert!(points.iter().any(|point| point["in_doubt"] == 1), "{recent}");
+    assert!(points.is_sorted_by_key(|point| std::cmp::Reverse(point["age_ms"].as_u64())), "{recent}");
 }
 
 #[test]

@@ -34,13 +34,16 @@ export function mountBank(root, app) {
       makeCard,
       (node, branch) => updateCard(node, branch, app),
     );
+    showRecent();
+  }
+  function showRecent() {
     throughput.update(app.recent.map(({ at, transfersPerSecond }) => ({ at, value: transfersPerSecond })));
     doubt.update(app.recent.map(({ at, inDoubt }) => ({ at, value: inDoubt })));
   }
   if (app.bank !== null) {
     show(app.bank);
   }
-  const offs = [app.on("bank", show)];
+  const offs = [app.on("bank", show), app.on("recent", showRecent)];
   return {
     unmount() {
       offs.forEach((off) => off());

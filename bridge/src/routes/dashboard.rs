@@ -1,6 +1,7 @@
 //! What the dashboard asks for: the branches, the books, accounts, transfers in doubt; and what machines ask for.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::State;
 use axum::http::header;
@@ -32,6 +33,7 @@ pub fn router() -> Router<Arc<Bridge>> {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/audit", get(audit))
+        .route("/recent", get(recent))
         .route("/create_account", post(create_account))
         .route("/close_account", post(close_account))
         .route("/pending", get(pending))
@@ -72,6 +74,11 @@ async fn audit(State(bridge): Shared) -> Result<Response, Error> {
     round.await.map_err(|error| Error::Internal(error.to_string()))?;
     auditor::tell(&bridge);
     answer::ok(&auditor::whole(&bridge))
+}
+
+/// `GET /recent`: the last minutes, for charts.
+async fn recent(State(bridge): Shared) -> Result<Response, Error> {
+    answer::ok(&bridge.recent.points(Instant::now()))
 }
 
 async fn create_account(

@@ -117,6 +117,8 @@ fn a_transfer_in_doubt_is_settled_by_hand_with_a_reason() {
     page.click("[data-test=start]");
     page.wait_for_text("[data-test=state-Mumbai]", "down");
     page.wait_for_text("[data-test=state-Delhi]", "in doubt");
+    page.show("bank");
+    page.wait_for("the chart shows it", &chart_says("In doubt: now 1 "));
     page.show("doubt");
     page.wait_for_text("[data-test=doubt-table]", "Mumbai");
     page.click("[data-test=doubt-table] [data-test^=resolve-]");
@@ -130,6 +132,14 @@ fn a_transfer_in_doubt_is_settled_by_hand_with_a_reason() {
     page.show("bank");
     page.wait_for_text("[data-test=branch-Mumbai]", "up");
     page.wait_for_text("[data-test=verdict]", "agree");
+    page.wait_for("nothing is in doubt any more", &chart_says("In doubt: now 0 "));
+    page.reload();
+    page.wait_for("a page that is opened now shows that something was", &chart_says("at most 1 in the last"));
+}
+
+/// Whether a chart's description for screen readers has this in it.
+fn chart_says(text: &str) -> String {
+    format!("[...document.querySelectorAll('.chart-canvas')].some((chart) => chart.ariaLabel?.includes('{text}'))")
 }
 
 #[test]
