@@ -22,6 +22,7 @@ use headless_chrome::protocol::cdp::{Emulation, Network, Page as PageDomain, Run
 use headless_chrome::{Browser, LaunchOptions, Tab};
 use parking_lot::Mutex;
 use serde_json::Value;
+use tempfile::TempDir;
 
 pub use hall::Hall;
 
@@ -42,7 +43,11 @@ pub struct Page {
     tab: Arc<Tab>,
     _browser: Browser,
     noted: Arc<Mutex<Noted>>,
+    _scratch: Scratch,
 }
+
+/// The browser's profile and whatever else it writes, forgotten when this is dropped.
+struct Scratch(TempDir);
 
 /// What the browser has told by itself.
 #[derive(Debug, Default)]
@@ -62,6 +67,7 @@ impl Page {
     }
 
     fn start((width, height): (u32, u32)) -> Self {
+        let scratch = Scratch(tempfile::Builder::new().prefix("bank-browser-").tempdir().unwrap());
         // Root has no sandbox, and a container often has none either; the page is our own.
         let arguments = ["--disable-quic", "--disable-component-update", "--disable-domain-reliability", "--lang=en"];
         let options = LaunchOptions {
@@ -72,6 +78,8 @@ impl Page {
             window_size: Some((width, height)),
             args: arguments.map(OsStr::new).to_vec(),
             idle_browser_timeout: DEADLINE * 10,
+            user_data_dir: Some(scratch.0.path().join("profile")),
+            process_envs: Some([("TMPDIR".into(), scratch.0.path().display().to_string())].into()),
             ..LaunchOptions::default()
         };
         let browser = Browser::new(options).unwrap();
@@ -82,7 +90,7 @@ impl Page {
         tab.add_event_listener(Arc::new(move |event: &Event| note(&listener, event))).unwrap();
         tab.enable_log().unwrap();
         tab.enable_runtime().unwrap();
-        let page = Self { tab, _browser: browser, noted };
+        let page = Self { tab, _browser: browser, noted, _scratch: scratch };
         page.call(Network::Enable {
             max_total_buffer_size: None,
             max_resource_buffer_size: None,
@@ -364,6 +372,16 @@ impl Page {
         C: headless_chrome::protocol::cdp::types::Method + serde::Serialize + std::fmt::Debug,
     {
         self.tab.call_method(method).unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    /// The processes of a browser that was killed write for a moment yet.
+    fn drop(&mut self) {
+        let begin = Instant::now();
+        while fs::remove_dir_all(self.0.path()).is_err() && self.0.path().exists() && begin.elapsed() < DEADLINE {
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 }
 
