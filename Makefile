@@ -61,8 +61,12 @@ run-bridge: build ## Show the running branches in a browser: BRIDGE_PORT=5000
 
 # The simulator is apart because it breaks rules of the protocol on purpose, by a feature that the programs
 # are built without; the browser tests because they need a browser, which they find or install.
-test: build ## Run every test
-	cargo test --workspace --exclude simulator --exclude browser-tests
+TESTED := --workspace --exclude simulator --exclude browser-tests
+
+# Programs and tests are built in one go, so that they share the libraries that they are built from.
+test: ## Run every test
+	cargo build $(TESTED) --all-targets
+	cargo test $(TESTED)
 	cargo test -p simulator
 	cargo test -p bank-server --features twilio sms
 	tests/browser/run
