@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-
-use crate::address::NamedAddress;
+use protocol::NamedAddress;
 
 /// Where the demo is unless another folder is named.
 pub const DEMO_FOLDER: &str = "demo-bank";

@@ -12,14 +12,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use protocol::BranchName;
 use protocol::connection::CallError;
 use protocol::request::Action;
+use protocol::{Address, BranchName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
-use crate::address::Address;
 use crate::dial::{BranchConnection, dial, set_patience};
 use crate::error::Error;
 use crate::key::Keys;

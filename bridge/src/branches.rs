@@ -7,9 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use protocol::BranchName;
+use protocol::{Address, BranchName};
 
-use crate::address::Address;
 use crate::branch::Branch;
 use crate::error::Error;
 use crate::key::Keys;
@@ -25,7 +24,7 @@ pub struct Branches {
 struct Known {
     /// In the order in which they became known.
     list: Vec<Arc<Branch>>,
-    /// Every address at which a branch was, by address.
+    /// Every address at which a branch was, written in the one way of [`canonical`].
     by_address: BTreeMap<Address, BranchName>,
     /// Those that were named on the command line.
     told: BTreeSet<BranchName>,
@@ -55,12 +54,13 @@ impl Branches {
     /// One that was named on the command line is looked for elsewhere only while it is not found where it was said
     /// to be.
     pub fn learn(&self, name: &BranchName, address: &Address) -> Option<Arc<Branch>> {
+        let address = canonical(&address.host, address.port);
         let mut known = self.known.write();
         if let Some(branch) = known.find(name) {
             let is_told = known.told.contains(name);
-            if branch.address() != *address && (!is_told || (branch.seen.state().was_asked && !branch.seen.is_up())) {
+            if branch.address() != address && (!is_told || (branch.seen.state().was_asked && !branch.seen.is_up())) {
                 known.by_address.insert(address.clone(), name.clone());
-                branch.moved_to(address.clone());
+                branch.moved_to(address);
             }
             return None;
         }
@@ -91,13 +91,14 @@ impl Branches {
         found.cloned().ok_or_else(|| Error::BranchNotAllowed(shown(name)))
     }
 
-    /// The branch at that address.
+    /// The branch at that address. A host that none of ours can have is not allowed, whatever it looks like.
     ///
     /// # Errors
     /// [`Error::BranchNotAllowed`].
-    pub fn by_address(&self, address: &Address) -> Result<Arc<Branch>, Error> {
+    pub fn by_address(&self, host: &str, port: u16) -> Result<Arc<Branch>, Error> {
         let known = self.known.read();
-        let found = known.by_address.get(address).and_then(|name| known.find(name));
+        let address = canonical(host, port);
+        let found = known.by_address.get(&address).and_then(|name| known.find(name));
         found.ok_or_else(|| Error::BranchNotAllowed(shown(&address.to_string())))
     }
 
@@ -111,6 +112,13 @@ impl Branches {
             text: "no branch is known yet: start one, or name one with bank-bridge --branch".into(),
         })
     }
+}
+
+/// An address as it stands in the list, which people may write in several ways: in small letters, without brackets,
+/// and `localhost` as 127.0.0.1.
+fn canonical(host: &str, port: u16) -> Address {
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+    Address { host: if host == "localhost" { "127.0.0.1".into() } else { host }, port }
 }
 
 impl Known {
@@ -132,18 +140,24 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn at(text: &str) -> Address {
+        text.parse().unwrap()
+    }
+
     #[test]
     fn only_what_was_told_or_learned_is_found() {
         let branches = Branches::new(Keys::default());
         assert!(branches.first().is_err());
-        let mumbai = Address::new("127.0.0.1", 9100);
+        let mumbai = at("127.0.0.1:9100");
         assert!(branches.tell(&name("Mumbai"), &mumbai).is_some());
-        assert!(branches.learn(&name("Delhi"), &Address::new("10.0.0.2", 9101)).is_some());
-        assert!(branches.learn(&name("Delhi"), &Address::new("10.0.0.2", 9101)).is_none(), "known already");
+        assert!(branches.learn(&name("Delhi"), &at("10.0.0.2:9101")).is_some());
+        assert!(branches.learn(&name("Delhi"), &at("10.0.0.2:9101")).is_none(), "known already");
         assert_eq!(branches.by_name("Delhi").unwrap().name().as_str(), "Delhi");
-        assert_eq!(branches.by_address(&Address::new("localhost", 9100)).unwrap().name().as_str(), "Mumbai");
-        for address in [Address::new("127.0.0.1", 9101), Address::new("10.0.0.2", 9100)] {
-            assert_eq!(branches.by_address(&address).err().unwrap().code(), "branch_not_allowed");
+        for host in ["127.0.0.1", "localhost", "LOCALHOST"] {
+            assert_eq!(branches.by_address(host, 9100).unwrap().name().as_str(), "Mumbai", "{host}");
+        }
+        for (host, port) in [("127.0.0.1", 9101), ("10.0.0.2", 9100), ("no host at all", 9100), ("", 0)] {
+            assert_eq!(branches.by_address(host, port).err().unwrap().code(), "branch_not_allowed", "{host}");
         }
         assert_eq!(branches.by_name("Pune").err().unwrap().code(), "branch_not_allowed");
         assert_eq!(branches.first().unwrap().name().as_str(), "Mumbai");
@@ -152,7 +166,7 @@ mod tests {
     #[test]
     fn a_learned_branch_moves_and_a_told_one_only_when_it_is_not_there() {
         let branches = Branches::new(Keys::default());
-        let (one, other) = (Address::new("127.0.0.1", 1), Address::new("127.0.0.1", 2));
+        let (one, other) = (at("127.0.0.1:1"), at("127.0.0.1:2"));
         let learned = branches.learn(&name("Delhi"), &one).unwrap();
         branches.learn(&name("Delhi"), &other);
         assert_eq!(learned.address(), other);
@@ -165,12 +179,28 @@ mod tests {
     }
 
     #[test]
+    fn one_place_may_be_written_in_several_ways() {
+        let branches = Branches::new(Keys::default());
+        branches.learn(&name("Mumbai"), &at("LocalHost:9100"));
+        branches.learn(&name("Delhi"), &at("Bank.Example:9101"));
+        branches.learn(&name("Pune"), &at("[::1]:9102"));
+        for (host, port, expected) in [
+            ("127.0.0.1", 9100, "Mumbai"),
+            ("bank.example", 9101, "Delhi"),
+            ("::1", 9102, "Pune"),
+            ("[::1]", 9102, "Pune"),
+        ] {
+            assert_eq!(branches.by_address(host, port).unwrap().name().as_str(), expected, "{host}");
+        }
+    }
+
+    #[test]
     fn there_is_a_most() {
         let branches = Branches::new(Keys::default());
         for number in 0..BRANCHES {
-            assert!(branches.learn(&name(&format!("B{number}")), &Address::new("127.0.0.1", 1)).is_some());
+            assert!(branches.learn(&name(&format!("B{number}")), &at("127.0.0.1:1")).is_some());
         }
-        assert!(branches.learn(&name("OneMore"), &Address::new("127.0.0.1", 1)).is_none());
+        assert!(branches.learn(&name("OneMore"), &at("127.0.0.1:1")).is_none());
         assert_eq!(branches.all().len(), BRANCHES);
     }
 }

@@ -1,16 +1,16 @@
 //! What the bridge runs with, resolved and checked from the command line.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
+use protocol::NamedAddress;
 use tls::Connector;
 
-use crate::address::NamedAddress;
 use crate::arguments::ServeArguments;
 use crate::key::Keys;
 
 /// Where a branch is looked for when none is named.
-pub const DEFAULT_BRANCH: (&str, u16) = ("127.0.0.1", 9100);
+pub const DEFAULT_BRANCH: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 9100);
 /// The variable that names a branch's database, beside which its key is.
 const DB_VARIABLE: &str = "BANK_DB";
 

@@ -15,12 +15,11 @@ use protocol::answer::{AccountLine, Created};
 use protocol::connection::CallError;
 use protocol::key_file::KEY_FILE;
 use protocol::request::{Action, CreateAccount, LIST_ROWS_DEFAULT, ListAccounts};
-use protocol::{AccountNum, BranchName, Money};
+use protocol::{AccountNum, BranchName, Money, NamedAddress};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process};
 
-use crate::address::NamedAddress;
 use crate::arguments::{DEMO_FOLDER, DemoArguments, ServeArguments};
 use crate::bridge::Restarter;
 use crate::config::Config;

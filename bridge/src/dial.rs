@@ -9,13 +9,13 @@ use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use protocol::Address;
 use protocol::answer::Status;
 use protocol::connection::{CallError, Connection};
 use protocol::proof::{BranchKey, PROOF_BYTES};
 use protocol::request::{Action, NoParams};
 use tls::Patience;
 
-use crate::address::Address;
 use crate::key::Keys;
 use crate::limits::{CONNECT_TIMEOUT, PROOF_TIMEOUT, TLS_LINGER};
 

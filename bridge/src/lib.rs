@@ -15,7 +15,6 @@
 //! that survives its end.
 
 pub mod access;
-pub mod address;
 pub mod arguments;
 pub mod assets;
 pub mod auditor;

@@ -19,14 +19,13 @@ use std::thread;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use protocol::BranchName;
+use protocol::{Address, BranchName};
 
-use crate::address::Address;
 use crate::bridge::Restarter;
 use crate::limits::{DEMO_LOG_BYTES_TOLD, DEMO_LOOK_EVERY, DEMO_OUTPUT_LINES, DEMO_START, DEMO_STOP};
 
 /// Where every branch of the demo listens.
-const HOST: &str = "127.0.0.1";
+const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// The program of a branch, beside our own.
 const PROGRAM: &str = "bank-server";
 /// Variables that would change what a branch does.
@@ -100,7 +99,7 @@ impl Supervisor {
     /// Where a branch takes requests.
     #[must_use]
     pub fn address(ports: Ports) -> Address {
-        Address::new(HOST, ports.branch)
+        Address::from((HOST, ports.branch))
     }
 
     /// Tells in the log which branches have ended, and lets the system forget them. Returns at the end of all.
@@ -191,7 +190,7 @@ impl Supervisor {
         command.arg("--name").arg(branch.name.as_str());
         command.arg("--db").arg(self.folder.join(format!("{}.db", branch.name)));
         command.arg("--port").arg(ports.branch.to_string()).arg("--menu-port").arg(ports.menu.to_string());
-        command.args(["--host", HOST, "--preload", "--teaching", "--until-input-ends"]);
+        command.args(["--host", &HOST.to_string(), "--preload", "--teaching", "--until-input-ends"]);
         let others = self.started().filter(|(name, _)| **name != branch.name);
         let peers: Vec<String> = others.map(|(name, ports)| format!("{name}={}", Self::address(ports))).collect();
         if !peers.is_empty() {

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use protocol::Address;
 use protocol::answer::Branch as BranchLine;
 use protocol::connection::CallError;
 use protocol::event::{Event, EventKind};
@@ -17,7 +18,6 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::address::Address;
 use crate::branch::Branch;
 use crate::bridge::Bridge;
 use crate::config::DEFAULT_BRANCH;
@@ -95,7 +95,7 @@ impl Watchers {
 
 /// Asks the usual place for its name until it answers.
 fn find_first(bridge: &Arc<Bridge>, watchers: &Arc<Watchers>) {
-    let address = Address::new(DEFAULT_BRANCH.0, DEFAULT_BRANCH.1);
+    let address = Address::from(DEFAULT_BRANCH);
     let mut is_told = false;
     while !bridge.stop.is_set() {
         match dial(&address, bridge.branches.keys()) {
@@ -180,7 +180,7 @@ impl<'a> Asker<'a> {
         let told_by = self.branch.address();
         for line in lines.into_iter().filter(|line| line.name != self.branch.name().as_str()) {
             if let Ok(address) = line.address.parse::<Address>() {
-                learn(self.bridge, self.watchers, &line.name, &address.seen_from_here(&told_by));
+                learn(self.bridge, self.watchers, &line.name, &address.told_by(&told_by));
             }
         }
         Ok(())

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use protocol::Address;
 use protocol::answer::Answer;
 use protocol::connection::{CallError, Connection};
 use protocol::frame::FrameError;
@@ -21,7 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tls::Connector;
 
-use crate::connect::{address_text, connect};
+use crate::connect::connect;
 use crate::error::{ClientError, Door};
 use crate::key::Keys;
 
@@ -56,8 +57,7 @@ pub struct Access {
 /// One branch, at its address.
 pub struct Branch {
     access: Arc<Access>,
-    host: String,
-    port: u16,
+    address: Address,
     connection: Option<Connection<TcpStream>>,
     /// The file of the key that the branch was shown to share; none on a connection without proof.
     proved: Option<String>,
@@ -66,20 +66,20 @@ pub struct Branch {
 impl Branch {
     /// The branch at an address. No connection is made yet.
     #[must_use]
-    pub fn new(access: Arc<Access>, host: &str, port: u16) -> Self {
-        Self { access, host: host.to_string(), port, connection: None, proved: None }
+    pub fn new(access: Arc<Access>, address: Address) -> Self {
+        Self { access, address, connection: None, proved: None }
     }
 
     /// Another branch, with the same keys and limits.
     #[must_use]
-    pub fn elsewhere(&self, host: &str, port: u16) -> Self {
-        Self::new(Arc::clone(&self.access), host, port)
+    pub fn elsewhere(&self, address: Address) -> Self {
+        Self::new(Arc::clone(&self.access), address)
     }
 
     /// The same branch, by a connection of its own.
     #[must_use]
     pub fn again(&self) -> Self {
-        self.elsewhere(&self.host, self.port)
+        self.elsewhere(self.address.clone())
     }
 
     /// The longest that one request may take.
@@ -88,16 +88,10 @@ impl Branch {
         self.access.timeout
     }
 
-    /// Its host.
+    /// Where it is.
     #[must_use]
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// Host and port.
-    #[must_use]
-    pub fn address(&self) -> String {
-        address_text(&self.host, self.port)
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Asks what changes nothing.
@@ -211,7 +205,7 @@ impl Branch {
             }
             Err(error) => return Err(lost(error::cause(&error))),
         }
-        let address = self.address();
+        let address = self.address.to_string();
         let answer = connection.receive().map_err(|error| failure_to_hear(error, &address, true))?;
         let body = connection.last_answer().to_vec();
         self.connection = Some(connection);
@@ -228,7 +222,7 @@ impl Branch {
         let mut stranger_to = None;
         for found in &keys.found {
             let mut connection = self.dial(limit)?;
-            match prove(&mut connection, found, &self.address())? {
+            match prove(&mut connection, found, &self.address.to_string())? {
                 Proof::Shared => {
                     self.proved = Some(found.path.display().to_string());
                     return Ok(connection);
@@ -242,22 +236,25 @@ impl Branch {
         match stranger_to {
             Some(found) if keys.is_named || !is_here => {
                 let key = found.path.display().to_string();
-                Err(Failure::Final(ClientError::Branch(BranchError::Stranger { address: self.address(), key })))
+                Err(Failure::Final(ClientError::Branch(BranchError::Stranger {
+                    address: self.address.to_string(),
+                    key,
+                })))
             }
             Some(_) | None => Ok(connection),
         }
     }
 
     fn dial(&self, limit: Duration) -> Result<Connection<TcpStream>, Failure> {
-        let stream = connect(Door::Branch, &self.host, self.port, limit, self.access.tls.as_ref())
-            .map_err(Failure::Connecting)?;
+        let stream =
+            connect(Door::Branch, &self.address, limit, self.access.tls.as_ref()).map_err(Failure::Connecting)?;
         let set = stream.set_read_timeout(Some(limit));
         set.map_err(|error| Failure::Lost { cause: error.to_string(), was_sent: false })?;
         Ok(Connection::new(stream))
     }
 
     fn gave_up(&self, cause: String, again_id: Option<&str>, is_write: bool) -> ClientError {
-        let address = self.address();
+        let address = self.address.to_string();
         ClientError::Branch(match again_id {
             None => BranchError::NoAnswer { address, cause, is_write },
             Some(id) => {
@@ -305,7 +302,7 @@ impl Branch {
                 Err(error) => return Err(self.gave_up(error::cause(&error), None, false)),
             };
             let body = connection.last_answer().to_vec();
-            let reply = Reply { body, answer, address: self.address(), hint: self.hint() };
+            let reply = Reply { body, answer, address: self.address.to_string(), hint: self.hint() };
             goes_on = take(&reply)?;
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use protocol::Address;
 use tls::{Connector, Patience};
 
 use crate::arguments::TlsSetting;
@@ -18,27 +19,21 @@ const LINGER: Duration = Duration::from_secs(600);
 /// # Errors
 /// `UnknownHost` when the name has no address, `Unreachable` when none of them answers, `NoTls` when no TLS comes
 /// about.
-pub fn connect(
-    door: Door,
-    host: &str,
-    port: u16,
-    timeout: Duration,
-    tls: Option<&Connector>,
-) -> Result<TcpStream, ClientError> {
-    let unknown = |source| ClientError::UnknownHost { door, host: host.to_string(), source };
+pub fn connect(door: Door, to: &Address, timeout: Duration, tls: Option<&Connector>) -> Result<TcpStream, ClientError> {
+    let unknown = |source| ClientError::UnknownHost { door, host: to.host.clone(), source };
     let mut failure = io::Error::from(io::ErrorKind::NotFound);
     let mut attempts = 0;
-    for address in (host, port).to_socket_addrs().map_err(unknown)? {
+    for address in (to.host.as_str(), to.port).to_socket_addrs().map_err(unknown)? {
         attempts += 1;
         match TcpStream::connect_timeout(&address, timeout).and_then(|stream| prepare(stream, timeout)) {
-            Ok(stream) => return with_tls(stream, door, (host, port), timeout, tls),
+            Ok(stream) => return with_tls(stream, door, to, timeout, tls),
             Err(error) => failure = error,
         }
     }
     if attempts == 0 {
         return Err(unknown(failure));
     }
-    Err(ClientError::Unreachable { door, address: address_text(host, port), source: failure })
+    Err(ClientError::Unreachable { door, address: to.to_string(), source: failure })
 }
 
 /// Reads the authorities that are trusted in TLS, when it is wanted.
@@ -53,24 +48,18 @@ pub fn open_tls(setting: Option<&TlsSetting>) -> Result<Option<Connector>, Clien
 fn with_tls(
     stream: TcpStream,
     door: Door,
-    (host, port): (&str, u16),
+    to: &Address,
     timeout: Duration,
     tls: Option<&Connector>,
 ) -> Result<TcpStream, ClientError> {
     let Some(connector) = tls else { return Ok(stream) };
     let patience = Patience { handshake: timeout, write: timeout, linger: LINGER };
-    let tunnel = connector.connect(stream, host, patience).and_then(|tunnel| tunnel.inside());
+    let tunnel = connector.connect(stream, &to.host, patience).and_then(|tunnel| tunnel.inside());
     let prepared = tunnel.and_then(|inside| {
         inside.set_write_timeout(Some(timeout))?;
         Ok(inside)
     });
-    prepared.map_err(|source| ClientError::NoTls { door, address: address_text(host, port), source })
-}
-
-/// Host and port as one text, as it stands in messages and in the answers of a branch.
-#[must_use]
-pub fn address_text(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    prepared.map_err(|source| ClientError::NoTls { door, address: to.to_string(), source })
 }
 
 /// One answer is one small packet that should leave at once, and a server that reads nothing must not hold us.
@@ -88,12 +77,17 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(5);
 
+    /// Also what is no address, as `--host` may be anything.
+    fn at(host: &str, port: u16) -> Address {
+        Address { host: host.into(), port }
+    }
+
     #[test]
     fn a_listening_server_is_reached() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         assert_eq!(
-            connect(Door::Menu, "127.0.0.1", address.port(), TIMEOUT, None).unwrap().peer_addr().unwrap(),
+            connect(Door::Menu, &at("127.0.0.1", address.port()), TIMEOUT, None).unwrap().peer_addr().unwrap(),
             address
         );
     }
@@ -101,14 +95,14 @@ mod tests {
     #[test]
     fn a_port_where_nobody_listens_is_named() {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let error = connect(Door::Menu, "127.0.0.1", port, TIMEOUT, None).unwrap_err();
+        let error = connect(Door::Menu, &at("127.0.0.1", port), TIMEOUT, None).unwrap_err();
         assert!(matches!(&error, ClientError::Unreachable { address, .. } if *address == format!("127.0.0.1:{port}")));
     }
 
     #[test]
     fn a_host_that_is_no_host_is_told_apart() {
         assert!(matches!(
-            connect(Door::Menu, "127.0.0.1:1069", 1069, TIMEOUT, None),
+            connect(Door::Menu, &at("127.0.0.1:1069", 1069), TIMEOUT, None),
             Err(ClientError::UnknownHost { .. })
         ));
     }

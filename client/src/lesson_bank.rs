@@ -137,7 +137,7 @@ impl Bank for LessonBank {
         if self.interrupted.load(Ordering::SeqCst) != 0 {
             return not_started();
         }
-        let address = self.branches.borrow().get(branch).map(Branch::address).unwrap_or_default();
+        let address = self.branches.borrow().get(branch).map(|branch| branch.address().to_string()).unwrap_or_default();
         eprintln!(
             "bank-client: {branch} has crashed. Start it again at {address}, with the command in its terminal or from \
              the dashboard; waiting for it, at most {} minutes.",

@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use protocol::Address;
 
 use crate::arguments::{Arguments, BranchSettings, Configuration, Input, Surroundings, without_request_id};
 use crate::branch::{Access, Branch};
@@ -94,7 +95,7 @@ fn carry_out(command: Command, settings: BranchSettings) -> Result<ExitStatus, C
     };
     let mut standard_output = io::stdout().lock();
     let mut session = Session {
-        branch: Branch::new(access, &settings.host, settings.port),
+        branch: Branch::new(access, Address { host: settings.host, port: settings.port }),
         out: Output::new(&mut standard_output, settings.json),
         id,
         input: settings.input,
@@ -115,8 +116,8 @@ fn run(configuration: &Configuration) -> Result<Verdict, ClientError> {
 
 fn hold_dialogue(configuration: &Configuration, console: &mut impl Console) -> Result<Verdict, ClientError> {
     let tls = connect::open_tls(configuration.tls.as_ref())?;
-    let Configuration { host, menu_port, timeout, .. } = configuration;
-    let server = connect::connect(Door::Menu, host, *menu_port, *timeout, tls.as_ref())?;
+    let menu = Address { host: configuration.host.clone(), port: configuration.menu_port };
+    let server = connect::connect(Door::Menu, &menu, configuration.timeout, tls.as_ref())?;
     let reading_half = server.try_clone().map_err(ClientError::System)?;
     let events = Events::start(reading_half, io::stdin()).map_err(ClientError::System)?;
     events.watch_signals().map_err(ClientError::System)?;

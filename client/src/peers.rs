@@ -1,12 +1,10 @@
 //! All branches of the bank, as one of them knows them.
 
-use std::net::IpAddr;
-
+use protocol::Address;
 use protocol::answer::{Branch as BranchLine, Status};
 use protocol::request::{Action, NoParams};
 
 use crate::branch::Branch;
-use crate::commands::HostPort;
 use crate::error::ClientError;
 
 /// The state under which a branch lists itself.
@@ -35,34 +33,12 @@ pub fn all(mut asked: Branch) -> Result<Vec<Peer>, ClientError> {
     };
     let mut peers = Vec::with_capacity(others.len() + 1);
     for line in others.into_iter().filter(|line| line.name != name) {
-        let Ok(address) = line.address.parse::<HostPort>() else { continue };
-        let host = reachable_host(&address.host, asked.host());
-        let branch = asked.elsewhere(host, address.port);
+        let Ok(address) = line.address.parse::<Address>() else { continue };
+        let branch = asked.elsewhere(address.told_by(asked.address()));
         peers.push(Peer { name: line.name, addresses: vec![line.address], branch });
     }
     let mut addresses = own_addresses;
-    addresses.push(asked.address());
+    addresses.push(asked.address().to_string());
     peers.insert(0, Peer { name, addresses, branch: asked });
     Ok(peers)
-}
-
-/// What a branch on another machine calls its loopback is that machine to us.
-fn reachable_host<'h>(host: &'h str, asked: &'h str) -> &'h str {
-    let is_loopback = |host: &str| host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    if is_loopback(host) && !is_loopback(asked) { asked } else { host }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_loopback_address_means_the_machine_that_told_it() {
-        let check = |host, asked, expected| assert_eq!(reachable_host(host, asked), expected);
-        check("127.0.0.1", "127.0.0.1", "127.0.0.1");
-        check("127.0.0.1", "localhost", "127.0.0.1");
-        check("127.0.0.1", "10.0.0.5", "10.0.0.5");
-        check("10.0.0.6", "10.0.0.5", "10.0.0.6");
-        check("::1", "bank.example", "bank.example");
-    }
 }

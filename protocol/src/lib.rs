@@ -6,6 +6,7 @@
 //! a byte slice in a test. The only file that it reads is the branch key's.
 //!
 //! - [`money`]: [`Money`], an amount in paise, and [`Total`], a sum of many amounts.
+//! - [`address`]: [`Address`], host and port of a branch, and [`NamedAddress`].
 //! - [`ids`]: [`AccountNum`], [`TxId`], [`BranchName`].
 //! - [`menu_line`]: the directives that a menu server sends and the lines that a client answers.
 //! - [`frame`]: length-prefixed frames, capped.
@@ -15,6 +16,7 @@
 //! - [`teaching`]: what a branch started with `--teaching` lets a class do to it.
 //! - [`connection`]: a client's side of a framed connection.
 
+pub mod address;
 pub mod answer;
 pub mod connection;
 pub mod event;
@@ -28,5 +30,6 @@ pub mod proof;
 pub mod request;
 pub mod teaching;
 
+pub use address::{Address, AddressError, NamedAddress};
 pub use ids::{AccountNum, BranchName, IdError, TxId};
 pub use money::{Money, MoneyError, Total};

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
-use protocol::{BranchName, Money};
+use protocol::{Address, BranchName, Money, NamedAddress};
 
 use crate::limits;
 use crate::sms::SmsSetting;
 use crate::transfer::crash::CrashPoint;
-use crate::transfer::directory::{Address, NamedAddress};
 
 /// What a restore means for the transfers with other branches.
 pub const AFTER_A_RESTORE: &str = "\

@@ -4,13 +4,12 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use protocol::{BranchName, Money};
+use protocol::{Address, BranchName, Money, NamedAddress};
 
 use crate::arguments::{Arguments, DatabaseArguments};
 use crate::key::key_path;
 use crate::sms::SmsSetting;
 use crate::transfer::crash::CrashPoint;
-use crate::transfer::directory::{Address, NamedAddress};
 
 /// The branch's name when none is given.
 const DEFAULT_NAME: &str = "Main";

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
+use protocol::Address;
 use protocol::proof::BranchKey;
 
 use crate::bank::outbox::SqlOutbox;
@@ -25,7 +26,7 @@ use crate::listener::{Clients, Listener};
 use crate::menu::Texts;
 use crate::replication::{Dialler, Parts, Reopen, Replication, is_replaced, settle_role};
 use crate::sms::{self, Pace, SmsSender};
-use crate::transfer::directory::{Address, Directory};
+use crate::transfer::directory::Directory;
 use crate::transfer::discovery;
 use crate::transfer::links::{Identity, Links};
 #[cfg(feature = "mdns")]
@@ -112,7 +113,7 @@ impl Life {
             key,
             is_open: config.open,
             idle_timeout: config.idle_timeout,
-            address: Address { host: config.branch.ip().to_string(), port: doors.port },
+            address: Address::from((config.branch.ip(), doors.port)),
             started: Instant::now(),
         });
         let listeners = doors.answer(bank.name(), &context, texts)?;

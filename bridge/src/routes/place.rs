@@ -5,7 +5,6 @@ use std::sync::Arc;
 use protocol::AccountNum;
 
 use crate::access::own_account;
-use crate::address::Address;
 use crate::branch::Branch;
 use crate::bridge::Bridge;
 use crate::error::Error;
@@ -33,7 +32,7 @@ pub const DESTINATION: Names = Names { branch: "dest_branch", host: "dest_host",
 pub fn named(bridge: &Bridge, params: &Params, names: &Names) -> Result<Option<Arc<Branch>>, Error> {
     let port: Option<u16> = params.parse(names.port)?;
     let by_address = match (params.get(names.host), port) {
-        (Some(host), Some(port)) => Some(bridge.branches.by_address(&Address::new(host, port))?),
+        (Some(host), Some(port)) => Some(bridge.branches.by_address(host, port)?),
         (None, None) => None,
         (Some(_), None) => return Err(Error::Input(format!("the parameter {} is missing", names.port))),
         (None, Some(_)) => return Err(Error::Input(format!("the parameter {} is missing", names.host))),

@@ -78,7 +78,7 @@ fn prove_and_answer(stream: &mut TcpStream, key: &BranchKey, answer: &str, heard
 
 fn client(address: SocketAddr, keys: Keys, timeout: Duration) -> Branch {
     let access = Access { keys, tls: None, timeout, command_line: "bank-client deposit 1001 5".into() };
-    Branch::new(Arc::new(access), &address.ip().to_string(), address.port())
+    Branch::new(Arc::new(access), (address.ip(), address.port()).into())
 }
 
 fn no_keys() -> Keys {

@@ -31,8 +31,6 @@ use crate::error::{ClientError, ExitStatus};
 use crate::output::Output;
 use crate::request_id::RequestId;
 
-pub use values::HostPort;
-
 /// What a command asks of a branch.
 #[derive(Debug, Subcommand)]
 pub enum Command {

@@ -4,12 +4,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use protocol::Address;
 use protocol::answer::{Promotion, Status};
 use protocol::request::{Action, Demote, NoParams, Promote};
 use serde::de::IgnoredAny;
 
-use crate::commands::{HostPort, Session};
-use crate::connect::address_text;
+use crate::commands::Session;
 use crate::error::{ClientError, ExitStatus};
 
 pub(super) const PROMOTE_EXAMPLES: &str = "\
@@ -45,7 +45,7 @@ pub struct PromoteArguments {
 pub struct DemoteArguments {
     /// The primary to follow
     #[arg(long, value_name = "HOST:PORT")]
-    to: HostPort,
+    to: Address,
 }
 
 pub(super) fn promote(arguments: &PromoteArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
@@ -74,7 +74,7 @@ pub(super) fn tell_promotion(promotion: &Promotion) -> String {
 }
 
 pub(super) fn demote(arguments: &DemoteArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
-    let to = address_text(&arguments.to.host, arguments.to.port);
+    let to = arguments.to.to_string();
     let demoted = session.ask(Action::Demote, &Demote { to: to.clone() }, |_: IgnoredAny| {
         format!("This copy is a replica of {to} now.")
     })?;

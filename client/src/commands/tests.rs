@@ -1,6 +1,6 @@
 //! Every way to write a command, and the request that it becomes.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn request(line: &[&str]) -> String {
         Access { keys: Keys::default(), tls: None, timeout: Duration::from_secs(20), command_line: String::new() };
     let mut shown = Vec::new();
     let mut session = Session {
-        branch: Branch::new(Arc::new(access), "127.0.0.1", port),
+        branch: Branch::new(Arc::new(access), (Ipv4Addr::LOCALHOST, port).into()),
         out: Output::new(&mut shown, false),
         id: "ID".parse().unwrap(),
         input: Input::Script,

@@ -3,11 +3,11 @@
 use clap::Args;
 use protocol::answer::{InterBranchTransferred, LocalTransferred, SplitTransferred};
 use protocol::request::{Action, InterBranchTransfer, LocalTransfer, SPLIT_LEGS_MAX, SplitLeg, SplitTransfer};
-use protocol::{AccountNum, BranchName, Money, TxId};
+use protocol::{AccountNum, Address, BranchName, Money, TxId};
 
 use crate::commands::Session;
 use crate::commands::accounts::required;
-use crate::commands::values::{HostPort, Place, Receiver, SplitPart};
+use crate::commands::values::{Place, Receiver, SplitPart};
 use crate::error::{ClientError, ExitStatus};
 use crate::output::table;
 
@@ -130,7 +130,7 @@ pub(super) fn inter_branch(
     arguments: InterBranchArguments,
     session: &mut Session<'_>,
 ) -> Result<ExitStatus, ClientError> {
-    let address = arguments.dest_host.zip(arguments.dest_port).map(|(host, port)| HostPort { host, port });
+    let address = arguments.dest_host.zip(arguments.dest_port).map(|(host, port)| Address { host, port });
     let (from, to) = (arguments.src_account_no, arguments.dest_account_no);
     send_inter_branch(from, to, arguments.amount, arguments.dest_branch, address, session)
 }
@@ -158,7 +158,7 @@ fn send_inter_branch(
     to: AccountNum,
     amount: Money,
     dest_branch: Option<BranchName>,
-    address: Option<HostPort>,
+    address: Option<Address>,
     session: &mut Session<'_>,
 ) -> Result<ExitStatus, ClientError> {
     let (dest_host, dest_port) = address.map(|address| (address.host, address.port)).unzip();

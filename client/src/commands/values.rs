@@ -1,10 +1,10 @@
-//! What stands on a command line: accounts at branches, amounts, parts of a split, host and port.
+//! What stands on a command line: accounts at branches, amounts, parts of a split.
 
 use std::fmt;
 use std::str::FromStr;
 
 use protocol::request::SplitLeg;
-use protocol::{AccountNum, BranchName, IdError, Money, MoneyError};
+use protocol::{AccountNum, Address, AddressError, BranchName, IdError, Money, MoneyError};
 
 /// Who is paid: `1002` here, `Delhi/1002` or `host:port/1002` at another branch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,31 +23,7 @@ pub enum Place {
     /// At the branch of this name.
     Named(BranchName),
     /// At the branch with this address.
-    At(HostPort),
-}
-
-/// A host and a port; an IPv6 address is without its brackets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPort {
-    /// A name or an address.
-    pub host: String,
-    /// Above 0.
-    pub port: u16,
-}
-
-impl FromStr for HostPort {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        let (host, port) = text.rsplit_once(':').ok_or(ValueError::Address)?;
-        let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
-        let port: u16 = port.parse().ok().filter(|&port| port > 0 && is_number).ok_or(ValueError::Address)?;
-        let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-        if host.is_empty() || host.chars().any(|character| character.is_whitespace() || "/[]".contains(character)) {
-            return Err(ValueError::Address);
-        }
-        Ok(Self { host: host.to_string(), port })
-    }
+    At(Address),
 }
 
 impl FromStr for Receiver {
@@ -59,7 +35,7 @@ impl FromStr for Receiver {
             return Ok(Self { place: Place::Here, account });
         };
         let place = if place.contains(':') {
-            Place::At(place.parse()?)
+            Place::At(place.parse().map_err(ValueError::Address)?)
         } else {
             Place::Named(place.parse().map_err(ValueError::Id)?)
         };
@@ -108,7 +84,7 @@ pub enum ValueError {
     /// No form of a receiver.
     Receiver,
     /// No `host:port`.
-    Address,
+    Address(AddressError),
     /// Not `RECEIVER=AMOUNT`.
     SplitPart,
     /// A wrong name or number in it.
@@ -121,7 +97,7 @@ impl fmt::Display for ValueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Receiver => f.write_str("a receiver is 1002, Delhi/1002 or 127.0.0.1:9101/1002"),
-            Self::Address => f.write_str("an address is host:port, such as 127.0.0.1:9101"),
+            Self::Address(error) => error.fmt(f),
             Self::SplitPart => f.write_str("a part is RECEIVER=AMOUNT, such as Delhi/1002=50"),
             Self::Id(error) => error.fmt(f),
             Self::Amount(error) => error.fmt(f),
@@ -142,8 +118,8 @@ mod tests {
         };
         check("1002", Place::Here);
         check("Delhi/1002", Place::Named("Delhi".parse().unwrap()));
-        check("127.0.0.1:9101/1002", Place::At(HostPort { host: "127.0.0.1".into(), port: 9101 }));
-        check("[::1]:9101/1002", Place::At(HostPort { host: "::1".into(), port: 9101 }));
+        check("127.0.0.1:9101/1002", Place::At(Address::new("127.0.0.1", 9101).unwrap()));
+        check("[::1]:9101/1002", Place::At(Address::new("::1", 9101).unwrap()));
         for wrong in ["", "Delhi", "Delhi/", "/1002", "Delhi/x", "host:/1002", "host:0/1002", "host:99999/1002", ":1/1"]
         {
             assert!(wrong.parse::<Receiver>().is_err(), "{wrong:?}");

@@ -10,6 +10,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Instant;
 
+use protocol::Address;
 use protocol::answer::{push_error, push_ok};
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, FRAME_BYTES_MAX, HEADER_BYTES, push_frame};
 use protocol::request::{Action, RequestFrame, Watch};
@@ -19,7 +20,6 @@ use super::operation::to_json;
 use super::session::{After, Session};
 use crate::limits::{FRAME_TIMEOUT, PIPELINE_REQUESTS, READ_BUFFER_BYTES, WATCH_EVENTS, WATCH_POLL};
 use crate::listener::{Client, Door};
-use crate::transfer::directory::Address;
 use crate::transfer::links::Peership;
 
 /// The door.
@@ -80,7 +80,7 @@ impl BranchDoor {
                 After::Watch(watch) => self.watch(client, &watch)?,
                 After::Replicate(shipment) => return self.0.replication.ship(&shipment, client.stream()),
                 After::BecomeLink(peer) => {
-                    let address = Address { host: client.peer().ip().to_string(), port: peer.port };
+                    let address = Address::from((client.peer().ip(), peer.port));
                     let with = Peership { instance: peer.instance, epoch: peer.epoch };
                     let stream = client.stream().try_clone()?;
                     self.0.engine.links().accept(&peer.branch, &address, with, stream);

@@ -15,13 +15,13 @@ pub mod transfer;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use protocol::Address;
 use protocol::proof::BranchKey;
 
 use crate::bank::Bank;
 use crate::listener::Clients;
 use crate::replication::Replication;
 use crate::transfer::Engine;
-use crate::transfer::directory::Address;
 
 /// What every session of the branch protocol needs.
 pub struct Context {

@@ -207,15 +207,13 @@ impl<'c> Session<'c> {
                 single(to_json(&linked))
             }
             Action::Replicate => {
-                let (granted, shipment) = context.replication.admit(&frame.params()?, &self.address.to_string())?;
+                let (granted, shipment) = context.replication.admit(&frame.params()?, self.address)?;
                 if let Some(shipment) = shipment {
                     *after = After::Replicate(shipment);
                 }
                 single(to_json(&granted))
             }
-            Action::Follow => {
-                single(to_json(&context.replication.told_of_primary(&frame.params()?, &self.address.to_string())?))
-            }
+            Action::Follow => single(to_json(&context.replication.told_of_primary(&frame.params()?, self.address)?)),
             Action::Promote => single(to_json(&context.replication.promote(&frame.params()?)?)),
             Action::Demote => {
                 context.replication.demote(&frame.params()?)?;

@@ -131,8 +131,8 @@ fn pay(context: &Context, payer: AccountNum, to: Receiver, amount: Money) -> Res
         Receiver::Here(number) => (Destination::default(), number),
         Receiver::Branch(name, number) if name == *context.bank.name() => (Destination::default(), number),
         Receiver::Branch(name, number) => (Destination { dest_branch: Some(name), ..Destination::default() }, number),
-        Receiver::Address { host, port, account } => {
-            (Destination { dest_host: Some(host), dest_port: Some(port), dest_branch: None }, account)
+        Receiver::Address(at, number) => {
+            (Destination { dest_host: Some(at.host), dest_port: Some(at.port), dest_branch: None }, number)
         }
     };
     if destination.dest_branch.is_none() && destination.dest_host.is_none() {

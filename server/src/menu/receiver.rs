@@ -4,10 +4,9 @@
 //! bank's to say.
 
 use std::fmt;
-use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-use protocol::{AccountNum, BranchName, IdError};
+use protocol::{AccountNum, Address, AddressError, BranchName, IdError};
 
 /// Who is paid by a transfer: `1002` here, `Delhi/1002` or `host:port/1002` at another branch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,18 +16,8 @@ pub enum Receiver {
     /// An account of a branch that is known by name.
     Branch(BranchName, AccountNum),
     /// An account of the branch at an address.
-    Address {
-        /// A host name or IP address; an IPv6 address without its brackets.
-        host: String,
-        /// The branch protocol's port there.
-        port: u16,
-        /// The account.
-        account: AccountNum,
-    },
+    Address(Address, AccountNum),
 }
-
-/// The longest host name, in bytes (RFC 1035, section 2.3.4).
-const HOST_BYTES_MAX: usize = 255;
 
 impl FromStr for Receiver {
     type Err = ReceiverError;
@@ -38,18 +27,10 @@ impl FromStr for Receiver {
             return text.parse().map(Self::Here).map_err(|_| ReceiverError::Form);
         };
         let account = account.parse().map_err(ReceiverError::Id)?;
-        let Some((host, port)) = branch.rsplit_once(':') else {
+        if !branch.contains(':') {
             return Ok(Self::Branch(branch.parse().map_err(ReceiverError::Id)?, account));
-        };
-        let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            Some(address) => address.parse::<Ipv6Addr>().is_ok().then_some(address),
-            None => is_host_name(host).then_some(host),
-        };
-        let port = if port.bytes().all(|byte| byte.is_ascii_digit()) { port.parse().ok() } else { None };
-        match (host, port) {
-            (Some(host), Some(port)) if port > 0 => Ok(Self::Address { host: host.to_string(), port, account }),
-            (_, _) => Err(ReceiverError::Address),
         }
+        Ok(Self::Address(branch.parse().map_err(ReceiverError::Address)?, account))
     }
 }
 
@@ -58,15 +39,9 @@ impl fmt::Display for Receiver {
         match self {
             Self::Here(account) => write!(f, "{account}"),
             Self::Branch(branch, account) => write!(f, "{branch}/{account}"),
-            Self::Address { host, port, account } if host.contains(':') => write!(f, "[{host}]:{port}/{account}"),
-            Self::Address { host, port, account } => write!(f, "{host}:{port}/{account}"),
+            Self::Address(address, account) => write!(f, "{address}/{account}"),
         }
     }
-}
-
-fn is_host_name(text: &str) -> bool {
-    (1..=HOST_BYTES_MAX).contains(&text.len())
-        && text.chars().all(|character| character.is_ascii_alphanumeric() || "-_.".contains(character))
 }
 
 /// Why a text names no receiver.
@@ -77,7 +52,7 @@ pub enum ReceiverError {
     /// One of the names in it is wrong.
     Id(IdError),
     /// The `host:port` before the slash is none.
-    Address,
+    Address(AddressError),
 }
 
 impl fmt::Display for ReceiverError {
@@ -87,7 +62,7 @@ impl fmt::Display for ReceiverError {
                 "a receiver is an account number here, such as 1002, or Delhi/1002 or host:port/1002 at another branch",
             ),
             Self::Id(error) => error.fmt(f),
-            Self::Address => f.write_str("a branch's address is host:port, such as 127.0.0.1:9101"),
+            Self::Address(error) => error.fmt(f),
         }
     }
 }
@@ -103,7 +78,7 @@ mod tests {
     #[test]
     fn a_receiver_has_three_forms() {
         let account = AccountNum::new(1002).unwrap();
-        let address = |host: &str, port| Receiver::Address { host: host.into(), port, account };
+        let address = |host: &str, port| Receiver::Address(Address::new(host, port).unwrap(), account);
         for (text, expected) in [
             ("1002", Receiver::Here(account)),
             ("Delhi/1002", Receiver::Branch("Delhi".parse().unwrap(), account)),
@@ -128,14 +103,14 @@ mod tests {
             ("/1002", ReceiverError::Id(IdError::BranchName)),
             ("New Delhi/1002", ReceiverError::Id(IdError::BranchName)),
             ("a/b/1002", ReceiverError::Id(IdError::BranchName)),
-            (":9101/1002", ReceiverError::Address),
-            ("host:/1002", ReceiverError::Address),
-            ("host:0/1002", ReceiverError::Address),
-            ("host:65536/1002", ReceiverError::Address),
-            ("host:+80/1002", ReceiverError::Address),
-            ("::1:9101/1002", ReceiverError::Address),
-            ("[host]:9101/1002", ReceiverError::Address),
-            ("ho st:9101/1002", ReceiverError::Address),
+            (":9101/1002", ReceiverError::Address(AddressError::Address)),
+            ("host:/1002", ReceiverError::Address(AddressError::Address)),
+            ("host:0/1002", ReceiverError::Address(AddressError::Address)),
+            ("host:65536/1002", ReceiverError::Address(AddressError::Address)),
+            ("host:+80/1002", ReceiverError::Address(AddressError::Address)),
+            ("::1:9101/1002", ReceiverError::Address(AddressError::Address)),
+            ("[host]:9101/1002", ReceiverError::Address(AddressError::Address)),
+            ("ho st:9101/1002", ReceiverError::Address(AddressError::Address)),
         ] {
             assert_eq!(text.parse::<Receiver>(), Err(expected), "text {text:?}");
         }

@@ -1,7 +1,9 @@
 //! Who may follow this primary, and from where.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use protocol::Address;
 use protocol::proof::{from_hex, to_hex};
 use protocol::request::{Follow, Following, Link, LogPosition, Replicate, Replicating};
 
@@ -9,7 +11,7 @@ use super::{Reopen, Replication};
 use crate::clock::unix_ms_now;
 use crate::dbs_exec::{CopyRole, Position, newest_version};
 use crate::error::{Error, Result};
-use crate::transfer::directory::{Address, Directory};
+use crate::transfer::directory::Directory;
 
 /// A stream that a replica was granted.
 #[derive(Clone, Debug)]
@@ -25,7 +27,7 @@ impl Replication {
     ///
     /// # Errors
     /// [`Error::NotPrimary`], [`Error::Fenced`], [`Error::Invalid`], or trouble of the database.
-    pub fn admit(&self, params: &Replicate, host: &str) -> Result<(Replicating, Option<Shipment>)> {
+    pub fn admit(&self, params: &Replicate, ip: IpAddr) -> Result<(Replicating, Option<Shipment>)> {
         let dbs = &self.parts.dbs;
         self.check_branch(&params.branch)?;
         if self.role != CopyRole::Primary {
@@ -44,7 +46,7 @@ impl Replication {
             )));
         }
         self.log_from_now_on()?;
-        let address = Address { host: host.to_string(), port: params.port }.to_string();
+        let address = Address::from((ip, params.port)).to_string();
         let sequence = dbs.position().map_or(0, |last| last.sequence);
         let answer = |mode: &str, common| Replicating { epoch, sequence, mode: mode.into(), common };
         let shipment = |from| Some(Shipment { address: address.clone(), from });
@@ -74,7 +76,7 @@ impl Replication {
     ///
     /// # Errors
     /// [`Error::Invalid`] when it is a copy of another branch, or trouble of the database.
-    pub fn told_of_primary(&self, params: &Follow, host: &str) -> Result<Following> {
+    pub fn told_of_primary(&self, params: &Follow, ip: IpAddr) -> Result<Following> {
         let dbs = &self.parts.dbs;
         self.check_branch(&params.branch)?;
         let standing = dbs.standing();
@@ -84,7 +86,7 @@ impl Replication {
         }
         match standing.role {
             CopyRole::Replica => {
-                let address = Address { host: host.to_string(), port: params.port };
+                let address = Address::from((ip, params.port));
                 let primary = address.to_string();
                 dbs.change_standing(|standing| {
                     standing.heard_epoch = standing.heard_epoch.max(params.epoch);

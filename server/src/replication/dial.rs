@@ -2,12 +2,11 @@
 
 use std::net::TcpStream;
 
-use protocol::BranchName;
 use protocol::connection::{CallError, Connection};
 use protocol::proof::{BranchKey, Nonce};
+use protocol::{Address, BranchName};
 use tls::Connector;
 
-use crate::transfer::directory::Address;
 use crate::transfer::links::reach;
 
 /// Why another copy could not be asked.

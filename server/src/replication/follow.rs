@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use protocol::Address;
 use protocol::frame::{HEADER_BYTES, read_frame};
 use protocol::request::{Action, Replicate, Replicating};
 
@@ -23,7 +24,6 @@ use crate::limits::{
     APPLY_BYTES, DIAL_BACKOFF_FIRST, DIAL_BACKOFF_MAX, LINK_READ_BYTES, LINK_SILENCE, MEMBERS, SNAPSHOT_SILENCE,
     STREAM_FRAME_BYTES,
 };
-use crate::transfer::directory::Address;
 
 /// Why following ended for now.
 enum Ended {

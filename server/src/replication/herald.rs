@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use protocol::Address;
 use protocol::request::Follow;
 use two_phase_commit::PeerAddr;
 
@@ -14,7 +15,6 @@ use super::roles::{is_here, tell_of_primary};
 use super::{Replication, ShipState};
 use crate::limits::HERALD_INTERVAL;
 use crate::transfer::Engine;
-use crate::transfer::directory::Address;
 
 impl Replication {
     /// Tells, until this copy is no primary any more.

@@ -53,6 +53,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
+use protocol::Address;
 use protocol::request::Action;
 
 pub use admit::Shipment;
@@ -62,7 +63,6 @@ pub use roles::{is_replaced, settle_role};
 use crate::dbs_exec::{CopyRole, DbsExec};
 use crate::error::{Error, Result};
 use crate::transfer::Engine;
-use crate::transfer::directory::Address;
 
 /// Why everything is to be closed and opened again.
 #[derive(Debug)]

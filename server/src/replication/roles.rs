@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use protocol::answer::Promotion;
 use protocol::request::{Action, Demote, Follow, Following, Promote};
+use protocol::{Address, AddressError};
 
 use super::dial::{DialError, Dialler};
 use super::{FollowState, Reopen, Replication};
@@ -13,7 +14,6 @@ use crate::config::ReplicationSettings;
 use crate::dbs_exec::{CopyRole, DbsExec, Epoch};
 use crate::error::{Error, Result};
 use crate::limits::PRIMARY_SILENCE;
-use crate::transfer::directory::Address;
 
 /// Makes the database what the command line says that it is. Done once, at the start of the process.
 ///
@@ -145,7 +145,7 @@ impl Replication {
     /// # Errors
     /// [`Error::Invalid`] when that is no address of a primary of this branch.
     pub fn demote(&self, params: &Demote) -> Result<()> {
-        let to: Address = params.to.parse().map_err(Error::Invalid)?;
+        let to: Address = params.to.parse().map_err(|error: AddressError| Error::Invalid(error.to_string()))?;
         if is_here(&to, self.parts.port) {
             return Err(Error::Invalid("that is this copy itself; name another one".into()));
         }

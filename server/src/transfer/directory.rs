@@ -4,71 +4,14 @@
 //! it has proved the bank's key and said its name. A newer address of a name takes the older one's place.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use protocol::BranchName;
+use protocol::{Address, BranchName};
 
 use crate::dbs_exec::{DbsExec, Query as _, params};
 use crate::error::{Error, Result};
 use crate::limits::BRANCHES;
-
-/// A host and a port, as a person names them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Address {
-    /// A name or an IP address.
-    pub host: String,
-    /// The branch protocol's port.
-    pub port: u16,
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
-
-impl FromStr for Address {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not an address; write host:port, such as 127.0.0.1:9101");
-        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let is_fit = |c: char| !c.is_control() && !c.is_whitespace() && c != '/';
-        let port: u16 = port.parse().map_err(|_| wrong())?;
-        if host.is_empty() || host.len() > 253 || port == 0 || !host.chars().all(is_fit) {
-            return Err(wrong());
-        }
-        Ok(Self { host: host.to_string(), port })
-    }
-}
-
-/// One entry of `--peers`: `Delhi=127.0.0.1:9101`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamedAddress {
-    /// The branch.
-    pub name: BranchName,
-    /// Where it is.
-    pub address: Address,
-}
-
-impl FromStr for NamedAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, address) =
-            text.split_once('=').ok_or_else(|| format!("{text:?} is no peer; write Delhi=127.0.0.1:9101"))?;
-        let name = name.parse().map_err(|error| format!("{name:?}: {error}"))?;
-        Ok(Self { name, address: address.parse()? })
-    }
-}
 
 /// The known branches.
 ///
@@ -175,25 +118,5 @@ impl Directory {
     #[must_use]
     pub fn all(&self) -> Vec<(BranchName, Address)> {
         self.known.lock().iter().map(|(name, address)| (name.clone(), address.clone())).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_and_peers_read() {
-        let check = |text: &str, expected: Option<&str>| {
-            assert_eq!(text.parse::<Address>().ok().map(|address| address.to_string()).as_deref(), expected, "{text}");
-        };
-        check("127.0.0.1:9101", Some("127.0.0.1:9101"));
-        check("[::1]:9101", Some("[::1]:9101"));
-        check("delhi.example:1", Some("delhi.example:1"));
-        for wrong in ["", "x", ":1", "x:", "x:0", "x:99999", "a b:1", "x:-1", "a/b:1"] {
-            check(wrong, None);
-        }
-        assert!("Delhi=127.0.0.1:9101".parse::<NamedAddress>().is_ok());
-        assert!("127.0.0.1:9101".parse::<NamedAddress>().is_err());
     }
 }

@@ -9,15 +9,13 @@
 //! there has proved the bank's key and said its name. What is heard of a branch that is linked is ignored, so nobody
 //! can be talked out of an address that works.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
-use protocol::BranchName;
 use protocol::answer::Branch;
+use protocol::{Address, BranchName, NamedAddress};
 use two_phase_commit::PeerAddr;
 
-use super::directory::{Address, NamedAddress};
 use super::links::Links;
 use crate::limits::{BRANCHES, DISCOVERY_INTERVAL, DISCOVERY_QUEUE};
 
@@ -103,16 +101,8 @@ fn heard_of(branch: &Branch, teller: &Address) -> Option<NamedAddress> {
     if branch.state != "up" {
         return None;
     }
-    let mut address: Address = branch.address.parse().ok()?;
-    // What a branch on another machine calls its loopback is that machine to us.
-    if is_loopback(&address.host) && !is_loopback(&teller.host) {
-        address.host.clone_from(&teller.host);
-    }
-    Some(NamedAddress { name: branch.name.parse().ok()?, address })
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    let address: Address = branch.address.parse().ok()?;
+    Some(NamedAddress { name: branch.name.parse().ok()?, address: address.told_by(teller) })
 }
 
 #[cfg(test)]

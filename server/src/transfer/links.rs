@@ -24,15 +24,15 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
-use protocol::BranchName;
 use protocol::event::VectorClock;
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, HEADER_BYTES, push_frame, read_frame};
 use protocol::proof::BranchKey;
+use protocol::{Address, BranchName};
 use serde::{Deserialize, Serialize};
 use tls::Connector;
 use two_phase_commit::{Message, PeerAddr};
 
-use super::directory::{Address, Directory};
+use super::directory::Directory;
 use crate::error::{Error, Result};
 use crate::limits::{
     CLIENT_STACK_BYTES, DIAL_BACKOFF_FIRST, DIAL_BACKOFF_MAX, LINK_FRAME_MESSAGES, LINK_HEARTBEAT, LINK_QUEUE_MESSAGES,

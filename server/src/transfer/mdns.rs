@@ -14,12 +14,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mdns_sd::{DaemonEvent, IfKind, Receiver, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
-use protocol::BranchName;
 use protocol::proof::BranchKey;
+use protocol::{Address, BranchName};
 use sha2::{Digest as _, Sha256};
 use two_phase_commit::PeerAddr;
 
-use super::directory::Address;
 use super::links::Links;
 use crate::limits::{BRANCHES, DISCOVERY_INTERVAL, MDNS_ADDRESSES, MDNS_GOODBYE, MDNS_SILENCE};
 
@@ -136,7 +135,7 @@ impl Listener {
         let Some(name) = name.filter(|name| name != self.links.own_name()) else { return };
         let mut addresses: Vec<_> = service.addresses.iter().map(mdns_sd::ScopedIp::to_ip_addr).collect();
         addresses.sort_by_key(|ip| (ip.is_ipv6(), *ip));
-        let at = |ip: std::net::IpAddr| Address { host: ip.to_string(), port: service.port };
+        let at = |ip: std::net::IpAddr| Address::from((ip, service.port));
         let heard = Heard { name, addresses: addresses.into_iter().take(MDNS_ADDRESSES).map(at).collect() };
         self.meet(&heard);
         if self.heard.len() < BRANCHES || self.heard.contains_key(&service.fullname) {

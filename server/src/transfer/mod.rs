@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 use protocol::answer::Pending;
 use protocol::request::Destination;
-use protocol::{AccountNum, BranchName, Money, TxId};
+use protocol::{AccountNum, Address, AddressError, BranchName, Money, TxId};
 use two_phase_commit::{
     BeginError, CoordinatorState, Decision, Leg, Message, Outcome, ParticipantState, PeerAddr, Refusal, ResolveError,
     Role, Side, Status, Transfer, Vote,
@@ -44,7 +44,6 @@ use crate::bank::accounts;
 use crate::clock::unix_ms_now;
 use crate::error::{Error, Result};
 use crate::limits::{DECISION_WAIT, DELIVERY_WAIT, STEP_MODE_LOOK, STEP_MODE_WAIT};
-use directory::Address;
 use engine::Task;
 pub use engine::{Engine, EngineParts, WithWrite};
 use events::Happened;
@@ -168,10 +167,7 @@ impl Engine {
                 name.clone()
             }
             (None, Some(host), Some(port)) => {
-                let address: Address = format!("{host}:{port}")
-                    .parse()
-                    .or_else(|_| format!("[{host}]:{port}").parse())
-                    .map_err(Error::Invalid)?;
+                let address = Address::new(host, port).map_err(|error| Error::Invalid(error.to_string()))?;
                 self.links().name_at(&address)?
             }
             (None, None, None) => return Ok(Place::Here),
@@ -396,7 +392,7 @@ impl Engine {
         if let Ok(name) = text.parse::<BranchName>() {
             return Ok(PeerAddr::from(&name));
         }
-        let address: Address = text.parse().map_err(Error::Invalid)?;
+        let address: Address = text.parse().map_err(|error: AddressError| Error::Invalid(error.to_string()))?;
         // By name if it answers; else it is asked at this address as long as the transfer is in doubt.
         Ok(self.links().name_at(&address).map_or_else(|_| PeerAddr::new(text), |name| PeerAddr::from(&name)))
     }

@@ -4,20 +4,19 @@
 
 use std::net::{TcpStream, ToSocketAddrs as _};
 
-use protocol::BranchName;
 use protocol::answer::{Branch, Linked};
 use protocol::connection::{CallError, Connection};
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, write_frame};
 use protocol::key_file::KEY_FILE;
 use protocol::proof::Nonce;
 use protocol::request::{Action, Link as LinkParams, NoParams};
+use protocol::{Address, BranchName};
 use tls::{Connector, Patience};
 use two_phase_commit::PeerAddr;
 
 use super::{LinkFrame, Links, Peership, unknown_branch};
 use crate::error::{Error, Result};
 use crate::limits::{DIAL_TIMEOUT, TLS_LINGER, WRITE_TIMEOUT};
-use crate::transfer::directory::Address;
 
 /// A connection on which both sides have agreed on a link.
 pub(super) struct Dialled {
