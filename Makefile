@@ -68,8 +68,8 @@ test: ## Run every test
 	cargo build $(TESTED) --all-targets
 	cargo test $(TESTED)
 	cargo test -p simulator
-	cargo test -p bank-server --features twilio sms
 	tests/browser/run
+	cargo test -p bank-server --features twilio sms
 
 screenshots: build ## Take the pictures in docs/screenshots anew
 	cargo run -q -p browser-tests --bin screenshots -- docs/screenshots
