@@ -7,7 +7,7 @@
 use std::fmt;
 
 use protocol::request::RequestError;
-use protocol::{AccountNum, Money, MoneyError, TxId};
+use protocol::{AccountNum, AddressError, Money, MoneyError, TxId};
 
 use crate::lockout::Wait;
 
@@ -297,6 +297,12 @@ impl std::error::Error for Error {}
 impl From<MoneyError> for Error {
     fn from(error: MoneyError) -> Self {
         Self::Amount(error)
+    }
+}
+
+impl From<AddressError> for Error {
+    fn from(error: AddressError) -> Self {
+        Self::Invalid(error.to_string())
     }
 }
 

@@ -3,9 +3,9 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use protocol::Address;
 use protocol::answer::Promotion;
 use protocol::request::{Action, Demote, Follow, Following, Promote};
-use protocol::{Address, AddressError};
 
 use super::dial::{DialError, Dialler};
 use super::{FollowState, Reopen, Replication};
@@ -145,7 +145,7 @@ impl Replication {
     /// # Errors
     /// [`Error::Invalid`] when that is no address of a primary of this branch.
     pub fn demote(&self, params: &Demote) -> Result<()> {
-        let to: Address = params.to.parse().map_err(|error: AddressError| Error::Invalid(error.to_string()))?;
+        let to: Address = params.to.parse()?;
         if is_here(&to, self.parts.port) {
             return Err(Error::Invalid("that is this copy itself; name another one".into()));
         }

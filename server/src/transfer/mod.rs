@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 use protocol::answer::Pending;
 use protocol::request::Destination;
-use protocol::{AccountNum, Address, AddressError, BranchName, Money, TxId};
+use protocol::{AccountNum, Address, BranchName, Money, TxId};
 use two_phase_commit::{
     BeginError, CoordinatorState, Decision, Leg, Message, Outcome, ParticipantState, PeerAddr, Refusal, ResolveError,
     Role, Side, Status, Transfer, Vote,
@@ -166,10 +166,7 @@ impl Engine {
                 }
                 name.clone()
             }
-            (None, Some(host), Some(port)) => {
-                let address = Address::new(host, port).map_err(|error| Error::Invalid(error.to_string()))?;
-                self.links().name_at(&address)?
-            }
+            (None, Some(host), Some(port)) => self.links().name_at(&Address::new(host, port)?)?,
             (None, None, None) => return Ok(Place::Here),
             (_, _, _) => {
                 return Err(Error::Invalid("name the branch by dest_branch, or by dest_host and dest_port".into()));
@@ -392,7 +389,7 @@ impl Engine {
         if let Ok(name) = text.parse::<BranchName>() {
             return Ok(PeerAddr::from(&name));
         }
-        let address: Address = text.parse().map_err(|error: AddressError| Error::Invalid(error.to_string()))?;
+        let address: Address = text.parse()?;
         // By name if it answers; else it is asked at this address as long as the transfer is in doubt.
         Ok(self.links().name_at(&address).map_or_else(|_| PeerAddr::new(text), |name| PeerAddr::from(&name)))
     }
