@@ -7,6 +7,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::name_characters::{self, Fault};
+
 /// The digits of an Aadhaar number.
 pub const AADHAAR_DIGITS: usize = 12;
 /// The digits of a phone number, without the country's prefix.
@@ -93,7 +95,7 @@ impl fmt::Display for Phone {
     }
 }
 
-/// A first or last name in any alphabet: 1 to 64 characters, without blanks at its ends.
+/// A first or last name in any alphabet: 1 to 64 characters that can be seen, with single blanks between them.
 ///
 /// Quotes and semicolons are as good as letters, because no name ever becomes part of a statement's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,17 +112,22 @@ impl PersonName {
 impl FromStr for PersonName {
     type Err = CustomerError;
 
-    /// Blanks around the name are taken off.
+    /// Blanks around the name are taken off, and those within become single ones: nobody sees a difference.
     fn from_str(text: &str) -> Result<Self, CustomerError> {
-        let name = text.trim();
-        if name.chars().all(is_invisible) {
-            Err(CustomerError::NameBlank)
-        } else if name.chars().any(is_control) {
-            Err(CustomerError::NameControl)
-        } else if name.chars().count() > NAME_CHARS_MAX {
-            Err(CustomerError::NameTooLong)
-        } else {
-            Ok(Self(name.to_string()))
+        // A blank of a typesetter (U+00A0, U+3000) is one for a person too; a line's end or a tab is none.
+        let breaks = |character: char| character.is_control() || matches!(character, '\u{2028}' | '\u{2029}');
+        let is_blank = |character: char| character.is_whitespace() && !breaks(character);
+        let words = text.trim().split(is_blank).filter(|word| !word.is_empty());
+        let name = words.collect::<Vec<_>>().join(" ");
+        if name.chars().count() > NAME_CHARS_MAX {
+            return Err(CustomerError::NameTooLong);
+        }
+        match name_characters::check(&name) {
+            Ok(()) => Ok(Self(name)),
+            Err(Fault::Blank) => Err(CustomerError::NameBlank),
+            Err(Fault::Control) => Err(CustomerError::NameControl),
+            Err(Fault::Invisible) => Err(CustomerError::NameInvisible),
+            Err(Fault::Marks) => Err(CustomerError::NameMarks),
         }
     }
 }
@@ -183,6 +190,10 @@ pub enum CustomerError {
     NameTooLong,
     /// A name with a control character, or one that turns the direction of the text around it.
     NameControl,
+    /// A name with a character that can't be seen.
+    NameInvisible,
+    /// A name with a heap of marks on one letter.
+    NameMarks,
     /// Under [`PASSWORD_CHARS_MIN`].
     PasswordTooShort,
     /// Over [`PASSWORD_CHARS_MAX`].
@@ -206,6 +217,10 @@ impl fmt::Display for CustomerError {
             Self::NameBlank => f.write_str("a name is needed"),
             Self::NameTooLong => write!(f, "a name has at most {NAME_CHARS_MAX} characters"),
             Self::NameControl => f.write_str("a name has no control characters"),
+            Self::NameInvisible => f.write_str(
+                "a name has only characters that can be seen: this one has one that is invisible, or a picture; type it again",
+            ),
+            Self::NameMarks => f.write_str("a name has no heaps of accents: at most four on one letter"),
             Self::PasswordTooShort | Self::PasswordTooLong => {
                 write!(f, "a new password has {PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters")
             }
@@ -218,16 +233,6 @@ impl std::error::Error for CustomerError {}
 
 fn is_digits(text: &str, count: usize) -> bool {
     text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// Characters that break lines, or reorder what is shown after them.
-fn is_control(character: char) -> bool {
-    character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Characters that show nothing by themselves, though they have their place between others.
-fn is_invisible(character: char) -> bool {
-    character.is_whitespace() || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -275,11 +280,13 @@ mod tests {
 
     #[test]
     fn a_name_is_in_any_alphabet() {
-        for text in ["Asha", "O'Neil", "'; DROP TABLE customers; --", "आशा", "किशोर\u{200d}", "李", "R2", "@EXIT"]
+        for text in ["Asha", "O'Neil", "'; DROP TABLE customers; --", "आशा", "किशोर", "李", "R2", "@EXIT"]
         {
             assert_eq!(text.parse::<PersonName>().unwrap().as_str(), text);
         }
-        assert_eq!("  Asha Rani ".parse::<PersonName>().unwrap().as_str(), "Asha Rani");
+        for text in ["  Asha Rani ", "Asha  Rani", "Asha\u{a0}Rani", "Asha \u{3000}Rani"] {
+            assert_eq!(text.parse::<PersonName>().unwrap().as_str(), "Asha Rani");
+        }
         assert!("अ".repeat(NAME_CHARS_MAX).parse::<PersonName>().is_ok());
     }
 
@@ -291,6 +298,8 @@ mod tests {
         for text in ["A\u{7}", "A\nB", "\u{1b}[2J", "A\u{202e}B", "A\u{2028}B"] {
             check::<PersonName>(text, CustomerError::NameControl);
         }
+        check::<PersonName>("As\u{200b}ha", CustomerError::NameInvisible);
+        check::<PersonName>(&format!("A{}", "\u{301}".repeat(40)), CustomerError::NameMarks);
         for chars in [NAME_CHARS_MAX + 1, 10_000] {
             check::<PersonName>(&"x".repeat(chars), CustomerError::NameTooLong);
         }

@@ -9,6 +9,7 @@ pub mod accounts;
 pub mod customer;
 pub mod history;
 pub mod movements;
+mod name_characters;
 pub mod outbox;
 pub mod passwords;
 
