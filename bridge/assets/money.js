@@ -47,18 +47,18 @@ export function format(amount) {
 }
 
 /**
- * What a person typed as an amount to move: `{amount: "1234.50"}`, or `{problem: "…"}`.
- * Commas are refused, as some people's `1,50` is others' 150.
+ * What a person typed as an amount to move: `{amount: "1234.50"}`, or `{problem: "…"}`. It may be grouped as amounts are
+ * printed, in threes or in the Indian way; other commas are refused, as some people's `1,50` is others' 150.
  */
 export function readTyped(typed, { zero = false } = {}) {
   const text = typed.trim().replace(/^Rs\.?\s*/i, "");
   if (text === "") {
     return { problem: "Enter an amount." };
   }
-  if (!/^\d+(\.\d{1,2})?$/.test(text)) {
-    return { problem: "Enter digits with at most two decimals, such as 1250.50." };
+  if (!TYPED.test(text)) {
+    return { problem: text.includes(",") ? "The commas stand where no grouping has them: 1,25,000.50 or 125000.50." : "Enter digits with at most two decimals, such as 1250.50." };
   }
-  const paise = toPaise(text);
+  const paise = toPaise(text.replaceAll(",", ""));
   if (paise > MAX_PAISE) {
     return { problem: `The bank holds at most ${format(MAX_PAISE)}.` };
   }
@@ -70,6 +70,8 @@ export function readTyped(typed, { zero = false } = {}) {
 
 /** The largest amount of the bank: 99,999,999,999,999.99. */
 const MAX_PAISE = 9_999_999_999_999_999n;
+/** Digits, or groups of three, or the last three and pairs before them. */
+const TYPED = /^(\d+|\d{1,3}(,\d{3})+|\d{1,2}(,\d{2})*,\d{3})(\.\d{1,2})?$/;
 const AMOUNT = /^(-?)(\d+)(?:\.(\d{1,2}))?$/;
 /** A string, or a number; strings come first, so a number inside one is never seen. */
 const JSON_TOKENS = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;

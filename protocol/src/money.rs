@@ -67,13 +67,48 @@ impl Money {
         self.0.checked_sub(other.0).and_then(Self::from_paise)
     }
 
+    /// Reads an amount as a person may type it: as [`FromStr`], or grouped by commas as amounts are printed, in threes
+    /// (`1,234,567.50`) or in the Indian way (`12,34,567.50`). On the wire there are no commas.
+    ///
+    /// # Errors
+    /// [`MoneyError::Grouping`] when the commas stand elsewhere: what looks like a slip is not guessed at. Otherwise as
+    /// [`FromStr`].
+    pub fn parse_typed(text: &str) -> Result<Self, MoneyError> {
+        let (rupees, decimals) = text.split_once('.').map_or((text, None), |(rupees, rest)| (rupees, Some(rest)));
+        let mut groups = rupees.split(',');
+        let first = groups.next().unwrap_or_default();
+        let others: Vec<&str> = groups.collect();
+        let Some((last, middle)) = others.split_last() else { return text.parse() };
+        let has = |group: &str, least: usize, most: usize| {
+            (least..=most).contains(&group.len()) && group.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        let in_threes = has(first, 1, 3) && middle.iter().all(|group| has(group, 3, 3));
+        let in_the_indian_way = has(first, 1, 2) && middle.iter().all(|group| has(group, 2, 2));
+        if !has(last, 3, 3) || !(in_threes || in_the_indian_way) {
+            return Err(MoneyError::Grouping);
+        }
+        let digits = rupees.replace(',', "");
+        decimals.map_or_else(|| digits.parse(), |decimals| format!("{digits}.{decimals}").parse())
+    }
+
+    /// Reads an amount that a person wants to move: as [`Money::parse_typed`], and zero is refused.
+    ///
+    /// # Errors
+    /// [`MoneyError::Zero`] for any spelling of zero, otherwise as [`Money::parse_typed`].
+    pub fn parse_typed_movement(text: &str) -> Result<Self, MoneyError> {
+        Self::parse_typed(text)?.to_move()
+    }
+
     /// Reads an amount that is to be moved: as [`FromStr`], and zero is refused.
     ///
     /// # Errors
     /// [`MoneyError::Zero`] for any spelling of zero, otherwise as [`FromStr`].
     pub fn parse_movement(text: &str) -> Result<Self, MoneyError> {
-        let amount: Self = text.parse()?;
-        if amount.is_zero() { Err(MoneyError::Zero) } else { Ok(amount) }
+        text.parse::<Self>()?.to_move()
+    }
+
+    fn to_move(self) -> Result<Self, MoneyError> {
+        if self.is_zero() { Err(MoneyError::Zero) } else { Ok(self) }
     }
 }
 
@@ -263,6 +298,8 @@ pub enum MoneyError {
     Blank,
     /// Something that is neither a digit nor the one decimal point.
     NotANumber,
+    /// Commas where no grouping has them.
+    Grouping,
     /// More than two digits after the point.
     TooManyDecimals,
     /// More than [`Money::MAX`].
@@ -278,6 +315,7 @@ impl fmt::Display for MoneyError {
             Self::Sign => "an amount is written without a sign, such as 1234.50",
             Self::Blank => "an amount has no blanks in it; write it as 1234.50",
             Self::NotANumber => "that is not an amount; write digits, and at most two decimals, as in 1234.50",
+            Self::Grouping => "the commas stand where no grouping has them; write 1,25,000.50, 125,000.50 or 125000.50",
             Self::TooManyDecimals => "an amount has at most two decimals, as in 1234.50",
             Self::TooLarge => "the largest amount is 99999999999999.99",
             Self::Zero => "the amount must be more than zero",
@@ -307,6 +345,42 @@ mod tests {
         check("1234.50", Ok(123_450));
         check("007", Ok(700));
         check("99999999999999.99", Ok(Money::MAX_PAISE));
+    }
+
+    #[test]
+    fn reads_what_is_typed_as_it_is_printed() {
+        let check = |text: &str, expected| assert_eq!(Money::parse_typed(text).map(Money::paise), expected, "{text:?}");
+        check("1234.50", Ok(123_450));
+        check("1,234.50", Ok(123_450));
+        check("1,00,000", Ok(10_000_000));
+        check("100,000.5", Ok(10_000_050));
+        check("12,34,567.89", Ok(123_456_789));
+        check("1,234,567.89", Ok(123_456_789));
+        check("9,99,99,99,99,99,999.99", Ok(Money::MAX_PAISE));
+        check("99,999,999,999,999.99", Ok(Money::MAX_PAISE));
+        for text in [
+            "1,50",
+            "1,2345",
+            ",100",
+            "100,",
+            "1,,000",
+            "1,00,00",
+            "1,000,00",
+            "1234,567",
+            "1,00,000,000",
+            "1,0 0,000",
+            "1,000,00.50",
+            "12,345,67",
+            "123,45,678",
+            "+1,000",
+            "1,-00",
+        ] {
+            check(text, Err(MoneyError::Grouping));
+        }
+        check("1,000.5,0", Err(MoneyError::NotANumber));
+        check("1,000.505", Err(MoneyError::TooManyDecimals));
+        check("1,00,00,00,00,00,00,000", Err(MoneyError::TooLarge));
+        assert_eq!(Money::parse_typed_movement("0,000.00"), Err(MoneyError::Zero));
     }
 
     #[test]

@@ -117,7 +117,8 @@ pub struct Arguments {
           value_parser = clap::value_parser!(u64).range(1..))]
     pub idle_timeout: u64,
     /// What an account opened at the menu is credited, in rupees.
-    #[arg(long, env = "BANK_OPENING_BALANCE", default_value = "100000.00", value_name = "AMOUNT")]
+    #[arg(long, env = "BANK_OPENING_BALANCE", default_value = "100000.00", value_name = "AMOUNT",
+          value_parser = Money::parse_typed)]
     pub opening_balance: Money,
     /// Where text messages about movements go: off, file:PATH (a JSON line each), or twilio (if built in;
     /// it reads TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_FROM).

@@ -8,6 +8,7 @@ import { test } from "node:test";
 import { build, fateAt, stateAt } from "../../bridge/assets/lab/model.js";
 import { inOrder, isBefore, NUMBERS_RESERVED } from "../../bridge/assets/lab/order.js";
 import { rupees } from "../../bridge/assets/lab/money.js";
+import { readTyped } from "../../bridge/assets/money.js";
 import { sentence } from "../../bridge/assets/lab/words.js";
 
 const TXID = "Mumbai-1";
@@ -350,4 +351,13 @@ test("the old way: what was taken vanishes with the memory of who was to pay it 
   assert.deepEqual([rupees(model.places[start].transit), rupees(model.places[start].vanished)], ["50.00", "0.00"]);
   assert.deepEqual([rupees(model.places[start + 1].transit), rupees(model.places[start + 1].vanished)], ["0.00", "50.00"]);
   assert.deepEqual([model.outcome, model.commit], ["lost", null]);
+});
+
+test("an amount may be typed as it is printed, and wrong grouping is refused", () => {
+  for (const [typed, amount] of [["1250.5", "1250.50"], ["1,250.50", "1250.50"], ["1,00,000", "100000.00"], ["100,000", "100000.00"], ["Rs 12,34,567.89", "1234567.89"]]) {
+    assert.deepEqual(readTyped(typed), { amount });
+  }
+  for (const typed of ["1,50", "1,,000", "1,00,00", "1234,567", ",100", "100,", "1,0 0,000"]) {
+    assert.ok(readTyped(typed).problem.startsWith("The commas"), typed);
+  }
 });

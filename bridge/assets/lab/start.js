@@ -30,7 +30,12 @@ export class StartForm {
 
   submit(event) {
     event.preventDefault();
-    const order = { ...Object.fromEntries(new FormData(this.node)), request_id: freshId() };
+    const typed = this.app.money.readTyped(this.node.elements.amount.value);
+    if (typed.problem !== undefined) {
+      this.tell(typed.problem, "bad");
+      return;
+    }
+    const order = { ...Object.fromEntries(new FormData(this.node)), amount: typed.amount, request_id: freshId() };
     this.outcome.hidden = true;
     this.expect();
     // Not awaited: the diagram tells what happens; this tells how it ended.

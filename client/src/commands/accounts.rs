@@ -85,7 +85,7 @@ pub struct CreateArguments {
     #[arg(long = "account_no", alias = "account-no", value_name = "ACCOUNT")]
     account_no: Option<AccountNum>,
     /// What is paid in at the start
-    #[arg(long, value_name = "AMOUNT", allow_negative_numbers = true)]
+    #[arg(long, value_name = "AMOUNT", value_parser = Money::parse_typed, allow_negative_numbers = true)]
     balance: Option<Money>,
     /// The Aadhaar number, 12 digits
     #[arg(long = "aadhar_num", alias = "aadhar-num", value_name = "NUMBER")]

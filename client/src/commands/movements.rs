@@ -28,13 +28,13 @@ pub struct AmountArguments {
     account: Option<AccountNum>,
     /// How much, in rupees
     #[arg(value_name = "AMOUNT", required_unless_present = "amount_flag", conflicts_with = "amount_flag",
-          value_parser = Money::parse_movement, allow_negative_numbers = true)]
+          value_parser = Money::parse_typed_movement, allow_negative_numbers = true)]
     amount: Option<Money>,
     /// The account, by the older flag
     #[arg(long = "account_no", alias = "account-no", value_name = "ACCOUNT")]
     account_no: Option<AccountNum>,
     /// How much, by the older flag
-    #[arg(long = "amount", id = "amount_flag", value_name = "AMOUNT", value_parser = Money::parse_movement,
+    #[arg(long = "amount", id = "amount_flag", value_name = "AMOUNT", value_parser = Money::parse_typed_movement,
           allow_negative_numbers = true)]
     amount_flag: Option<Money>,
 }

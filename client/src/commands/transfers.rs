@@ -44,7 +44,7 @@ pub struct TransferArguments {
     #[arg(value_name = "TO")]
     to: Receiver,
     /// How much, in rupees
-    #[arg(value_name = "AMOUNT", value_parser = Money::parse_movement, allow_negative_numbers = true)]
+    #[arg(value_name = "AMOUNT", value_parser = Money::parse_typed_movement, allow_negative_numbers = true)]
     amount: Money,
 }
 
@@ -59,7 +59,7 @@ pub struct LocalArguments {
     to: Option<AccountNum>,
     /// How much, in rupees
     #[arg(value_name = "AMOUNT", required_unless_present = "amount_flag", conflicts_with = "amount_flag",
-          value_parser = Money::parse_movement, allow_negative_numbers = true)]
+          value_parser = Money::parse_typed_movement, allow_negative_numbers = true)]
     amount: Option<Money>,
     /// Who pays, by the older flag
     #[arg(long = "src_account_no", alias = "src-account-no", value_name = "ACCOUNT")]
@@ -68,7 +68,7 @@ pub struct LocalArguments {
     #[arg(long = "dest_account_no", alias = "dest-account-no", value_name = "ACCOUNT")]
     dest_account_no: Option<AccountNum>,
     /// How much, by the older flag
-    #[arg(long = "amount", id = "amount_flag", value_name = "AMOUNT", value_parser = Money::parse_movement,
+    #[arg(long = "amount", id = "amount_flag", value_name = "AMOUNT", value_parser = Money::parse_typed_movement,
           allow_negative_numbers = true)]
     amount_flag: Option<Money>,
 }
@@ -83,7 +83,7 @@ pub struct InterBranchArguments {
     #[arg(long = "dest_account_no", alias = "dest-account-no", value_name = "ACCOUNT")]
     dest_account_no: AccountNum,
     /// How much, in rupees
-    #[arg(long, value_name = "AMOUNT", value_parser = Money::parse_movement, allow_negative_numbers = true)]
+    #[arg(long, value_name = "AMOUNT", value_parser = Money::parse_typed_movement, allow_negative_numbers = true)]
     amount: Money,
     /// The other branch by name
     #[arg(long = "dest_branch", alias = "dest-branch", value_name = "NAME", required_unless_present = "dest_host",

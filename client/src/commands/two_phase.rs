@@ -57,7 +57,7 @@ pub struct PrepareArguments {
     account: Option<AccountNum>,
     /// How much, in rupees
     #[arg(value_name = "AMOUNT", required_unless_present = "amount_flag", conflicts_with = "amount_flag",
-          value_parser = Money::parse_movement, allow_negative_numbers = true)]
+          value_parser = Money::parse_typed_movement, allow_negative_numbers = true)]
     amount: Option<Money>,
     /// The transaction's id, by flag
     #[arg(long = "txid", id = "txid_flag", value_name = "TXID")]
@@ -66,7 +66,7 @@ pub struct PrepareArguments {
     #[arg(long = "account_no", alias = "account-no", value_name = "ACCOUNT")]
     account_no: Option<AccountNum>,
     /// How much, by flag
-    #[arg(long = "amount", id = "amount_flag", value_name = "AMOUNT", value_parser = Money::parse_movement,
+    #[arg(long = "amount", id = "amount_flag", value_name = "AMOUNT", value_parser = Money::parse_typed_movement,
           allow_negative_numbers = true)]
     amount_flag: Option<Money>,
     /// Who decides: a branch's name or host:port; without it, you do

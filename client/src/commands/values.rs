@@ -57,7 +57,10 @@ impl FromStr for SplitPart {
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
         let (receiver, amount) = text.split_once('=').ok_or(ValueError::SplitPart)?;
-        Ok(Self { receiver: receiver.parse()?, amount: Money::parse_movement(amount).map_err(ValueError::Amount)? })
+        Ok(Self {
+            receiver: receiver.parse()?,
+            amount: Money::parse_typed_movement(amount).map_err(ValueError::Amount)?,
+        })
     }
 }
 

@@ -214,7 +214,7 @@ fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(line: &str) -> Result<T, 
 }
 
 fn amount(line: &str) -> Result<Money, Refusal> {
-    Money::parse_movement(line).map_err(Refusal::new)
+    Money::parse_typed_movement(line).map_err(Refusal::new)
 }
 
 fn typed_password(line: &str) -> Result<TypedPassword, Refusal> {
