@@ -139,7 +139,7 @@ fn status_of_refusal(code: &str) -> StatusCode {
         "no_such_account" | "no_such_transfer" => StatusCode::NOT_FOUND,
         "branch_unreachable" => StatusCode::BAD_GATEWAY,
         "busy" | "stopping" | "disk_full" | "undecided" => StatusCode::SERVICE_UNAVAILABLE,
-        "database" | "outcome_unknown" | "books_full" => StatusCode::BAD_GATEWAY,
+        "database" | "outcome_unknown" => StatusCode::BAD_GATEWAY,
         _ => StatusCode::CONFLICT,
     }
 }

@@ -279,11 +279,14 @@ impl<'de> Deserialize<'de> for Total {
             None => (false, raw.get()),
         };
         let (rupees, decimals) = digits.split_once('.').unwrap_or((digits, "00"));
-        let paise = match (rupees.parse::<u64>(), decimals.parse::<u8>(), decimals.len()) {
-            (Ok(rupees), Ok(decimals), 2) => i128::from(rupees) * 100 + i128::from(decimals),
-            (_, _, _) => return Err(D::Error::custom(MoneyError::NotANumber)),
-        };
-        Ok(Self(if negative { -paise } else { paise }))
+        let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_digits(rupees) || !is_digits(decimals) || decimals.len() != 2 {
+            return Err(D::Error::custom(MoneyError::NotANumber));
+        }
+        // Read as one number of paise: no total that can be written is too large to be read.
+        let sign = if negative { "-" } else { "" };
+        let paise = format!("{sign}{rupees}{decimals}").parse();
+        paise.map(Self).map_err(|_| D::Error::custom(MoneyError::TooLarge))
     }
 }
 
@@ -443,6 +446,15 @@ mod tests {
         assert_eq!(serde_json::to_string(&debt).unwrap(), "-1.50");
         assert_eq!(serde_json::from_str::<Total>("-1.50").unwrap(), debt);
         assert_eq!(serde_json::from_str::<Total>("-0.50").unwrap(), Total::from_paise(-50));
+        for total in [Total(i128::MAX), Total(i128::MIN), Total(i128::from(u64::MAX) * 1000)] {
+            let text = serde_json::to_string(&total).unwrap();
+            assert_eq!(serde_json::from_str::<Total>(&text).unwrap(), total, "{text}");
+        }
+        for text in
+            ["1.+5", "+1.50", "--1.50", "1.5", "1.500", "1e3", "-", "9999999999999999999999999999999999999999.00"]
+        {
+            assert!(serde_json::from_str::<Total>(text).is_err(), "{text}");
+        }
     }
 
     proptest! {

@@ -11,7 +11,7 @@ use protocol::Total;
 use protocol::answer::Audit;
 use two_phase_commit::Side;
 
-use crate::dbs_exec::{CASH, ChainHead, ChainedRow, Query, Row, SUSPENSE, params};
+use crate::dbs_exec::{CASH, ChainHead, ChainedRow, Query, Row, SUSPENSE, TOTAL_CARRY, params};
 use crate::error::Result;
 use crate::limits::AUDIT_FINDINGS;
 use crate::transfer::records;
@@ -147,9 +147,10 @@ impl Auditor {
 
     fn compare_own_accounts(&mut self, query: &impl Query) -> Result<()> {
         let mut net = 0_i128;
-        query.query_each("SELECT account_num, name, debited, credited, peer FROM own_accounts", params![], |row| {
+        let sql = "SELECT account_num, name, debited_carry, debited, credited_carry, credited, peer FROM own_accounts";
+        query.query_each(sql, params![], |row| {
             let (number, name): (i64, String) = (row.get(0)?, row.get(1)?);
-            let counted = Sums { debited: row.get::<_, i64>(2)?.into(), credited: row.get::<_, i64>(3)?.into() };
+            let counted = Sums { debited: wide(row.get(2)?, row.get(3)?), credited: wide(row.get(4)?, row.get(5)?) };
             let sums = self.sums.get(&number).copied().unwrap_or_default();
             for (side, counted, computed) in
                 [("out of", counted.debited, sums.debited), ("into", counted.credited, sums.credited)]
@@ -163,7 +164,7 @@ impl Auditor {
                 }
             }
             net += counted.debited - counted.credited;
-            if let Some(peer) = row.get::<_, Option<String>>(4)? {
+            if let Some(peer) = row.get::<_, Option<String>>(6)? {
                 self.due.insert(peer, Total::from_paise(sums.credited - sums.debited));
             }
             Ok(())
@@ -206,6 +207,11 @@ impl Auditor {
             due: self.due,
         }
     }
+}
+
+/// A total of an own account, in paise.
+fn wide(carry: i64, rest: i64) -> i128 {
+    i128::from(carry) * i128::from(TOTAL_CARRY) + i128::from(rest)
 }
 
 fn read_chained<'r>(row: &'r Row<'_>) -> rusqlite::Result<ChainedRow<'r>> {

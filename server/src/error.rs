@@ -34,8 +34,6 @@ pub enum Error {
     },
     /// The balance would pass the largest amount.
     BalanceLimit(AccountNum),
-    /// A running total of the branch would pass the largest integer.
-    BooksFull,
     /// Payer and receiver are the same account.
     SameAccount(AccountNum),
     /// Money of the account is held by a transfer under way.
@@ -138,7 +136,6 @@ impl Error {
             Self::DuplicatePhone => "duplicate_phone",
             Self::InsufficientFunds { .. } => "insufficient_funds",
             Self::BalanceLimit(_) => "balance_limit",
-            Self::BooksFull => "books_full",
             Self::SameAccount(_) => "same_account",
             Self::MoneyHeld(_) => "money_held",
             Self::WrongLogin => "wrong_login",
@@ -176,7 +173,7 @@ impl Error {
     #[must_use]
     pub fn is_trouble(&self) -> bool {
         match self {
-            Self::DiskFull | Self::OutcomeUnknown(_) | Self::Database(_) | Self::BooksFull => true,
+            Self::DiskFull | Self::OutcomeUnknown(_) | Self::Database(_) => true,
             Self::NoSuchAccount(_)
             | Self::AccountClosed(_)
             | Self::AccountExists(_)
@@ -229,7 +226,6 @@ impl fmt::Display for Error {
             Self::BalanceLimit(account) => {
                 write!(f, "account {account} cannot hold so much: the largest balance is Rs {}", Money::MAX)
             }
-            Self::BooksFull => f.write_str("the branch's books cannot count so much money"),
             Self::SameAccount(account) => {
                 write!(f, "payer and receiver are both account {account}; name another receiver")
             }

@@ -8,7 +8,7 @@ use protocol::{AccountNum, Money};
 
 use super::accounts::{self, Account};
 use super::outbox;
-use crate::dbs_exec::{CASH, ChainedRow, Query as _, Row, Tx, params};
+use crate::dbs_exec::{CASH, ChainedRow, Query as _, Row, TOTAL_CARRY, Tx, params};
 use crate::error::{Error, Result};
 use crate::sms::text::{self, Party};
 
@@ -239,27 +239,26 @@ pub enum OwnSide {
     Credited,
 }
 
-/// Counts a movement in the own account's running totals. The sum is made and checked here: SQLite would
-/// turn an overflow into a float.
+/// Counts a movement in the own account's running totals. They have no end (see [`TOTAL_CARRY`]), so that what was
+/// prepared can always be booked, whatever was booked before.
 ///
 /// # Errors
-/// [`Error::BooksFull`].
+/// Trouble of the database.
 pub fn move_own(tx: &mut Tx<'_>, own_account: i64, side: OwnSide, amount: Money) -> Result<()> {
-    let (look, write) = match side {
-        OwnSide::Debited => (
-            "SELECT debited FROM own_accounts WHERE account_num = ?1",
-            "UPDATE own_accounts SET debited = ?2 WHERE account_num = ?1",
-        ),
-        OwnSide::Credited => (
-            "SELECT credited FROM own_accounts WHERE account_num = ?1",
-            "UPDATE own_accounts SET credited = ?2 WHERE account_num = ?1",
-        ),
+    let write = match side {
+        OwnSide::Debited => {
+            "UPDATE own_accounts SET debited_carry = debited_carry + (debited + ?2) / ?3,
+                                     debited = (debited + ?2) % ?3 WHERE account_num = ?1"
+        }
+        OwnSide::Credited => {
+            "UPDATE own_accounts SET credited_carry = credited_carry + (credited + ?2) / ?3,
+                                     credited = (credited + ?2) % ?3 WHERE account_num = ?1"
+        }
     };
-    let total: Option<i64> = tx.query_opt(look, params![own_account], |row| row.get(0))?;
-    let total = total.ok_or_else(|| Error::Database(format!("there is no own account {own_account}")))?;
-    let total = total.checked_add(amount.paise()).ok_or(Error::BooksFull)?;
-    tx.execute(write, params![own_account, total])?;
-    Ok(())
+    match tx.execute(write, params![own_account, amount.paise(), TOTAL_CARRY])? {
+        1 => Ok(()),
+        _ => Err(Error::Database(format!("there is no own account {own_account}"))),
+    }
 }
 
 /// Appends a movement's row to the books.

@@ -85,6 +85,38 @@ fn a_tenth_deposited_three_times_is_thirty_paise() {
     fixture.assert_clean();
 }
 
+/// As years of the largest movements would leave it.
+#[test]
+fn the_totals_of_cash_never_fill_up() {
+    let fixture = fixture();
+    let number = fixture.open("1");
+    for _ in 0..205 {
+        fixture.bank.deposit(number, rupees("99999999999998.99")).unwrap();
+        fixture.bank.withdraw(number, rupees("99999999999998.99")).unwrap();
+    }
+    let cash = |dbs: &DbsExec| {
+        let sql = "SELECT debited_carry, credited_carry FROM own_accounts WHERE account_num = -1";
+        let read = |row: &crate::dbs_exec::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+        dbs.read(|reader| reader.query_opt(sql, params![], read)).unwrap()
+    };
+    assert_eq!(cash(&fixture.dbs), Some((2, 2)));
+    let audit = fixture.audit();
+    assert!(audit.ok, "findings: {:?}", audit.findings);
+    assert_eq!(audit.paid_in.to_string(), "20499999999999793.95");
+    fixture
+        .dbs
+        .execute(|tx| {
+            // What no customer could reach in a life: 9 * 10^36 paise.
+            tx.execute(
+                "UPDATE own_accounts SET debited_carry = ?1, credited_carry = ?1 WHERE account_num = -1",
+                params![i64::MAX - 2],
+            )
+        })
+        .unwrap();
+    fixture.bank.deposit(number, rupees("5")).unwrap();
+    assert_eq!(fixture.balance(number), "6.00");
+}
+
 #[test]
 fn an_overdraft_is_refused_and_nothing_is_stored() {
     let fixture = fixture();

@@ -23,9 +23,14 @@ pub const APPLICATION_ID: i32 = 0x4241_4e4b;
 pub const CASH: i64 = -1;
 /// The account number of the suspense account: differences that were settled by hand and turned out wrong.
 pub const SUSPENSE: i64 = -2;
+/// What one unit of an own account's carry stands for, in paise. The totals `credited` and `debited` stay below it, so
+/// that neither can fill up: with its carry a total has room for 10^36 paise. It is above the largest movement, so
+/// that one movement carries once at most, and a power of ten, so that carry and rest read as one number.
+pub const TOTAL_CARRY: i64 = 1_000_000_000_000_000_000;
+const _: () = assert!(TOTAL_CARRY > protocol::Money::MAX_PAISE && TOTAL_CARRY < i64::MAX - protocol::Money::MAX_PAISE);
 
 /// One entry for each version, the first making version 1 from an empty file.
-const MIGRATIONS: &[&str] = &[V1, V2, V3];
+const MIGRATIONS: &[&str] = &[V1, V2, V3, V4];
 
 const V1: &str = "
 CREATE TABLE branch (
@@ -194,6 +199,27 @@ CREATE TABLE replication_members (
 ALTER TABLE branches ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0 CHECK (epoch >= 0);
 ";
 
+/// Totals without an end.
+const V4: &str = "
+-- The totals of own accounts in two columns each: whole units of 10^18 paise, and the rest (see TOTAL_CARRY).
+CREATE TABLE own_accounts_wide (
+    account_num INTEGER PRIMARY KEY CHECK (account_num < 0),
+    name TEXT NOT NULL UNIQUE,
+    credited INTEGER NOT NULL DEFAULT 0 CHECK (credited >= 0 AND credited < 1000000000000000000),
+    debited INTEGER NOT NULL DEFAULT 0 CHECK (debited >= 0 AND debited < 1000000000000000000),
+    credited_carry INTEGER NOT NULL DEFAULT 0 CHECK (credited_carry >= 0),
+    debited_carry INTEGER NOT NULL DEFAULT 0 CHECK (debited_carry >= 0),
+    peer TEXT
+) STRICT;
+INSERT INTO own_accounts_wide (account_num, name, credited, debited, credited_carry, debited_carry, peer)
+    SELECT account_num, name, credited % 1000000000000000000, debited % 1000000000000000000,
+           credited / 1000000000000000000, debited / 1000000000000000000, peer
+    FROM own_accounts ORDER BY account_num;
+DROP TABLE own_accounts;
+ALTER TABLE own_accounts_wide RENAME TO own_accounts;
+CREATE UNIQUE INDEX own_accounts_peer ON own_accounts (peer) WHERE peer IS NOT NULL;
+";
+
 /// The version of the tables that this program makes and needs.
 #[must_use]
 pub fn newest_version() -> u32 {
@@ -287,5 +313,32 @@ mod tests {
         ] {
             assert!(connection.execute_batch(sql).is_err(), "{claim}");
         }
+    }
+
+    #[test]
+    fn totals_of_version_3_that_are_nearly_full_are_carried_over() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        for migration in &MIGRATIONS[..3] {
+            connection.execute_batch(migration).unwrap();
+        }
+        connection
+            .execute_batch(&format!(
+                "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 3;
+                 UPDATE own_accounts SET credited = 9223372036854775807, debited = 12 WHERE account_num = {CASH};
+                 INSERT INTO own_accounts (account_num, name, peer) VALUES (-1001, 'due Delhi', 'Delhi');"
+            ))
+            .unwrap();
+        migrate(&mut connection).unwrap();
+        let read = |number: i64| {
+            let sql = "SELECT credited_carry, credited, debited_carry, debited, peer FROM own_accounts WHERE account_num = ?1";
+            let row = connection.query_row(sql, [number], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get::<_, Option<String>>(4)?))
+            });
+            row.unwrap()
+        };
+        assert_eq!(read(CASH), (9_i64, 223_372_036_854_775_807_i64, 0_i64, 12_i64, None));
+        assert_eq!(read(-1001), (0, 0, 0, 0, Some("Delhi".into())));
+        let twice = "INSERT INTO own_accounts (account_num, name, peer) VALUES (-1002, 'x', 'Delhi')";
+        assert!(connection.execute_batch(twice).is_err(), "one due account for each branch");
     }
 }

@@ -305,7 +305,7 @@ impl Engine {
     /// The ledger refused a hold: the machine answers for it. `None` when the process is stopping.
     fn refuse(&self, task: &Task, error: &Error) -> Option<Output> {
         let is_hold = task.output.ledger_ops.iter().any(|op| op.action == LedgerAction::Hold);
-        let is_refusal = !error.is_trouble() || *error == Error::DiskFull || *error == Error::BooksFull;
+        let is_refusal = !error.is_trouble() || *error == Error::DiskFull;
         if *error == Error::Stopping {
             return None;
         }
