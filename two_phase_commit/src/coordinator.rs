@@ -205,12 +205,22 @@ impl Coordinator {
     /// Advances the clock and does what is due: sends again, gives up on missing votes, forgets.
     #[must_use = "what is due must be sent"]
     pub fn tick(&mut self, now: Tick) -> Vec<Output> {
-        self.now = self.now.max(now);
+        self.advance(now);
         let mut outputs = Vec::new();
-        while let Some(txid) = self.timers.first_due(self.now) {
+        while let Some(txid) = self.due() {
             outputs.push(self.expire(&txid));
         }
         outputs
+    }
+
+    /// Advances the clock alone.
+    pub(crate) fn advance(&mut self, now: Tick) {
+        self.now = self.now.max(now);
+    }
+
+    /// A transaction that is due to `expire`, if there is one.
+    pub(crate) fn due(&self) -> Option<TxId> {
+        self.timers.first_due(self.now)
     }
 
     /// Does what the transaction's timer is set for, whether its time has come or not. `tick` is made of

@@ -1,4 +1,5 @@
-//! Two-phase commit with presumed abort, as two pure state machines: a [`Coordinator`] and a [`Participant`].
+//! Two-phase commit with presumed abort, as two pure state machines: a [`Coordinator`] and a [`Participant`]. A
+//! [`Site`] is both of one branch.
 //!
 //! # The problem
 //!
@@ -106,7 +107,7 @@
 //! [`Output`], and whoever drives them (the server with threads and SQLite, the simulator with a seed) treats
 //! **every** output by these four steps:
 //!
-//! 1. **Take.** Call the machine, under whatever lock protects it, and let the lock go. Nothing below holds it.
+//! 1. **Take.** Call the site, under whatever lock protects it, and let the lock go. Nothing below holds it.
 //! 2. **Write.** If [`Output::needs_write`], do all its ledger operations and write all its records in *one*
 //!    local transaction of the database. Three things can happen:
 //!    - it is durable: go on;
@@ -124,11 +125,10 @@
 //! Between an output and its confirmation a machine asks for no other write about the same transaction, so
 //! writes about different transactions may share a commit and finish in any order.
 //!
-//! At a start: make both machines, which take nothing yet; `tick` them, unless their clock starts at 0; read the
-//! log; `recover` each once; treat the outputs.
-//! Call `tick` at least every few ticks with the current one, or at `next_deadline`. Give a message to the
-//! machine that [`Message::role`] names, with its sender under the same [`PeerAddr`] under which it was
-//! addressed. A [`Notice::Decided`] answers the client; a [`Notice::Delivered`] soon after makes it "done", else
+//! At a start: make the site, which takes nothing yet; `tick` it, unless its clock starts at 0; read the
+//! log; `recover` once; treat the outputs.
+//! Call `tick` at least every few ticks with the current one, or at `next_deadline`. Give a message to
+//! [`Site::step`] with its sender under the same [`PeerAddr`] under which it was addressed. A [`Notice::Decided`] answers the client; a [`Notice::Delivered`] soon after makes it "done", else
 //! delivery is "pending". Each kind of record and how long to keep it is described at [`Record`]; a
 //! [`Notice::Forgotten`] allows to delete a transaction's. For a transaction that a participant no longer
 //! remembers, the rows in the books answer: see [`OnDisk`].
@@ -166,6 +166,7 @@ mod options;
 mod output;
 mod participant;
 mod record;
+mod site;
 mod timers;
 mod transfer;
 
@@ -177,4 +178,5 @@ pub use options::{Backoff, Options, Tick};
 pub use output::{AbortReason, Decision, LedgerAction, LedgerOp, Notice, Output};
 pub use participant::{InDoubt, OnDisk, Participant, ParticipantState, ResolveError};
 pub use record::{Outcome, Record};
+pub use site::{PartyState, Site, Step, Transition};
 pub use transfer::{LEGS_MAX, Leg, PeerAddr, Side, Transfer, TransferError};

@@ -111,7 +111,7 @@ pub enum Message {
 }
 
 /// Which machine of a branch a message is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// For [`crate::Coordinator::step`].
     Coordinator,

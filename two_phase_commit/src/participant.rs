@@ -215,20 +215,25 @@ impl Participant {
     /// Advances the clock and does what is due: asks, and forgets what was settled long ago.
     #[must_use = "what is due must be sent"]
     pub fn tick(&mut self, now: Tick) -> Vec<Output> {
-        self.now = self.now.max(now);
+        self.advance(now);
         let mut outputs = Vec::new();
-        while let Some(txid) = self.inquiries.first_due(self.now) {
-            outputs.push(self.expire(&txid));
-        }
-        while let Some(txid) = self.retained.first_due(self.now) {
-            outputs.push(self.expire(&txid));
-        }
-        while self.retained.len() > self.options.retained_max
-            && let Some(txid) = self.retained.oldest()
-        {
+        while let Some(txid) = self.due() {
             outputs.push(self.expire(&txid));
         }
         outputs
+    }
+
+    /// Advances the clock alone.
+    pub(crate) fn advance(&mut self, now: Tick) {
+        self.now = self.now.max(now);
+    }
+
+    /// A transaction that is due to `expire`, if there is one: to ask, to be forgotten in its time, or to be forgotten
+    /// because there are too many.
+    pub(crate) fn due(&self) -> Option<TxId> {
+        let is_surplus = self.retained.len() > self.options.retained_max;
+        let due = self.inquiries.first_due(self.now).or_else(|| self.retained.first_due(self.now));
+        due.or_else(|| if is_surplus { self.retained.oldest() } else { None })
     }
 
     /// Does what the transaction's timer is set for, whether its time has come or not. `tick` is made of

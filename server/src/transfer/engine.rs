@@ -5,7 +5,7 @@
 //! go to disk in one transaction, and only then does any message leave.** Outputs of many transfers that
 //! come together are written in one commit, and their messages to one peer leave in one frame.
 //!
-//! No lock is held while the disk or the network is waited for: a machine is locked for the moment of one
+//! No lock is held while the disk or the network is waited for: the machines are locked for the moment of one
 //! call. When a record can't be made durable, memory and disk no longer agree, and the process stops.
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,15 +15,15 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
+use protocol::BranchName;
 use protocol::event::Movement;
-use protocol::{BranchName, TxId};
 use two_phase_commit::{
-    Coordinator, Envelope, LedgerAction, LedgerOp, Message, Notice, OnDisk, Options, Output, Participant, PeerAddr,
-    Record, Refusal, Role, Side,
+    Envelope, LedgerAction, LedgerOp, Message, Notice, OnDisk, Options, Output, PeerAddr, Record, Refusal, Role, Side,
+    Site, Step,
 };
 
 use super::crash::{CrashPoint, CrashSwitch};
-use super::events::{self, Events, Happened, PartyState, record_name};
+use super::events::{self, Events, Happened, record_name};
 use super::lesson::Came;
 use super::links::{Inbox, Links, Posted};
 use super::progress::Board;
@@ -47,13 +47,13 @@ pub struct Task {
     with_write: Option<WithWrite>,
 }
 
-impl Task {
-    /// An output of one of the machines.
-    #[must_use]
-    pub fn new(role: Role, output: Output) -> Self {
+impl From<Step> for Task {
+    fn from(Step { role, output, transition: _ }: Step) -> Self {
         Self { role, output, with_write: None }
     }
+}
 
+impl Task {
     /// The same, with something to be done in the same transaction.
     #[must_use]
     pub fn with_write(mut self, with_write: Option<WithWrite>) -> Self {
@@ -81,8 +81,8 @@ pub struct EngineParts {
 /// The branch's part in all transfers between branches.
 pub struct Engine {
     pub(super) parts: EngineParts,
-    pub(super) coordinator: Mutex<Coordinator>,
-    pub(super) participant: Mutex<Participant>,
+    /// Both machines.
+    pub(super) site: Mutex<Site>,
     pub(super) events: Events,
     pub(super) board: Arc<Board>,
     /// Where the answers to outside programs that drive the raw actions go.
@@ -121,8 +121,7 @@ impl Engine {
         let options =
             Options { jitter_seed: getrandom::u64().unwrap_or(0), ..Options::new(PeerAddr::from(&parts.name)) };
         Arc::new(Self {
-            coordinator: Mutex::new(Coordinator::new(options.clone())),
-            participant: Mutex::new(Participant::new(options)),
+            site: Mutex::new(Site::new(options)),
             events: Events::new(parts.name.clone(), last_number),
             board: Arc::default(),
             mailboxes: Mutex::default(),
@@ -164,9 +163,7 @@ impl Engine {
 
     /// When the machines have something to do next, in the protocol's time.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        let (coordinator, participant) =
-            (self.coordinator.lock().next_deadline(), self.participant.lock().next_deadline());
-        let tick = coordinator.into_iter().chain(participant).min()?;
+        let tick = self.site.lock().next_deadline()?;
         Some(TICK.saturating_mul(u32::try_from(tick).unwrap_or(u32::MAX)))
     }
 
@@ -181,27 +178,25 @@ impl Engine {
         for record in coordinated.iter().chain(&prepared) {
             self.events.add(record.txid(), Happened::Note(format!("found on disk: {}", record_name(record))));
         }
-        let outputs = self.coordinator.lock().recover(coordinated);
-        let mut tasks: Vec<Task> = outputs.into_iter().map(|output| Task::new(Role::Coordinator, output)).collect();
-        let outputs = self.participant.lock().recover(prepared);
-        tasks.extend(outputs.into_iter().map(|output| Task::new(Role::Participant, output)));
-        self.carry_out(tasks);
+        let records = coordinated.into_iter().chain(prepared);
+        self.carry_out(self.ask_all(|site| site.recover(records)));
     }
 
     /// Makes outputs real: write, confirm, send; and the same with what comes of that.
     pub fn carry_out(&self, tasks: Vec<Task>) {
         let mut tasks = tasks;
-        while !tasks.is_empty() {
+        loop {
+            tasks.retain(|task| !task.output.is_empty());
+            if tasks.is_empty() {
+                return;
+            }
             let (mut writing, at_once): (Vec<Task>, Vec<Task>) =
                 tasks.drain(..).partition(|task| task.output.needs_write() && !may_be_written_later(&task.output));
             // Nothing of these stands on a record that is not on disk yet.
             let mut ready = Vec::new();
             for task in at_once {
                 if task.output.needs_write() {
-                    let next = self.write_later(&task);
-                    if !next.is_empty() {
-                        tasks.push(Task::new(task.role, next));
-                    }
+                    tasks.push(self.write_later(&task));
                 }
                 ready.push(task.output);
             }
@@ -224,9 +219,7 @@ impl Engine {
                     },
                 };
                 written.extend(output);
-                if !next.is_empty() {
-                    tasks.push(Task::new(task.role, next));
-                }
+                tasks.push(next);
             }
             self.send_and_tell(written);
         }
@@ -283,7 +276,7 @@ impl Engine {
     }
 
     /// Steps two and three for records that may be lost in a crash: losing one costs a message, never money.
-    fn write_later(&self, task: &Task) -> Output {
+    fn write_later(&self, task: &Task) -> Task {
         self.crash.pass_before_writing(&task.output.records);
         let (records, now_unix_ms) = (task.output.records.clone(), unix_ms_now());
         self.parts
@@ -294,16 +287,12 @@ impl Engine {
     }
 
     /// Step three.
-    fn confirm(&self, task: &Task) -> Output {
-        let txid = &task.output.txid;
-        self.call(task.role, txid, |engine| match task.role {
-            Role::Coordinator => engine.coordinator.lock().written(txid),
-            Role::Participant => engine.participant.lock().written(txid),
-        })
+    fn confirm(&self, task: &Task) -> Task {
+        self.ask(|site| site.written(task.role, &task.output.txid))
     }
 
     /// The ledger refused a hold: the machine answers for it. `None` when the process is stopping.
-    fn refuse(&self, task: &Task, error: &Error) -> Option<Output> {
+    fn refuse(&self, task: &Task, error: &Error) -> Option<Task> {
         let is_hold = task.output.ledger_ops.iter().any(|op| op.action == LedgerAction::Hold);
         let is_refusal = !error.is_trouble() || *error == Error::DiskFull;
         if *error == Error::Stopping {
@@ -316,10 +305,7 @@ impl Engine {
         let refusal = Refusal::new(error.code().to_string(), error.to_string());
         let txid = &task.output.txid;
         self.events.add(txid, Happened::Note(format!("refused by the ledger: {error}")));
-        Some(self.call(task.role, txid, |engine| match task.role {
-            Role::Coordinator => engine.coordinator.lock().refused(txid, refusal),
-            Role::Participant => engine.participant.lock().refused(txid, refusal),
-        }))
+        Some(self.ask(|site| site.refused(task.role, txid, refusal)))
     }
 
     /// Memory and disk no longer agree.
@@ -399,19 +385,38 @@ impl Engine {
         }
     }
 
-    /// Calls a machine and notes how its state for a transaction changed.
-    pub(super) fn call<R>(&self, role: Role, txid: &TxId, call: impl FnOnce(&Self) -> R) -> R {
-        let state = || match role {
-            Role::Coordinator => PartyState::Coordinator(self.coordinator.lock().state(txid)),
-            Role::Participant => PartyState::Participant(self.participant.lock().state(txid)),
-        };
-        let from = state();
-        let result = call(self);
-        let to = state();
-        if from != to {
-            self.events.add(txid, Happened::State { from, to });
+    /// Step one: asks the machines, and notes how the transaction moved.
+    pub(super) fn ask(&self, ask: impl FnOnce(&mut Site) -> Step) -> Task {
+        let mut site = self.site.lock();
+        let step = ask(&mut site);
+        self.note_transition(&step);
+        step.into()
+    }
+
+    /// The same where the machines may find nothing to do.
+    ///
+    /// # Errors
+    /// The machines' own.
+    pub(super) fn try_ask<E>(&self, ask: impl FnOnce(&mut Site) -> Result<Step, E>) -> Result<Task, E> {
+        let mut site = self.site.lock();
+        let step = ask(&mut site)?;
+        self.note_transition(&step);
+        Ok(step.into())
+    }
+
+    /// The same for what the machines do about several transactions at once.
+    pub(super) fn ask_all(&self, ask: impl FnOnce(&mut Site) -> Vec<Step>) -> Vec<Task> {
+        let mut site = self.site.lock();
+        let steps = ask(&mut site);
+        steps.iter().for_each(|step| self.note_transition(step));
+        steps.into_iter().map(Task::from).collect()
+    }
+
+    /// Under the machines' lock, so that a transaction's transitions are noted in their order.
+    fn note_transition(&self, step: &Step) {
+        if let Some(transition) = step.transition {
+            self.events.add(&step.output.txid, Happened::State(transition));
         }
-        result
     }
 
     fn note_written(&self, task: &Task) {
@@ -462,16 +467,14 @@ impl Inbox for Engine {
         let prepares = messages.into_iter().filter(|posted| matches!(posted.message, Message::Prepare(_)));
         let tasks = prepares.map(|posted| {
             let txid = posted.message.txid();
-            let output = self.call(Role::Coordinator, txid, |engine| engine.coordinator.lock().unreachable(txid, to));
-            Task::new(Role::Coordinator, output)
+            self.ask(|site| site.unreachable(txid, to))
         });
         let tasks = tasks.collect();
         self.carry_out(tasks);
     }
 
     fn linked(&self, peer: &PeerAddr) {
-        self.coordinator.lock().reconnected(peer);
-        self.participant.lock().reconnected(peer);
+        self.site.lock().reconnected(peer);
     }
 }
 
@@ -483,7 +486,6 @@ impl Engine {
             let txid = message.txid().clone();
             let happened = Happened::Received { from: from.clone(), message: message.clone(), id };
             self.events.add_received(&txid, happened, &clock);
-            let role = message.role();
             let on_disk = match self.on_disk(&message) {
                 Ok(on_disk) => on_disk,
                 Err(error) => {
@@ -491,11 +493,7 @@ impl Engine {
                     continue;
                 }
             };
-            let output = self.call(role, &txid, |engine| match role {
-                Role::Coordinator => engine.coordinator.lock().step(from, &message),
-                Role::Participant => engine.participant.lock().step(from, &message, on_disk),
-            });
-            tasks.push(Task::new(role, output));
+            tasks.push(self.ask(|site| site.step(from, &message, on_disk)));
         }
         self.carry_out(tasks);
     }
@@ -504,7 +502,7 @@ impl Engine {
     pub(super) fn on_disk(&self, message: &Message) -> Result<OnDisk> {
         // A prepare of a transaction that has ended is refused by the hold itself.
         let is_asked = message.role() == Role::Participant && !matches!(message, Message::Prepare(_));
-        if !is_asked || self.participant.lock().remembers(message.txid()) {
+        if !is_asked || self.site.lock().participant().remembers(message.txid()) {
             return Ok(OnDisk::Nothing);
         }
         self.parts.dbs.read(|reader| records::on_disk(reader, message.txid()))

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use protocol::event::{Event, EventKind, Movement, VectorClock};
 use protocol::{AccountNum, BranchName, Money, TxId};
-use two_phase_commit::{CoordinatorState, Message, ParticipantState, PeerAddr, Record, Vote};
+use two_phase_commit::{Message, PartyState, PeerAddr, Record, Role, Transition, Vote};
 
 use super::{Delivery, Place, Receiver};
 use crate::clock::unix_ms_now;
@@ -86,13 +86,8 @@ pub enum Happened {
         /// Whether it had to be, before anything was sent.
         forced: bool,
     },
-    /// A machine went from one state to another.
-    State {
-        /// From.
-        from: PartyState,
-        /// To.
-        to: PartyState,
-    },
+    /// A transaction moved at one of the machines.
+    State(Transition),
     /// Money was set aside or moved.
     Moved {
         /// Whose.
@@ -106,30 +101,16 @@ pub enum Happened {
     Note(String),
 }
 
-/// Where a transaction stands at one of the machines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PartyState {
-    /// At the coordinator.
-    Coordinator(CoordinatorState),
-    /// At the participant.
-    Participant(ParticipantState),
+/// The machine's name in an event.
+const fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Coordinator => "coordinator",
+        Role::Participant => "participant",
+    }
 }
 
-impl PartyState {
-    const fn role(self) -> &'static str {
-        match self {
-            Self::Coordinator(_) => "coordinator",
-            Self::Participant(_) => "participant",
-        }
-    }
-
-    fn text(self) -> String {
-        let text = match self {
-            Self::Coordinator(state) => format!("{state:?}"),
-            Self::Participant(state) => format!("{state:?}"),
-        };
-        text.to_lowercase()
-    }
+fn state_name(state: PartyState) -> String {
+    state.to_string().to_lowercase()
 }
 
 impl Events {
@@ -230,8 +211,8 @@ impl Events {
             Happened::Asked { payer, receivers } => EventKind::Asked { text: asked_text(payer, &receivers) },
             Happened::Answered(answer) => EventKind::Answered { text: answered_text(answer) },
             Happened::Recorded { record, forced } => EventKind::Recorded { record: record.to_string(), forced },
-            Happened::State { from, to } => {
-                EventKind::State { role: to.role().to_string(), from: from.text(), to: to.text() }
+            Happened::State(Transition { from, to }) => {
+                EventKind::State { role: role_name(to.role()).to_string(), from: state_name(from), to: state_name(to) }
             }
             Happened::Moved { account, amount, what } => EventKind::Moved { account, amount, what },
             Happened::Note(text) => EventKind::Note { text },

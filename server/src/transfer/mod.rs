@@ -37,7 +37,7 @@ use protocol::request::Destination;
 use protocol::{AccountNum, Address, BranchName, Money, TxId};
 use two_phase_commit::{
     BeginError, CoordinatorState, Decision, Leg, Message, Outcome, ParticipantState, PeerAddr, Refusal, ResolveError,
-    Role, Side, Status, Transfer, Vote,
+    Side, Status, Transfer, Vote,
 };
 
 use crate::bank::accounts;
@@ -210,12 +210,8 @@ impl Engine {
         let txid = order.txid;
         let waiter = self.board.watch(&txid);
         self.events.add(&txid, Happened::Asked { payer: order.payer, receivers: order.receivers });
-        let begun =
-            self.call(Role::Coordinator, &txid, |engine| engine.coordinator.lock().begin(txid.clone(), legs, &note));
-        match begun {
-            Ok(output) => {
-                Ok((Begun { txid, waiter }, Task::new(Role::Coordinator, output).with_write(order.with_begin)))
-            }
+        match self.try_ask(|site| site.begin(txid.clone(), legs, &note)) {
+            Ok(task) => Ok((Begun { txid, waiter }, task.with_write(order.with_begin))),
             Err(error) => {
                 let refused = match error {
                     BeginError::Busy | BeginError::Recovering => Error::Busy,
@@ -303,12 +299,12 @@ impl Engine {
     }
 
     fn is_delivered(&self, txid: &TxId) -> bool {
-        self.coordinator.lock().undelivered_to(txid).next().is_none()
+        self.site.lock().coordinator().undelivered_to(txid).next().is_none()
     }
 
     /// What became of a transfer that this branch coordinates or coordinated.
     fn own_outcome(&self, txid: &TxId) -> Result<TxOutcome> {
-        let status = self.coordinator.lock().status(txid);
+        let status = self.site.lock().coordinator().status(txid);
         match status {
             Status::Recovering | Status::Undecided => Ok(TxOutcome::Undecided),
             Status::Decided(Outcome::Committed) => Ok(TxOutcome::Committed),
@@ -331,7 +327,8 @@ impl Engine {
         if coordinated != TxOutcome::Aborted {
             return Ok(coordinated);
         }
-        match self.participant.lock().state(txid) {
+        let state = self.site.lock().participant().state(txid);
+        match state {
             // What is on its way to the disk does not show there yet.
             ParticipantState::Preparing | ParticipantState::Prepared | ParticipantState::Settling(_) => {
                 return Ok(TxOutcome::Undecided);
@@ -405,9 +402,7 @@ impl Engine {
         self.mailboxes.lock().insert(from.clone(), sender);
         let on_disk = self.on_disk(&message);
         let answered = on_disk.map(|on_disk| {
-            let output =
-                self.call(Role::Participant, &txid, |engine| engine.participant.lock().step(&from, &message, on_disk));
-            self.carry_out_aside(vec![Task::new(Role::Participant, output)]);
+            self.carry_out_aside(vec![self.ask(|site| site.step(&from, &message, on_disk))]);
             answers.recv_timeout(DECISION_WAIT)
         });
         self.mailboxes.lock().remove(&from);
@@ -417,9 +412,10 @@ impl Engine {
     /// How many transfers are in doubt here, and how many decisions are not delivered.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
-        let in_doubt = self.participant.lock().in_doubt().count();
+        let site = self.site.lock();
+        let in_doubt = site.participant().in_doubt().count();
         let delivering = |(_, state): &(&TxId, CoordinatorState)| *state == CoordinatorState::Delivering;
-        let undelivered = self.coordinator.lock().transactions().filter(delivering).count();
+        let undelivered = site.coordinator().transactions().filter(delivering).count();
         (in_doubt as u64, undelivered as u64)
     }
 
@@ -431,8 +427,9 @@ impl Engine {
     pub fn pending(&self, after: Option<&TxId>, limit: usize) -> Result<Vec<Pending>> {
         let mut found: Vec<(Arc<Transfer>, String)> = Vec::new();
         let in_doubt = |in_doubt: two_phase_commit::InDoubt<'_>| (Arc::clone(in_doubt.transfer), "prepared".into());
-        found.extend(self.participant.lock().in_doubt().map(in_doubt));
-        let coordinator = self.coordinator.lock();
+        let site = self.site.lock();
+        found.extend(site.participant().in_doubt().map(in_doubt));
+        let coordinator = site.coordinator();
         for (txid, state) in coordinator.transactions() {
             let state = match state {
                 CoordinatorState::Delivering | CoordinatorState::Ending => "delivering",
@@ -444,7 +441,7 @@ impl Engine {
             };
             found.extend(coordinator.transfer(txid).map(|transfer| (Arc::clone(transfer), state.into())));
         }
-        drop(coordinator);
+        drop(site);
         let mut pending = self.parts.dbs.read(|reader| {
             for (transfer, outcome) in records::unconfirmed(reader)? {
                 found.push((transfer, format!("{outcome} by hand, unconfirmed")));
@@ -466,15 +463,13 @@ impl Engine {
     /// [`Error::NoSuchTransfer`] when it is not in doubt here, [`Error::TransferSettled`], [`Error::Busy`].
     pub fn resolve(&self, txid: &TxId, outcome: Outcome, reason: &str) -> Result<()> {
         self.parts.dbs.check_writable()?;
-        let resolved = self
-            .call(Role::Participant, txid, |engine| engine.participant.lock().resolve_by_hand(txid, outcome, reason));
-        match resolved {
+        match self.try_ask(|site| site.resolve_by_hand(txid, outcome, reason)) {
             Err(ResolveError::Unknown) => Err(Error::NoSuchTransfer(txid.clone())),
             Err(ResolveError::Settled(_)) => Err(Error::TransferSettled(txid.clone())),
             Err(ResolveError::UnderWay | ResolveError::Recovering) => Err(Error::Busy),
-            Ok(output) => {
+            Ok(task) => {
                 log::warn!("transfer {txid} is settled by hand: {outcome}, because: {reason}");
-                self.carry_out(vec![Task::new(Role::Participant, output)]);
+                self.carry_out(vec![task]);
                 Ok(())
             }
         }

@@ -10,9 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use two_phase_commit::Role;
 
-use super::engine::{Engine, Task};
+use super::engine::Engine;
 use super::{events, records};
 use crate::answers;
 use crate::clock::unix_ms_now;
@@ -80,11 +79,7 @@ impl Engine {
     /// Does what is due by now.
     pub(super) fn tick_machines(&self) {
         let now = self.now();
-        let outputs = self.coordinator.lock().tick(now);
-        let mut tasks: Vec<Task> = outputs.into_iter().map(|output| Task::new(Role::Coordinator, output)).collect();
-        let outputs = self.participant.lock().tick(now);
-        tasks.extend(outputs.into_iter().map(|output| Task::new(Role::Participant, output)));
-        self.carry_out(tasks);
+        self.carry_out(self.ask_all(|site| site.tick(now)));
     }
 
     /// Deletes what is no longer needed, a little at a time, so that others wait for it only briefly.

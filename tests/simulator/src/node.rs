@@ -1,11 +1,9 @@
-//! A branch: the two machines, and a disk that keeps what is durable and loses what is not.
+//! A branch: its two machines, and a disk that keeps what is durable and loses what is not.
 
 use std::collections::VecDeque;
 
 use protocol::TxId;
-use two_phase_commit::{
-    Coordinator, OnDisk, Options, Outcome, Output, Participant, PeerAddr, Record, Refusal, Role, Tick,
-};
+use two_phase_commit::{OnDisk, Options, Outcome, Output, PeerAddr, Record, Refusal, Role, Site, Step, Tick};
 
 use crate::ledger::{Cash, Ledger};
 
@@ -16,10 +14,8 @@ pub struct Node {
     pub address: PeerAddr,
     /// Whether it runs.
     pub phase: Phase,
-    /// Its coordinator.
-    pub coordinator: Coordinator,
-    /// Its participant.
-    pub participant: Participant,
+    /// Its two machines.
+    pub site: Site,
     /// Its disk, which survives a crash.
     pub disk: Disk,
     /// What it will delete from its log, and when. Forgotten by a crash, which does no harm.
@@ -83,8 +79,7 @@ impl Node {
     #[must_use]
     pub fn new(address: PeerAddr, options: Options, ledger: Ledger) -> Self {
         let disk = Disk { ledger, ..Disk::default() };
-        let (coordinator, participant) = (Coordinator::new(options.clone()), Participant::new(options));
-        Self { address, phase: Phase::Recovering(0), coordinator, participant, disk, forgotten: Vec::new() }
+        Self { address, phase: Phase::Recovering(0), site: Site::new(options), disk, forgotten: Vec::new() }
     }
 
     /// Whether it takes requests.
@@ -95,35 +90,14 @@ impl Node {
 
     /// The process starts: memory is empty, and the clock is the wall's.
     pub fn start(&mut self, options: Options, now: Tick) {
-        self.coordinator = Coordinator::new(options.clone());
-        self.participant = Participant::new(options);
-        let _ = self.coordinator.tick(now);
-        let _ = self.participant.tick(now);
+        self.site = Site::new(options);
+        let _ = self.site.tick(now);
         self.forgotten.clear();
     }
 
     /// Reads the log.
-    pub fn recover(&mut self) -> Vec<(Role, Output)> {
-        let coordinator = self.coordinator.recover(self.disk.log.clone()).into_iter();
-        let participant = self.participant.recover(self.disk.log.clone()).into_iter();
-        let coordinator = coordinator.map(|output| (Role::Coordinator, output));
-        coordinator.chain(participant.map(|output| (Role::Participant, output))).collect()
-    }
-
-    /// Confirms a write to its machine.
-    pub fn written(&mut self, role: Role, txid: &TxId) -> Output {
-        match role {
-            Role::Coordinator => self.coordinator.written(txid),
-            Role::Participant => self.participant.written(txid),
-        }
-    }
-
-    /// Tells a machine that the ledger refused.
-    pub fn refused(&mut self, role: Role, txid: &TxId, refusal: Refusal) -> Output {
-        match role {
-            Role::Coordinator => self.coordinator.refused(txid, refusal),
-            Role::Participant => self.participant.refused(txid, refusal),
-        }
+    pub fn recover(&mut self) -> Vec<Step> {
+        self.site.recover(self.disk.log.clone())
     }
 
     /// Deletes from the log what nobody needs any more.

@@ -151,8 +151,7 @@ impl World {
         self.tick_programs();
         if self.now.is_multiple_of(FULL_CHECK_TICKS) {
             for node in &self.nodes {
-                node.coordinator.check_invariants();
-                node.participant.check_invariants();
+                node.site.check_invariants();
             }
         }
     }
@@ -161,9 +160,9 @@ impl World {
         match task {
             Task::Transfer { branch, txid, legs } if self.nodes[branch].is_up() => {
                 let placed = self.place(branch, &legs);
-                if let Ok(output) = self.nodes[branch].coordinator.begin(txid.clone(), placed, "") {
+                if let Ok(step) = self.nodes[branch].site.begin(txid.clone(), placed, "") {
                     self.judge.asked(&txid, legs);
-                    self.carry_out(branch, Role::Coordinator, output);
+                    self.carry_out(branch, step);
                 }
             }
             Task::Cash { branch, txid, cash } if self.nodes[branch].is_up() => {
@@ -214,17 +213,14 @@ impl World {
         if matches!(node.phase, Phase::Down(_)) {
             return;
         }
-        let role = packet.message.role();
-        let output = match role {
-            Role::Coordinator => node.coordinator.step(&packet.from, &packet.message),
-            Role::Participant => {
-                let txid = packet.message.txid();
-                let is_known = node.participant.remembers(txid);
-                let on_disk = if is_known { OnDisk::Nothing } else { node.disk.look_up(txid) };
-                node.participant.step(&packet.from, &packet.message, on_disk)
-            }
+        let txid = packet.message.txid();
+        let is_known = match packet.message.role() {
+            Role::Coordinator => true,
+            Role::Participant => node.site.participant().remembers(txid),
         };
-        self.carry_out(index, role, output);
+        let on_disk = if is_known { OnDisk::Nothing } else { node.disk.look_up(txid) };
+        let step = node.site.step(&packet.from, &packet.message, on_disk);
+        self.carry_out(index, step);
     }
 
     fn send(&mut self, packet: &Packet) {
@@ -244,10 +240,10 @@ impl World {
             return Some("messages are under way".to_owned());
         }
         for node in &self.nodes {
-            if let Some(doubt) = node.participant.in_doubt().next() {
+            if let Some(doubt) = node.site.participant().in_doubt().next() {
                 return Some(format!("{} is in doubt at {}", doubt.transfer, node.address));
             }
-            let mut transactions = node.coordinator.transactions();
+            let mut transactions = node.site.coordinator().transactions();
             if let Some((txid, state)) = transactions.find(|(_, state)| *state != CoordinatorState::Ended) {
                 return Some(format!("{txid} is {state:?} at {}", node.address));
             }

@@ -1,15 +1,15 @@
-//! One process of the model: a real machine, its disk, and what is being written.
+//! One process of the model: a real site, its disk, and what is being written.
 //!
 //! There are few different processes in all the millions of states, so each is kept once, in an [`Arena`], and
-//! a state names it by a number. What a step does to a process is worked out by the machine once, too.
+//! a state names it by a number. What a step does to a process is worked out by the site once, too.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
 
 use protocol::{Money, TxId};
 use two_phase_commit::{
-    Backoff, Coordinator, CoordinatorState, Decision, LedgerAction, Leg, Message, Notice, OnDisk, Options, Outcome,
-    Output, Participant, ParticipantState, PeerAddr, Record, Refusal, Role, Side, Vote,
+    Backoff, CoordinatorState, Decision, LedgerAction, Leg, Message, Notice, OnDisk, Options, Outcome, Output,
+    ParticipantState, PeerAddr, Record, Refusal, Role, Side, Site, Vote,
 };
 
 /// A message's number in the arena, and its bit in a set of messages.
@@ -97,19 +97,13 @@ struct Ids {
 struct Process {
     index: usize,
     /// What is in memory; `None` while down.
-    machine: Option<Machine>,
+    site: Option<Site>,
     /// What is being written.
     pending: Option<Output>,
     /// What is on disk.
     log: Vec<Record>,
     ledger: Ledger,
     crashes_left: u8,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Machine {
-    Coordinator(Coordinator),
-    Participant(Participant),
 }
 
 /// What has become of this party's legs, on disk.
@@ -167,20 +161,17 @@ impl Arena {
 
     /// A coordinator that has just begun a transfer to this many participants.
     pub fn coordinator(&self, participants: usize, crashes_left: u8) -> u32 {
-        let mut coordinator = Coordinator::new(options(0));
-        assert!(coordinator.recover([]).is_empty());
-        let begun = coordinator.begin(txid(), legs(participants), "").unwrap();
-        self.intern(Process {
-            pending: Some(begun),
-            ..Process::new(0, Machine::Coordinator(coordinator), crashes_left)
-        })
+        let mut site = Site::new(options(0));
+        assert!(site.recover([]).is_empty());
+        let begun = site.begin(txid(), legs(participants), "").unwrap();
+        self.intern(Process { pending: Some(begun.output), ..Process::new(0, site, crashes_left) })
     }
 
     /// A participant that has heard nothing yet.
     pub fn participant(&self, index: usize, crashes_left: u8) -> u32 {
-        let mut participant = Participant::new(options(index));
-        assert!(participant.recover([]).is_empty());
-        self.intern(Process::new(index, Machine::Participant(participant), crashes_left))
+        let mut site = Site::new(options(index));
+        assert!(site.recover([]).is_empty());
+        self.intern(Process::new(index, site, crashes_left))
     }
 
     /// What is true of a process.
@@ -261,9 +252,13 @@ impl Step {
 }
 
 impl Process {
-    fn new(index: usize, machine: Machine, crashes_left: u8) -> Self {
-        let (machine, ledger) = (Some(machine), Ledger::default());
-        Self { index, machine, pending: None, log: vec![], ledger, crashes_left }
+    fn new(index: usize, site: Site, crashes_left: u8) -> Self {
+        Self { index, site: Some(site), pending: None, log: vec![], ledger: Ledger::default(), crashes_left }
+    }
+
+    /// The machine at work here: each process has one party's part.
+    fn role(&self) -> Role {
+        if self.index == 0 { Role::Coordinator } else { Role::Participant }
     }
 
     /// Does a step: the messages that it sends, and what it tells the client.
@@ -272,32 +267,21 @@ impl Process {
         step: Step,
         message: impl Fn(MessageId) -> (PeerAddr, PeerAddr, Message),
     ) -> (Vec<(PeerAddr, Message)>, u8) {
+        let role = self.role();
         let outputs = match step {
             Step::Deliver(id) => {
                 let (from, _, message) = message(id);
                 let on_disk = self.look_up();
-                vec![match self.running() {
-                    Machine::Coordinator(machine) => machine.step(&from, &message),
-                    Machine::Participant(machine) => machine.step(&from, &message, on_disk),
-                }]
+                vec![self.running().step(&from, &message, on_disk).output]
             }
             Step::Write => {
                 let output = self.make_durable();
-                vec![
-                    output,
-                    match self.running() {
-                        Machine::Coordinator(machine) => machine.written(&txid()),
-                        Machine::Participant(machine) => machine.written(&txid()),
-                    },
-                ]
+                vec![output, self.running().written(role, &txid()).output]
             }
             Step::Refuse => {
                 self.pending = None;
                 let refusal = Refusal::new("refused", "the ledger refuses");
-                vec![match self.running() {
-                    Machine::Coordinator(machine) => machine.refused(&txid(), refusal),
-                    Machine::Participant(machine) => machine.refused(&txid(), refusal),
-                }]
+                vec![self.running().refused(role, &txid(), refusal).output]
             }
             Step::WriteAndCrash => {
                 let _ = self.make_durable();
@@ -308,28 +292,13 @@ impl Process {
                 self.crash();
                 vec![]
             }
-            Step::Start if self.index == 0 => {
-                self.machine = Some(Machine::Coordinator(Coordinator::new(options(0))));
-                vec![]
-            }
             Step::Start => {
-                // One that reads its log takes nothing, so it might as well be down until it has.
-                let mut participant = Participant::new(options(self.index));
-                let outputs = participant.recover(self.log.clone());
-                self.machine = Some(Machine::Participant(participant));
-                outputs
+                self.site = Some(Site::new(options(self.index)));
+                // A participant that reads its log takes nothing, so it might as well be down until it has.
+                if role == Role::Participant { self.recover() } else { vec![] }
             }
-            Step::Recover => {
-                let log = self.log.clone();
-                match self.running() {
-                    Machine::Coordinator(machine) => machine.recover(log),
-                    Machine::Participant(machine) => machine.recover(log),
-                }
-            }
-            Step::Timer => vec![match self.running() {
-                Machine::Coordinator(machine) => machine.expire(&txid()),
-                Machine::Participant(machine) => machine.expire(&txid()),
-            }],
+            Step::Recover => self.recover(),
+            Step::Timer => vec![self.running().expire(role, &txid()).output],
         };
         let (mut sent, mut told) = (Vec::new(), 0);
         for output in outputs {
@@ -338,12 +307,17 @@ impl Process {
         (sent, told)
     }
 
-    fn running(&mut self) -> &mut Machine {
-        self.machine.as_mut().unwrap()
+    fn running(&mut self) -> &mut Site {
+        self.site.as_mut().unwrap()
+    }
+
+    fn recover(&mut self) -> Vec<Output> {
+        let log = self.log.clone();
+        self.running().recover(log).into_iter().map(|step| step.output).collect()
     }
 
     fn crash(&mut self) {
-        (self.machine, self.pending) = (None, None);
+        (self.site, self.pending) = (None, None);
         self.crashes_left -= 1;
     }
 
@@ -403,24 +377,17 @@ impl Process {
     /// Asserts the machine's invariants, and says what is true of the process.
     fn check(&self) -> Facts {
         let (mut is_recovering, mut is_in_doubt, mut is_ready_to_forget) = (false, false, false);
-        match &self.machine {
-            Some(Machine::Coordinator(machine)) => {
-                machine.check_invariants();
-                is_recovering = machine.is_recovering();
-                is_ready_to_forget = machine.state(&txid()) == CoordinatorState::Ended;
-            }
-            Some(Machine::Participant(machine)) => {
-                machine.check_invariants();
-                is_recovering = machine.is_recovering();
-                let state = machine.state(&txid());
-                is_in_doubt = state == ParticipantState::Prepared;
-                is_ready_to_forget = matches!(state, ParticipantState::Settled(_));
-            }
-            None => {}
+        if let Some(site) = &self.site {
+            site.check_invariants();
+            is_recovering = site.coordinator().is_recovering();
+            let state = site.participant().state(&txid());
+            is_in_doubt = state == ParticipantState::Prepared;
+            is_ready_to_forget = matches!(state, ParticipantState::Settled(_))
+                || site.coordinator().state(&txid()) == CoordinatorState::Ended;
         }
         let is_hold = |output: &Output| output.ledger_ops.iter().any(|op| op.action == LedgerAction::Hold);
         Facts {
-            is_down: self.machine.is_none(),
+            is_down: self.site.is_none(),
             is_recovering,
             is_writing: self.pending.is_some(),
             is_writing_hold: self.pending.as_ref().is_some_and(is_hold),

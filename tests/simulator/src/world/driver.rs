@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use two_phase_commit::{Message, Notice, Output, Refusal, Role, Tick};
+use two_phase_commit::{Message, Notice, Output, Refusal, Role, Step, Tick};
 
 use super::World;
 use crate::config::Broken;
@@ -21,22 +21,16 @@ impl World {
         }
         node.sweep(now);
         let is_due = |deadline: Option<Tick>| deadline.is_some_and(|tick| tick <= now);
-        let mut outputs: Vec<(Role, Output)> = Vec::new();
         // The clock must advance even when nothing is due, or new timers would be set in the past.
-        let is_coordinator_due = is_due(node.coordinator.next_deadline());
-        let is_participant_due = is_due(node.participant.next_deadline());
-        outputs.extend(node.coordinator.tick(now).into_iter().map(|output| (Role::Coordinator, output)));
-        outputs.extend(node.participant.tick(now).into_iter().map(|output| (Role::Participant, output)));
-        assert!(
-            outputs.is_empty() || is_coordinator_due || is_participant_due || self.config_allows_eviction(),
-            "next_deadline misses something"
-        );
-        for (role, output) in outputs {
+        let has_due = is_due(node.site.next_deadline());
+        let steps = node.site.tick(now);
+        assert!(steps.is_empty() || has_due || self.config_allows_eviction(), "next_deadline misses something");
+        for step in steps {
             // A crash point in one output's messages ends the process, and with it the other outputs.
             if !self.nodes[index].is_up() {
                 return;
             }
-            self.carry_out(index, role, output);
+            self.carry_out(index, step);
         }
     }
 
@@ -45,9 +39,9 @@ impl World {
     }
 
     /// Steps 2 to 4 for an output, and for what its confirmation brings.
-    pub(super) fn carry_out(&mut self, index: usize, role: Role, first: Output) {
-        let mut outputs = VecDeque::from([first]);
-        while let Some(mut output) = outputs.pop_front() {
+    pub(super) fn carry_out(&mut self, index: usize, first: Step) {
+        let mut steps = VecDeque::from([first]);
+        while let Some(Step { role, mut output, transition: _ }) = steps.pop_front() {
             if !output.needs_write() {
                 if self.send_and_tell(index, &output) {
                     return;
@@ -69,7 +63,7 @@ impl World {
             let is_confirmed = !output.is_forced() && self.rng.chance(self.config.early_per_mille);
             self.enqueue(index, Job::Machine { role, output: output.clone(), is_confirmed });
             if is_confirmed {
-                outputs.push_back(self.nodes[index].written(role, &output.txid));
+                steps.push_back(self.nodes[index].site.written(role, &output.txid));
                 if self.send_and_tell(index, &output) {
                     return;
                 }
@@ -95,15 +89,15 @@ impl World {
             }
             match (write.job, result) {
                 (Job::Machine { role, output, is_confirmed: false }, Ok(())) => {
-                    let follow_up = self.nodes[index].written(role, &output.txid);
+                    let follow_up = self.nodes[index].site.written(role, &output.txid);
                     if self.send_and_tell(index, &output) {
                         return;
                     }
-                    self.carry_out(index, role, follow_up);
+                    self.carry_out(index, follow_up);
                 }
                 (Job::Machine { role, output, .. }, Err(refusal)) => {
-                    let follow_up = self.nodes[index].refused(role, &output.txid, refusal);
-                    self.carry_out(index, role, follow_up);
+                    let follow_up = self.nodes[index].site.refused(role, &output.txid, refusal);
+                    self.carry_out(index, follow_up);
                 }
                 (Job::Machine { is_confirmed: true, .. }, Ok(())) => {}
                 (Job::Cash { txid, .. }, result) => self.judge.told_cash(&txid, result.is_ok()),
@@ -158,8 +152,8 @@ impl World {
         if let Some(envelope) = lost
             && self.rng.chance(500)
         {
-            let aborted = self.nodes[index].coordinator.unreachable(&output.txid, &envelope.to);
-            self.carry_out(index, Role::Coordinator, aborted);
+            let aborted = self.nodes[index].site.unreachable(&output.txid, &envelope.to);
+            self.carry_out(index, aborted);
         }
         false
     }

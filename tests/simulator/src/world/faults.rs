@@ -1,6 +1,6 @@
 //! What goes wrong: crashes and restarts, cut links, an operator who settles things by hand; and the healing.
 
-use two_phase_commit::{Outcome, Role};
+use two_phase_commit::Outcome;
 
 use super::World;
 use crate::network::Weather;
@@ -35,8 +35,7 @@ impl World {
         self.network.mend();
         for index in 0..self.nodes.len() {
             for peer in &self.addresses {
-                self.nodes[index].coordinator.reconnected(peer);
-                self.nodes[index].participant.reconnected(peer);
+                self.nodes[index].site.reconnected(peer);
             }
         }
     }
@@ -51,14 +50,14 @@ impl World {
     pub(super) fn resolve_something(&mut self) {
         let index = self.rng.index(self.nodes.len());
         let in_doubt: Vec<_> =
-            self.nodes[index].participant.in_doubt().map(|doubt| doubt.transfer.txid.clone()).collect();
+            self.nodes[index].site.participant().in_doubt().map(|doubt| doubt.transfer.txid.clone()).collect();
         if !self.nodes[index].is_up() || in_doubt.is_empty() {
             return;
         }
         let txid = &in_doubt[self.rng.index(in_doubt.len())];
         let outcome = if self.rng.chance(500) { Outcome::Committed } else { Outcome::Aborted };
-        if let Ok(output) = self.nodes[index].participant.resolve_by_hand(txid, outcome, "the seed wants it") {
-            self.carry_out(index, Role::Participant, output);
+        if let Ok(step) = self.nodes[index].site.resolve_by_hand(txid, outcome, "the seed wants it") {
+            self.carry_out(index, step);
         }
     }
 
@@ -101,11 +100,11 @@ impl World {
             }
             Phase::Recovering(until) if until <= self.now => {
                 self.nodes[index].phase = Phase::Up;
-                for (role, output) in self.nodes[index].recover() {
+                for step in self.nodes[index].recover() {
                     if !self.nodes[index].is_up() {
                         return;
                     }
-                    self.carry_out(index, role, output);
+                    self.carry_out(index, step);
                 }
             }
             Phase::Down(_) | Phase::Recovering(_) | Phase::Up => {}
