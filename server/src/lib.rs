@@ -1,6 +1,5 @@
 //! One branch of the bank, as a library for its program, its benchmarks and its tests.
 
-pub mod answers;
 pub mod arguments;
 pub mod audit;
 pub mod backup;
@@ -12,6 +11,7 @@ pub mod config;
 pub mod dbs_exec;
 pub mod doors;
 pub mod error;
+pub mod idempotency;
 pub mod key;
 pub mod life;
 pub mod limits;

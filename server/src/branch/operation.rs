@@ -10,13 +10,13 @@ use protocol::{AccountNum, Money};
 use serde::Serialize;
 
 use super::access::{Caller, check_account};
-use crate::answers::RequestKey;
 use crate::bank::Bank;
 use crate::bank::accounts::{self, Opening};
 use crate::bank::customer::{Aadhaar, NewPassword, PersonName, Phone};
 use crate::bank::movements::{self, Booking};
 use crate::dbs_exec::{Query, Tx};
 use crate::error::{Error, Result};
+use crate::idempotency::RequestKey;
 
 /// One action on the ledger, ready to run.
 #[derive(Clone, Debug)]

@@ -21,10 +21,10 @@ use super::access::{self, Caller};
 use super::operation::{Operation, to_json};
 use super::transfer::{self, Wanted};
 use super::{Context, report};
-use crate::answers::RequestKey;
 use crate::bank::movements::Booking;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
+use crate::idempotency::RequestKey;
 use crate::lockout::Origin;
 use crate::replication::Shipment;
 

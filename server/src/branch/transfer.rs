@@ -8,10 +8,10 @@ use serde_json::{Value, from_str};
 use super::Context;
 use super::access::{Caller, check_account};
 use super::operation::to_json;
-use crate::answers::RequestKey;
 use crate::clock::unix_ms_now;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
+use crate::idempotency::RequestKey;
 use crate::transfer::{Begun, Delivery, Order, Receiver, WithWrite};
 
 /// A transfer as a request asks for it.

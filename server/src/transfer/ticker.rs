@@ -13,10 +13,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::engine::Engine;
 use super::{events, records};
-use crate::answers;
 use crate::clock::unix_ms_now;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
+use crate::idempotency;
 use crate::limits::{ANSWERS_KEPT, ENDED_KEPT, EVENT_NUMBERS_RESERVED, FLUSH_TICKS, PRUNE_INTERVAL, PRUNE_ROWS, TICK};
 use crate::teaching::Teaching;
 
@@ -90,8 +90,8 @@ impl Engine {
         }
         let before = |age: Duration| unix_ms_now() - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
         let (ended_before, answered_before) = (before(ENDED_KEPT), before(ANSWERS_KEPT));
-        let pruned = self.parts.dbs.read(|reader| answers::surplus(reader)).and_then(|surplus| {
-            let answers = move |tx: &mut Tx<'_>| answers::prune(tx, answered_before, surplus, PRUNE_ROWS);
+        let pruned = self.parts.dbs.read(|reader| idempotency::surplus(reader)).and_then(|surplus| {
+            let answers = move |tx: &mut Tx<'_>| idempotency::prune(tx, answered_before, surplus, PRUNE_ROWS);
             self.parts.dbs.execute(answers)?;
             while self.parts.dbs.execute(move |tx| records::prune(tx, ended_before, PRUNE_ROWS))? >= PRUNE_ROWS {}
             Ok(())
