@@ -6,15 +6,16 @@
 
 use std::fmt;
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use protocol::Address;
 use protocol::answer::Status;
 use protocol::connection::{CallError, Connection};
+use protocol::io_words::IoWords;
 use protocol::proof::{BranchKey, PROOF_BYTES};
 use protocol::request::{Action, NoParams};
-use tls::Patience;
+use tls::{ConnectError, Patience, connect_within};
 
 use crate::key::Keys;
 use crate::limits::{CONNECT_TIMEOUT, PROOF_TIMEOUT, TLS_LINGER};
@@ -60,15 +61,11 @@ fn without_proof(mut connection: BranchConnection) -> Result<(BranchConnection, 
 }
 
 fn connect(address: &Address, keys: &Keys) -> Result<BranchConnection, DialError> {
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for socket in (address.host.as_str(), address.port).to_socket_addrs().map_err(DialError::Connect)? {
-        let connected = TcpStream::connect_timeout(&socket, CONNECT_TIMEOUT);
-        match connected.and_then(|stream| shake_hands(stream, address, keys)).and_then(prepare) {
-            Ok(stream) => return Ok(Connection::new(stream)),
-            Err(error) => failure = error,
-        }
-    }
-    Err(DialError::Connect(failure))
+    let stream = connect_within(&address.host, address.port, CONNECT_TIMEOUT).map_err(|error| match error {
+        ConnectError::LookUp(error) | ConnectError::Connect(error) => DialError::Connect(error),
+    })?;
+    let prepared = shake_hands(stream, address, keys).and_then(prepare);
+    prepared.map(Connection::new).map_err(DialError::Connect)
 }
 
 /// With TLS, gives the socket whose other end is encrypted on its way.
@@ -113,7 +110,7 @@ pub enum DialError {
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect(error) => error.fmt(f),
+            Self::Connect(error) => IoWords(error).fmt(f),
             Self::Stranger => f.write_str("it does not hold this bank's key (bank-bridge --key)"),
             Self::Refused(text) => f.write_str(text),
             Self::Call(error) => error.fmt(f),

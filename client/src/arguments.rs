@@ -8,8 +8,10 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{BoolishValueParser, NonEmptyStringValueParser};
+use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Parser, ValueEnum, value_parser};
+
+use protocol::bare_host;
 
 use crate::branch::quoted;
 use crate::commands::Command;
@@ -60,7 +62,7 @@ pub struct Arguments {
     pub command: Option<Command>,
 
     /// The branch's host: a name or an address
-    #[arg(long, env = "BANK_HOST", default_value = "127.0.0.1", value_parser = NonEmptyStringValueParser::new(),
+    #[arg(long, env = "BANK_HOST", default_value = "127.0.0.1", value_parser = parse_host,
           global = true, help_heading = CONNECTION)]
     host: String,
 
@@ -117,6 +119,14 @@ enum ColorChoice {
     Always,
     /// Never.
     Never,
+}
+
+/// An IPv6 address is taken with and without its brackets.
+fn parse_host(text: &str) -> Result<String, &'static str> {
+    match bare_host(text) {
+        "" => Err("a host is a name or an address"),
+        host => Ok(host.to_string()),
+    }
 }
 
 impl Arguments {
@@ -290,6 +300,13 @@ mod tests {
     fn resolve(arguments: &[&str], surroundings: Surroundings) -> Configuration {
         let line = ["bank-client"].iter().chain(arguments);
         Arguments::try_parse_from(line).expect("a right command line").resolve(&surroundings)
+    }
+
+    #[test]
+    fn an_ipv6_address_is_taken_with_and_without_its_brackets() {
+        for host in ["::1", "[::1]"] {
+            assert_eq!(resolve(&["--host", host], TERMINAL).host, "::1");
+        }
     }
 
     #[test]

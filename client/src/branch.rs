@@ -190,12 +190,13 @@ impl Branch {
         request_id: Option<&str>,
         limit: Duration,
     ) -> Result<Reply, Failure> {
+        let until = Instant::now() + limit;
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.open(limit)?,
+            None => self.open(until)?,
         };
         let lost = |cause| Failure::Lost { cause, was_sent: true };
-        connection.stream().set_read_timeout(Some(limit)).map_err(|error| lost(error.to_string()))?;
+        connection.stream().set_read_timeout(Some(left(until))).map_err(|error| lost(error.to_string()))?;
         match connection.send(action, params, request_id) {
             Ok(()) => {}
             Err(CallError::Json(error)) => return Err(Failure::Final(ClientError::Usage(error.to_string()))),
@@ -216,12 +217,12 @@ impl Branch {
     ///
     /// A branch that has no use for the proof says so by refusing it, and is spoken to without. One that does not
     /// share a key that was only found is spoken to without on this machine, where `--open` branches are.
-    fn open(&mut self, limit: Duration) -> Result<Connection<TcpStream>, Failure> {
+    fn open(&mut self, until: Instant) -> Result<Connection<TcpStream>, Failure> {
         self.proved = None;
         let keys = self.access.keys.clone();
         let mut stranger_to = None;
         for found in &keys.found {
-            let mut connection = self.dial(limit)?;
+            let mut connection = self.dial(until)?;
             match prove(&mut connection, found, &self.address.to_string())? {
                 Proof::Shared => {
                     self.proved = Some(found.path.display().to_string());
@@ -231,7 +232,7 @@ impl Branch {
                 Proof::Stranger => stranger_to = Some(found),
             }
         }
-        let connection = self.dial(limit)?;
+        let connection = self.dial(until)?;
         let is_here = connection.stream().peer_addr().is_ok_and(|address| address.ip().is_loopback());
         match stranger_to {
             Some(found) if keys.is_named || !is_here => {
@@ -245,7 +246,8 @@ impl Branch {
         }
     }
 
-    fn dial(&self, limit: Duration) -> Result<Connection<TcpStream>, Failure> {
+    fn dial(&self, until: Instant) -> Result<Connection<TcpStream>, Failure> {
+        let limit = left(until);
         let stream =
             connect(Door::Branch, &self.address, limit, self.access.tls.as_ref()).map_err(Failure::Connecting)?;
         let set = stream.set_read_timeout(Some(limit));
@@ -367,6 +369,11 @@ fn prove(connection: &mut Connection<TcpStream>, found: &FoundKey, address: &str
 fn attempt_limit(timeout: Duration, remaining: Duration) -> Duration {
     // A socket takes no time limit of zero.
     (timeout / ATTEMPT_PART).max(ATTEMPT_MIN).min(remaining).max(Duration::from_millis(1))
+}
+
+/// What is left of the time; never nothing, which no socket takes as a time limit.
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
 }
 
 /// An argument as a POSIX shell takes it.

@@ -2,11 +2,11 @@
 //! and leaves what is said over it to the menu client and to the commands.
 
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use protocol::Address;
-use tls::{Connector, Patience};
+use tls::{ConnectError, Connector, Patience, connect_within};
 
 use crate::arguments::TlsSetting;
 use crate::error::{ClientError, Door};
@@ -14,26 +14,20 @@ use crate::error::{ClientError, Door};
 /// How long a server may go on speaking after the client has said its last; as long as a person may listen.
 const LINGER: Duration = Duration::from_secs(600);
 
-/// Connects to the first of the host's addresses that answers, each within `timeout`.
+/// Connects to the first of the host's addresses that answers, within `timeout` with the look-up of its name.
 ///
 /// # Errors
 /// `UnknownHost` when the name has no address, `Unreachable` when none of them answers, `NoTls` when no TLS comes
 /// about.
 pub fn connect(door: Door, to: &Address, timeout: Duration, tls: Option<&Connector>) -> Result<TcpStream, ClientError> {
-    let unknown = |source| ClientError::UnknownHost { door, host: to.host.clone(), source };
-    let mut failure = io::Error::from(io::ErrorKind::NotFound);
-    let mut attempts = 0;
-    for address in (to.host.as_str(), to.port).to_socket_addrs().map_err(unknown)? {
-        attempts += 1;
-        match TcpStream::connect_timeout(&address, timeout).and_then(|stream| prepare(stream, timeout)) {
-            Ok(stream) => return with_tls(stream, door, to, timeout, tls),
-            Err(error) => failure = error,
-        }
-    }
-    if attempts == 0 {
-        return Err(unknown(failure));
-    }
-    Err(ClientError::Unreachable { door, address: to.to_string(), source: failure })
+    let unreachable = |source| ClientError::Unreachable { door, address: to.to_string(), source };
+    let begun = Instant::now();
+    let stream = connect_within(&to.host, to.port, timeout).map_err(|error| match error {
+        ConnectError::LookUp(source) => ClientError::UnknownHost { door, host: to.host.clone(), source },
+        ConnectError::Connect(source) => unreachable(source),
+    })?;
+    let left = timeout.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
+    with_tls(prepare(stream, timeout).map_err(unreachable)?, door, to, left, tls)
 }
 
 /// Reads the authorities that are trusted in TLS, when it is wanted.

@@ -6,6 +6,8 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use protocol::io_words::IoWords;
+
 use crate::branch::BranchError;
 
 /// The number that a shell adds to a signal's to make an exit status.
@@ -177,11 +179,16 @@ impl fmt::Display for ClientError {
         match self {
             Self::UnknownHost { door, host, source } => {
                 let flag = door.port_flag();
-                write!(f, "no address is known for the host '{host}' ({source}): check --host; the port goes to {flag}")
+                write!(
+                    f,
+                    "no address is known for the host '{host}' ({}): check --host; the port goes to {flag}",
+                    IoWords(source)
+                )
             }
             Self::NoTls { door, address, source } => write!(
                 f,
-                "no TLS comes about with {address} ({source}): check --host and {}, that the branch was started with --tls-cert, and that --tls-ca vouches for its certificate",
+                "no TLS comes about with {address} ({}): check --host and {}, that the branch was started with --tls-cert, and that --tls-ca vouches for its certificate",
+                IoWords(source),
                 door.port_flag()
             ),
             Self::Unreachable { door, address, source } => {
@@ -190,13 +197,13 @@ impl fmt::Display for ClientError {
                 match source.kind() {
                     io::ErrorKind::ConnectionRefused => write!(f, "no bank answers at {address}: {hint}"),
                     io::ErrorKind::TimedOut => write!(f, "no bank answers at {address} in time: {hint}"),
-                    _ => write!(f, "no bank can be reached at {address} ({source}): {hint}"),
+                    _ => write!(f, "no bank can be reached at {address} ({}): {hint}", IoWords(source)),
                 }
             }
             Self::TurnedAway => f.write_str("the bank takes no session now: try again in a while"),
             Self::HungUp => f.write_str("the bank ended the session without waiting for the answer: log in again"),
             Self::Closed => write!(f, "the bank closed the connection without a goodbye. {LOOK_AGAIN}"),
-            Self::Cut(error) => write!(f, "the connection to the bank broke ({error}). {LOOK_AGAIN}"),
+            Self::Cut(error) => write!(f, "the connection to the bank broke ({}). {LOOK_AGAIN}", IoWords(error)),
             Self::Silent(wait) => write!(
                 f,
                 "the bank said nothing for {wait:?}: check that --menu-port names its menu, or allow more with \
@@ -209,10 +216,12 @@ impl fmt::Display for ClientError {
                 "the server asks again without waiting for the answer: check that --menu-port names a bank's menu",
             ),
             Self::Input(error) => {
-                write!(f, "standard input can't be read ({error}): give a file, a pipe or a terminal")
+                write!(f, "standard input can't be read ({}): give a file, a pipe or a terminal", IoWords(error))
             }
-            Self::Output(error) => write!(f, "standard output can't be written ({error}): the session was ended there"),
-            Self::System(error) => write!(f, "the system refused what the client needs to start: {error}"),
+            Self::Output(error) => {
+                write!(f, "standard output can't be written ({}): the session was ended there", IoWords(error))
+            }
+            Self::System(error) => write!(f, "the system refused what the client needs to start: {}", IoWords(error)),
             Self::Signal(number) => write!(f, "ended by signal {number}"),
             Self::Usage(sentence) | Self::Lesson(sentence) => f.write_str(sentence),
             Self::NothingToTrace { txid, outcome } => write!(

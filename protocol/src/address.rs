@@ -47,12 +47,11 @@ impl Address {
     /// # Errors
     /// [`AddressError::Address`].
     pub fn new(host: &str, port: u16) -> Result<Self, AddressError> {
-        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        let is_fit = bare.map_or_else(|| is_host_name(host) || is_ipv6(host), is_ipv6);
-        if !is_fit || port == 0 {
+        let bare = bare_host(host);
+        if !(is_host_name(bare) || is_ipv6(bare)) || port == 0 {
             return Err(AddressError::Address);
         }
-        Ok(Self { host: bare.unwrap_or(host).to_string(), port })
+        Ok(Self { host: bare.to_string(), port })
     }
 
     /// Whether it is an address of the machine itself.
@@ -130,6 +129,12 @@ impl fmt::Display for AddressError {
 
 impl std::error::Error for AddressError {}
 
+/// A host as it is dialled: an IPv6 address may be given in the brackets in which it is written before a port.
+#[must_use]
+pub fn bare_host(text: &str) -> &str {
+    text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).filter(|bare| is_ipv6(bare)).unwrap_or(text)
+}
+
 fn is_host_name(text: &str) -> bool {
     (1..=HOST_BYTES_MAX).contains(&text.len())
         && text.chars().all(|character| character.is_ascii_alphanumeric() || "-_.".contains(character))
@@ -148,6 +153,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn only_an_ipv6_address_loses_its_brackets() {
+        for (text, expected) in [("[::1]", "::1"), ("::1", "::1"), ("[x]", "[x]"), ("[::1", "[::1"), ("", "")] {
+            assert_eq!(bare_host(text), expected);
+        }
+    }
 
     #[test]
     fn an_address_reads_back() {

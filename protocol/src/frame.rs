@@ -8,6 +8,8 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 
+use crate::io_words::IoWords;
+
 /// The longest frame of an ordinary request or answer, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// The longest frame of a `batch` request or its answer, in bytes.
@@ -106,7 +108,7 @@ impl fmt::Display for FrameError {
                 write!(f, "a frame of {length} bytes is over the limit of {bytes_max}")
             }
             Self::Cut => f.write_str("the connection ended in the middle of a frame"),
-            Self::Io(error) => error.fmt(f),
+            Self::Io(error) => IoWords(error).fmt(f),
         }
     }
 }

@@ -11,6 +11,7 @@
 //! - [`menu_line`]: the directives that a menu server sends and the lines that a client answers.
 //! - [`frame`]: length-prefixed frames, capped.
 //! - [`request`], [`params`], [`answer`]: what is asked of a branch, and what it answers.
+//! - [`io_words`]: the operating system's errors for people.
 //! - [`proof`]: challenge and response over the branch key; [`key_file`]: where that is.
 //! - [`event`]: what a branch tells to those who watch it.
 //! - [`teaching`]: what a branch started with `--teaching` lets a class do to it.
@@ -22,6 +23,7 @@ pub mod connection;
 pub mod event;
 pub mod frame;
 pub mod ids;
+pub mod io_words;
 pub mod key_file;
 pub mod menu_line;
 pub mod money;
@@ -30,6 +32,6 @@ pub mod proof;
 pub mod request;
 pub mod teaching;
 
-pub use address::{Address, AddressError, NamedAddress};
+pub use address::{Address, AddressError, NamedAddress, bare_host};
 pub use ids::{AccountNum, BranchName, IdError, TxId};
 pub use money::{Money, MoneyError, Total};

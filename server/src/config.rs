@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use protocol::{Address, BranchName, Money, NamedAddress};
+use protocol::io_words::IoWords;
+use protocol::{Address, BranchName, Money, NamedAddress, bare_host};
 
 use crate::arguments::{Arguments, DatabaseArguments};
 use crate::key::key_path;
@@ -153,10 +154,11 @@ impl DatabaseArguments {
 
 /// An address, or the first address of a name such as `localhost`.
 fn resolve_host(host: &str) -> Result<IpAddr, String> {
+    let host = bare_host(host);
     if let Ok(address) = host.parse() {
         return Ok(address);
     }
-    let resolved = (host, 0).to_socket_addrs().map_err(|error| format!("--host {host}: {error}"))?;
+    let resolved = (host, 0).to_socket_addrs().map_err(|error| format!("--host {host}: {}", IoWords(&error)))?;
     let mut addresses: Vec<_> = resolved.map(|address| address.ip()).collect();
     // A name such as localhost may have both kinds of address; clients try IPv4 by default.
     addresses.sort_by_key(IpAddr::is_ipv6);

@@ -2,16 +2,17 @@
 //!
 //! Each step takes a bounded time. Whoever is found under a name must have that name, and be the only one of it.
 
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::TcpStream;
 
 use protocol::answer::{Branch, Linked};
 use protocol::connection::{CallError, Connection};
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, write_frame};
+use protocol::io_words::IoWords;
 use protocol::key_file::KEY_FILE;
 use protocol::proof::Nonce;
 use protocol::request::{Action, Link as LinkParams, NoParams};
 use protocol::{Address, BranchName};
-use tls::{Connector, Patience};
+use tls::{ConnectError, Connector, Patience, connect_within};
 use two_phase_commit::PeerAddr;
 
 use super::{LinkFrame, Links, Peership, unknown_branch};
@@ -117,17 +118,9 @@ impl Links {
 /// [`Error::Unreachable`].
 pub fn reach(address: &Address, tls: Option<&Connector>) -> Result<TcpStream> {
     let trouble = |what: &dyn std::fmt::Display| no_answer(address, what);
-    let resolved = (address.host.as_str(), address.port).to_socket_addrs().map_err(|error| trouble(&error))?;
-    let mut last_error = None;
-    let stream = resolved
-        .take(2)
-        .find_map(|address| {
-            TcpStream::connect_timeout(&address, DIAL_TIMEOUT).map_err(|error| last_error = Some(error)).ok()
-        })
-        .ok_or_else(|| match last_error {
-            Some(error) => trouble(&error),
-            None => trouble(&"the name has no address"),
-        })?;
+    let stream = connect_within(&address.host, address.port, DIAL_TIMEOUT).map_err(|error| match error {
+        ConnectError::LookUp(error) | ConnectError::Connect(error) => trouble(&IoWords(&error)),
+    })?;
     stream.set_nodelay(true).map_err(|error| trouble(&error))?;
     let stream = match tls {
         Some(connector) => shake_hands(connector, stream, address)?,
