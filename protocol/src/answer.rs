@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::request::LoginNum;
 use crate::{AccountNum, Money, Total, TxId};
 
 /// An answer, as a client reads it.
@@ -199,6 +200,15 @@ pub struct SplitTransferred {
     pub to: Vec<SplitPaid>,
     /// `done` when every branch has acknowledged, else `pending`.
     pub delivery: String,
+}
+
+/// Result of `check_password`, and of `password_versions` for each account.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct PasswordVersionOf {
+    /// Whose; 0 is the administrator.
+    pub account_no: LoginNum,
+    /// Changes with each password that is set, and tells nothing about it; none where there is no login.
+    pub password_version: Option<String>,
 }
 
 /// Result of `tx_status`.

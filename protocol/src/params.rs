@@ -143,6 +143,16 @@ pub struct SetPassword {
     pub account_no: AccountNum,
     /// Its new password.
     pub password: String,
+    /// Its present one, which a customer has to know; operators need none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub present_password: Option<String>,
+}
+
+/// Parameters of [`Action::PasswordVersions`](crate::request::Action::PasswordVersions).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct PasswordVersions {
+    /// Whose: 1 to [`PASSWORD_VERSIONS_MAX`](crate::request::PASSWORD_VERSIONS_MAX) accounts, 0 for the administrator.
+    pub account_nos: Vec<LoginNum>,
 }
 
 /// Parameters of [`Action::Link`](crate::request::Action::Link).

@@ -19,6 +19,8 @@ pub const REQUEST_ID_BYTES_MAX: usize = 128;
 pub const BATCH_REQUESTS_MAX: usize = 10_000;
 /// The most receivers of one `split_transfer`.
 pub const SPLIT_LEGS_MAX: usize = 100;
+/// The most accounts of one `password_versions`.
+pub const PASSWORD_VERSIONS_MAX: usize = 1_000;
 /// The rows of a list when the request names no limit.
 pub const LIST_ROWS_DEFAULT: usize = 1_000;
 
@@ -112,6 +114,8 @@ actions! {
     SetPassword = "set_password",
     /// Whether a password is right, for a program that lets people log in at its own door.
     CheckPassword = "check_password",
+    /// Which passwords accounts have, so that such a program notices when one was changed.
+    PasswordVersions = "password_versions",
     /// Replicas: make this connection the stream of a primary's log.
     Replicate = "replicate",
     /// Replicas: a primary says that it is one.

@@ -44,6 +44,8 @@ pub enum Error {
     WrongPassword,
     /// There were too many wrong passwords; nothing was looked at.
     LockedOut(Wait),
+    /// The session was opened by a password that is no longer the account's, or newer sessions took its place.
+    SessionEnded(&'static str),
     /// The amount is not one.
     Amount(MoneyError),
     /// The request could not be read.
@@ -141,6 +143,7 @@ impl Error {
             Self::WrongLogin => "wrong_login",
             Self::WrongPassword => "wrong_password",
             Self::LockedOut(_) => "locked_out",
+            Self::SessionEnded(_) => "session_ended",
             Self::Amount(_) => "invalid_amount",
             Self::Request(error) => error.code(),
             Self::Invalid(_) => "invalid_params",
@@ -186,6 +189,7 @@ impl Error {
             | Self::WrongLogin
             | Self::WrongPassword
             | Self::LockedOut(_)
+            | Self::SessionEnded(_)
             | Self::Amount(_)
             | Self::Request(_)
             | Self::Invalid(_)
@@ -247,7 +251,7 @@ impl fmt::Display for Error {
                     "the transfer {txid} is not decided yet; ask again with the same request_id, or for its tx_status"
                 )
             }
-            Self::NotAllowed(what) => f.write_str(what),
+            Self::NotAllowed(what) | Self::SessionEnded(what) => f.write_str(what),
             Self::NotTeaching => f.write_str("this branch was not started with --teaching"),
             Self::RequestIdReused => {
                 f.write_str("this request_id was used for another request; give each request an id of its own")

@@ -19,6 +19,7 @@ pub mod listener;
 pub mod lockout;
 pub mod menu;
 pub mod replication;
+pub mod sessions;
 pub mod sms;
 pub mod teaching;
 pub mod tls_door;

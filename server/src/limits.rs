@@ -41,6 +41,8 @@ pub const CLIENT_STACK_BYTES: usize = 512 << 10;
 /// What the system holds at most of what is sent to one client, in bytes (Linux reserves twice as much). It would grow
 /// to megabytes for each client that reads nothing.
 pub const SEND_BUFFER_BYTES: usize = 128 << 10;
+/// Sessions of one account at the branch's doors; one more ends the oldest of them.
+pub const SESSIONS_PER_ACCOUNT: usize = 64;
 /// How long a client may be silent, unless `--idle-timeout` says otherwise.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long a client may take to accept what is sent to it, before it is given up.

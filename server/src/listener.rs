@@ -133,6 +133,12 @@ impl Client {
         &self.stream
     }
 
+    /// The socket, for whoever may have to end what is read from it.
+    #[must_use]
+    pub fn share_stream(&self) -> Arc<TcpStream> {
+        Arc::clone(&self.stream)
+    }
+
     /// The same client, who is talked to over another socket from now on.
     #[must_use]
     pub fn over(&self, stream: TcpStream) -> Self {

@@ -50,6 +50,7 @@ fn who(action: Action) -> Who {
         | Action::Branches
         | Action::Watch
         | Action::CheckPassword
+        | Action::PasswordVersions
         | Action::Replicate
         | Action::Follow
         | Action::Promote
@@ -103,6 +104,7 @@ fn params(action: Action) -> Value {
         Action::Demote => json!({"to": "nobody"}),
         Action::Promote | Action::Resync => json!({}),
         Action::Resolve => json!({"txid": "none", "outcome": "abort", "reason": "none"}),
+        Action::PasswordVersions => json!({"account_nos": [1001]}),
         Action::CreateAccount => json!({"name": "Asha"}),
         // It would take the account away from the cases that follow.
         Action::CloseAccount => json!({"account_no": 4711}),
@@ -309,7 +311,7 @@ fn a_customer_sees_and_moves_the_own_account_alone() {
         ("split_transfer", split(1001)),
         ("batch", json!({"requests": [own]})),
         ("history", json!({"account_no": 1001})),
-        ("set_password", json!({"account_no": 1001, "password": "better"})),
+        ("set_password", json!({"account_no": 1001, "password": "better", "present_password": "1001"})),
     ] {
         customer.ask(action, params).ok();
     }

@@ -24,7 +24,7 @@ On a terminal it is asked for without showing it; otherwise it is the first line
 
 pub(super) fn set(arguments: &OneAccountArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
     let account_no = arguments.account()?;
-    let params = SetPassword { account_no, password: ask(session.input)? };
+    let params = SetPassword { account_no, password: ask(session.input)?, present_password: None };
     session.order(Action::SetPassword, &params, |_: IgnoredAny| format!("Account {account_no} has a new password."))
 }
 

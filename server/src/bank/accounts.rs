@@ -3,6 +3,7 @@
 use protocol::{AccountNum, Money};
 
 use super::movements::{self, Booking, Kind};
+use super::passwords::PasswordVersion;
 use crate::dbs_exec::{Query, Row, Tx, params};
 use crate::error::{Error, Result};
 
@@ -179,6 +180,14 @@ pub fn close(tx: &mut Tx<'_>, number: AccountNum, booking: &Booking) -> Result<M
 /// [`Error::Database`] when SQLite fails.
 pub fn password_hash(query: &impl Query, account_num: i64) -> Result<Option<String>> {
     query.query_opt("SELECT password FROM auth WHERE account_num = ?1", params![account_num], |row| row.get(0))
+}
+
+/// Which password an account has; account 0 is the administrator.
+///
+/// # Errors
+/// [`Error::Database`] when SQLite fails.
+pub fn password_version(query: &impl Query, account_num: i64) -> Result<Option<PasswordVersion>> {
+    Ok(password_hash(query, account_num)?.map(|hash| PasswordVersion::of(&hash)))
 }
 
 /// Stores the PHC string of an account's password; account 0 is the administrator.

@@ -13,6 +13,7 @@ mod name_characters;
 pub mod outbox;
 pub mod passwords;
 
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,11 +23,12 @@ use crate::clock::unix_ms_now;
 use crate::dbs_exec::{DbsExec, Query, Tx, params};
 use crate::error::{Error, Result};
 use crate::lockout::{Lockout, Origin};
+use crate::sessions::{LoggedIn, Sessions};
 use crate::sms::Notifier;
 use accounts::{Account, Opening};
 use history::Transaction;
 use movements::{Booking, Transferred};
-use passwords::Hasher;
+use passwords::{Hasher, PasswordVersion};
 
 /// The administrator's number in `auth`; no account has it.
 pub const ADMINISTRATOR: i64 = 0;
@@ -54,6 +56,7 @@ pub struct Bank {
     dbs: Arc<DbsExec>,
     hasher: Hasher,
     lockout: Lockout,
+    sessions: Arc<Sessions>,
     settings: BankSettings,
     /// Rung after each movement, when the branch sends text messages.
     sms: Option<Notifier>,
@@ -65,7 +68,7 @@ impl Bank {
     /// # Errors
     /// [`Error::Invalid`] when the database is of a branch with another name, or as [`DbsExec::execute`].
     pub fn open(dbs: Arc<DbsExec>, settings: BankSettings, sms: Option<Notifier>) -> Result<Self> {
-        let bank = Self { dbs, hasher: Hasher::new()?, lockout: Lockout::default(), settings, sms };
+        let bank = Self::new(dbs, settings, sms)?;
         let (name, now_unix_ms) = (bank.settings.name.to_string(), unix_ms_now());
         let has_administrator = bank.dbs.read(|reader| accounts::password_hash(reader, ADMINISTRATOR))?.is_some();
         let default_hash = match has_administrator {
@@ -106,10 +109,13 @@ impl Bank {
                 "this database belongs to the branch {stored}, not {}: name another one with --db",
                 settings.name
             ))),
-            Some(_) | None => {
-                Ok(Self { dbs, hasher: Hasher::new()?, lockout: Lockout::default(), settings, sms: None })
-            }
+            Some(_) | None => Self::new(dbs, settings, None),
         }
+    }
+
+    fn new(dbs: Arc<DbsExec>, settings: BankSettings, sms: Option<Notifier>) -> Result<Self> {
+        let (hasher, lockout, sessions) = (Hasher::new()?, Lockout::default(), Arc::default());
+        Ok(Self { dbs, hasher, lockout, sessions, settings, sms })
     }
 
     /// The name of the branch whose database this is; `None` before its first start.
@@ -141,13 +147,63 @@ impl Bank {
         self.settings.opening_balance
     }
 
-    /// Checks a password; `account_num` 0 is the administrator.
+    /// Checks a password; `account_num` 0 is the administrator. Gives which one it is.
     ///
     /// # Errors
     /// [`Error::WrongLogin`] for an unknown or closed account and for a wrong password, at the same cost;
     /// [`Error::LockedOut`] after too many of them.
-    pub fn log_in(&self, account_num: i64, password: &str, origin: Origin) -> Result<()> {
-        if self.try_password(account_num, password, origin)? { Ok(()) } else { Err(Error::WrongLogin) }
+    pub fn log_in(&self, account_num: i64, password: &str, origin: Origin) -> Result<PasswordVersion> {
+        self.try_password(account_num, password, origin)?.ok_or(Error::WrongLogin)
+    }
+
+    /// Checks a password and opens a session over this connection.
+    ///
+    /// # Errors
+    /// As [`Bank::log_in`].
+    pub fn open_session(
+        &self,
+        account_num: i64,
+        password: &str,
+        origin: Origin,
+        stream: Arc<TcpStream>,
+    ) -> Result<LoggedIn> {
+        // Counted before the look at the password: a change that falls between the two is looked at again.
+        let seen = self.dbs.logins_written();
+        let version = self.log_in(account_num, password, origin)?;
+        Ok(self.sessions.enter(account_num, version, seen, stream))
+    }
+
+    /// Whether a session goes on: its account still has the password that opened it.
+    ///
+    /// # Errors
+    /// [`Error::SessionEnded`]; [`Error::AccountClosed`] when the account has no login any more.
+    pub fn check_session(&self, session: &LoggedIn) -> Result<()> {
+        if session.is_displaced() {
+            return Err(Error::SessionEnded("this account has logged in elsewhere too often; log in again"));
+        }
+        let logins_written = self.dbs.logins_written();
+        if session.has_seen(logins_written) {
+            return Ok(());
+        }
+        let account_num = session.account_num();
+        let present = self.dbs.read(|reader| accounts::password_version(reader, account_num))?;
+        let ended = Error::SessionEnded("the password was changed; log in again");
+        match (present, accounts::account_num(account_num)) {
+            (Some(present), _) if session.compare(present, logins_written) => Ok(()),
+            (None, Some(account)) => Err(Error::AccountClosed(account)),
+            (Some(_), _) | (None, None) => Err(ended),
+        }
+    }
+
+    /// Goes on with a session that has set this password itself, if it is the account's.
+    pub fn renew_session(&self, session: &LoggedIn, set: PasswordVersion) {
+        // A password that could not be stored, or was replaced meanwhile, is not the account's: then the next request
+        // finds out.
+        match self.dbs.read(|reader| accounts::password_version(reader, session.account_num())) {
+            Ok(Some(present)) if present == set => session.renew(set),
+            Ok(_) => {}
+            Err(error) => log::warn!("account {}: {error}", session.account_num()),
+        }
     }
 
     /// Checks a password that confirms an operation; `account_num` 0 is the administrator.
@@ -155,32 +211,34 @@ impl Bank {
     /// # Errors
     /// [`Error::WrongPassword`]; [`Error::LockedOut`] after too many of them.
     pub fn confirm(&self, account_num: i64, password: &str, origin: Origin) -> Result<()> {
-        if self.try_password(account_num, password, origin)? { Ok(()) } else { Err(Error::WrongPassword) }
+        self.try_password(account_num, password, origin)?.map(drop).ok_or(Error::WrongPassword)
     }
 
-    /// One try at a password, counted when it is wrong.
-    fn try_password(&self, account_num: i64, password: &str, origin: Origin) -> Result<bool> {
+    /// One try at a password, counted when it is wrong. Gives which one it is when it is right.
+    fn try_password(&self, account_num: i64, password: &str, origin: Origin) -> Result<Option<PasswordVersion>> {
         if let Some(wait) = self.lockout.wait(account_num, origin, Instant::now()) {
             return Err(Error::LockedOut(wait));
         }
-        let is_right = self.is_password(account_num, password)?;
-        self.lockout.settle(account_num, origin, is_right, Instant::now()).map_err(Error::LockedOut)?;
-        Ok(is_right)
+        let right = self.compare_password(account_num, password)?;
+        self.lockout.settle(account_num, origin, right.is_some(), Instant::now()).map_err(Error::LockedOut)?;
+        Ok(right)
     }
 
-    /// Whether this is the password of that account, or of the administrator for 0. Not for clients: it
+    /// Whether this is the password of that account, or of the administrator for 0, and which one. Not for clients: it
     /// counts nothing.
-    fn is_password(&self, account_num: i64, password: &str) -> Result<bool> {
+    fn compare_password(&self, account_num: i64, password: &str) -> Result<Option<PasswordVersion>> {
         let stored = self.dbs.read(|reader| accounts::password_hash(reader, account_num))?;
-        Ok(self.hasher.verify(password, stored.as_deref()))
+        let is_right = self.hasher.verify(password, stored.as_deref());
+        Ok(stored.filter(|_| is_right).map(|hash| PasswordVersion::of(&hash)))
     }
 
-    /// Sets the password of an open account, or of the administrator for 0.
+    /// Sets the password of an open account, or of the administrator for 0. Gives which one it is.
     ///
     /// # Errors
     /// [`Error::NoSuchAccount`], [`Error::AccountClosed`].
-    pub fn set_password(&self, account_num: i64, password: &str) -> Result<()> {
+    pub fn set_password(&self, account_num: i64, password: &str) -> Result<PasswordVersion> {
         let hash = self.hasher.hash(password)?;
+        let version = PasswordVersion::of(&hash);
         self.dbs.execute(move |tx| {
             if account_num != ADMINISTRATOR {
                 let number = accounts::account_num(account_num);
@@ -188,14 +246,21 @@ impl Bank {
                 accounts::find_open(tx, number)?;
             }
             accounts::set_password_hash(tx, account_num, &hash)
-        })
+        })?;
+        Ok(version)
     }
 
-    /// Changes a customer's password, who has to know the present one.
+    /// Changes a customer's password, who has to know the present one. Gives which one it is then.
     ///
     /// # Errors
     /// As [`Bank::confirm`] or [`Bank::set_password`].
-    pub fn change_password(&self, number: AccountNum, present: &str, new: &str, origin: Origin) -> Result<()> {
+    pub fn change_password(
+        &self,
+        number: AccountNum,
+        present: &str,
+        new: &str,
+        origin: Origin,
+    ) -> Result<PasswordVersion> {
         self.confirm(number.as_i64(), present, origin)?;
         self.set_password(number.as_i64(), new)
     }
@@ -333,11 +398,11 @@ impl Bank {
     /// [`Error::Database`] when SQLite fails.
     pub fn default_passwords(&self) -> Result<Vec<i64>> {
         let mut found = Vec::new();
-        if self.is_password(ADMINISTRATOR, DEFAULT_ADMINISTRATOR_PASSWORD)? {
+        if self.compare_password(ADMINISTRATOR, DEFAULT_ADMINISTRATOR_PASSWORD)?.is_some() {
             found.push(ADMINISTRATOR);
         }
         for (number, _, _) in SAMPLE_ACCOUNTS {
-            if self.is_password(number.cast_signed(), &number.to_string())? {
+            if self.compare_password(number.cast_signed(), &number.to_string())?.is_some() {
                 found.push(number.cast_signed());
             }
         }

@@ -5,9 +5,12 @@
 //! anyone out. A hash takes tens of milliseconds of one core by design, therefore at most
 //! [`HASHING_THREADS`] run at once and the rest wait their turn: a crowd of logins can't starve the bank.
 
+use std::fmt;
+
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 use crate::limits::HASHING_THREADS;
@@ -20,6 +23,29 @@ const PASSES: u32 = 2;
 const SALT_BYTES: usize = 16;
 /// Lanes, computed one after another.
 const LANES: u32 = 1;
+
+/// Which password an account has, without saying anything about it: the beginning of the SHA-256 of its PHC string.
+///
+/// Each password that is set has a salt of its own, so each has a version of its own, also the same one again. The salt
+/// is in no version, so a version is nothing to try passwords at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PasswordVersion([u8; 8]);
+
+impl PasswordVersion {
+    /// The version of the password that is stored so.
+    #[must_use]
+    pub fn of(phc: &str) -> Self {
+        let digest = Sha256::digest(phc);
+        Self(*digest.first_chunk().expect("a SHA-256 has 32 bytes"))
+    }
+}
+
+impl fmt::Display for PasswordVersion {
+    /// 16 hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
 
 /// Hashes and verifies passwords on [`HASHING_THREADS`] threads of its own.
 ///

@@ -75,6 +75,7 @@ pub const fn access(action: Action) -> Access {
         | Action::Branches
         | Action::Watch
         | Action::CheckPassword
+        | Action::PasswordVersions
         | Action::Replicate
         | Action::Follow
         | Action::Promote

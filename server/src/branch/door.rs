@@ -52,7 +52,7 @@ impl Door for BranchDoor {
 
 impl BranchDoor {
     fn converse(&self, client: &Client) -> io::Result<()> {
-        let mut session = Session::new(&self.0, client.peer().ip());
+        let mut session = Session::new(&self.0, client.peer().ip(), client.share_stream());
         let mut input = Input::new(client.stream());
         let mut out = Vec::new();
         while input.fill(self.0.idle_timeout)? {

@@ -14,9 +14,11 @@ use crate::bank::Bank;
 use crate::bank::accounts::{self, Opening};
 use crate::bank::customer::{Aadhaar, NewPassword, PersonName, Phone};
 use crate::bank::movements::{self, Booking};
+use crate::bank::passwords::PasswordVersion;
 use crate::dbs_exec::{Query, Tx};
 use crate::error::{Error, Result};
 use crate::idempotency::RequestKey;
+use crate::lockout::Origin;
 
 /// One action on the ledger, ready to run.
 #[derive(Clone, Debug)]
@@ -39,13 +41,13 @@ enum Kind {
 impl Operation {
     /// Reads the operation that a request asks for; `None` when its action is not one of these.
     ///
-    /// A new password is hashed here, which takes tens of milliseconds.
+    /// A new password is hashed here, which takes tens of milliseconds; a customer's present one is checked here too.
     ///
     /// # Errors
     /// What is wrong with the parameters, or that the caller may not do this.
     pub fn parse(
         bank: &Bank,
-        caller: Caller,
+        (caller, origin): (Caller, Origin),
         action: Action,
         frame: &RequestFrame<'_>,
         request_id: Option<&str>,
@@ -78,7 +80,18 @@ impl Operation {
                 let params: SetPassword = frame.params()?;
                 check_account(caller, params.account_no)?;
                 let password: NewPassword = params.password.parse().map_err(invalid)?;
-                Kind::SetPassword { account: params.account_no, hash: bank.hash_password(password.as_str())? }
+                // A repeat of what was done gets its answer, though the present password is another one since.
+                let key = request_id.map(|id| RequestKey::new(caller.id_owner(), id, action, frame.params_text()));
+                let is_repeat = match &key {
+                    Some(key) => bank.dbs().read(|reader| key.find(reader))?.is_some(),
+                    None => false,
+                };
+                if is_repeat {
+                    Kind::SetPassword { account: params.account_no, hash: String::new() }
+                } else {
+                    confirm_present(bank, (caller, origin), &params)?;
+                    Kind::SetPassword { account: params.account_no, hash: bank.hash_password(password.as_str())? }
+                }
             }
             Action::Hello
             | Action::Authenticate
@@ -104,6 +117,7 @@ impl Operation {
             | Action::Branches
             | Action::Watch
             | Action::CheckPassword
+            | Action::PasswordVersions
             | Action::Replicate
             | Action::Follow
             | Action::Promote
@@ -129,6 +143,20 @@ impl Operation {
             }
         };
         Ok(Some(Self { kind, key }))
+    }
+
+    /// Which password the operation sets, if it sets one.
+    #[must_use]
+    pub fn new_password(&self) -> Option<PasswordVersion> {
+        match &self.kind {
+            Kind::SetPassword { hash, .. } => Some(PasswordVersion::of(hash)),
+            Kind::Create(_)
+            | Kind::Close(_)
+            | Kind::Balance(_)
+            | Kind::Deposit(..)
+            | Kind::Withdraw(..)
+            | Kind::Transfer { .. } => None,
+        }
     }
 
     /// Whether this only looks.
@@ -177,6 +205,10 @@ impl Operation {
             }
             Kind::SetPassword { account, hash } => {
                 accounts::find_open(tx, *account)?;
+                if hash.is_empty() {
+                    // The answer that was found when the request was read has been pruned since.
+                    return Err(Error::RequestRepeated);
+                }
                 accounts::set_password_hash(tx, account.as_i64(), hash)?;
                 Ok("true".into())
             }
@@ -215,6 +247,17 @@ fn opening(bank: &Bank, params: CreateAccount) -> Result<Opening> {
         password_hash: password.map(|password| bank.hash_password(password.as_str())).transpose()?,
         opening_balance: params.balance.map_or(Ok(Money::ZERO), protocol::request::Amount::get)?,
     })
+}
+
+/// A customer sets the own password by the present one: a session alone is no proof of who sits there.
+fn confirm_present(bank: &Bank, (caller, origin): (Caller, Origin), params: &SetPassword) -> Result<()> {
+    match (caller, &params.present_password) {
+        (Caller::KeyHolder | Caller::Open, _) => Ok(()),
+        (Caller::Customer(account), Some(present)) => bank.confirm(account.as_i64(), present, origin),
+        (Caller::Customer(_) | Caller::Anonymous, _) => {
+            Err(Error::Invalid("give the present password too, as present_password".into()))
+        }
+    }
 }
 
 fn invalid(error: impl std::fmt::Display) -> Error {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use protocol::TxId;
-use protocol::answer::{Branch, HistoryLine, Status};
-use protocol::request::{History, LIST_ROWS_DEFAULT, ListAccounts};
+use protocol::answer::{Branch, HistoryLine, PasswordVersionOf, Status};
+use protocol::request::{History, LIST_ROWS_DEFAULT, ListAccounts, PASSWORD_VERSIONS_MAX, PasswordVersions};
 use serde::Serialize;
 
 use super::Context;
@@ -14,7 +14,7 @@ use crate::audit;
 use crate::bank::{accounts, history};
 use crate::clock::iso_utc;
 use crate::dbs_exec::{CopyRole, Query as _, params};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::{ANSWER_LIST_BYTES, LIST_ROWS};
 use crate::transfer::directory::Directory;
 use two_phase_commit::PeerAddr;
@@ -44,7 +44,7 @@ pub fn list_accounts(context: &Context, params: &ListAccounts) -> Result<Listed>
 /// Transactions, newest first: of one account, or of the whole branch for those who may see it.
 ///
 /// # Errors
-/// [`crate::error::Error::NotAllowed`], or trouble of the database.
+/// [`Error::NotAllowed`], or trouble of the database.
 pub fn history(context: &Context, caller: Caller, params: &History) -> Result<Listed> {
     let account = match (params.account_no, caller) {
         (Some(account), _) => Some(account),
@@ -123,6 +123,25 @@ pub fn status(context: &Context) -> Result<String> {
 /// Trouble of the database.
 pub fn audit(context: &Context) -> Result<String> {
     context.bank.dbs().read(|reader| audit::audit(reader)).map(|audit| to_json(&audit))
+}
+
+/// Which passwords accounts have, for a program that keeps sessions of its own.
+///
+/// # Errors
+/// [`Error::Invalid`] for too many accounts, or trouble of the database.
+pub fn password_versions(context: &Context, params: &PasswordVersions) -> Result<String> {
+    if params.account_nos.len() > PASSWORD_VERSIONS_MAX {
+        return Err(Error::Invalid(format!("at most {PASSWORD_VERSIONS_MAX} accounts are looked at in one request")));
+    }
+    let versions = context.bank.dbs().read(|reader| {
+        let versions = params.account_nos.iter().map(|account_no| {
+            let version = accounts::password_version(reader, account_no.as_i64())?;
+            let password_version = version.map(|version| version.to_string());
+            Ok(PasswordVersionOf { account_no: *account_no, password_version })
+        });
+        versions.collect::<Result<Vec<_>>>()
+    })?;
+    Ok(to_json(&versions))
 }
 
 /// The known branches, this one first.

@@ -7,9 +7,10 @@
 //! in between, what came before it is finished first, so each request sees the effects of those before it.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpStream};
+use std::sync::Arc;
 
-use protocol::answer::{TxStatus, Welcome, push_error, push_ok};
+use protocol::answer::{PasswordVersionOf, TxStatus, Welcome, push_error, push_ok};
 use protocol::proof::{Nonce, Prover, from_hex, to_hex};
 use protocol::request::{
     Action, Authenticate, BATCH_REQUESTS_MAX, Batch, CheckPassword, Hello, Link, Login, NoParams, OneTx, Prepare,
@@ -17,22 +18,27 @@ use protocol::request::{
 };
 use two_phase_commit::{Outcome, PeerAddr, Side};
 
-use super::access::{self, Caller};
+use super::access::{self, Access, Caller};
 use super::operation::{Operation, to_json};
 use super::transfer::{self, Wanted};
 use super::{Context, report};
 use crate::bank::movements::Booking;
+use crate::bank::passwords::PasswordVersion;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
 use crate::idempotency::RequestKey;
 use crate::lockout::Origin;
 use crate::replication::Shipment;
+use crate::sessions::LoggedIn;
 
 /// One connection's session.
 pub struct Session<'c> {
     context: &'c Context,
     address: IpAddr,
     caller: Caller,
+    /// The session of a customer who has logged in.
+    login: Option<LoggedIn>,
+    stream: Arc<TcpStream>,
     challenge: Option<Challenge>,
 }
 
@@ -70,11 +76,11 @@ struct Lot {
 }
 
 impl<'c> Session<'c> {
-    /// The session of a new connection from that address.
+    /// The session of a new connection from that address, over that stream.
     #[must_use]
-    pub fn new(context: &'c Context, address: IpAddr) -> Self {
+    pub fn new(context: &'c Context, address: IpAddr, stream: Arc<TcpStream>) -> Self {
         let caller = if context.is_open { Caller::Open } else { Caller::Anonymous };
-        Self { context, address, caller, challenge: None }
+        Self { context, address, caller, login: None, stream, challenge: None }
     }
 
     /// Who is at the other end.
@@ -111,10 +117,11 @@ impl<'c> Session<'c> {
     fn take(&mut self, body: &[u8], lot: &mut Lot, after: &mut After) -> Result<()> {
         let frame = RequestFrame::parse(body)?;
         let action = frame.action()?;
+        self.check_login(action)?;
         access::check(self.caller, action)?;
         self.context.replication.check(action)?;
-        if let Some(operation) = Operation::parse(&self.context.bank, self.caller, action, &frame, frame.request_id())?
-        {
+        let caller = (self.caller, Origin::Address(self.address));
+        if let Some(operation) = Operation::parse(&self.context.bank, caller, action, &frame, frame.request_id())? {
             if !lot.transfers.is_empty() {
                 self.finish(lot);
             }
@@ -144,6 +151,26 @@ impl<'c> Session<'c> {
         Ok(())
     }
 
+    /// A customer's session ends with the password that opened it; from then on the caller is a stranger.
+    fn check_login(&mut self, action: Action) -> Result<()> {
+        let Some(login) = &self.login else { return Ok(()) };
+        if access::access(action) == Access::Anyone {
+            return Ok(());
+        }
+        let checked = self.context.bank.check_session(login);
+        if matches!(checked, Err(Error::SessionEnded(_))) {
+            (self.caller, self.login) = (Caller::Anonymous, None);
+        }
+        checked
+    }
+
+    /// Goes on with a password that this session itself has set.
+    fn renew_login(&self, set: Option<PasswordVersion>) {
+        if let (Some(login), Some(set)) = (&self.login, set) {
+            self.context.bank.renew_session(login, set);
+        }
+    }
+
     /// Carries out what is queued and puts the answers into their places.
     fn finish(&self, lot: &mut Lot) {
         let operations = std::mem::take(&mut lot.operations);
@@ -169,11 +196,13 @@ impl<'c> Session<'c> {
             return Vec::new();
         }
         let count = operations.len();
+        let set = operations.iter().filter_map(Operation::new_password).next_back();
         let booking = self.context.bank.booking();
         let operations: Vec<_> =
             operations.into_iter().map(|operation| move |tx: &mut Tx<'_>| operation.run(tx, &booking)).collect();
         let results = self.context.bank.dbs().execute_all(operations);
         self.context.bank.moved();
+        self.renew_login(set);
         match results {
             Ok(results) => results.into_iter().map(|result| result.map(|json| (json, None))).collect(),
             Err(error) => vec![Err(error); count],
@@ -189,11 +218,12 @@ impl<'c> Session<'c> {
             Action::Authenticate => self.authenticate(&frame.params()?).and_then(single),
             Action::Login => self.log_in(&frame.params()?).and_then(single),
             Action::CheckPassword => {
-                let params: CheckPassword = frame.params()?;
+                let CheckPassword { account_no, password } = frame.params()?;
                 // The bridge asks for many people, and its own address is not theirs.
-                context.bank.log_in(params.account_no.as_i64(), &params.password, Origin::OnBehalf)?;
-                single("null".into())
+                let version = context.bank.log_in(account_no.as_i64(), &password, Origin::OnBehalf)?.to_string();
+                single(to_json(&PasswordVersionOf { account_no, password_version: Some(version) }))
             }
+            Action::PasswordVersions => report::password_versions(context, &frame.params()?).and_then(single),
             Action::Link => {
                 let params: Link = frame.params()?;
                 let links = context.engine.links();
@@ -286,14 +316,15 @@ impl<'c> Session<'c> {
         if !self.context.key.is_proof(&params.proof, Prover::Client, &challenge.client, &challenge.branch, name) {
             return Err(Error::NotAllowed("this is not the key of this bank"));
         }
-        self.caller = Caller::KeyHolder;
+        (self.caller, self.login) = (Caller::KeyHolder, None);
         Ok(r#"{"role":"operator"}"#.into())
     }
 
     fn log_in(&mut self, params: &Login) -> Result<String> {
         let origin = Origin::Address(self.address);
-        self.context.bank.log_in(params.account_no.as_i64(), &params.password, origin)?;
-        self.caller = Caller::Customer(params.account_no);
+        let number = params.account_no.as_i64();
+        let login = self.context.bank.open_session(number, &params.password, origin, Arc::clone(&self.stream))?;
+        (self.caller, self.login) = (Caller::Customer(params.account_no), Some(login));
         Ok(format!(r#"{{"role":"customer","account_no":"{}"}}"#, params.account_no))
     }
 
@@ -336,7 +367,8 @@ impl<'c> Session<'c> {
             (None, Some(batch_id)) => Some(format!("{batch_id}#{index}")),
             (None, None) => None,
         };
-        Operation::parse(&self.context.bank, self.caller, action, &frame, id.as_deref())?
+        let caller = (self.caller, Origin::Address(self.address));
+        Operation::parse(&self.context.bank, caller, action, &frame, id.as_deref())?
             .ok_or_else(|| Error::Invalid(format!("{action} cannot be part of a batch")))
     }
 
@@ -349,6 +381,7 @@ impl<'c> Session<'c> {
                 Err(error) => return Ok(all_refused(count, index, &error)),
             }
         }
+        let set = operations.iter().filter_map(Operation::new_password).next_back();
         let booking = self.context.bank.booking();
         let failed = std::sync::Arc::new(parking_lot::Mutex::new(None));
         let failed_in_tx = std::sync::Arc::clone(&failed);
@@ -368,6 +401,7 @@ impl<'c> Session<'c> {
             Ok(answers)
         });
         self.context.bank.moved();
+        self.renew_login(set);
         let failed = *failed.lock();
         match (result, failed) {
             (Ok(answers), _) => Ok(answers),

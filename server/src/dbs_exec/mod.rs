@@ -73,7 +73,7 @@ mod writer;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
@@ -116,6 +116,7 @@ pub struct DbsExec {
     /// writes.
     closed: AtomicBool,
     feed: Arc<Feed>,
+    logins_written: Arc<AtomicU64>,
     /// A copy changes its role only by being opened again.
     is_primary: bool,
     /// The writer's, where nobody waits for it.
@@ -149,7 +150,7 @@ impl DbsExec {
         }
         schema::migrate(&mut connection)?;
         let writer = Writer::new(connection)?;
-        let feed = Arc::clone(&writer.feed);
+        let (feed, logins_written) = (Arc::clone(&writer.feed), Arc::clone(&writer.logins_written));
         let is_primary = writer.standing.role == CopyRole::Primary;
         let standing = writer.standing.clone();
         let writer = Arc::new(Mutex::new(writer));
@@ -161,6 +162,7 @@ impl DbsExec {
             checkpointer,
             closed: AtomicBool::new(false),
             feed,
+            logins_written,
             is_primary,
             standing: Mutex::new(standing),
             lacks_replicas: AtomicBool::new(false),
@@ -283,6 +285,12 @@ impl DbsExec {
     /// Keeps about so much of the replication log, in bytes, from now on.
     pub fn keep_log(&self, bytes: i64) {
         self.writer.lock().keep_log(bytes);
+    }
+
+    /// How many commits have written a login (or, at a replica, may have).
+    #[must_use]
+    pub fn logins_written(&self) -> u64 {
+        self.logins_written.load(Ordering::SeqCst)
     }
 
     /// Whether nothing is executed any more.

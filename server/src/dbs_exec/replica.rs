@@ -301,6 +301,8 @@ impl Writer {
             before = Some(row.position);
         }
         self.commit().map_err(failed)?;
+        // Whatever these groups wrote: the sessions here look at their passwords again.
+        self.logins_written.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         self.statements_since_checkpoint += statements;
         self.standing = standing;
         for (row, pruned) in rows.iter().zip(&pruned) {

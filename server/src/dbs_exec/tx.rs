@@ -82,6 +82,8 @@ pub struct Tx<'c> {
     /// What the last write statement that failed died of.
     pub(super) last_failure: Option<Error>,
     pub(super) writing: Writing,
+    /// Whether a login was written.
+    pub(super) has_written_logins: bool,
 }
 
 /// What becomes of write statements.
@@ -97,7 +99,7 @@ pub(super) enum Writing {
 
 impl<'c> Tx<'c> {
     pub(super) fn new(connection: &'c Connection, chain_head: ChainHead, writing: Writing) -> Self {
-        Self { connection, statements_written: 0, chain_head, last_failure: None, writing }
+        Self { connection, statements_written: 0, chain_head, last_failure: None, writing, has_written_logins: false }
     }
 
     /// Executes one write statement and gives the number of rows it changed. This is the one place where rows are
@@ -113,6 +115,7 @@ impl<'c> Tx<'c> {
         let mut statement = self.connection.prepare_cached(sql).map_err(storage_error)?;
         // Counted before it runs: a statement that fails half-way counts as written.
         self.statements_written += 1;
+        self.has_written_logins |= writes_logins(sql);
         let changed = statement.execute(params).map_err(|error| {
             let error = storage_error(error);
             self.last_failure = Some(error.clone());
@@ -159,6 +162,11 @@ impl<'c> Tx<'c> {
         self.chain_head = head;
         Ok(())
     }
+}
+
+/// Whether a write statement is one on the table of logins.
+pub(super) fn writes_logins(sql: &str) -> bool {
+    sql.contains(" auth ")
 }
 
 impl Query for Tx<'_> {}

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -28,6 +29,8 @@ pub struct Writer {
     pub(super) standing: Standing,
     pub(super) position: Option<Position>,
     pub(super) feed: Arc<Feed>,
+    /// How many commits have written a login, so that sessions know when to look at their password again.
+    pub(super) logins_written: Arc<AtomicU64>,
     /// Texts of a primary's statements that were looked at and may be executed.
     pub(super) fit_texts: RefCell<HashSet<String>>,
     log_bytes: i64,
@@ -53,6 +56,7 @@ pub struct Pruned {
 struct Executed {
     chain_head: ChainHead,
     statements: u64,
+    has_written_logins: bool,
     log: Option<GroupLog>,
 }
 
@@ -88,6 +92,7 @@ impl Writer {
             standing,
             position,
             feed: Arc::new(Feed::new(position)),
+            logins_written: Arc::default(),
             fit_texts: RefCell::default(),
             log_bytes,
             log_first,
@@ -161,6 +166,9 @@ impl Writer {
             }
         }
         self.commit()?;
+        if executed.has_written_logins {
+            self.logins_written.fetch_add(1, Ordering::SeqCst);
+        }
         self.chain_head = executed.chain_head;
         self.statements_since_checkpoint += executed.statements;
         if let Some((row, pruned)) = row {
@@ -262,7 +270,12 @@ impl Writer {
             Writing::Logged(log) => Some(log),
             Writing::Plain | Writing::Refused(_) => None,
         };
-        Ok(Attempt::Executed(Executed { chain_head: tx.chain_head, statements: tx.statements_written, log }))
+        Ok(Attempt::Executed(Executed {
+            chain_head: tx.chain_head,
+            statements: tx.statements_written,
+            has_written_logins: tx.has_written_logins,
+            log,
+        }))
     }
 
     pub(super) fn run_statement(&self, sql: &'static str) -> Result<()> {

@@ -29,7 +29,8 @@ impl Menu {
 
     fn converse(&self, client: &Client, terminal: &mut impl Terminal) -> io::Result<Ended> {
         let session = Session::new(Arc::clone(&self.texts), self.context.bank.name().clone());
-        let ended = drive(session, terminal, |request| perform(&self.context, client, request));
+        let mut login = None;
+        let ended = drive(session, terminal, |request| perform(&self.context, client, &mut login, request));
         let goodbye = match ended {
             _ if client.is_stopping() => "The bank is closing. Goodbye.",
             // A client may end its input and still listen: a script that is through, for one.

@@ -24,14 +24,21 @@ use crate::clock::iso_utc;
 use crate::error::{Error, Result};
 use crate::listener::Client;
 use crate::lockout::Origin;
+use crate::sessions::LoggedIn;
 
-/// Carries out one request of a client.
+/// Carries out one request of a client. `login` is the session of whoever is logged in.
 ///
 /// # Errors
 /// The bank's refusal, as one sentence for the customer.
-pub fn perform(context: &Context, client: &Client, request: Request) -> Result<Reply, Refusal> {
+pub fn perform(
+    context: &Context,
+    client: &Client,
+    login: &mut Option<LoggedIn>,
+    request: Request,
+) -> Result<Reply, Refusal> {
     let summary = summary(&request);
-    let result = carry_out(context, Origin::Address(client.peer().ip()), request);
+    let result =
+        check_login(context, login.as_ref(), &request).and_then(|()| carry_out(context, client, login, request));
     match (&result, summary) {
         (_, None) => {}
         (Ok(_), Some(summary)) => log::info!("{client}: {summary}: done"),
@@ -40,15 +47,27 @@ pub fn perform(context: &Context, client: &Client, request: Request) -> Result<R
     }
     result.map_err(|error| match error {
         Error::WrongLogin => Refusal::log_in(),
+        ended @ Error::SessionEnded(_) => Refusal::new(ended).ending_the_session(),
         other => Refusal::new(other),
     })
 }
 
-fn carry_out(context: &Context, origin: Origin, request: Request) -> Result<Reply> {
+/// Whoever is logged in still has to have the password that let them in.
+fn check_login(context: &Context, login: Option<&LoggedIn>, request: &Request) -> Result<()> {
+    match (login, request) {
+        (None, _) | (Some(_), Request::LogIn { .. } | Request::LogOut { .. }) => Ok(()),
+        (Some(login), _) => context.bank.check_session(login),
+    }
+}
+
+fn carry_out(context: &Context, client: &Client, login: &mut Option<LoggedIn>, request: Request) -> Result<Reply> {
     let bank = &context.bank;
+    let origin = Origin::Address(client.peer().ip());
     match request {
         Request::LogIn { account, password } => {
-            bank.log_in(auth_num(account), password.as_str(), origin).map(|()| Reply::LoggedIn)
+            let session = bank.open_session(auth_num(account), password.as_str(), origin, client.share_stream())?;
+            *login = Some(session);
+            Ok(Reply::LoggedIn)
         }
         Request::Account { account } => bank.account(account).map(|account| {
             Reply::Account(AccountView {
@@ -67,7 +86,11 @@ fn carry_out(context: &Context, origin: Origin, request: Request) -> Result<Repl
         Request::Transfer { account, to, amount } => pay(context, account, to, amount),
         Request::History { account, before } => transactions(bank, Some(account), before),
         Request::ChangePassword { account, present, new } => {
-            bank.change_password(account, present.as_str(), new.as_str(), origin).map(|()| Reply::PasswordChanged)
+            let version = bank.change_password(account, present.as_str(), new.as_str(), origin)?;
+            if let Some(login) = login {
+                bank.renew_session(login, version);
+            }
+            Ok(Reply::PasswordChanged)
         }
         Request::OpenAccount(customer) => open_account(bank, &customer),
         Request::CloseAccount { account, administrator_password } => {
@@ -93,7 +116,10 @@ fn carry_out(context: &Context, origin: Origin, request: Request) -> Result<Repl
             };
             context.engine.resolve(&txid, outcome, &reason).map(|()| Reply::Resolved)
         }
-        Request::LogOut { who: _ } => Ok(Reply::LoggedOut),
+        Request::LogOut { who: _ } => {
+            *login = None;
+            Ok(Reply::LoggedOut)
+        }
     }
 }
 

@@ -386,7 +386,10 @@ pub struct InDoubtRow {
 
 /// Why something was not done: one clear sentence for whoever sits at the menu.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal(String);
+pub struct Refusal {
+    sentence: String,
+    ends_session: bool,
+}
 
 impl Refusal {
     /// A refusal from a reason. A capital letter in front and a full stop at the end are added if missing.
@@ -399,7 +402,7 @@ impl Refusal {
         if !sentence.ends_with(['.', '!', '?']) {
             sentence.push('.');
         }
-        Self(sentence)
+        Self { sentence, ends_session: false }
     }
 
     /// The one sentence for an unknown account and for a wrong password, which must look the same.
@@ -408,16 +411,28 @@ impl Refusal {
         Self::new("the account number or the password is wrong")
     }
 
+    /// The same refusal, after which nobody is logged in any more.
+    #[must_use]
+    pub fn ending_the_session(self) -> Self {
+        Self { ends_session: true, ..self }
+    }
+
+    /// Whether nobody is logged in any more.
+    #[must_use]
+    pub const fn ends_session(&self) -> bool {
+        self.ends_session
+    }
+
     /// The sentence.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.sentence
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(&self.sentence)
     }
 }
 

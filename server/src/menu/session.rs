@@ -196,6 +196,9 @@ impl Session {
     fn refusal(&mut self, waiting: &Waiting, refusal: &Refusal) -> Step {
         match waiting {
             Waiting::LogOut => self.menu(),
+            _ if refusal.ends_session() => {
+                self.ask(vec![ServerLine::Fail(refusal.to_string())], State::PausingBeforeLogOut)
+            }
             Waiting::CustomerMenu => self.ask(vec![ServerLine::Fail(refusal.to_string())], State::PausingBeforeLogOut),
             Waiting::LogIn(_)
             | Waiting::Deposit(_)

@@ -299,7 +299,8 @@ const fn needs(action: Action) -> Needs {
         | Action::GetLogs
         | Action::Batch
         | Action::Audit
-        | Action::CheckPassword => Needs::Books,
+        | Action::CheckPassword
+        | Action::PasswordVersions => Needs::Books,
         // What became of a transfer is the primary's to say: a replica that is behind would presume an abort.
         Action::TxStatus
         | Action::ListPending
