@@ -6,7 +6,7 @@
 //! the end the clients are told first, and the database closes when nobody writes to it any more.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use protocol::Address;
@@ -21,7 +21,7 @@ use crate::dbs_exec::{CopyRole, DbsExec};
 use crate::doors::Doors;
 use crate::error::Error;
 use crate::key::find_or_make;
-use crate::limits::SYNC_STOP_WAIT;
+use crate::limits::{HURRY_AFTER, SYNC_STOP_WAIT};
 use crate::listener::{Clients, Listener};
 use crate::menu::Texts;
 use crate::replication::{Dialler, Parts, Reopen, Replication, is_replaced, settle_role};
@@ -135,17 +135,21 @@ impl Life {
         })))
     }
 
-    /// Closes it. What is given disconnects when nobody has the database open any more.
+    /// Closes it. What is given disconnects when the database is closed and unlocked. `is_change` is whether it is
+    /// opened again at once, in another role or with another file: then nothing more can come of what is under way, and
+    /// everybody is told so at once.
     #[must_use]
-    pub fn close(self) -> Receiver<()> {
+    pub fn close(self, is_change: bool) -> Receiver<()> {
         self.dbs.feed().stop_within(SYNC_STOP_WAIT);
+        self.replication.stop_soon();
         // A message that is just being delivered is waited for while the clients are told.
         let sms_stopping = self.sms.map(|sender| std::thread::spawn(move || sender.stop()));
         #[cfg(feature = "mdns")]
         if let Some(mdns) = self.mdns {
             mdns.stop();
         }
-        self.clients.stop();
+        let patience = if is_change { Duration::ZERO } else { HURRY_AFTER };
+        self.clients.stop(patience, || self.engine.dismiss());
         for listener in self.listeners {
             listener.join();
         }

@@ -16,6 +16,10 @@ pub const READERS: usize = 8;
 pub const WRITER_CACHE_KIB: i64 = 65_536;
 /// A reader's page cache in KiB.
 pub const READER_CACHE_KIB: i64 = 4_096;
+/// How long a reader may go on looking when the database closes, before what it is at is ended;
+pub const READ_INTERRUPT_AFTER: Duration = Duration::from_millis(200);
+/// and how long is waited for it in all.
+pub const READ_CLOSE_WAIT: Duration = Duration::from_millis(1_500);
 /// Prepared statements that a connection keeps; above the number of different statements in the code.
 pub const STATEMENT_CACHE: usize = 128;
 /// How long SQLite waits for another connection's lock. Only the start and a checkpoint ever meet one.
@@ -61,6 +65,11 @@ pub const TLS_DRAIN: Duration = Duration::from_millis(500);
 
 /// How long sessions have to end at shutdown, before their connections are cut.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_millis(1_200);
+/// After how much of that, at shutdown, a session that waits for other branches is told to answer with what is known.
+pub const HURRY_AFTER: Duration = Duration::from_millis(800);
+/// How long a thread that is just waiting for another machine may hold up a change of role, before it is left to end
+/// by itself: what it finds then is closed.
+pub const THREAD_STOP_WAIT: Duration = Duration::from_millis(500);
 /// How long accepting pauses when the operating system has no more file descriptors or threads to give.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -97,6 +106,7 @@ pub const AUDIT_FINDINGS: usize = 100;
 /// Events that make the server stop; one is enough, more are dropped.
 pub const STOP_EVENTS: usize = 4;
 
+const _: () = assert!(HURRY_AFTER.as_millis() < SHUTDOWN_GRACE.as_millis());
 const _: () = assert!(GROUP_OPERATIONS <= QUEUE_OPERATIONS);
 
 /// Other branches that are remembered.
@@ -254,8 +264,5 @@ pub const CHECK_ROWS: usize = 2_000;
 pub const HERALD_INTERVAL: Duration = Duration::from_secs(2);
 /// A primary that was silent for this long counts as gone when its replica is promoted.
 pub const PRIMARY_SILENCE: Duration = Duration::from_secs(3);
-/// How long the database may take to be closed by everyone when the branch changes its role: longer than a client's
-/// thread waits for anything.
+/// How long everything may take to be closed and opened again when the branch changes its role, before it is given up.
 pub const REOPEN_WAIT: Duration = Duration::from_secs(30);
-
-const _: () = assert!(REOPEN_WAIT.as_millis() > DECISION_WAIT.as_millis() + SYNC_CONNECT_WAIT.as_millis());

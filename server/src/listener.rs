@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{cell::Cell, fmt};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::limits::{ACCEPT_PAUSE, CLIENT_STACK_BYTES, SHUTDOWN_GRACE, WRITE_TIMEOUT};
 
@@ -65,20 +65,22 @@ impl Clients {
         Some(Entry { clients: Arc::clone(self), id })
     }
 
-    /// Tells every session to end, gives them a moment, and cuts off who is left.
-    pub fn stop(&self) {
+    /// Tells every session to end, gives them a moment, and cuts off who is left. What takes long is told to hurry by
+    /// `hurry`, once `patience` has passed.
+    pub fn stop(&self, patience: Duration, hurry: impl FnOnce()) {
         self.stopping.store(true, Ordering::SeqCst);
         let mut register = self.register.lock();
         for stream in register.streams.values() {
             // An error means that the client is gone already.
             let _ = stream.shutdown(Shutdown::Read);
         }
-        let deadline = Instant::now() + SHUTDOWN_GRACE;
-        while !register.streams.is_empty() {
-            if self.left.wait_until(&mut register, deadline).timed_out() {
-                break;
-            }
-        }
+        let now = Instant::now();
+        let wait_until = |register: &mut MutexGuard<'_, Register>, deadline: Instant| {
+            while !register.streams.is_empty() && !self.left.wait_until(register, deadline).timed_out() {}
+        };
+        wait_until(&mut register, now + patience.min(SHUTDOWN_GRACE));
+        MutexGuard::unlocked(&mut register, hurry);
+        wait_until(&mut register, now + SHUTDOWN_GRACE);
         for stream in register.streams.values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
@@ -94,10 +96,16 @@ struct Entry {
     id: u64,
 }
 
-impl Drop for Entry {
-    fn drop(&mut self) {
+impl Entry {
+    fn leave(&self) {
         self.clients.register.lock().streams.remove(&self.id);
         self.clients.left.notify_all();
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -117,7 +125,7 @@ pub trait Door: Send + Sync + 'static {
 pub struct Client {
     stream: Arc<TcpStream>,
     peer: SocketAddr,
-    clients: Arc<Clients>,
+    entry: Arc<Entry>,
 }
 
 impl Client {
@@ -142,13 +150,19 @@ impl Client {
     /// The same client, who is talked to over another socket from now on.
     #[must_use]
     pub fn over(&self, stream: TcpStream) -> Self {
-        Self { stream: Arc::new(stream), peer: self.peer, clients: Arc::clone(&self.clients) }
+        Self { stream: Arc::new(stream), peer: self.peer, entry: Arc::clone(&self.entry) }
     }
 
     /// Whether the branch is stopping.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        self.clients.is_stopping()
+        self.entry.clients.is_stopping()
+    }
+
+    /// Leaves the register: from now on nobody waits for this client, or cuts it off, when the branch changes its
+    /// role. It has been told all but the end of that.
+    pub fn stay_over_the_change(&self) {
+        self.entry.leave();
     }
 }
 
@@ -233,15 +247,12 @@ fn admit(stream: TcpStream, peer: SocketAddr, door: &Arc<dyn Door>, clients: &Ar
         door.turn_away(&stream);
         return;
     };
-    let client = Client { stream: Arc::clone(&stream), peer, clients: Arc::clone(clients) };
+    let name = format!("{}-{}", door.name(), entry.id);
+    let client = Client { stream: Arc::clone(&stream), peer, entry: Arc::new(entry) };
     let session_door = Arc::clone(door);
-    let spawned = std::thread::Builder::new()
-        .name(format!("{}-{}", door.name(), entry.id))
-        .stack_size(CLIENT_STACK_BYTES)
-        .spawn(move || {
-            let _entry = entry;
-            session_door.serve(&client);
-        });
+    let spawned = std::thread::Builder::new().name(name).stack_size(CLIENT_STACK_BYTES).spawn(move || {
+        session_door.serve(&client);
+    });
     if let Err(error) = spawned {
         log::warn!("{peer} was turned away: there is no thread for it: {error}");
         door.turn_away(&stream);

@@ -78,13 +78,19 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     // The ports come first: a port in use must leave the database untouched.
     let doors = Doors::open(config)?;
     let mut is_first = true;
+    let mut awaited: Option<Sender<()>> = None;
     loop {
         let (ended, end) = match Life::open(config, &doors, &texts, &stop, is_first)? {
             Opened::Life(life) => {
+                if let Some(awaited) = awaited.take() {
+                    // Whoever ordered the change of role may have gone.
+                    let _ = awaited.try_send(());
+                }
                 let ended = wait_for_stop(&stopped);
-                (ended, life.close())
+                let is_change = matches!(ended, Ended::Reopen(_));
+                (ended, life.close(is_change))
             }
-            Opened::Replaced(end) => (Ended::Reopen(Reopen::Role), end),
+            Opened::Replaced(end) => (Ended::Reopen(Reopen::Role { awaited: awaited.take() }), end),
         };
         match ended {
             Ended::Reopen(_) => wait_until_closed(&end)?,
@@ -92,7 +98,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         }
         match ended {
             Ended::Stopped(status) => return Ok(status),
-            Ended::Reopen(Reopen::Role) => {}
+            Ended::Reopen(Reopen::Role { awaited: someone }) => awaited = someone,
             Ended::Reopen(Reopen::Snapshot { copy, keep_old }) => take_over(config, &copy, keep_old)?,
         }
         is_first = false;

@@ -18,7 +18,7 @@ use protocol::request::{Action, RequestFrame, Watch};
 use super::Context;
 use super::operation::to_json;
 use super::session::{After, Session};
-use crate::limits::{FRAME_TIMEOUT, PIPELINE_REQUESTS, READ_BUFFER_BYTES, WATCH_EVENTS, WATCH_POLL};
+use crate::limits::{FRAME_TIMEOUT, PIPELINE_REQUESTS, READ_BUFFER_BYTES, REOPEN_WAIT, WATCH_EVENTS, WATCH_POLL};
 use crate::listener::{Client, Door};
 use crate::transfer::links::Peership;
 
@@ -70,13 +70,21 @@ impl BranchDoor {
                 let text = format!("a frame is at most {FRAME_BYTES_MAX} bytes, a batch {BATCH_FRAME_BYTES_MAX}");
                 out.extend_from_slice(&framed_error("frame_too_long", &text));
             }
+            if let After::ChangeRole(opened) = &after {
+                // The change is durable; the answer says that it is also carried out, so it waits for that.
+                client.stay_over_the_change();
+                if opened.recv_timeout(REOPEN_WAIT).is_err() {
+                    return Err(io::Error::other("the branch did not open again in its new role"));
+                }
+                return write_all(client.stream(), &mut out);
+            }
             write_all(client.stream(), &mut out)?;
             input.consume(consumed);
             if too_long {
                 return Ok(());
             }
             match after {
-                After::GoOn => {}
+                After::GoOn | After::ChangeRole(_) => {}
                 After::Watch(watch) => self.watch(client, &watch)?,
                 After::Replicate(shipment) => return self.0.replication.ship(&shipment, client.stream()),
                 After::BecomeLink(peer) => {

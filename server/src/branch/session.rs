@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 
+use crossbeam_channel::Receiver;
 use protocol::answer::{PasswordVersionOf, TxStatus, Welcome, push_error, push_ok};
 use protocol::proof::{Nonce, Prover, from_hex, to_hex};
 use protocol::request::{
@@ -58,6 +59,8 @@ pub enum After {
     Replicate(Shipment),
     /// It streams events.
     Watch(Watch),
+    /// It is answered when this copy is open again in its new role, and closed then: what is given says when.
+    ChangeRole(Receiver<()>),
 }
 
 /// An answer, or its place.
@@ -244,9 +247,13 @@ impl<'c> Session<'c> {
                 single(to_json(&granted))
             }
             Action::Follow => single(to_json(&context.replication.told_of_primary(&frame.params()?, self.address)?)),
-            Action::Promote => single(to_json(&context.replication.promote(&frame.params()?)?)),
+            Action::Promote => {
+                let (promotion, opened) = context.replication.promote(&frame.params()?)?;
+                *after = After::ChangeRole(opened);
+                single(to_json(&promotion))
+            }
             Action::Demote => {
-                context.replication.demote(&frame.params()?)?;
+                *after = After::ChangeRole(context.replication.demote(&frame.params()?)?);
                 single("true".into())
             }
             Action::Resync => {

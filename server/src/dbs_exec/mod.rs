@@ -125,11 +125,11 @@ pub struct DbsExec {
     lacks_replicas: AtomicBool,
     on_disk_failure: Box<dyn Fn(&Error) + Send + Sync>,
     path: PathBuf,
-    /// After the connections, so that the file is unlocked when every one of them is closed.
-    _file_lock: FileLock,
+    /// Given back by [`DbsExec::close`]; after the connections, so that the file is unlocked when each is closed.
+    file_lock: Mutex<Option<FileLock>>,
     end: Receiver<()>,
     /// Last of all: whoever holds `end` learns that the database is closed and unlocked.
-    _ended: Sender<()>,
+    ended: Mutex<Option<Sender<()>>>,
 }
 
 impl DbsExec {
@@ -168,13 +168,13 @@ impl DbsExec {
             lacks_replicas: AtomicBool::new(false),
             on_disk_failure: Box::new(on_disk_failure),
             path: path.to_path_buf(),
-            _file_lock: file_lock,
+            file_lock: Mutex::new(Some(file_lock)),
             end,
-            _ended: ended,
+            ended: Mutex::new(Some(ended)),
         })
     }
 
-    /// Is disconnected when the database is closed and unlocked, after whoever used it last.
+    /// Is disconnected when the database is closed and unlocked, by [`DbsExec::close`] or by its last user.
     #[must_use]
     pub fn end(&self) -> Receiver<()> {
         self.end.clone()
@@ -389,14 +389,26 @@ impl DbsExec {
         self.readers.read(look)
     }
 
-    /// Lets the group under way finish, refuses all that comes after it, and moves the log into the
-    /// database file. Called when every session has ended.
+    /// Lets the group under way finish, refuses all that comes after it, moves the log into the database file, closes
+    /// every connection and unlocks the file. Whoever still holds this and asks later is told that the branch is
+    /// stopping, so nobody who is slow to leave holds up the next opening.
     pub fn close(&self) {
-        if let Err(error) = self.flush() {
+        if let Err(error) = self.flush()
+            && error != Error::Stopping
+        {
             log::warn!("what could be left for later was lost: {error}");
         }
         self.refuse_all();
         self.checkpointer.stop();
+        // The writer's connection closes last: only one that may write can put the log away.
+        let is_left = self.readers.close();
+        self.writer.lock().close();
+        if is_left {
+            // The lock stays until the last user lets go, and with it `end`.
+            return;
+        }
+        drop(self.file_lock.lock().take());
+        drop(self.ended.lock().take());
     }
 }
 
@@ -427,6 +439,8 @@ enum Patience {
 fn storage_error(error: rusqlite::Error) -> Error {
     match error.sqlite_error_code() {
         Some(ffi::ErrorCode::DiskFull) => Error::DiskFull,
+        // Only closing interrupts a reader.
+        Some(ffi::ErrorCode::OperationInterrupted) => Error::Stopping,
         Some(_) | None => Error::Database(error.to_string()),
     }
 }

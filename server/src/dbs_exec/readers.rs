@@ -1,14 +1,15 @@
 //! Connections for reading: a small pool, opened as they are needed.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, InterruptHandle, OpenFlags};
 
 use super::tx::Reader;
 use super::{open_connection, storage_error};
 use crate::error::{Error, Result};
-use crate::limits::{READER_CACHE_KIB, READERS};
+use crate::limits::{READ_CLOSE_WAIT, READ_INTERRUPT_AFTER, READER_CACHE_KIB, READERS};
 
 /// The pool. A reader who finds none free and the pool full waits for another reader, never for a writer.
 pub struct Readers {
@@ -17,16 +18,38 @@ pub struct Readers {
     freed: Condvar,
 }
 
-/// Invariant: `opened <= READERS`, and `free` holds those of them that nobody uses.
+/// Invariant: `opened <= READERS`, and `free` holds those of them that nobody uses; none once it is closed.
+#[derive(Default)]
 struct Pool {
     free: Vec<Connection>,
     opened: usize,
+    /// One for each connection that was opened: a long look is ended by it when the database closes.
+    interrupts: Vec<InterruptHandle>,
+    is_closed: bool,
 }
 
 impl Readers {
     /// An empty pool over the database at `path`.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, pool: Mutex::new(Pool { free: Vec::new(), opened: 0 }), freed: Condvar::new() }
+        Self { path, pool: Mutex::default(), freed: Condvar::new() }
+    }
+
+    /// Closes every connection, waits a moment for those that are in use, and then ends what they are at. `true` when
+    /// some are in use still.
+    pub fn close(&self) -> bool {
+        let begun = Instant::now();
+        let mut pool = self.pool.lock();
+        pool.is_closed = true;
+        pool.opened -= pool.free.len();
+        pool.free.clear();
+        self.freed.notify_all();
+        while pool.opened > 0 && begun.elapsed() < READ_CLOSE_WAIT {
+            if begun.elapsed() >= READ_INTERRUPT_AFTER {
+                pool.interrupts.iter().for_each(InterruptHandle::interrupt);
+            }
+            self.freed.wait_for(&mut pool, READ_INTERRUPT_AFTER / 4);
+        }
+        pool.opened > 0
     }
 
     /// Runs `look` on one snapshot.
@@ -42,6 +65,9 @@ impl Readers {
     fn take(&self) -> Result<Connection> {
         let mut pool = self.pool.lock();
         loop {
+            if pool.is_closed {
+                return Err(Error::Stopping);
+            }
             if let Some(connection) = pool.free.pop() {
                 return Ok(connection);
             }
@@ -59,16 +85,26 @@ impl Readers {
         let opened = open_connection(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY);
         let connection = opened.map_err(|error| Error::Database(error.to_string()))?;
         connection.pragma_update(None, "cache_size", -READER_CACHE_KIB).map_err(storage_error)?;
+        self.pool.lock().interrupts.push(connection.get_interrupt_handle());
         Ok(connection)
     }
 
     fn give_back(&self, connection: Option<Connection>) {
         let mut pool = self.pool.lock();
         match connection {
-            Some(connection) => pool.free.push(connection),
-            None => pool.opened -= 1,
+            Some(connection) if !pool.is_closed => pool.free.push(connection),
+            closed_or_failed => {
+                // Before it is counted as gone.
+                drop(closed_or_failed);
+                pool.opened -= 1;
+            }
         }
-        self.freed.notify_one();
+        if pool.is_closed {
+            // One waits for all to be gone.
+            self.freed.notify_all();
+        } else {
+            self.freed.notify_one();
+        }
     }
 }
 

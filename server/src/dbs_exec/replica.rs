@@ -4,6 +4,7 @@
 //! transaction. A group is executed together with its own row of the log: what a replica has executed and what it
 //! says it has are one and the same.
 
+use parking_lot::MutexGuard;
 use rusqlite::{OptionalExtension as _, params};
 
 use super::group_log::{LogError, LogRow, Position, Statement, decode, marker_body};
@@ -55,12 +56,18 @@ impl DbsExec {
         self.feed().last()
     }
 
+    /// The writer, unless the database is closed.
+    fn open_writer(&self) -> Result<MutexGuard<'_, Writer>> {
+        let writer = self.writer.lock();
+        if writer.is_gone { Err(Error::Stopping) } else { Ok(writer) }
+    }
+
     /// Changes what this copy is, durably.
     ///
     /// # Errors
     /// Trouble of the database.
     pub fn change_standing(&self, change: impl FnOnce(&mut Standing)) -> Result<()> {
-        let mut writer = self.writer.lock();
+        let mut writer = self.open_writer()?;
         let mut standing = writer.standing.clone();
         change(&mut standing);
         if standing == writer.standing {
@@ -68,6 +75,20 @@ impl DbsExec {
         }
         writer.write_standing(standing)?;
         self.note_standing(&writer);
+        Ok(())
+    }
+
+    /// Makes this copy a replica of the primary at an address, durably, and ends all writing here.
+    ///
+    /// # Errors
+    /// Trouble of the database.
+    pub fn demote(&self, primary: &str) -> Result<()> {
+        let mut writer = self.open_writer()?;
+        let mut standing = writer.standing.clone();
+        standing.begin_to_follow(primary);
+        writer.write_standing(standing)?;
+        self.note_standing(&writer);
+        self.refuse_all();
         Ok(())
     }
 
@@ -84,7 +105,7 @@ impl DbsExec {
     /// # Errors
     /// Trouble of the database.
     pub fn fence(&self, epoch: i64) -> Result<()> {
-        let mut writer = self.writer.lock();
+        let mut writer = self.open_writer()?;
         let heard_epoch = writer.standing.heard_epoch.max(epoch);
         let role = if writer.standing.role == CopyRole::Primary { CopyRole::Fenced } else { writer.standing.role };
         let standing = Standing { role, heard_epoch, ..writer.standing.clone() };
@@ -101,7 +122,7 @@ impl DbsExec {
     /// # Errors
     /// Trouble of the database.
     pub fn start_logging(&self, salt: &[u8], now_unix_ms: i64) -> Result<()> {
-        let mut writer = self.writer.lock();
+        let mut writer = self.open_writer()?;
         if writer.standing.is_logging {
             return Ok(());
         }
@@ -117,7 +138,7 @@ impl DbsExec {
     /// # Errors
     /// [`Error::Invalid`] when it is no replica or has nothing to go on from, or trouble of the database.
     pub fn promote(&self, now_unix_ms: i64, heard_sequence: Option<i64>, silent_ms: Option<i64>) -> Result<i64> {
-        let mut writer = self.writer.lock();
+        let mut writer = self.open_writer()?;
         let (Some(position), CopyRole::Replica) = (writer.position, writer.standing.role) else {
             return Err(Error::Invalid("only a replica that has a copy of the books can be promoted".into()));
         };
@@ -153,7 +174,7 @@ impl DbsExec {
     /// # Errors
     /// [`ApplyError`].
     pub fn apply(&self, rows: &[LogRow]) -> Result<i64, ApplyError> {
-        let mut writer = self.writer.lock();
+        let mut writer = self.open_writer()?;
         // With the mutex held: a promotion that came first has ended this.
         if self.is_closed() {
             return Err(Error::Stopping.into());
@@ -216,7 +237,7 @@ impl DbsExec {
     /// # Errors
     /// Trouble of the database.
     pub fn set_members(&self, addresses: &[String]) -> Result<()> {
-        let mut writer = self.writer.lock();
+        let mut writer = self.open_writer()?;
         writer.run_statement("BEGIN IMMEDIATE")?;
         let written = writer.write_members(addresses).map_err(storage_error);
         writer.end(written)

@@ -62,6 +62,14 @@ impl Standing {
         }
     }
 
+    /// Makes it a replica's, of the primary at an address.
+    pub fn begin_to_follow(&mut self, primary: &str) {
+        self.role = CopyRole::Replica;
+        self.primary = Some(primary.to_string());
+        self.promoted_from = None;
+        self.diverged = None;
+    }
+
     /// Reads the row.
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         connection.query_row(

@@ -36,6 +36,8 @@ pub struct Writer {
     log_bytes: i64,
     log_first: i64,
     log_bytes_max: i64,
+    /// Set once the connection to the file is closed.
+    pub(super) is_gone: bool,
 }
 
 /// How a try at a group ended short of its commit.
@@ -97,7 +99,24 @@ impl Writer {
             log_bytes,
             log_first,
             log_bytes_max: i64::try_from(LOG_MIB << 20).unwrap_or(i64::MAX),
+            is_gone: false,
         })
+    }
+
+    /// Closes the connection to the file. An empty database in memory takes its place, which nobody is let near:
+    /// so every other function may count on a connection.
+    pub fn close(&mut self) {
+        self.is_gone = true;
+        match Connection::open_in_memory() {
+            Ok(nothing) => {
+                let connection = std::mem::replace(&mut self.connection, nothing);
+                if let Err((_, error)) = connection.close() {
+                    log::error!("the database could not be closed: {error}");
+                }
+            }
+            // It closes with the last user of the database instead.
+            Err(error) => log::error!("the database stays open: {error}"),
+        }
     }
 
     /// Keeps about so much of the replication log from now on.

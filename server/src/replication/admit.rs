@@ -7,7 +7,7 @@ use protocol::Address;
 use protocol::proof::{from_hex, to_hex};
 use protocol::request::{Follow, Following, Link, LogPosition, Replicate, Replicating};
 
-use super::{Reopen, Replication};
+use super::Replication;
 use crate::clock::unix_ms_now;
 use crate::dbs_exec::{CopyRole, Position, newest_version};
 use crate::error::{Error, Result};
@@ -134,7 +134,7 @@ impl Replication {
 
     /// Ends this primary's writing: somebody has heard of a higher epoch.
     pub fn fence(&self, epoch: i64) {
-        if self.role != CopyRole::Primary || self.parts.dbs.is_closed() {
+        if self.role != CopyRole::Primary || self.claim_end().is_err() {
             return;
         }
         log::error!(
@@ -142,8 +142,11 @@ impl Replication {
             self.parts.dialler.branch
         );
         match self.parts.dbs.fence(epoch) {
-            Ok(()) => (self.parts.reopen)(Reopen::Role),
-            Err(error) => log::error!("that could not be noted: {error}"),
+            Ok(()) => drop(self.change_role()),
+            Err(error) => {
+                self.ending.store(false, std::sync::atomic::Ordering::SeqCst);
+                log::error!("that could not be noted: {error}");
+            }
         }
     }
 

@@ -336,6 +336,8 @@ impl Replication {
                         incoming.finish(bytes, &digest, self.parts.dialler.branch.as_str(), &primary.to_string());
                     let (copy, sequence) = finished.map_err(Ended::Again)?;
                     log::info!("the snapshot is here and sound, up to group {sequence}");
+                    // Not beside a promotion, which stands on the present file.
+                    self.claim_end()?;
                     (self.parts.reopen)(Reopen::Snapshot { copy, keep_old: is_ordered });
                     return Err(Ended::Reopening);
                 }

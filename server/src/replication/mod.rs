@@ -48,10 +48,11 @@ use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
 use protocol::Address;
 use protocol::request::Action;
@@ -62,13 +63,17 @@ pub use roles::{is_replaced, settle_role};
 
 use crate::dbs_exec::{CopyRole, DbsExec};
 use crate::error::{Error, Result};
+use crate::limits::THREAD_STOP_WAIT;
 use crate::transfer::Engine;
 
 /// Why everything is to be closed and opened again.
 #[derive(Debug)]
 pub enum Reopen {
     /// This copy has another role now; the database says which.
-    Role,
+    Role {
+        /// Who waits for it to be open again, to answer for that.
+        awaited: Option<Sender<()>>,
+    },
     /// A checked snapshot is to take the database's place.
     Snapshot {
         /// Where it is.
@@ -102,6 +107,8 @@ pub struct Replication {
     following: Mutex<Following>,
     woken: Condvar,
     stopping: AtomicBool,
+    /// Whether this role is being ended: by the first who says so, and for one reason.
+    ending: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -168,6 +175,7 @@ impl Replication {
             following: Mutex::new(following),
             woken: Condvar::new(),
             stopping: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             threads: Mutex::default(),
             parts,
         })
@@ -221,21 +229,40 @@ impl Replication {
         standing.refusal().unwrap_or(Error::Stopping)
     }
 
-    /// Ends the threads and streams of this role. Called when the clients have been told to leave.
+    /// Has the threads and streams of this role end soon.
+    pub fn stop_soon(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.interrupt();
+    }
+
+    /// Ends the threads and streams of this role. Called when the clients have been told to leave. A thread that just
+    /// waits for another machine is left to end by itself: it finds that it is not wanted any more.
     pub fn stop(&self) {
-        self.stop_following();
+        self.stop_soon();
         let threads = std::mem::take(&mut *self.threads.lock());
+        let deadline = Instant::now() + THREAD_STOP_WAIT;
         for thread in threads {
-            if thread.join().is_err() {
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            if thread.is_finished() && thread.join().is_err() {
                 log::error!("a thread of the replication had panicked");
             }
         }
     }
 
-    /// Has the thread that follows end soon, and cuts its connection.
-    fn stop_following(&self) {
-        self.stopping.store(true, std::sync::atomic::Ordering::SeqCst);
-        self.interrupt();
+    /// Claims the end of this role for the caller, who then makes its reason durable and reopens. One thing alone ends
+    /// a role: a promotion and a snapshot that takes the database's place would undo one another.
+    fn claim_end(&self) -> Result<()> {
+        if self.ending.swap(true, Ordering::SeqCst) { Err(Error::Stopping) } else { Ok(()) }
+    }
+
+    /// Ends this role, as the database has it now. What is given gets something when this copy is open again.
+    fn change_role(&self) -> Receiver<()> {
+        let (awaited, opened) = bounded(1);
+        self.stop_soon();
+        (self.parts.reopen)(Reopen::Role { awaited: Some(awaited) });
+        opened
     }
 
     /// Cuts the replica's connection, so that it looks anew at whom to follow and how.
@@ -250,7 +277,7 @@ impl Replication {
     }
 
     fn is_stopping(&self) -> bool {
-        self.stopping.load(std::sync::atomic::Ordering::SeqCst)
+        self.stopping.load(Ordering::SeqCst)
     }
 
     fn spawn(self: &Arc<Self>, name: &str, run: impl FnOnce(&Arc<Self>) + Send + 'static) -> Result<()> {

@@ -1,14 +1,16 @@
 //! What this copy is to be: from the command line at the start, and by order while it runs.
 
 use std::net::UdpSocket;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crossbeam_channel::Receiver;
 use protocol::Address;
 use protocol::answer::Promotion;
 use protocol::request::{Action, Demote, Follow, Following, Promote};
 
 use super::dial::{DialError, Dialler};
-use super::{FollowState, Reopen, Replication};
+use super::{FollowState, Replication};
 use crate::clock::{iso_utc, unix_ms_now};
 use crate::config::ReplicationSettings;
 use crate::dbs_exec::{CopyRole, DbsExec, Epoch};
@@ -33,16 +35,7 @@ pub fn settle_role(dbs: &DbsExec, settings: &ReplicationSettings) -> Result<()> 
     if standing.role == CopyRole::Replica && standing.primary.as_ref() == Some(&primary) {
         return Ok(());
     }
-    become_replica_of(dbs, &primary)
-}
-
-fn become_replica_of(dbs: &DbsExec, primary: &str) -> Result<()> {
-    dbs.change_standing(|standing| {
-        standing.role = CopyRole::Replica;
-        standing.primary = Some(primary.to_string());
-        standing.promoted_from = None;
-        standing.diverged = None;
-    })
+    dbs.change_standing(|standing| standing.begin_to_follow(&primary))
 }
 
 /// Asks the other copies whether one of them is of a higher epoch, and tells them of this one. `true` when this
@@ -105,7 +98,7 @@ impl Replication {
     /// # Errors
     /// [`Error::Invalid`] when it is no replica, has no copy, has diverged, or its primary still answers and `force`
     /// is not given.
-    pub fn promote(&self, params: &Promote) -> Result<Promotion> {
+    pub fn promote(&self, params: &Promote) -> Result<(Promotion, Receiver<()>)> {
         if self.role != CopyRole::Replica {
             return Err(Error::Invalid(format!("this copy is no replica but {}", self.role.as_str())));
         }
@@ -127,8 +120,9 @@ impl Replication {
             )));
         }
         let silent_ms = silent.and_then(|silent| i64::try_from(silent.as_millis()).ok());
-        self.parts.dbs.promote(unix_ms_now(), heard_sequence, silent_ms)?;
-        self.stop_following();
+        self.claim_end()?;
+        let promoted = self.parts.dbs.promote(unix_ms_now(), heard_sequence, silent_ms);
+        promoted.inspect_err(|_| self.ending.store(false, Ordering::SeqCst))?;
         let promotion = self.promotion()?.ok_or_else(|| Error::Database("the new epoch is not on disk".into()))?;
         log::warn!(
             "this copy is the primary of branch {} now: epoch {}, after group {}",
@@ -136,15 +130,14 @@ impl Replication {
             promotion.epoch,
             promotion.after_sequence
         );
-        (self.parts.reopen)(Reopen::Role);
-        Ok(promotion)
+        Ok((promotion, self.change_role()))
     }
 
     /// Makes this copy a replica of the primary at an address.
     ///
     /// # Errors
     /// [`Error::Invalid`] when that is no address of a primary of this branch.
-    pub fn demote(&self, params: &Demote) -> Result<()> {
+    pub fn demote(&self, params: &Demote) -> Result<Receiver<()>> {
         let to: Address = params.to.parse()?;
         if is_here(&to, self.parts.port) {
             return Err(Error::Invalid("that is this copy itself; name another one".into()));
@@ -152,15 +145,11 @@ impl Replication {
         // Whoever is there must be this branch; whether it is the primary shows when it is followed.
         let connection = self.parts.dialler.dial(&to);
         connection.map_err(|error| Error::Invalid(format!("that is no primary to follow: {error}")))?;
-        if self.role == CopyRole::Primary {
-            // What is under way ends before the role does.
-            self.parts.dbs.fence(self.parts.dbs.standing().heard_epoch)?;
-        }
-        become_replica_of(&self.parts.dbs, &to.to_string())?;
+        self.claim_end()?;
+        let demoted = self.parts.dbs.demote(&to.to_string());
+        demoted.inspect_err(|_| self.ending.store(false, Ordering::SeqCst))?;
         log::warn!("this copy of branch {} is a replica of {to} now", self.parts.dialler.branch);
-        self.stop_following();
-        (self.parts.reopen)(Reopen::Role);
-        Ok(())
+        Ok(self.change_role())
     }
 
     /// Has this replica take a new copy of the primary's books, whatever it has. The old file is kept.

@@ -135,6 +135,14 @@ impl Engine {
         })
     }
 
+    /// Answers everyone who waits for a transfer with what is known by now. Called when the branch stops, or when its
+    /// role ends, in which case nothing more can come of what is under way here.
+    pub fn dismiss(&self) {
+        self.board.end();
+        // Whoever waits for an answer in one of them finds its sender gone.
+        self.mailboxes.lock().clear();
+    }
+
     /// Stops the ticker and the links. Transfers under way stay on disk as they are; the next start goes on
     /// with them.
     pub fn stop(&self) {

@@ -245,7 +245,7 @@ impl Engine {
         let give_up_at = Instant::now() + STEP_MODE_WAIT;
         let mut stepped_until = None;
         loop {
-            while teaching.is_stepping() && Instant::now() < give_up_at {
+            while teaching.is_stepping() && Instant::now() < give_up_at && !self.board.is_over() {
                 if let Some(end) = waiter.wait_for_end(STEP_MODE_LOOK) {
                     return end;
                 }
@@ -257,7 +257,7 @@ impl Engine {
                 Reached::Delivery | Reached::Decision(Decision::Aborted(_)) => true,
                 Reached::Decision(Decision::Committed) | Reached::Nothing => false,
             };
-            if is_end || !teaching.is_stepping() || Instant::now() >= give_up_at {
+            if is_end || !teaching.is_stepping() || Instant::now() >= give_up_at || self.board.is_over() {
                 return reached;
             }
         }
@@ -400,6 +400,10 @@ impl Engine {
         let txid = message.txid().clone();
         let (sender, answers) = bounded(1);
         self.mailboxes.lock().insert(from.clone(), sender);
+        if self.board.is_over() {
+            self.mailboxes.lock().remove(&from);
+            return Err(Error::Stopping);
+        }
         let on_disk = self.on_disk(&message);
         let answered = on_disk.map(|on_disk| {
             self.carry_out_aside(vec![self.ask(|site| site.step(&from, &message, on_disk))]);

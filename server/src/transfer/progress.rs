@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -22,6 +23,8 @@ struct State {
     decision: Option<Decision>,
     decided_at: Option<Instant>,
     is_delivered: bool,
+    /// Nothing will come any more: the branch stops, or has another role from now on.
+    is_over: bool,
 }
 
 /// How far a transfer came while somebody waited.
@@ -57,7 +60,8 @@ impl Progress {
                 (Some(Decision::Committed), Some(at)) if now >= at + delivery_wait => {
                     return Reached::Decision(Decision::Committed);
                 }
-                (None, _) if now >= give_up_at => return Reached::Nothing,
+                (Some(Decision::Committed), _) if state.is_over => return Reached::Decision(Decision::Committed),
+                (None, _) if state.is_over || now >= give_up_at => return Reached::Nothing,
                 (Some(Decision::Committed), Some(at)) => look_again_at = at + delivery_wait,
                 (Some(Decision::Committed), None) | (None, _) => {}
             }
@@ -77,6 +81,9 @@ impl Progress {
             if let Some(aborted @ Decision::Aborted(_)) = &state.decision {
                 return Some(Reached::Decision(aborted.clone()));
             }
+            if state.is_over {
+                return Some(state.decision.clone().map_or(Reached::Nothing, Reached::Decision));
+            }
             if self.changed.wait_until(&mut state, give_up_at).timed_out() {
                 return None;
             }
@@ -88,6 +95,7 @@ impl Progress {
 #[derive(Debug, Default)]
 pub struct Board {
     posted: Mutex<HashMap<TxId, Posted>>,
+    is_over: AtomicBool,
 }
 
 /// Invariant: `waiters` is above zero, and the number of [`Waiter`]s of this transfer.
@@ -103,6 +111,9 @@ impl Board {
         let mut all = self.posted.lock();
         let posted = all.entry(txid.clone()).or_default();
         posted.waiters += 1;
+        if self.is_over() {
+            posted.progress.state.lock().is_over = true;
+        }
         Waiter { board: Arc::clone(self), txid: txid.clone(), progress: Arc::clone(&posted.progress) }
     }
 
@@ -124,6 +135,22 @@ impl Board {
             progress.state.lock().is_delivered = true;
             progress.changed.notify_all();
         }
+    }
+
+    /// Tells those who wait, and who come to wait, that nothing more will be known here: the branch stops, or has
+    /// another role from now on. Each is answered with what is known by now.
+    pub fn end(&self) {
+        let all = self.posted.lock();
+        self.is_over.store(true, Ordering::SeqCst);
+        for posted in all.values() {
+            posted.progress.state.lock().is_over = true;
+            posted.progress.changed.notify_all();
+        }
+    }
+
+    /// Whether [`Board::end`] was called.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
     }
 
     fn find(&self, txid: &TxId) -> Option<Arc<Progress>> {
@@ -224,6 +251,22 @@ mod tests {
             });
             assert!(board.posted.lock().is_empty());
         }
+    }
+
+    #[test]
+    fn the_end_of_the_board_wakes_everyone_with_what_is_known() {
+        let board: Arc<Board> = Arc::default();
+        thread::scope(|scope| {
+            let (undecided, committed) = (board.watch(&txid()), board.watch(&"U".parse().unwrap()));
+            board.decided(&"U".parse().unwrap(), &Decision::Committed);
+            let undecided = scope.spawn(move || undecided.wait(LONG, LONG, None));
+            let committed = scope.spawn(move || committed.wait(LONG, LONG, None));
+            board.end();
+            assert_eq!(undecided.join().unwrap(), Reached::Nothing);
+            assert_eq!(committed.join().unwrap(), Reached::Decision(Decision::Committed));
+        });
+        assert_eq!(board.watch(&txid()).wait(LONG, LONG, None), Reached::Nothing, "who comes later does not wait");
+        assert_eq!(board.watch(&txid()).wait_for_end(LONG), Some(Reached::Nothing));
     }
 
     #[test]
