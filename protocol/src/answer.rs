@@ -4,13 +4,14 @@
 //! `{"status":"error","error":…,"code":…}`. The text of an error is for people and may change; its code is
 //! for programs and does not.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::request::LoginNum;
-use crate::{AccountNum, Money, Total, TxId};
+use crate::{AccountNum, LegSum, Money, Total, TxId};
 
 /// An answer, as a client reads it.
 #[derive(Debug, Deserialize)]
@@ -383,7 +384,33 @@ pub struct Audit {
     pub transactions: i64,
     /// What each other branch owes this one by its books, by name; negative when this one owes.
     #[serde(default)]
-    pub due: std::collections::BTreeMap<String, Total>,
+    pub due: BTreeMap<String, Total>,
+    /// The sum over what was booked with each other branch, by name: with that branch's own it adds up to zero when
+    /// both have booked the same payments.
+    #[serde(default)]
+    pub leg_sums: BTreeMap<String, LegSum>,
+    /// The branch whose books these are, by the books themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// `primary`, `replica` or `fenced`: only a primary's books are the branch's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Its epoch: how often a replica was promoted in its place, and one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i64>,
+    /// The end of the chain of hashes over the transactions. Kept elsewhere, it shows later whether these rows are
+    /// still there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain_head: Option<ChainHead>,
+}
+
+/// The number and the hash of a branch's last transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct ChainHead {
+    /// The transaction's number, 0 when there is none.
+    pub transaction_id: i64,
+    /// Its hash, in hexadecimal.
+    pub hash: String,
 }
 
 /// One row of `branches`.

@@ -13,6 +13,7 @@
 //! - [`request`], [`params`], [`answer`]: what is asked of a branch, and what it answers.
 //! - [`io_words`]: the operating system's errors for people.
 //! - [`proof`]: challenge and response over the branch key; [`key_file`]: where that is.
+//! - [`leg_sum`]: one number over what two branches have booked with one another.
 //! - [`event`]: what a branch tells to those who watch it.
 //! - [`teaching`]: what a branch started with `--teaching` lets a class do to it.
 //! - [`connection`]: a client's side of a framed connection.
@@ -25,6 +26,7 @@ pub mod frame;
 pub mod ids;
 pub mod io_words;
 pub mod key_file;
+pub mod leg_sum;
 pub mod menu_line;
 pub mod money;
 pub mod params;
@@ -34,4 +36,5 @@ pub mod teaching;
 
 pub use address::{Address, AddressError, NamedAddress, bare_host};
 pub use ids::{AccountNum, BranchName, IdError, TxId};
+pub use leg_sum::LegSum;
 pub use money::{Money, MoneyError, Total};

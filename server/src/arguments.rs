@@ -6,6 +6,7 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 use protocol::{Address, BranchName, Money, NamedAddress};
 
+use crate::dbs_exec::ChainHead;
 use crate::limits;
 use crate::sms::SmsSetting;
 use crate::transfer::crash::CrashPoint;
@@ -152,6 +153,9 @@ pub enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+        /// An end of the chain that an earlier audit printed: the books must still begin with those transactions.
+        #[arg(long, value_name = "NUMBER:HASH")]
+        expect: Option<ChainHead>,
     },
     /// Copy the database to a new file, also while the branch is running.
     ///

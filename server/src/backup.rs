@@ -18,7 +18,7 @@ use protocol::answer::Audit;
 use protocol::key_file::KEY_FILE;
 
 use crate::arguments::{AFTER_A_RESTORE, DatabaseArguments};
-use crate::audit;
+use crate::audit::audit_at_rest;
 use crate::bank::Bank;
 use crate::clock::{iso_utc, unix_ms_now};
 use crate::dbs_exec::{FileLock, copy_database, look_into, put_log_away};
@@ -159,10 +159,7 @@ fn rows(audit: &Audit) -> String {
 fn inspect(path: &Path) -> Result<(BranchName, Audit), String> {
     let looked = look_into(path, |reader| {
         let name = Bank::name_in(reader)?;
-        let mut audit = audit::audit(reader)?;
-        audit.findings.extend(audit::check_file(reader)?);
-        audit.ok = audit.findings.is_empty();
-        Ok((name, audit))
+        Ok((name, audit_at_rest(reader, None)?))
     });
     let (name, audit) = looked.map_err(|error| format!("{}: {error}", path.display()))?;
     let name = name.ok_or_else(|| format!("{}: no branch was ever opened with this database", path.display()))?;

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::arguments::DatabaseArguments;
-use crate::audit;
+use crate::audit::audit_at_rest;
 use crate::bank::customer::{CustomerError, NewPassword};
 use crate::bank::{Bank, BankSettings};
-use crate::dbs_exec::DbsExec;
+use crate::dbs_exec::{ChainHead, DbsExec};
 use protocol::Money;
 
 /// Sets the password of an account, or of the administrator for 0.
@@ -26,18 +26,13 @@ pub fn passwd(database: &DatabaseArguments, account: u64) -> Result<ExitCode, St
     Ok(ExitCode::SUCCESS)
 }
 
-/// Audits the books, the hash chain and the file.
+/// Audits the books, the hash chain and the file. The head of the chain is printed for who keeps it elsewhere.
 ///
 /// # Errors
 /// One sentence for the operator, when there could be no audit.
-pub fn audit(database: &DatabaseArguments, json: bool) -> Result<ExitCode, String> {
+pub fn audit(database: &DatabaseArguments, json: bool, expected: Option<ChainHead>) -> Result<ExitCode, String> {
     let bank = open_at_rest(database)?;
-    let audited = bank.dbs().read(|reader| {
-        let mut audit = audit::audit(reader)?;
-        audit.findings.extend(audit::check_file(reader)?);
-        audit.ok = audit.findings.is_empty();
-        Ok(audit)
-    });
+    let audited = bank.dbs().read(|reader| audit_at_rest(reader, expected));
     let audit = audited.map_err(|error| error.to_string())?;
     if json {
         println!("{}", serde_json::to_string(&audit).map_err(|error| error.to_string())?);
@@ -51,6 +46,10 @@ pub fn audit(database: &DatabaseArguments, json: bool) -> Result<ExitCode, Strin
         println!("sent, net     Rs {}", audit.in_transit);
         println!("paid in       Rs {}", audit.paid_in);
         println!("paid out      Rs {}", audit.paid_out);
+        println!("suspense      Rs {}", audit.suspense);
+        if let Some(head) = &audit.chain_head {
+            println!("chain head    {}:{}", head.transaction_id, head.hash);
+        }
         println!("{}", if audit.ok { "the books are clean" } else { "the books are NOT clean" });
     }
     Ok(if audit.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -102,6 +102,8 @@ const _: () = assert!(LOCKOUT_LOCK.as_secs() < LOCKOUT_FORGET.as_secs());
 
 /// Findings that an audit lists; it goes on counting beyond them.
 pub const AUDIT_FINDINGS: usize = 100;
+/// Transactions that an audit reads between two looks at whether to say how far it is.
+pub const AUDIT_PROGRESS_ROWS: i64 = 10_000;
 
 /// Events that make the server stop; one is enough, more are dropped.
 pub const STOP_EVENTS: usize = 4;

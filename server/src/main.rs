@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     let outcome = match &arguments.command {
         Some(Command::Passwd { account }) => commands::passwd(&arguments.database, *account),
-        Some(Command::Audit { json }) => commands::audit(&arguments.database, *json),
+        Some(Command::Audit { json, expect }) => commands::audit(&arguments.database, *json, *expect),
         Some(Command::Backup { to }) => backup::backup(&arguments.database, to),
         Some(Command::Restore { from, force }) => backup::restore(&arguments.database, from, *force),
         None => match Config::resolve(&arguments) {

@@ -58,6 +58,22 @@ impl Kind {
             Self::Settlement => "settlement",
         }
     }
+
+    /// The kind of that text.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        Some(match text {
+            "opening" => Self::Opening,
+            "deposit" => Self::Deposit,
+            "withdrawal" => Self::Withdrawal,
+            "transfer" => Self::Transfer,
+            "closing" => Self::Closing,
+            "transfer_out" => Self::TransferOut,
+            "transfer_in" => Self::TransferIn,
+            "settlement" => Self::Settlement,
+            _ => return None,
+        })
+    }
 }
 
 /// One row to be of `transactions`, without its number and its hash.
@@ -75,12 +91,14 @@ pub struct Entry<'a> {
     pub leg: Option<(&'a str, i64)>,
     /// The branch at the other end.
     pub peer: Option<&'a str>,
+    /// Why a person booked it, where a person did.
+    pub note: Option<&'a str>,
 }
 
 impl Entry<'_> {
     /// A movement within this branch.
     const fn local(from: i64, to: i64, amount: Money, kind: Kind) -> Self {
-        Self { from, to, amount, kind, leg: None, peer: None }
+        Self { from, to, amount, kind, leg: None, peer: None, note: None }
     }
 }
 
@@ -276,6 +294,7 @@ pub fn append(tx: &mut Tx<'_>, entry: &Entry<'_>, booking: &Booking) -> Result<(
         txid: entry.leg.map(|(txid, _)| txid),
         leg: entry.leg.map(|(_, leg)| leg),
         peer: entry.peer,
+        note: entry.note,
     })
 }
 

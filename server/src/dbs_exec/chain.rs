@@ -6,6 +6,10 @@
 //! can write the file can also write a whole new chain, so a branch that wants more keeps a copy of the
 //! last hash elsewhere.
 
+use std::fmt;
+use std::str::FromStr;
+
+use protocol::proof::{from_hex, to_hex};
 use sha2::{Digest, Sha256};
 
 /// The fields of a row of `transactions` that the chain covers, all but the hash itself.
@@ -29,6 +33,8 @@ pub struct ChainedRow<'a> {
     pub leg: Option<i64>,
     /// The branch at the other end.
     pub peer: Option<&'a str>,
+    /// Why a person booked it, where a person did.
+    pub note: Option<&'a str>,
 }
 
 /// The end of the chain: the last row's number and hash.
@@ -70,7 +76,30 @@ impl ChainHead {
         }
         hasher.update([u8::from(row.leg.is_some())]);
         hasher.update(row.leg.unwrap_or(0).to_be_bytes());
+        // A row without a note has the hash that it had before there were notes. All before is of a length that its
+        // own bytes tell, so what follows can't be taken for a part of it.
+        if let Some(note) = row.note {
+            hasher.update((note.len() as u64).to_be_bytes());
+            hasher.update(note.as_bytes());
+        }
         Self { transaction_id: row.transaction_id, hash: hasher.finalize().into() }
+    }
+}
+
+impl fmt::Display for ChainHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.transaction_id, to_hex(&self.hash))
+    }
+}
+
+impl FromStr for ChainHead {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parsed = text.split_once(':').and_then(|(number, hash)| {
+            let transaction_id = number.parse().ok().filter(|number| *number >= 0)?;
+            Some(Self { transaction_id, hash: from_hex(hash)? })
+        });
+        parsed.ok_or_else(|| "the end of a chain is written as an audit prints it, NUMBER:HASH".into())
     }
 }
 
@@ -90,6 +119,7 @@ mod tests {
             txid: None,
             leg: None,
             peer: None,
+            note: None,
         };
         let original = ChainHead::GENESIS.after(&row);
         for changed in [
@@ -101,9 +131,13 @@ mod tests {
             ChainedRow { txid: Some(""), ..row.clone() },
             ChainedRow { leg: Some(0), ..row.clone() },
             ChainedRow { peer: Some("Delhi"), ..row.clone() },
+            ChainedRow { note: Some(""), ..row.clone() },
+            ChainedRow { note: Some("agreed by letter"), ..row.clone() },
         ] {
             assert_ne!(ChainHead::GENESIS.after(&changed), original, "{changed:?}");
         }
+        let head = ChainHead::GENESIS.after(&row);
+        assert_eq!(head.to_string().parse(), Ok(head));
         let elsewhere = ChainHead { transaction_id: 0, hash: [1; 32] };
         assert_ne!(elsewhere.after(&row), original, "the row before counts too");
     }

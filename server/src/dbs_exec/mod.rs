@@ -89,7 +89,7 @@ pub use group_log::{Input, LogDigest, LogError, LogRow, Position, push_bytes, pu
 pub use replica::ApplyError;
 pub use rusqlite::types::{Value, ValueRef};
 pub use rusqlite::{Row, params};
-pub use schema::{CASH, SUSPENSE, TOTAL_CARRY, newest_version};
+pub use schema::{CASH, SUSPENSE, SchemaObject, TOTAL_CARRY, expected_schema, newest_version};
 pub use standing::{CopyRole, Epoch, Standing};
 pub use tx::{Params, Query, Reader, Tx};
 

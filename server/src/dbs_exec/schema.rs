@@ -12,7 +12,9 @@
 //! - an open account shares its Aadhaar and phone number with no other open account;
 //! - a leg of an inter-branch transfer is booked at most once: (txid, leg) is unique.
 
-use rusqlite::{Connection, TransactionBehavior};
+use std::sync::LazyLock;
+
+use rusqlite::{Connection, Row, TransactionBehavior};
 
 use super::OpenError;
 
@@ -218,12 +220,59 @@ INSERT INTO own_accounts_wide (account_num, name, credited, debited, credited_ca
 DROP TABLE own_accounts;
 ALTER TABLE own_accounts_wide RENAME TO own_accounts;
 CREATE UNIQUE INDEX own_accounts_peer ON own_accounts (peer) WHERE peer IS NOT NULL;
+
+-- Why a person moved a difference out of suspense.
+ALTER TABLE transactions ADD COLUMN note TEXT CHECK (note IS NULL OR type = 'settlement');
 ";
 
 /// The version of the tables that this program makes and needs.
 #[must_use]
 pub fn newest_version() -> u32 {
     u32::try_from(MIGRATIONS.len()).expect("there are fewer than four billion migrations")
+}
+
+/// A table, index or trigger, as SQLite keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaObject {
+    /// `table`, `index` or `trigger`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The table that it is of.
+    pub table: String,
+    sql: String,
+}
+
+impl SchemaObject {
+    /// Reads a row of type, name, table and text.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { kind: row.get(0)?, name: row.get(1)?, table: row.get(2)?, sql: row.get(3)? })
+    }
+}
+
+/// What a database of this version consists of, whichever version it began with: all went through the same
+/// statements.
+///
+/// # Panics
+/// When SQLite can't execute this program's own migrations, which every start does.
+#[must_use]
+pub fn expected_schema() -> &'static [SchemaObject] {
+    static EXPECTED: LazyLock<Vec<SchemaObject>> = LazyLock::new(|| {
+        let made = || {
+            let mut connection = Connection::open_in_memory()?;
+            migrate(&mut connection)?;
+            let sql =
+                "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
+            let mut statement = connection.prepare(sql)?;
+            let objects = statement.query_map([], SchemaObject::read)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            Ok::<_, OpenError>(objects)
+        };
+        made().expect("the program's own migrations work")
+    });
+    &EXPECTED
 }
 
 /// Checks that a database is this bank's and not newer than this program.
@@ -301,7 +350,8 @@ mod tests {
     fn the_tables_refuse_what_no_code_may_do() {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection).unwrap();
-        let insert = "INSERT INTO transactions VALUES (1, -1, 1001, 100, 'deposit', 0, NULL, NULL, NULL, zeroblob(32))";
+        let insert =
+            "INSERT INTO transactions VALUES (1, -1, 1001, 100, 'deposit', 0, NULL, NULL, NULL, zeroblob(32), NULL)";
         connection.execute_batch(insert).unwrap();
         let customer = "INSERT INTO customers (account_num, first_name, last_name, opened_unix_ms, balance, held)";
         for (claim, sql) in [

@@ -81,6 +81,7 @@ fn the_hash_chain_goes_on_after_an_undone_operation_and_a_restart() {
                 txid: None,
                 leg: None,
                 peer: None,
+                note: None,
             };
             tx.append_transaction(&row)?;
             if refused { Err(Error::Busy) } else { Ok(tx.chain_head) }

@@ -144,8 +144,8 @@ impl<'c> Tx<'c> {
         let head = self.chain_head.after(row);
         self.execute(
             "INSERT INTO transactions
-                 (transaction_id, from_account, to_account, amount, type, date, txid, leg, peer, hash)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                 (transaction_id, from_account, to_account, amount, type, date, txid, leg, peer, note, hash)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             rusqlite::params![
                 row.transaction_id,
                 row.from_account,
@@ -156,6 +156,7 @@ impl<'c> Tx<'c> {
                 row.txid,
                 row.leg,
                 row.peer,
+                row.note,
                 head.hash
             ],
         )?;

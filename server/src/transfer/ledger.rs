@@ -111,6 +111,7 @@ fn apply(tx: &mut Tx<'_>, own_name: &BranchName, transfer: &Transfer, leg: &Leg,
         kind,
         leg: Some((transfer.txid.as_str(), number)),
         peer: Some(&peer),
+        note: None,
     };
     match leg.side {
         Side::Withdraw => {
@@ -186,6 +187,7 @@ fn suspend(
         // Below zero, so that it stands beside the leg's own row.
         leg: Some((transfer.txid.as_str(), -1 - leg_number(leg))),
         peer: Some(&peer),
+        note: None,
     };
     movements::append(tx, &entry, booking)
 }
