@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use protocol::Address;
 use protocol::proof::BranchKey;
+use tls::Connector;
 
 use crate::bank::outbox::SqlOutbox;
 use crate::bank::{ADMINISTRATOR, Bank, BankSettings};
@@ -28,7 +29,8 @@ use crate::replication::{Dialler, Parts, Reopen, Replication, is_replaced, settl
 use crate::sms::{self, Pace, SmsSender};
 use crate::transfer::directory::Directory;
 use crate::transfer::discovery;
-use crate::transfer::links::{Identity, Links};
+use crate::transfer::host::{Host, ThisMachine};
+use crate::transfer::links::{Carrier, Identity, Links};
 #[cfg(feature = "mdns")]
 use crate::transfer::mdns::Mdns;
 use crate::transfer::{Engine, EngineParts};
@@ -50,22 +52,84 @@ pub enum Stop {
 }
 
 /// What came of opening a branch.
-pub enum Opened {
-    /// It lives.
-    Life(Box<Life>),
+pub enum Opened<T> {
+    /// It is open.
+    Open(Box<T>),
     /// It was replaced as the primary while it was away: it has to be opened again, as what it is now. What is given
     /// disconnects when nobody has the database open any more.
     Replaced(Receiver<()>),
 }
 
+/// What a branch is between its disk and its doors: the database in its role, the books, and the transfers, recovered.
+/// It has no socket open and waits for nobody, so a simulation opens one, too.
+pub struct Core {
+    /// The database.
+    pub dbs: Arc<DbsExec>,
+    /// All that answers requests.
+    pub context: Arc<Context>,
+    sms: Option<SmsSender>,
+}
+
+/// What a [`Core`] is not made of by itself.
+pub struct Surroundings {
+    /// The port on which the branch takes requests.
+    pub port: u16,
+    /// How other branches and copies are met, when they speak TLS.
+    pub connector: Option<Connector>,
+    /// The machine.
+    pub host: Box<dyn Host>,
+    /// The network, when it is not the links' own.
+    pub carrier: Option<Box<dyn Carrier>>,
+    /// Where it is said that the life is to end.
+    pub stop: Sender<Stop>,
+}
+
+impl Core {
+    /// Opens the database and recovers what was under way, in the order that keeps the money right.
+    ///
+    /// `is_first` is whether it is the first life of the process, in which the command line decides the role.
+    ///
+    /// # Errors
+    /// One sentence when something can't be opened.
+    pub fn open(config: &Config, around: Surroundings, is_first: bool) -> Result<Opened<Self>, String> {
+        let trouble = |error: Error| format!("{}: {error}", config.db.display());
+        let (port, stop) = (around.port, around.stop.clone());
+        let dbs = open_database(config, stop.clone())?;
+        let key = find_or_make(&config.key)?;
+        let dialler = Dialler { branch: config.name.clone(), key: key.clone(), tls: around.connector.clone() };
+        if is_first {
+            settle_role(&dbs, &config.replication).map_err(trouble)?;
+        }
+        if is_replaced(&dbs, &dialler, port, &config.replication.replicas).map_err(trouble)? {
+            dbs.close();
+            return Ok(Opened::Replaced(dbs.end()));
+        }
+        let is_primary = dbs.standing().role == CopyRole::Primary;
+        let sms = if is_primary { start_sms(config, &dbs)? } else { None };
+        let replication = open_replication(config, &dbs, dialler, port, stop).map_err(trouble)?;
+        let bank = open_bank(config, &dbs, sms.as_ref(), is_primary)?;
+        let engine = open_engine(config, &bank, sms.as_ref(), &key, around, &replication)?;
+        if is_primary && config.replication.sync_replicas > 0 {
+            dbs.feed().require(config.replication.sync_replicas);
+        }
+        let context = Arc::new(Context {
+            bank,
+            engine,
+            replication,
+            clients: Clients::new(config.max_clients),
+            key,
+            is_open: config.open,
+            idle_timeout: config.idle_timeout,
+            address: Address::from((config.branch.ip(), port)),
+            started: Instant::now(),
+        });
+        Ok(Opened::Open(Box::new(Self { dbs, context, sms })))
+    }
+}
+
 /// All that runs, as long as it does.
 pub struct Life {
-    dbs: Arc<DbsExec>,
-    sms: Option<SmsSender>,
-    replication: Arc<Replication>,
-    bank: Arc<Bank>,
-    engine: Arc<Engine>,
-    clients: Arc<Clients>,
+    core: Core,
     listeners: Vec<Listener>,
     #[cfg(feature = "mdns")]
     mdns: Option<Mdns>,
@@ -84,51 +148,32 @@ impl Life {
         texts: &Arc<Texts>,
         stop: &Sender<Stop>,
         is_first: bool,
-    ) -> Result<Opened, String> {
+    ) -> Result<Opened<Self>, String> {
         let trouble = |error: Error| format!("{}: {error}", config.db.display());
-        let dbs = open_database(config, stop.clone())?;
-        let key = find_or_make(&config.key)?;
-        let dialler = Dialler { branch: config.name.clone(), key: key.clone(), tls: doors.connector.clone() };
-        if is_first {
-            settle_role(&dbs, &config.replication).map_err(trouble)?;
+        let around = Surroundings {
+            port: doors.port,
+            connector: doors.connector.clone(),
+            host: Box::new(ThisMachine::new()),
+            carrier: None,
+            stop: stop.clone(),
+        };
+        let core = match Core::open(config, around, is_first)? {
+            Opened::Open(core) => *core,
+            Opened::Replaced(end) => return Ok(Opened::Replaced(end)),
+        };
+        let Context { bank, engine, replication, .. } = &*core.context;
+        if replication.role() == CopyRole::Primary {
+            engine.start_threads().map_err(trouble)?;
+            discovery::start(engine.links());
         }
-        if is_replaced(&dbs, &dialler, doors.port, &config.replication.replicas).map_err(trouble)? {
-            dbs.close();
-            return Ok(Opened::Replaced(dbs.end()));
-        }
-        let is_primary = dbs.standing().role == CopyRole::Primary;
-        let sms = if is_primary { start_sms(config, &dbs)? } else { None };
-        let replication = open_replication(config, &dbs, dialler, doors.port, stop.clone()).map_err(trouble)?;
-        let bank = open_bank(config, &dbs, sms.as_ref(), is_primary)?;
-        let engine = start_engine(config, &bank, sms.as_ref(), &key, doors, stop.clone(), &replication)?;
-        if is_primary && config.replication.sync_replicas > 0 {
-            dbs.feed().require(config.replication.sync_replicas);
-        }
-        let clients = Clients::new(config.max_clients);
-        let context = Arc::new(Context {
-            bank: Arc::clone(&bank),
-            engine: Arc::clone(&engine),
-            replication: Arc::clone(&replication),
-            clients: Arc::clone(&clients),
-            key,
-            is_open: config.open,
-            idle_timeout: config.idle_timeout,
-            address: Address::from((config.branch.ip(), doors.port)),
-            started: Instant::now(),
-        });
-        let listeners = doors.answer(bank.name(), &context, texts)?;
+        let listeners = doors.answer(bank.name(), &core.context, texts)?;
         #[cfg(feature = "mdns")]
-        let mdns = if is_primary { start_mdns(config, &engine, doors.port) } else { None };
-        replication.start(&engine).map_err(trouble)?;
+        let mdns = if replication.role() == CopyRole::Primary { start_mdns(config, engine, doors.port) } else { None };
+        replication.start(engine).map_err(trouble)?;
         let role = replication.role().as_str();
-        log::info!("branch {} is open as {role}, database {}", bank.name(), dbs.path().display());
-        Ok(Opened::Life(Box::new(Self {
-            dbs,
-            sms,
-            replication,
-            bank,
-            engine,
-            clients,
+        log::info!("branch {} is open as {role}, database {}", bank.name(), core.dbs.path().display());
+        Ok(Opened::Open(Box::new(Self {
+            core,
             listeners,
             #[cfg(feature = "mdns")]
             mdns,
@@ -140,29 +185,30 @@ impl Life {
     /// everybody is told so at once.
     #[must_use]
     pub fn close(self, is_change: bool) -> Receiver<()> {
-        self.dbs.feed().stop_within(SYNC_STOP_WAIT);
-        self.replication.stop_soon();
+        let Core { dbs, context, sms } = self.core;
+        dbs.feed().stop_within(SYNC_STOP_WAIT);
+        context.replication.stop_soon();
         // A message that is just being delivered is waited for while the clients are told.
-        let sms_stopping = self.sms.map(|sender| std::thread::spawn(move || sender.stop()));
+        let sms_stopping = sms.map(|sender| std::thread::spawn(move || sender.stop()));
         #[cfg(feature = "mdns")]
         if let Some(mdns) = self.mdns {
             mdns.stop();
         }
         let patience = if is_change { Duration::ZERO } else { HURRY_AFTER };
-        self.clients.stop(patience, || self.engine.dismiss());
+        context.clients.stop(patience, || context.engine.dismiss());
         for listener in self.listeners {
             listener.join();
         }
-        self.replication.stop();
-        self.engine.stop();
+        context.replication.stop();
+        context.engine.stop();
         if let Some(stopping) = sms_stopping
             && stopping.join().is_err()
         {
             log::error!("the sender of text messages had panicked");
         }
-        self.dbs.close();
-        log::info!("branch {} is closed", self.bank.name());
-        self.dbs.end()
+        dbs.close();
+        log::info!("branch {} is closed", context.bank.name());
+        dbs.end()
     }
 }
 
@@ -250,13 +296,12 @@ fn refuse_default_passwords(bank: &Bank) -> Result<(), String> {
 }
 
 /// Recovers the transfers under way and links this branch to others; at a copy that is not written, neither.
-fn start_engine(
+fn open_engine(
     config: &Config,
     bank: &Arc<Bank>,
     sms: Option<&SmsSender>,
     key: &BranchKey,
-    doors: &Doors,
-    stop: Sender<Stop>,
+    around: Surroundings,
     replication: &Arc<Replication>,
 ) -> Result<Arc<Engine>, String> {
     let trouble = |error: Error| format!("{}: {error}", config.db.display());
@@ -266,14 +311,14 @@ fn start_engine(
         directory.learn(&peer.name, &peer.address).map_err(trouble)?;
     }
     let replaced = Arc::downgrade(replication);
-    let instance = getrandom::u64().map_err(|error| format!("no randomness: {error}"))?;
+    let instance = around.host.random().map_err(trouble)?;
     let identity = Identity {
         name: config.name.clone(),
-        port: doors.port,
+        port: around.port,
         key: key.clone(),
         instance: format!("{instance:016x}"),
         epoch: bank.dbs().standing().epoch,
-        tls: doors.connector.clone(),
+        tls: around.connector,
         on_replaced: Arc::new(move |epoch| {
             if let Some(replication) = replaced.upgrade() {
                 replication.fence(epoch);
@@ -282,12 +327,15 @@ fn start_engine(
     };
     let on_failure = move |_: &Error| {
         // A full channel means that the server is stopping already.
-        let _ = stop.try_send(Stop::DiskFailed);
+        let _ = around.stop.try_send(Stop::DiskFailed);
     };
+    let links = Links::new(identity, directory);
     let parts = EngineParts {
         name: config.name.clone(),
         dbs: Arc::clone(bank.dbs()),
-        links: Links::new(identity, directory),
+        carrier: around.carrier.unwrap_or_else(|| Box::new(Arc::clone(&links))),
+        links,
+        host: around.host,
         sms: sms.map(SmsSender::notifier),
         is_teaching: config.teaching,
         on_failure: Box::new(on_failure),
@@ -295,9 +343,7 @@ fn start_engine(
     if !is_primary {
         return Ok(Engine::at_rest(parts, 0));
     }
-    let engine = Engine::start(parts, config.crash_at).map_err(trouble)?;
-    discovery::start(engine.links());
-    Ok(engine)
+    Engine::open(parts, config.crash_at).map_err(trouble)
 }
 
 /// Announces the branch, if that is wanted and possible.

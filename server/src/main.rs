@@ -81,7 +81,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     let mut awaited: Option<Sender<()>> = None;
     loop {
         let (ended, end) = match Life::open(config, &doors, &texts, &stop, is_first)? {
-            Opened::Life(life) => {
+            Opened::Open(life) => {
                 if let Some(awaited) = awaited.take() {
                     // Whoever ordered the change of role may have gone.
                     let _ = awaited.try_send(());

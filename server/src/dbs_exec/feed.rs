@@ -8,8 +8,8 @@
 //! Invariants: the tail's rows are consecutive and end with the last published one; `confirmed` never goes back.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -18,14 +18,19 @@ use super::group_log::{LogRow, Position};
 use crate::limits::{LOG_TAIL_BYTES, SYNC_STEP_GROUPS};
 
 /// What shippers and those who wait for replicas share.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Feed {
     /// Replicas that must have a group before it is answered; 0 for none.
     needed: AtomicUsize,
     state: Mutex<State>,
     grown: Condvar,
     confirmed: Condvar,
+    /// What is done instead of sleeping, where no other thread would end the sleep.
+    bring_on: OnceLock<BringOn>,
 }
+
+/// Has replicas take what is in the feed, as far as they can be reached.
+type BringOn = Box<dyn Fn() + Send + Sync>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -64,6 +69,13 @@ impl Feed {
     /// A feed whose last group is `last`.
     pub fn new(last: Option<Position>) -> Self {
         Self { state: Mutex::new(State { last, ..State::default() }), ..Self::default() }
+    }
+
+    /// From now on nobody sleeps here until replicas have something: `bring_on` is called once instead. For a
+    /// simulation, where the replicas are in the same thread.
+    pub fn wait_by(&self, bring_on: impl Fn() + Send + Sync + 'static) {
+        // A second one would be the simulation's mistake, and the first one stays.
+        let _ = self.bring_on.set(Box::new(bring_on));
     }
 
     /// The last group.
@@ -180,6 +192,10 @@ impl Feed {
         if needed == 0 {
             return true;
         }
+        if let Some(bring_on) = self.bring_on.get() {
+            bring_on();
+            return self.has_enough();
+        }
         let deadline = Instant::now() + wait;
         let mut state = self.state.lock();
         loop {
@@ -202,6 +218,16 @@ impl Feed {
     pub fn wait_confirmed(&self, sequence: i64, wait: Option<Duration>) -> Confirmed {
         if self.needed() == 0 {
             return Confirmed::Yes;
+        }
+        if let Some(bring_on) = self.bring_on.get() {
+            bring_on();
+            let is_confirmed = self.state.lock().confirmed >= sequence;
+            // Without a limit the wait would last until the stop.
+            return match wait {
+                _ if is_confirmed => Confirmed::Yes,
+                Some(_) => Confirmed::NotInTime,
+                None => Confirmed::Stopping,
+            };
         }
         let deadline = wait.map(|wait| Instant::now() + wait);
         let mut state = self.state.lock();

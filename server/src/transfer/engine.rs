@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
@@ -24,16 +24,16 @@ use two_phase_commit::{
 
 use super::crash::{CrashPoint, CrashSwitch};
 use super::events::{self, Events, Happened, record_name};
+use super::host::Host;
 use super::lesson::Came;
-use super::links::{Inbox, Links, Posted};
+use super::links::{Carrier, Inbox, Links, Posted};
 use super::progress::Board;
 use super::ticker::{Threads, ticks};
 use super::{ledger, records};
 use crate::bank::movements::Booking;
-use crate::clock::unix_ms_now;
 use crate::dbs_exec::{DbsExec, Tx};
 use crate::error::{Error, Result};
-use crate::limits::{CLIENT_STACK_BYTES, EVENT_NUMBERS_RESERVED, TICK};
+use crate::limits::{EVENT_NUMBERS_RESERVED, TICK};
 use crate::sms::Notifier;
 use crate::teaching::Teaching;
 
@@ -70,6 +70,10 @@ pub struct EngineParts {
     pub dbs: Arc<DbsExec>,
     /// Its links.
     pub links: Arc<Links>,
+    /// Who takes its messages to its peers: the links, or a simulated network.
+    pub carrier: Box<dyn Carrier>,
+    /// The machine that it runs on.
+    pub host: Box<dyn Host>,
     /// Rung when text messages may have been written.
     pub sms: Option<Notifier>,
     /// Whether a class may step, break and crash it.
@@ -91,17 +95,17 @@ pub struct Engine {
     pub(super) crash: CrashSwitch,
     /// What a class does to this branch; there only with `--teaching`.
     pub(super) teaching: Option<Teaching<Came>>,
-    pub(super) started: Instant,
     pub(super) event_numbers_reserved: AtomicU64,
     pub(super) threads: Mutex<Option<Threads>>,
 }
 
 impl Engine {
-    /// Recovers both machines from the disk and starts the ticker. Messages may come from then on.
+    /// Recovers both machines from the disk. Messages may come from then on; time passes once
+    /// [`Engine::start_threads`] was called.
     ///
     /// # Errors
     /// Trouble of the database.
-    pub fn start(parts: EngineParts, crash_at: Option<CrashPoint>) -> Result<Arc<Self>> {
+    pub fn open(parts: EngineParts, crash_at: Option<CrashPoint>) -> Result<Arc<Self>> {
         let last_number = events::reserve_numbers(&parts.dbs, None)?;
         let (coordinated, prepared) =
             parts.dbs.read(|reader| Ok((records::coordinators(reader)?, records::participants(reader)?)))?;
@@ -110,7 +114,6 @@ impl Engine {
         let inbox: Weak<dyn Inbox> = Arc::downgrade(&engine) as Weak<dyn Inbox>;
         engine.parts.links.deliver_to(inbox);
         engine.recover(coordinated, prepared);
-        engine.start_threads()?;
         Ok(engine)
     }
 
@@ -119,7 +122,7 @@ impl Engine {
     #[must_use]
     pub fn at_rest(parts: EngineParts, last_number: u64) -> Arc<Self> {
         let options =
-            Options { jitter_seed: getrandom::u64().unwrap_or(0), ..Options::new(PeerAddr::from(&parts.name)) };
+            Options { jitter_seed: parts.host.random().unwrap_or(0), ..Options::new(PeerAddr::from(&parts.name)) };
         Arc::new(Self {
             site: Mutex::new(Site::new(options)),
             events: Events::new(parts.name.clone(), last_number),
@@ -128,7 +131,6 @@ impl Engine {
             next_mailbox: AtomicU64::new(1),
             crash: CrashSwitch::default(),
             teaching: parts.is_teaching.then(Teaching::new),
-            started: Instant::now(),
             event_numbers_reserved: AtomicU64::new(last_number + EVENT_NUMBERS_RESERVED),
             threads: Mutex::new(None),
             parts,
@@ -166,7 +168,7 @@ impl Engine {
 
     /// The protocol's time.
     pub(super) fn now(&self) -> u64 {
-        ticks(self.teaching.as_ref().map_or_else(|| self.started.elapsed(), Teaching::now))
+        ticks(self.teaching.as_ref().map_or_else(|| self.parts.host.elapsed(), Teaching::now))
     }
 
     /// When the machines have something to do next, in the protocol's time.
@@ -240,19 +242,15 @@ impl Engine {
             return self.carry_out(tasks);
         }
         let engine = Arc::clone(self);
-        let spawned = std::thread::Builder::new()
-            .name("carry-out".into())
-            .stack_size(CLIENT_STACK_BYTES)
-            .spawn(move || engine.carry_out(tasks));
-        if let Err(error) = spawned {
+        if let Err(error) = self.parts.host.run_aside(Box::new(move || engine.carry_out(tasks))) {
             // The machine has counted on it; memory and disk no longer agree.
-            self.fail(&Error::Database(format!("there is no thread to carry a transfer out: {error}")));
+            self.fail(&error);
         }
     }
 
     /// Step two: each output's ledger operations and records in one transaction, all outputs in one commit.
     fn write(&self, tasks: &mut [Task]) -> Option<Vec<Result<()>>> {
-        let now_unix_ms = unix_ms_now();
+        let now_unix_ms = self.parts.host.unix_ms();
         let booking = Booking { date_unix_ms: now_unix_ms, sms: self.parts.sms.is_some() };
         let operations: Vec<_> = tasks
             .iter_mut()
@@ -286,7 +284,7 @@ impl Engine {
     /// Steps two and three for records that may be lost in a crash: losing one costs a message, never money.
     fn write_later(&self, task: &Task) -> Task {
         self.crash.pass_before_writing(&task.output.records);
-        let (records, now_unix_ms) = (task.output.records.clone(), unix_ms_now());
+        let (records, now_unix_ms) = (task.output.records.clone(), self.parts.host.unix_ms());
         self.parts
             .dbs
             .execute_later(move |tx| records.iter().try_for_each(|record| records::write(tx, record, now_unix_ms)));
@@ -346,7 +344,7 @@ impl Engine {
                     self.events.add(&txid, Happened::Sent { to: to.clone(), message: message.clone() });
                 let posted = Posted { message, id: self.events.message_id(number), clock };
                 if is_decision && self.is_armed() {
-                    self.parts.links.send(&to, vec![posted]);
+                    self.parts.carrier.carry(&to, vec![posted]);
                     self.let_the_wire_take_it();
                     self.crash.pass(CrashPoint::AfterFirstDelivery);
                 } else {
@@ -358,7 +356,7 @@ impl Engine {
             }
         }
         for (to, posted) in mail {
-            self.parts.links.send(&to, posted);
+            self.parts.carrier.carry(&to, posted);
         }
         if votes && self.is_armed() {
             self.let_the_wire_take_it();

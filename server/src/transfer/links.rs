@@ -70,6 +70,18 @@ pub trait Inbox: Send + Sync + 'static {
     fn linked(&self, peer: &PeerAddr);
 }
 
+/// Who takes the engine's messages to its peers.
+pub trait Carrier: Send + Sync {
+    /// Takes messages to a peer, in order, or loses them. Never waits for the network.
+    fn carry(&self, to: &PeerAddr, messages: Vec<Posted>);
+}
+
+impl Carrier for Arc<Links> {
+    fn carry(&self, to: &PeerAddr, messages: Vec<Posted>) {
+        self.send(to, messages);
+    }
+}
+
 /// Who this branch is, for its peers.
 #[derive(Clone)]
 pub struct Identity {

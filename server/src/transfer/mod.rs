@@ -6,6 +6,7 @@
 //! - [`ledger`] and [`records`] are what they write: money held and moved, and their log;
 //! - [`links`] carries the messages, [`directory`] knows where branches are, [`discovery`] finds them (and `mdns`, on
 //!   the local network);
+//! - [`host`] is the machine they run on: clock, chance and threads;
 //! - [`progress`] lets a client's thread wait for its transfer;
 //! - [`events`] tells what happened to whoever watches;
 //! - [`crash`] lets a lesson or a test kill the process at a named point, [`lesson`] is all that a class may do.
@@ -18,6 +19,7 @@ pub mod directory;
 pub mod discovery;
 pub mod engine;
 pub mod events;
+pub mod host;
 pub mod ledger;
 pub mod lesson;
 pub mod links;
@@ -41,7 +43,6 @@ use two_phase_commit::{
 };
 
 use crate::bank::accounts;
-use crate::clock::unix_ms_now;
 use crate::error::{Error, Result};
 use crate::limits::{DECISION_WAIT, DELIVERY_WAIT, STEP_MODE_LOOK, STEP_MODE_WAIT};
 use engine::Task;
@@ -147,8 +148,8 @@ impl Engine {
     /// # Errors
     /// [`Error::Database`] when the operating system gives no randomness.
     pub fn new_txid(&self) -> Result<TxId> {
-        let random = getrandom::u32().map_err(|error| Error::Database(format!("no randomness: {error}")))?;
-        let id = format!("{}-{:011x}{random:08x}", self.parts.name, unix_ms_now());
+        let random = self.parts.host.random()? >> 32;
+        let id = format!("{}-{:011x}{random:08x}", self.parts.name, self.parts.host.unix_ms());
         Ok(id.parse().expect("a branch name and 19 digits are a txid"))
     }
 
@@ -241,7 +242,10 @@ impl Engine {
     /// Waits as long as a client may. In step mode that is long, because a class is talking, and what a client is
     /// granted begins anew when step mode ends.
     fn wait_for(&self, waiter: &Waiter) -> Reached {
-        let Some(teaching) = &self.teaching else { return waiter.wait(DECISION_WAIT, DELIVERY_WAIT, None) };
+        let patience = |limit| self.parts.host.patience(limit);
+        let Some(teaching) = &self.teaching else {
+            return waiter.wait(patience(DECISION_WAIT), patience(DELIVERY_WAIT), None);
+        };
         let give_up_at = Instant::now() + STEP_MODE_WAIT;
         let mut stepped_until = None;
         loop {
@@ -407,7 +411,7 @@ impl Engine {
         let on_disk = self.on_disk(&message);
         let answered = on_disk.map(|on_disk| {
             self.carry_out_aside(vec![self.ask(|site| site.step(&from, &message, on_disk))]);
-            answers.recv_timeout(DECISION_WAIT)
+            answers.recv_timeout(self.parts.host.patience(DECISION_WAIT))
         });
         self.mailboxes.lock().remove(&from);
         answered?.map_err(|_| Error::Undecided(txid))
@@ -480,7 +484,7 @@ impl Engine {
     }
 
     fn describe(&self, transfer: &Transfer, state: &str, since_unix_ms: Option<i64>) -> Pending {
-        let age_ms = since_unix_ms.map_or(0, |since| unix_ms_now() - since);
+        let age_ms = since_unix_ms.map_or(0, |since| self.parts.host.unix_ms() - since);
         let answers =
             |peer: &PeerAddr| peer.as_str() == self.parts.name.as_str() || self.links().is_up(peer) == Some(true);
         Pending {

@@ -13,7 +13,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::engine::Engine;
 use super::{events, records};
-use crate::clock::unix_ms_now;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
 use crate::idempotency;
@@ -39,7 +38,11 @@ impl Threads {
 }
 
 impl Engine {
-    pub(super) fn start_threads(self: &Arc<Self>) -> Result<()> {
+    /// Lets time pass, by threads of the engine's own.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when the operating system gives no thread.
+    pub fn start_threads(self: &Arc<Self>) -> Result<()> {
         // Nothing is ever sent: the threads wait for the sender to be dropped.
         let (stop, stopped) = bounded(0);
         let mut threads = Vec::new();
@@ -57,7 +60,8 @@ impl Engine {
         Ok(())
     }
 
-    fn tick(&self) {
+    /// Does what is due by now: the ticker's work.
+    pub fn tick(&self) {
         match &self.teaching {
             None => self.tick_machines(),
             Some(teaching) => {
@@ -68,7 +72,7 @@ impl Engine {
                 }
             }
         }
-        if ticks(self.started.elapsed()).is_multiple_of(FLUSH_TICKS)
+        if ticks(self.parts.host.elapsed()).is_multiple_of(FLUSH_TICKS)
             && let Err(error) = self.parts.dbs.flush()
             && error != Error::Stopping
         {
@@ -82,13 +86,13 @@ impl Engine {
         self.carry_out(self.ask_all(|site| site.tick(now)));
     }
 
-    /// Deletes what is no longer needed, a little at a time, so that others wait for it only briefly.
-    fn prune(&self) {
+    /// Deletes what is no longer needed, a little at a time, so that others wait for it only briefly: the pruner's work.
+    pub fn prune(&self) {
         if self.teaching.as_ref().is_some_and(Teaching::is_stepping) {
             // A message may wait on the stage for longer than any is under way.
             return;
         }
-        let before = |age: Duration| unix_ms_now() - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let before = |age: Duration| self.parts.host.unix_ms() - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
         let (ended_before, answered_before) = (before(ENDED_KEPT), before(ANSWERS_KEPT));
         let pruned = self.parts.dbs.read(|reader| idempotency::surplus(reader)).and_then(|surplus| {
             let answers = move |tx: &mut Tx<'_>| idempotency::prune(tx, answered_before, surplus, PRUNE_ROWS);
