@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use protocol::BranchName;
+use protocol::proof::to_hex;
+use protocol::teaching::Lease;
 
 use crate::auditor::Books;
 use crate::branches::Branches;
 use crate::config::Config;
 use crate::error::Error;
+use crate::limits::LESSON_LEASE;
 use crate::metrics::Metrics;
 use crate::origin::Origins;
 use crate::recent::Recent;
@@ -62,6 +65,8 @@ pub struct Bridge {
     pub stage: Stage,
     /// Its end.
     pub stop: Stop,
+    /// By what the branches know that what it has set in a lesson is still wanted.
+    lease: Lease,
 }
 
 impl Bridge {
@@ -70,7 +75,11 @@ impl Bridge {
     /// # Errors
     /// [`Error::Internal`] when the system gives no random bytes.
     pub fn new(config: Config, address: SocketAddr, restarter: Option<Arc<dyn Restarter>>) -> Result<Self, Error> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|error| Error::Internal(format!("no random bytes: {error}")))?;
+        let lease = Lease { holder: format!("bridge-{}", to_hex(&random)), seconds: LESSON_LEASE.as_secs() };
         Ok(Self {
+            lease,
             origins: Origins::new(address, &config.host_names),
             branches: Branches::new(config.keys.clone()),
             sessions: Sessions::default(),
@@ -86,6 +95,12 @@ impl Bridge {
             address,
             config,
         })
+    }
+
+    /// What is set at a teaching branch from here is held by this.
+    #[must_use]
+    pub fn lease(&self) -> Lease {
+        self.lease.clone()
     }
 
     /// Whether a crashed branch can be started again from here.

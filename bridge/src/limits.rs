@@ -166,6 +166,9 @@ pub const LESSON_TRANSFERS: usize = 64;
 pub const LESSON_RESTART_TIME: Duration = Duration::from_secs(120);
 /// How long whoever ends a scenario waits for the step that it is doing.
 pub const LESSON_STEP_TIME: Duration = Duration::from_secs(60);
+/// How long what the bridge has set at a teaching branch outlives a bridge that was killed. It is renewed whenever the
+/// branch is asked for its stage, so twenty times as often.
+pub const LESSON_LEASE: Duration = Duration::from_secs(20);
 /// How long putting a scenario's faults back may take at the bridge's end.
 pub const LET_GO_TIME: Duration = Duration::from_millis(300);
 
@@ -176,3 +179,4 @@ const _: () = assert!(
 );
 const _: () = assert!(LET_GO_TIME.as_millis() + SHUTDOWN_GRACE.as_millis() + THREADS_GRACE.as_millis() < 2_000);
 const _: () = assert!(LIST_ROWS_DEFAULT <= LIST_ROWS);
+const _: () = assert!(LESSON_LEASE.as_secs() >= 4 * (STATUS_INTERVAL.as_secs() + STATUS_TIMEOUT.as_secs()));

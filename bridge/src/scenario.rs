@@ -182,7 +182,8 @@ impl lessons::Bank for LessonBank {
 
     fn call(&self, branch: &BranchName, action: Action, params: &Value, request_id: Option<&str>) -> lessons::Answered {
         let repeat = request_id.map_or(Repeat::Never, |id| Repeat::Write(id.to_string()));
-        answered(&*self.branch(branch)?, action, params, &repeat, CALL_TIMEOUT)
+        let params = lessons::leased(action, params, &self.bridge.lease());
+        answered(&*self.branch(branch)?, action, &params, &repeat, CALL_TIMEOUT)
     }
 
     fn begin(&self, branch: &BranchName, params: &Value) -> Receiver<lessons::Answered> {

@@ -14,6 +14,7 @@ use protocol::answer::Branch as BranchLine;
 use protocol::connection::CallError;
 use protocol::event::{Event, EventKind};
 use protocol::request::{Action, NoParams, Watch};
+use protocol::teaching::Look;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -165,7 +166,7 @@ impl<'a> Asker<'a> {
             crate::auditor::tell(self.bridge);
         }
         if self.branch.seen.is_teaching() {
-            let stage: Box<RawValue> = self.call(Action::Stage, &NoParams {})?;
+            let stage: Box<RawValue> = self.call(Action::Stage, &Look { lease: Some(self.bridge.lease()) })?;
             tell_stage(self.bridge, self.branch, Some(stage.get()));
         }
         if self.last_discovery.is_none_or(|last| last.elapsed() >= DISCOVERY_INTERVAL) {

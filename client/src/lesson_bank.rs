@@ -2,12 +2,13 @@
 //!
 //! A request whose connection turns out to be gone is sent once more by a new one, because a branch that was started
 //! again left the old one behind. A branch that a lesson has killed is started by a person, who is told so here; a
-//! signal ends that wait.
+//! signal ends that wait. What the lesson sets at the branches is held by a lease, which a thread renews: were this
+//! program killed, the branches would let go of it by themselves.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,7 +18,8 @@ use protocol::BranchName;
 use protocol::answer::AnswerError;
 use protocol::event::Event;
 use protocol::request::{Action, NoParams};
-use protocol::teaching::Stage;
+use protocol::proof::to_hex;
+use protocol::teaching::{Lease, Look, Stage};
 use serde_json::{Value, json};
 
 use crate::branch::{Branch, BranchError, Reply};
@@ -33,6 +35,11 @@ const UP_PATIENCE: Duration = Duration::from_secs(3);
 /// How long the answer to a transfer is waited for: longer than a branch lets a client wait while messages do.
 const TRANSFER_PATIENCE: Duration = Duration::from_secs(660);
 
+/// How long what the lesson has set outlives this program when it is killed,
+const LEASE: Duration = Duration::from_secs(20);
+/// and how often that time begins anew.
+const RENEW_EVERY: Duration = Duration::from_secs(4);
+
 /// The branches of a lesson.
 pub struct LessonBank {
     /// In the order in which they take part, the branch that was asked first.
@@ -40,6 +47,9 @@ pub struct LessonBank {
     branches: RefCell<BTreeMap<BranchName, Branch>>,
     interrupted: Arc<AtomicUsize>,
     recorded: Recorded,
+    lease: Lease,
+    /// The thread that renews the lease ends when this does.
+    _renewing: SyncSender<()>,
 }
 
 /// What the older systems' scratch bank did, for whoever draws it.
@@ -60,7 +70,12 @@ impl LessonBank {
             names.push(name.clone());
             branches.insert(name, peer.branch);
         }
-        Ok(Self { names, branches: RefCell::new(branches), interrupted, recorded: Recorded::default() })
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|error| ClientError::System(std::io::Error::other(error.to_string())))?;
+        let lease = Lease { holder: format!("client-{}", to_hex(&random)), seconds: LEASE.as_secs() };
+        let renewing = renew(branches.values().map(Branch::again).collect(), lease.clone())?;
+        let branches = RefCell::new(branches);
+        Ok(Self { names, branches, interrupted, recorded: Recorded::default(), lease, _renewing: renewing })
     }
 
     /// Where the scratch bank's events are kept.
@@ -100,6 +115,7 @@ impl Bank for LessonBank {
     }
 
     fn call(&self, branch: &BranchName, action: Action, params: &Value, request_id: Option<&str>) -> Answered {
+        let params = &*lessons::leased(action, params, &self.lease);
         let first = self.once(branch, action, params, request_id)?;
         let reply = match first {
             Some(reply) => Some(reply),
@@ -167,6 +183,24 @@ impl Bank for LessonBank {
         // Nothing that holds it can panic, so it is never poisoned; were it, the events were whole all the same.
         self.recorded.lock().unwrap_or_else(PoisonError::into_inner).extend(events);
     }
+}
+
+/// Renews the lease at every branch until the sender is dropped. The thread is not joined: it may wait for a branch that
+/// does not answer, and the end of the program ends it.
+fn renew(mut branches: Vec<Branch>, lease: Lease) -> Result<SyncSender<()>, ClientError> {
+    // Nothing is ever sent.
+    let (alive, ended) = mpsc::sync_channel(0);
+    let look = Look { lease: Some(lease) };
+    let work = move || {
+        while ended.recv_timeout(RENEW_EVERY) == Err(RecvTimeoutError::Timeout) {
+            for branch in &mut branches {
+                // One that has crashed has nothing set, and is asked again in a moment.
+                let _ = branch.ask_once(Action::Stage, &look, None, UP_PATIENCE);
+            }
+        }
+    };
+    thread::Builder::new().name("lease".into()).spawn(work).map_err(ClientError::System)?;
+    Ok(alive)
 }
 
 /// A branch's result as a JSON value, amounts digit for digit.

@@ -21,11 +21,13 @@ mod scenarios;
 mod scene;
 mod table;
 
+use std::borrow::Cow;
 use std::sync::mpsc::Receiver;
 
 use protocol::BranchName;
 use protocol::event::Event;
 use protocol::request::Action;
+use protocol::teaching::Lease;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -60,6 +62,17 @@ pub fn all() -> Vec<Lesson> {
 /// A branch's answer to a request: its `result`, or why there is none.
 pub type Answered = Result<Value, Failure>;
 
+/// The parameters of an action of a lesson, under a lease if it sets something.
+#[must_use]
+pub fn leased<'p>(action: Action, params: &'p Value, lease: &Lease) -> Cow<'p, Value> {
+    if !matches!(action, Action::StepMode | Action::Fault | Action::Crash) {
+        return Cow::Borrowed(params);
+    }
+    let mut params = params.clone();
+    params["lease"] = serde_json::json!(lease);
+    Cow::Owned(params)
+}
+
 /// What a lesson needs of a bank.
 pub trait Bank: Send {
     /// The branches that run with `--teaching` and answer, in a steady order. The first one pays, the second is paid.
@@ -68,7 +81,8 @@ pub trait Bank: Send {
     /// When not even the list of branches can be had.
     fn branches(&self) -> Result<Vec<BranchName>, Failure>;
 
-    /// Sends one request with the branch key proved, and waits a bounded time for its `result`.
+    /// Sends one request with the branch key proved, and waits a bounded time for its `result`. What it sets at a branch
+    /// is to end when this program is killed: it is held by a lease ([`leased`]), which the bank renews.
     ///
     /// # Errors
     /// The branch's refusal, or [`Failure::unreachable`].

@@ -12,11 +12,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::{BranchName, TxId};
 
+/// For how long a setting outlives the program that made it: until that program has not renewed it for `seconds`.
+///
+/// A program that drives a lesson may be killed in its middle; what it has set would hold the branch up for ever. What
+/// is set without a lease stays until someone takes it back.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Lease {
+    /// Random text of the program's; one lease renews everything that it has set.
+    pub holder: String,
+    /// From now on, and anew with each renewal.
+    pub seconds: u64,
+}
+
+/// Parameters of [`Action::Stage`](crate::request::Action::Stage).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Look {
+    /// The lease that is renewed by this look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
+}
+
 /// Parameters of [`Action::StepMode`](crate::request::Action::StepMode).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct StepMode {
     /// Whether messages wait from now on. Turning it off delivers all that wait, in the order in which they came.
     pub on: bool,
+    /// Until when at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
 }
 
 /// Parameters of [`Action::Step`](crate::request::Action::Step).
@@ -62,6 +85,9 @@ pub struct Fault {
     /// How long each message from that branch takes, in milliseconds; only with [`LinkFault::Slow`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
+    /// Until when at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
 }
 
 /// What is done to a link.
@@ -81,6 +107,9 @@ pub enum LinkFault {
 pub struct Crash {
     /// `now`, the name of a crash point, or `never`, which disarms the point that is armed. No answer comes to `now`.
     pub at: String,
+    /// Until when at most the point is armed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
 }
 
 /// The answer to every one of the teaching actions: how the stage stands after it.
@@ -137,6 +166,8 @@ mod tests {
         check::<Step>(r#"{"number":3,"how":"delay","delay_ms":500}"#);
         check::<PassTime>(r#"{"milliseconds":1000}"#);
         check::<Fault>(r#"{"peer":"Delhi","fault":"cut"}"#);
+        check::<Look>("{}");
+        check::<StepMode>(r#"{"on":true,"lease":{"holder":"bridge-1","seconds":20}}"#);
         check::<Fault>(r#"{"peer":"Delhi","fault":"slow","delay_ms":700}"#);
         check::<Crash>(r#"{"at":"after-vote"}"#);
         check::<Stage>(

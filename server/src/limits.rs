@@ -191,6 +191,10 @@ pub const FLUSH_ROUNDS: u32 = 64;
 pub const PASS_TIME_MAX: Duration = Duration::from_secs(3_600);
 /// The longest delay of a message in a lesson.
 pub const LESSON_DELAY_MAX: Duration = Duration::from_secs(600);
+/// The longest that a setting of a lesson outlives the program that made it under a lease.
+pub const LEASE_MAX: Duration = Duration::from_secs(600);
+/// The name of a lease's holder, in bytes: a program's random text.
+pub const LEASE_HOLDER_BYTES: usize = 64;
 
 // Beside its text a message has two names, two ids and some numbers.
 const _: () = assert!(STAGED_MESSAGES * (STAGED_TEXT_BYTES + 500) < protocol::frame::FRAME_BYTES_MAX);

@@ -6,11 +6,14 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::thread;
+use std::time::Duration;
 
-use bank_tests::{Bank, Branch, Options, Terminal, client_command, run_client};
+use bank_tests::{Bank, Branch, Options, Terminal, client_command, run_client, wait_until_within};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+/// The twenty seconds of the client's lease, and as much again for a busy machine.
+const LEASE_ENDS_WITHIN: Duration = Duration::from_secs(40);
 /// The branches, the payer's first.
 const NAMES: [&str; 2] = ["Mumbai", "Delhi"];
 
@@ -192,6 +195,27 @@ fn a_lesson_that_is_interrupted_leaves_nothing_behind() {
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     branches[1].restart();
+    assert_healthy(&branches);
+}
+
+#[test]
+fn a_lesson_outlives_no_client_that_was_killed() {
+    let bank = Bank::new();
+    let branches = classroom(&bank);
+    let mut terminal = Terminal::open();
+    let mut command = client_command();
+    command.args(["scenario", "cut-link-in-doubt", "--port", &branches[0].port().to_string()]);
+    command.arg("--key").arg(branches[0].key_path());
+    terminal.attach(&mut command);
+    let mut child = command.spawn().unwrap();
+    let is_set = || branches.iter().any(|branch| branch.connect().ask("stage", json!({})).ok()["step_mode"] == true);
+    while !is_set() {
+        terminal.read_until("[Enter] ");
+        terminal.press("\r");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_until_within(LEASE_ENDS_WITHIN, "nothing is left set", || !is_set());
     assert_healthy(&branches);
 }
 

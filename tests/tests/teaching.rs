@@ -555,3 +555,43 @@ fn a_teaching_branch_is_taught_by_those_with_the_key_alone() {
     }
     assert!(!stage(&branch).step_mode);
 }
+
+#[test]
+fn what_a_program_set_ends_when_it_is_gone_and_what_a_person_set_stays() {
+    let class = Class::new();
+    let lease = json!({"holder": "a test", "seconds": 2});
+    let set_all = |lease: &Value| {
+        act(&class.delhi, "step_mode", json!({"on": true, "lease": lease}));
+        act(&class.mumbai, "fault", json!({"peer": "Delhi", "fault": "cut", "lease": lease}));
+        act(&class.mumbai, "crash", json!({"at": "after-decision", "lease": lease}));
+    };
+    let is_set = || {
+        let (mumbai, delhi) = (stage(&class.mumbai), stage(&class.delhi));
+        (delhi.step_mode, !mumbai.faults.is_empty(), mumbai.crash_at.is_some())
+    };
+    set_all(&lease);
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(3) {
+        assert_eq!(is_set(), (true, true, true), "it is renewed");
+        for branch in [&class.mumbai, &class.delhi] {
+            act(branch, "stage", json!({ "lease": lease }));
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    wait_until("nothing is left set", || is_set() == (false, false, false));
+    thread::scope(|scope| {
+        class.transfer(scope).join().unwrap().ok();
+    });
+    class.judge(1);
+
+    set_all(&lease);
+    set_all(&Value::Null);
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(3) {
+        assert_eq!(is_set(), (true, true, true), "nobody has to renew it");
+        thread::sleep(Duration::from_millis(100));
+    }
+    for lease in [json!({"holder": "", "seconds": 2}), json!({"holder": "x", "seconds": 0}), json!({"holder": "x"})] {
+        class.delhi.connect().ask("step_mode", json!({"on": true, "lease": lease})).refused("invalid_params");
+    }
+}

@@ -1,7 +1,8 @@
 //! Lessons: what waits at a branch, which faults are set, and a crashed branch started again.
 //!
 //! The branch judges the parameters, and refuses when it was not started with `--teaching`. None of these requests
-//! is sent twice: a step or a crash that was lost is to be looked at, not repeated.
+//! is sent twice: a step or a crash that was lost is to be looked at, not repeated. What is set here is held by the
+//! bridge's lease, which the branch lets go of when the bridge was killed.
 
 use std::sync::Arc;
 
@@ -47,7 +48,7 @@ async fn stage(State(bridge): Shared, Path(name): Path<String>) -> Result<Reply,
 async fn step_mode(State(bridge): Shared, Path(name): Path<String>, params: Params) -> Result<Reply, Error> {
     let branch = bridge.branches.by_name(&name)?;
     let on = params.flag("on")?.ok_or_else(|| Error::Input("the parameter on is missing".into()))?;
-    act(&bridge, &branch, Action::StepMode, StepMode { on }).await
+    act(&bridge, &branch, Action::StepMode, StepMode { on, lease: Some(bridge.lease()) }).await
 }
 
 async fn step(State(bridge): Shared, Path(name): Path<String>, params: Params) -> Result<Reply, Error> {
@@ -65,6 +66,7 @@ async fn pass_time(State(bridge): Shared, Path(name): Path<String>, params: Para
 async fn fault(State(bridge): Shared, Path(name): Path<String>, params: Params) -> Result<Reply, Error> {
     let branch = bridge.branches.by_name(&name)?;
     let fault: Fault = typed(&params, &["peer", "fault"], &["delay_ms"])?;
+    let fault = Fault { lease: Some(bridge.lease()), ..fault };
     act(&bridge, &branch, Action::Fault, fault).await
 }
 
@@ -73,7 +75,7 @@ async fn crash(State(bridge): Shared, Path(name): Path<String>, params: Params) 
     let at = params.need("at")?.to_string();
     // Whoever watches the branch may see its end before we do.
     let is_to_end = at == NOW && branch.seen.is_up();
-    match act(&bridge, &branch, Action::Crash, Crash { at }).await {
+    match act(&bridge, &branch, Action::Crash, Crash { at, lease: Some(bridge.lease()) }).await {
         // A branch that crashes gives no answer; that it is down will show.
         Err(Error::Unreachable { .. }) if is_to_end => {
             branch.seen.poke();

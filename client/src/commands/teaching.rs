@@ -164,7 +164,9 @@ pub(super) fn stage(session: &mut Session<'_>) -> Result<ExitStatus, ClientError
 }
 
 pub(super) fn step_mode(arguments: &StepModeArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
-    session.ask(Action::StepMode, &StepMode { on: arguments.switch == Switch::On }, |stage| tell_stage(&stage))
+    session.ask(Action::StepMode, &StepMode { on: arguments.switch == Switch::On, lease: None }, |stage| {
+        tell_stage(&stage)
+    })
 }
 
 pub(super) fn step(arguments: &StepArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
@@ -189,12 +191,12 @@ pub(super) fn fault(arguments: &FaultArguments, session: &mut Session<'_>) -> Re
         FaultArgument::Slow => LinkFault::Slow,
         FaultArgument::Heal => LinkFault::Heal,
     };
-    let params = Fault { peer: arguments.peer.clone(), fault, delay_ms: arguments.delay_ms };
+    let params = Fault { peer: arguments.peer.clone(), fault, delay_ms: arguments.delay_ms, lease: None };
     session.ask(Action::Fault, &params, |stage| tell_stage(&stage))
 }
 
 pub(super) fn crash(arguments: &CrashArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
-    send_once(Action::Crash, &Crash { at: arguments.at.clone() }, session)
+    send_once(Action::Crash, &Crash { at: arguments.at.clone(), lease: None }, session)
 }
 
 /// Sends what must not be done twice. The connection's end instead of an answer means that the branch has crashed: at

@@ -287,8 +287,8 @@ impl<'c> Session<'c> {
             }
             Action::Batch => self.batch(frame).and_then(single),
             // A branch without --teaching has no lesson, and looks at nothing else.
-            Action::Stage => single(to_json(&context.engine.lesson()?.stage())),
-            Action::StepMode => single(to_json(&context.engine.lesson()?.step_mode(&frame.params()?))),
+            Action::Stage => single(to_json(&context.engine.lesson()?.look(&frame.params()?)?)),
+            Action::StepMode => single(to_json(&context.engine.lesson()?.step_mode(&frame.params()?)?)),
             Action::Step => single(to_json(&context.engine.lesson()?.step(&frame.params()?)?)),
             Action::PassTime => single(to_json(&context.engine.lesson()?.pass_time(&frame.params()?)?)),
             Action::Fault => single(to_json(&context.engine.lesson()?.fault(&frame.params()?)?)),

@@ -50,7 +50,7 @@ impl Faults {
                 FaultKind::Cut => (LinkFault::Cut, None),
                 FaultKind::Slow(delay) => (LinkFault::Slow, u64::try_from(delay.as_millis()).ok()),
             };
-            Fault { peer: peer.clone(), fault, delay_ms }
+            Fault { peer: peer.clone(), fault, delay_ms, lease: None }
         };
         self.by_peer.iter().map(tell).collect()
     }

@@ -6,7 +6,8 @@
 //!   link it waits by itself for a while;
 //! - [`clock`]: in step mode the protocol's time stands still, so no message is repeated and nothing times out while a
 //!   class talks, until time is made to pass by request;
-//! - [`faults`]: what is remembered of links that are cut or slow. The cut itself is in the links.
+//! - [`faults`]: what is remembered of links that are cut or slow. The cut itself is in the links;
+//! - [`lease`]: which of this ends by itself when the program that has set it is gone.
 //!
 //! What is done with them, action by action, is `transfer::lesson`; the engine asks here what may pass. A branch
 //! without `--teaching` has no [`Teaching`], so it pays for a look at an empty `Option` and can be made to do nothing
@@ -16,16 +17,18 @@
 
 pub mod clock;
 pub mod faults;
+pub mod lease;
 pub mod stage;
 
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use protocol::BranchName;
-use protocol::teaching::{Fault, LinkFault, Waiting};
+use protocol::teaching::{Fault, Lease, LinkFault, Waiting};
 
 use self::clock::ProtocolClock;
 use self::faults::Faults;
+use self::lease::{Leases, Setting};
 use self::stage::{Due, Stage};
 
 /// What a teaching branch keeps. `M` is a message as the engine takes it.
@@ -42,6 +45,7 @@ struct State<M> {
     stage: Stage<M>,
     clock: ProtocolClock,
     faults: Faults,
+    leases: Leases,
 }
 
 /// What became of a message that came.
@@ -60,7 +64,8 @@ impl<M> Teaching<M> {
     #[must_use]
     pub fn new() -> Self {
         let (stage, clock, faults) = (Stage::new(), ProtocolClock::new(), Faults::default());
-        Self { state: Mutex::new(State { is_stepping: false, stage, clock, faults }), passing: Mutex::new(()) }
+        let state = State { is_stepping: false, stage, clock, faults, leases: Leases::default() };
+        Self { state: Mutex::new(state), passing: Mutex::new(()) }
     }
 
     /// Whether messages wait to be stepped.
@@ -155,6 +160,21 @@ impl<M> Teaching<M> {
         } else {
             Vec::new()
         }
+    }
+
+    /// Notes by whom a setting was made, if someone has to renew it.
+    pub fn lease(&self, setting: Setting, lease: Option<&Lease>) {
+        self.state.lock().leases.set(setting, lease, Instant::now());
+    }
+
+    /// Whoever holds this lease is still there.
+    pub fn renew(&self, lease: &Lease) {
+        self.state.lock().leases.renew(lease, Instant::now());
+    }
+
+    /// Takes the settings whose makers are gone.
+    pub fn take_ended(&self) -> Vec<Setting> {
+        self.state.lock().leases.take_ended(Instant::now())
     }
 
     /// Lets nobody else make time pass as long as the guard lives.

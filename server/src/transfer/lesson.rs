@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use protocol::teaching::{Crash, Fault, How, LinkFault, PassTime, Stage, Step, StepMode, Waiting};
+use protocol::teaching::{Crash, Fault, How, Lease, LinkFault, Look, PassTime, Stage, Step, StepMode, Waiting};
 use two_phase_commit::PeerAddr;
 
 use super::crash::CrashPoint;
@@ -16,7 +16,8 @@ use super::engine::Engine;
 use super::events::{Happened, message_name};
 use super::links::{Posted, unknown_branch};
 use crate::error::{Error, Result};
-use crate::limits::{FLUSH_ROUNDS, LESSON_DELAY_MAX, PASS_TIME_MAX, TICK};
+use crate::limits::{FLUSH_ROUNDS, LEASE_HOLDER_BYTES, LEASE_MAX, LESSON_DELAY_MAX, PASS_TIME_MAX, TICK};
+use crate::teaching::lease::Setting;
 use crate::teaching::{Admitted, Teaching};
 
 /// A message that came, and from whom.
@@ -110,11 +111,51 @@ impl Lesson<'_> {
         }
     }
 
+    /// How the stage stands, to someone who may have set something here and is still there.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the lease is none.
+    pub fn look(&self, params: &Look) -> Result<Stage> {
+        check_lease(params.lease.as_ref())?;
+        if let Some(lease) = &params.lease {
+            self.teaching.renew(lease);
+        }
+        Ok(self.stage())
+    }
+
+    /// Takes back what was set by programs that are gone.
+    pub(super) fn end_leases(&self) {
+        for setting in self.teaching.take_ended() {
+            let done = match setting {
+                Setting::StepMode => {
+                    log::warn!("lesson: step mode ends, because the program that has set it is gone");
+                    self.step_mode(&StepMode { on: false, lease: None })
+                }
+                Setting::Fault(peer) => {
+                    log::warn!("lesson: the link to {peer} heals, because the program that broke it is gone");
+                    self.fault(&Fault { peer, fault: LinkFault::Heal, delay_ms: None, lease: None })
+                }
+                Setting::CrashPoint => {
+                    log::warn!("lesson: no crash is armed any more, because the program that armed it is gone");
+                    self.crash(&Crash { at: NEVER.into(), lease: None })
+                }
+            };
+            if let Err(error) = done {
+                log::warn!("lesson: {error}");
+            }
+        }
+    }
+
     /// Turns step mode on or off. Off, everything that waits is received first, in order.
-    pub fn step_mode(&self, params: &StepMode) -> Stage {
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the lease is none.
+    pub fn step_mode(&self, params: &StepMode) -> Result<Stage> {
+        check_lease(params.lease.as_ref())?;
+        self.teaching.lease(Setting::StepMode, params.lease.as_ref().filter(|_| params.on));
         if params.on {
             self.teaching.start_stepping();
-            return self.stage();
+            return Ok(self.stage());
         }
         for round in 1..=FLUSH_ROUNDS {
             if !self.teaching.is_stepping() {
@@ -122,7 +163,7 @@ impl Lesson<'_> {
             }
             self.engine.deliver(self.teaching.take_all_to_stop_stepping(round == FLUSH_ROUNDS));
         }
-        self.stage()
+        Ok(self.stage())
     }
 
     /// Says what becomes of a message that waits.
@@ -185,6 +226,7 @@ impl Lesson<'_> {
     pub fn fault(&self, params: &Fault) -> Result<Stage> {
         let name = &params.peer;
         let delay = delay(params.delay_ms, params.fault == LinkFault::Slow)?;
+        check_lease(params.lease.as_ref())?;
         if *name == self.engine.parts.name {
             return Err(Error::Invalid("a branch has no link to itself".into()));
         }
@@ -200,6 +242,8 @@ impl Lesson<'_> {
                 LinkFault::Heal => "healed".to_string(),
             }
         );
+        let lease = params.lease.as_ref().filter(|_| params.fault != LinkFault::Heal);
+        self.teaching.lease(Setting::Fault(name.clone()), lease);
         let overdue = self.teaching.set_fault(name, params.fault, Some(delay));
         match params.fault {
             LinkFault::Cut => links.cut(&peer),
@@ -212,18 +256,33 @@ impl Lesson<'_> {
     /// Kills the process now, arms the point at which it kills itself, or disarms it.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no such point.
+    /// [`Error::Invalid`] when there is no such point, or the lease is none.
     pub fn crash(&self, params: &Crash) -> Result<Stage> {
-        match params.at.as_str() {
+        check_lease(params.lease.as_ref())?;
+        let point = match params.at.as_str() {
             NOW => super::crash::kill_this_process("crash by request"),
-            NEVER => self.engine.crash.arm(None),
+            NEVER => None,
             point => {
                 let text = |error: String| Error::Invalid(format!("{error}; or {NOW}, or {NEVER}"));
-                self.engine.crash.arm(Some(point.parse().map_err(text)?));
+                Some(point.parse().map_err(text)?)
             }
-        }
+        };
+        self.teaching.lease(Setting::CrashPoint, params.lease.as_ref().filter(|_| point.is_some()));
+        self.engine.crash.arm(point);
         Ok(self.stage())
     }
+}
+
+/// A lease has a bound, so that nothing outlives its maker for long, and a holder that can be kept.
+fn check_lease(lease: Option<&Lease>) -> Result<()> {
+    let Some(lease) = lease else { return Ok(()) };
+    if lease.holder.is_empty() || lease.holder.len() > LEASE_HOLDER_BYTES {
+        return Err(Error::Invalid(format!("the holder of a lease has 1 to {LEASE_HOLDER_BYTES} bytes")));
+    }
+    if lease.seconds == 0 || lease.seconds > LEASE_MAX.as_secs() {
+        return Err(Error::Invalid(format!("a lease is for 1 to {} seconds", LEASE_MAX.as_secs())));
+    }
+    Ok(())
 }
 
 /// The delay of a request: there when it is wanted, and only then.

@@ -65,6 +65,9 @@ impl Engine {
         match &self.teaching {
             None => self.tick_machines(),
             Some(teaching) => {
+                if let Ok(lesson) = self.lesson() {
+                    lesson.end_leases();
+                }
                 self.deliver(teaching.take_due());
                 // In step mode time passes by request alone.
                 if !teaching.is_stepping() {
