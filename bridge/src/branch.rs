@@ -23,6 +23,7 @@ use crate::dial::{BranchConnection, dial, set_patience};
 use crate::error::Error;
 use crate::key::Keys;
 use crate::limits::{CALL_TIMEOUT, CALLS_PER_BRANCH, PLACE_TIMEOUT, TRANSFER_TIMEOUT, TRANSFERS_PER_BRANCH};
+use crate::request_id::RequestId;
 use crate::seen::Seen;
 
 /// One branch.
@@ -46,9 +47,9 @@ pub enum Repeat {
     /// It changes nothing: it is asked again.
     Read,
     /// It is sent again under this id.
-    Write(String),
+    Write(RequestId),
     /// It may wait for other branches, and is sent again under this id.
-    Transfer(String),
+    Transfer(RequestId),
     /// It is not sent again.
     Never,
 }
@@ -155,7 +156,7 @@ impl Branch {
         limit: Duration,
     ) -> Result<Reply, Error> {
         let request_id = match repeat {
-            Repeat::Write(id) | Repeat::Transfer(id) => Some(id.as_str()),
+            Repeat::Write(id) | Repeat::Transfer(id) => Some(id),
             Repeat::Read | Repeat::Never => None,
         };
         // An idle connection may have died since; what is never repeated must not be lost in it.
@@ -172,7 +173,7 @@ impl Branch {
                 }
             };
             was_sent = true;
-            match attempt(&mut connection, action, params, request_id, limit) {
+            match attempt(&mut connection, action, params, request_id.map(RequestId::sent), limit) {
                 Ok(reply) => {
                     self.keep(connection);
                     return Ok(reply);
@@ -189,7 +190,7 @@ impl Branch {
         }
         let branch = self.name.to_string();
         Err(match request_id.filter(|_| was_sent) {
-            Some(id) => Error::OutcomeUnknown { branch, cause, request_id: id.to_string() },
+            Some(id) => Error::OutcomeUnknown { branch, cause, request_id: id.given().to_string() },
             None => Error::Unreachable { branch, cause },
         })
     }

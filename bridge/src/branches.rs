@@ -4,6 +4,7 @@
 //! found is refused before any connection is tried.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -102,6 +103,15 @@ impl Branches {
         found.ok_or_else(|| Error::BranchNotAllowed(shown(&address.to_string())))
     }
 
+    /// The branch at that port of this machine.
+    ///
+    /// # Errors
+    /// [`Error::BranchNotAllowed`].
+    pub fn here(&self, port: u16) -> Result<Arc<Branch>, Error> {
+        self.by_address(&Ipv4Addr::LOCALHOST.to_string(), port)
+            .or_else(|error| self.by_address(&Ipv6Addr::LOCALHOST.to_string(), port).map_err(|_| error))
+    }
+
     /// The branch of those who name none: the first.
     ///
     /// # Errors
@@ -192,6 +202,9 @@ mod tests {
         ] {
             assert_eq!(branches.by_address(host, port).unwrap().name().as_str(), expected, "{host}");
         }
+        assert_eq!(branches.here(9100).unwrap().name().as_str(), "Mumbai");
+        assert_eq!(branches.here(9102).unwrap().name().as_str(), "Pune");
+        assert!(branches.here(9101).is_err(), "it is on another machine");
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub mod openapi;
 pub mod origin;
 pub mod params;
 pub mod recent;
+pub mod request_id;
 pub mod routes;
 pub mod scenario;
 pub mod seen;

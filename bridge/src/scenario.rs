@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::limits::{
     CALL_TIMEOUT, LESSON_RESTART_TIME, LESSON_STEP_TIME, LESSON_TRANSFERS, LET_GO_TIME, TRANSFER_TIMEOUT,
 };
+use crate::request_id::RequestId;
 use crate::store::{Happened, Topic};
 
 /// How often a branch that a person is to start is looked for.
@@ -181,7 +182,7 @@ impl lessons::Bank for LessonBank {
     }
 
     fn call(&self, branch: &BranchName, action: Action, params: &Value, request_id: Option<&str>) -> lessons::Answered {
-        let repeat = request_id.map_or(Repeat::Never, |id| Repeat::Write(id.to_string()));
+        let repeat = request_id.map_or(Repeat::Never, |id| Repeat::Write(RequestId::operator(id.to_string())));
         let params = lessons::leased(action, params, &self.bridge.lease());
         answered(&*self.branch(branch)?, action, &params, &repeat, CALL_TIMEOUT)
     }

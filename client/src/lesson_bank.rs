@@ -17,8 +17,8 @@ use lessons::{Answered, Bank, Failure};
 use protocol::BranchName;
 use protocol::answer::AnswerError;
 use protocol::event::Event;
-use protocol::request::{Action, NoParams};
 use protocol::proof::to_hex;
+use protocol::request::{Action, NoParams};
 use protocol::teaching::{Lease, Look, Stage};
 use serde_json::{Value, json};
 

@@ -296,13 +296,15 @@ pub struct AccountAmount {
     pub amount: Amount,
 }
 
-/// Parameters of [`Action::ListAccounts`](crate::request::Action::ListAccounts).
+/// Parameters of [`Action::ListAccounts`](crate::request::Action::ListAccounts). Like every filter, it is refused when it
+/// has a field that is not known: who asks for less must not get more.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct ListAccounts {
     /// Only numbers above this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<AccountNum>,
-    /// At most so many.
+    /// At most so many; without it, as many as one answer carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }
@@ -436,11 +438,12 @@ pub struct Resolve {
     pub reason: String,
 }
 
-/// Parameters of [`Action::History`](crate::request::Action::History).
+/// Parameters of [`Action::History`](crate::request::Action::History) and of its older name `get_logs`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct History {
-    /// Of this account; of the whole branch without it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Of this account; of the whole branch without it. Older programs call it `account`; both at once are refused.
+    #[serde(default, alias = "account", skip_serializing_if = "Option::is_none")]
     pub account_no: Option<AccountNum>,
     /// Only transactions older than this one: the `next` of the page before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -463,6 +466,7 @@ pub struct Batch<'a> {
 
 /// Parameters of [`Action::Watch`](crate::request::Action::Watch).
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Watch {
     /// Only events with numbers above this one; without it, those still in memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -322,6 +322,21 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_that_is_not_known_is_refused() {
+        fn check<T: serde::de::DeserializeOwned>(params: &str, expected: bool) {
+            let body = format!(r#"{{"action":"history","params":{params}}}"#);
+            let frame = RequestFrame::parse(body.as_bytes()).unwrap();
+            assert_eq!(frame.params::<T>().is_ok(), expected, "{params}");
+        }
+        check::<History>(r#"{"account":"1001"}"#, true);
+        check::<History>(r#"{"account_no":1001,"limit":5}"#, true);
+        check::<History>(r#"{"account":"1001","account_no":"1002"}"#, false);
+        check::<History>(r#"{"accuont":"1001"}"#, false);
+        check::<ListAccounts>(r#"{"name":"Asha"}"#, false);
+        check::<Watch>(r#"{"txId":"T"}"#, false);
+    }
+
+    #[test]
     fn a_wrong_amount_says_what_is_wrong_with_it() {
         for (json, expected) in [
             ("0", Err(MoneyError::Zero)),

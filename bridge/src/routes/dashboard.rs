@@ -101,7 +101,7 @@ async fn create_account(
         sms: params.flag("sms")?,
         password: text("password"),
     };
-    write(&branch, Action::CreateAccount, account, Repeat::Write(params.request_id()?)).await
+    write(&branch, Action::CreateAccount, account, Repeat::Write(params.request_id(&caller.who)?)).await
 }
 
 async fn close_account(
@@ -111,7 +111,7 @@ async fn close_account(
 ) -> Result<Reply, Error> {
     let branch = place::branch(&bridge, &caller.who, &params, &HERE)?;
     let account_no = place::account(&caller.who, &branch, &params, ACCOUNT)?;
-    let repeat = Repeat::Write(params.request_id()?);
+    let repeat = Repeat::Write(params.request_id(&caller.who)?);
     let reply = write(&branch, Action::CloseAccount, OneAccount { account_no }, repeat).await?;
     bridge.sessions.end_all_of(&Who::Customer { branch: branch.name().clone(), account: account_no });
     Ok(reply)
@@ -127,6 +127,7 @@ struct PendingAt {
 
 /// `GET /pending`: of all branches. Those that gave no answer are named beside the list.
 async fn pending(State(bridge): Shared, params: Params) -> Result<Response, Error> {
+    place::only(&params, &[])?;
     let branches = match place::named(&bridge, &params, &HERE)? {
         Some(branch) => vec![branch],
         None => bridge.branches.all(),
@@ -167,5 +168,5 @@ async fn resolve(State(bridge): Shared, Extension(caller): Extension<Caller>, pa
     };
     let reason = params.need("reason")?.to_string();
     let settled = Resolve { txid, outcome: outcome.into(), reason };
-    write(&branch, Action::Resolve, settled, Repeat::Write(params.request_id()?)).await
+    write(&branch, Action::Resolve, settled, Repeat::Write(params.request_id(&caller.who)?)).await
 }

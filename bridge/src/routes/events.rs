@@ -47,6 +47,7 @@ pub async fn events(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, Error> {
+    params.only(&["after"])?;
     let place = Place::take(&bridge.metrics.event_streams)?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let after = match last {

@@ -40,6 +40,7 @@ pub async fn history(
     Extension(caller): Extension<Caller>,
     params: Params,
 ) -> Result<Response, Error> {
+    place::only(&params, &["account", "account_no", "type", "from", "to", "after", "limit", "format"])?;
     let branches = match (place::named(&bridge, &params, &HERE)?, &caller.who) {
         (Some(branch), _) => vec![branch],
         (None, Who::Customer { branch, .. }) => vec![bridge.branches.by_name(branch.as_str())?],

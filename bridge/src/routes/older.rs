@@ -55,7 +55,7 @@ async fn cash(bridge: &Bridge, caller: &Caller, params: &Params, action: Action)
     let branch = place::branch(bridge, &caller.who, params, &HERE)?;
     let account_no = place::account(&caller.who, &branch, params, ACCOUNT)?;
     let amount = params.amount()?;
-    write(&branch, action, AccountAmount { account_no, amount }, Repeat::Write(params.request_id()?)).await
+    write(&branch, action, AccountAmount { account_no, amount }, Repeat::Write(params.request_id(&caller.who)?)).await
 }
 
 /// `POST /transfer`: within a branch, or between two by two-phase commit.
@@ -71,7 +71,7 @@ pub async fn transfer(
     let dest_account_no =
         dest_account_no.ok_or_else(|| Error::Input("the parameter dest_account is missing".into()))?;
     let amount = params.amount()?;
-    let id = params.request_id()?;
+    let id = params.request_id(&caller.who)?;
     if source.name() == destination.name() {
         let order = LocalTransfer { src_account_no, dest_account_no, amount };
         return write(&source, Action::LocalTransfer, order, Repeat::Write(id)).await;
@@ -131,6 +131,7 @@ pub async fn get_logs(
     params: Params,
 ) -> Result<Reply, Error> {
     let branch = place::branch(&bridge, &caller.who, &params, &HERE)?;
+    place::only(&params, &["account", "account_no", "after", "limit"])?;
     let account_no = place::account_if_named(&caller.who, &params, ACCOUNT)?;
     if let Some(account) = account_no {
         crate::access::own_account(&caller.who, branch.name(), account)?;
@@ -146,6 +147,7 @@ pub async fn list_accounts(
     Extension(caller): Extension<Caller>,
     params: Params,
 ) -> Result<Response<body::Body>, Error> {
+    place::only(&params, &["q", "after", "limit"])?;
     let branch = place::branch(&bridge, &caller.who, &params, &HERE)?;
     let mut after = params.parse("after")?;
     let Some(text) = params.get("q").map(str::to_lowercase) else {

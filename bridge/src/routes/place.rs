@@ -18,6 +18,13 @@ pub struct Names {
     port: &'static str,
 }
 
+impl Names {
+    /// All three.
+    pub const fn all(&self) -> [&'static str; 3] {
+        [self.branch, self.host, self.port]
+    }
+}
+
 /// Where the request goes.
 pub const HERE: Names = Names { branch: "branch", host: "host", port: "port" };
 /// Where a transfer is paid from.
@@ -35,7 +42,8 @@ pub fn named(bridge: &Bridge, params: &Params, names: &Names) -> Result<Option<A
         (Some(host), Some(port)) => Some(bridge.branches.by_address(host, port)?),
         (None, None) => None,
         (Some(_), None) => return Err(Error::Input(format!("the parameter {} is missing", names.port))),
-        (None, Some(_)) => return Err(Error::Input(format!("the parameter {} is missing", names.host))),
+        // Older programs name the port alone and mean this machine, as the older bridge did.
+        (None, Some(port)) => Some(bridge.branches.here(port)?),
     };
     let by_name = params.get(names.branch).map(|name| bridge.branches.by_name(name)).transpose()?;
     match (by_name, by_address) {
@@ -45,6 +53,14 @@ pub fn named(bridge: &Bridge, params: &Params, names: &Names) -> Result<Option<A
         (Some(branch), _) | (None, Some(branch)) => Ok(Some(branch)),
         (None, None) => Ok(None),
     }
+}
+
+/// Refuses filters other than these and those that name a branch: who asks for less must not get more.
+///
+/// # Errors
+/// [`Error::Input`].
+pub fn only(params: &Params, filters: &[&str]) -> Result<(), Error> {
+    params.only(&[&HERE.all()[..], filters].concat())
 }
 
 /// The branch that a request names; a customer who names none means the own.

@@ -37,6 +37,7 @@ struct Line {
 
 /// `GET /transfers`: newest first.
 pub async fn list(State(bridge): Shared, params: Params) -> Result<Response, Error> {
+    params.only(&["limit"])?;
     let limit = params.limit(TRANSFERS_DEFAULT, TRANSFERS_MAX)?;
     let transfers = bridge.store.transfers(limit);
     let lines: Vec<_> = transfers.iter().map(|(txid, events)| line(txid, events)).collect();
@@ -66,6 +67,7 @@ fn find(bridge: &Bridge, txid: &str) -> Result<(TxId, Vec<Event>), Error> {
 
 /// `GET /transfers/{txid}/export`.
 pub async fn export(State(bridge): Shared, Path(txid): Path<String>, params: Params) -> Result<Response, Error> {
+    params.only(&["format"])?;
     let (txid, events) = find(&bridge, &txid)?;
     let Some(format) = params.get("format").filter(|format| *format != "json") else {
         return answer::ok(&Told { txid, events });

@@ -27,7 +27,8 @@ pub type Listed = (String, Option<String>);
 /// # Errors
 /// Trouble of the database.
 pub fn list_accounts(context: &Context, params: &ListAccounts) -> Result<Listed> {
-    let rows = rows(params.limit);
+    // Older programs know no `next`: they get as many as one answer carries.
+    let rows = params.limit.unwrap_or(LIST_ROWS).clamp(1, LIST_ROWS);
     let accounts = context.bank.dbs().read(|reader| accounts::list(reader, params.after, false, rows + 1))?;
     let lines: Vec<_> = accounts
         .iter()
@@ -180,6 +181,7 @@ pub fn pending(context: &Context, params: &PendingParams) -> Result<Listed> {
 
 /// Parameters of `list_pending`.
 #[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PendingParams {
     /// Only ids after this one.
     #[serde(default)]
