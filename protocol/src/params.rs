@@ -3,10 +3,14 @@
 //! They are read and written by serde. An [`Amount`] keeps a wrong amount as what is wrong with it, so that the
 //! answer can say so. Fields that may be missing are missing on the wire too, when they are written.
 
-use serde::de::Error as _;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::request::{BATCH_REQUESTS_MAX, PASSWORD_VERSIONS_MAX, SPLIT_LEGS_MAX};
 use crate::{AccountNum, BranchName, Money, MoneyError, TxId};
 
 /// An amount as it was given: a number or a string, read digit for digit, right or wrong.
@@ -62,6 +66,33 @@ fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Er
         return Ok(None);
     }
     text.parse().map(Some).map_err(|_| D::Error::custom("a port is a number from 0 to 65535"))
+}
+
+/// Reads a list of at most `MAX` things, and stops at one more: a list costs its reader a good deal more memory than
+/// its text, so its length is looked at while it is read.
+fn at_most<'de, T: Deserialize<'de>, const MAX: usize, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    struct List<T, const MAX: usize>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for List<T, MAX> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {MAX}")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut found = Vec::new();
+            while let Some(next) = list.next_element()? {
+                if found.len() == MAX {
+                    return Err(A::Error::custom(format_args!("a list of at most {MAX} is expected")));
+                }
+                found.push(next);
+            }
+            Ok(found)
+        }
+    }
+    deserializer.deserialize_seq(List::<T, MAX>(PhantomData))
 }
 
 /// No parameters.
@@ -151,7 +182,8 @@ pub struct SetPassword {
 /// Parameters of [`Action::PasswordVersions`](crate::request::Action::PasswordVersions).
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct PasswordVersions {
-    /// Whose: 1 to [`PASSWORD_VERSIONS_MAX`](crate::request::PASSWORD_VERSIONS_MAX) accounts, 0 for the administrator.
+    /// Whose: up to [`PASSWORD_VERSIONS_MAX`](crate::request::PASSWORD_VERSIONS_MAX) accounts, 0 for the administrator.
+    #[serde(deserialize_with = "at_most::<_, PASSWORD_VERSIONS_MAX, _>")]
     pub account_nos: Vec<LoginNum>,
 }
 
@@ -402,6 +434,7 @@ pub struct SplitTransfer {
     /// Who pays, here.
     pub src_account_no: AccountNum,
     /// Who is paid: 1 to [`SPLIT_LEGS_MAX`](crate::request::SPLIT_LEGS_MAX).
+    #[serde(deserialize_with = "at_most::<_, SPLIT_LEGS_MAX, _>")]
     pub legs: Vec<SplitLeg>,
 }
 
@@ -457,7 +490,7 @@ pub struct History {
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Batch<'a> {
     /// Up to [`BATCH_REQUESTS_MAX`](crate::request::BATCH_REQUESTS_MAX) requests.
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "at_most::<_, BATCH_REQUESTS_MAX, _>")]
     pub requests: Vec<&'a RawValue>,
     /// Whether all of them happen or none.
     #[serde(default)]

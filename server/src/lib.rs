@@ -1,5 +1,6 @@
 //! One branch of the bank, as a library for its program, its benchmarks and its tests.
 
+pub mod allowance;
 pub mod arguments;
 pub mod audit;
 pub mod backup;

@@ -15,7 +15,7 @@ use tls::Connector;
 
 use crate::bank::outbox::SqlOutbox;
 use crate::bank::{ADMINISTRATOR, Bank, BankSettings};
-use crate::branch::Context;
+use crate::branch::{Allowances, Context};
 use crate::commands;
 use crate::config::Config;
 use crate::dbs_exec::{CopyRole, DbsExec};
@@ -122,6 +122,7 @@ impl Core {
             idle_timeout: config.idle_timeout,
             address: Address::from((config.branch.ip(), port)),
             started: Instant::now(),
+            allowances: Allowances::default(),
         });
         Ok(Opened::Open(Box::new(Self { dbs, context, sms })))
     }

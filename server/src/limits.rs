@@ -5,6 +5,9 @@
 
 use std::time::Duration;
 
+use protocol::frame::{BATCH_FRAME_BYTES_MAX, FRAME_BYTES_MAX};
+use protocol::request::BATCH_REQUESTS_MAX;
+
 /// Operations of one commit. A commit of this many takes some tens of milliseconds, which is what the
 /// next client waits at most before its own group starts.
 pub const GROUP_OPERATIONS: usize = 1_024;
@@ -197,19 +200,65 @@ pub const LEASE_MAX: Duration = Duration::from_secs(600);
 pub const LEASE_HOLDER_BYTES: usize = 64;
 
 // Beside its text a message has two names, two ids and some numbers.
-const _: () = assert!(STAGED_MESSAGES * (STAGED_TEXT_BYTES + 500) < protocol::frame::FRAME_BYTES_MAX);
+const _: () = assert!(STAGED_MESSAGES * (STAGED_TEXT_BYTES + 500) < FRAME_BYTES_MAX);
 const _: () = assert!(LINK_HEARTBEAT.as_millis() * 3 < LINK_SILENCE.as_millis());
 
 /// Requests of one client that are worked on together; more wait in its connection.
 pub const PIPELINE_REQUESTS: usize = 512;
 /// What is read from a connection at a time, and kept for an idle one, in bytes.
 pub const READ_BUFFER_BYTES: usize = 16 << 10;
+/// A frame up to this many bytes is read at once; a longer one waits until its bytes are free.
+pub const FRAME_BYTES_FREE: usize = 32 << 10;
+/// Bytes of answers that gather for a client before they are written; the next answer waits for that.
+pub const WRITE_BUFFER_BYTES: usize = 32 << 10;
+/// Long frames of all clients who have proved who they are, in bytes, from their header to their answer.
+pub const FRAMES_BYTES: usize = 128 << 20;
+/// Those of one customer, or of one connection with the key.
+pub const FRAMES_BYTES_SHARE: usize = 32 << 20;
+/// Long frames of all clients who have proved nothing, in bytes; what strangers may ask for is short.
+pub const STRANGERS_FRAMES_BYTES: usize = 16 << 20;
+/// Those from one address.
+pub const STRANGERS_FRAMES_BYTES_SHARE: usize = 4 << 20;
+/// What a long answer is counted as, in bytes: its rows as they come from the database, and its text.
+pub const LONG_ANSWER_BYTES: usize = 4 << 20;
+/// Long answers of all clients, in bytes, until they are written.
+pub const ANSWERS_BYTES: usize = 128 << 20;
+/// Those of one customer, or of one connection with the key.
+pub const ANSWERS_BYTES_SHARE: usize = 2 * LONG_ANSWER_BYTES;
+/// A list of more rows than this is a long read and a long answer.
+pub const SHORT_LIST_ROWS: usize = 100;
+/// Long reads at the same time: short ones always find a connection beside them.
+pub const LONG_READS: usize = READERS - 2;
+/// Those of one owner.
+pub const LONG_READS_SHARE: usize = 2;
+/// How long a long read waits for its turn, before its client is told that the bank is busy.
+pub const LONG_READ_WAIT: Duration = Duration::from_secs(10);
+/// The longest text of an error in an answer, in bytes: it may quote what was sent.
+pub const ERROR_TEXT_BYTES: usize = 300;
+/// How long a client of the branch protocol may be silent that has proved nothing.
+pub const STRANGER_IDLE: Duration = Duration::from_secs(60);
+
+const _: () = assert!(BATCH_FRAME_BYTES_MAX <= FRAMES_BYTES_SHARE && FRAMES_BYTES_SHARE * 4 <= FRAMES_BYTES);
+const _: () = assert!(FRAME_BYTES_MAX <= STRANGERS_FRAMES_BYTES_SHARE);
+const _: () = assert!(STRANGERS_FRAMES_BYTES_SHARE * 4 <= STRANGERS_FRAMES_BYTES);
+const _: () = assert!(FRAME_BYTES_MAX < LONG_ANSWER_BYTES && ANSWERS_BYTES_SHARE * 4 <= ANSWERS_BYTES);
+const _: () = assert!(LONG_READS_SHARE < LONG_READS && LONG_READS < READERS);
+// A refusal of each request of a batch fits its answer, also where the quoted text is escaped.
+const _: () = assert!(BATCH_REQUESTS_MAX * (2 * ERROR_TEXT_BYTES + 100) < BATCH_FRAME_BYTES_MAX);
+// What all clients together can make the branch hold for their requests and answers.
+const _: () = assert!(
+    CLIENTS * (FRAME_BYTES_FREE + READ_BUFFER_BYTES + WRITE_BUFFER_BYTES)
+        + FRAMES_BYTES
+        + STRANGERS_FRAMES_BYTES
+        + ANSWERS_BYTES
+        < 1 << 30
+);
 /// How long a frame may take from its first byte to its last.
 pub const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
 /// Rows of a list in one answer.
 pub const LIST_ROWS: usize = 10_000;
 /// Bytes of a list in one answer; a longer one stops early and says where it goes on.
-pub const ANSWER_LIST_BYTES: usize = protocol::frame::FRAME_BYTES_MAX - 1_024;
+pub const ANSWER_LIST_BYTES: usize = FRAME_BYTES_MAX - 1_024;
 /// Events written to a watcher at a time.
 pub const WATCH_EVENTS: usize = 256;
 /// How often a watcher's connection is looked at while nothing happens.

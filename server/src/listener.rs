@@ -141,6 +141,12 @@ impl Client {
         &self.stream
     }
 
+    /// Its number, which no other client of this life has.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.entry.id
+    }
+
     /// The socket, for whoever may have to end what is read from it.
     #[must_use]
     pub fn share_stream(&self) -> Arc<TcpStream> {

@@ -1,13 +1,16 @@
 //! The branch protocol: framed JSON requests of clients, operators and other branches.
 //!
-//! - [`door`] moves frames between the socket and a session, as many at a time as have come;
+//! - [`door`] moves frames between the socket and a session, as many at a time as have come; [`incoming`] and
+//!   [`outgoing`] keep them in bounded memory;
 //! - [`session`] answers them in order: what can share a commit does;
 //! - [`access`] says who may ask for what;
 //! - [`operation`], [`transfer`], [`report`] are the actions: on the ledger, between branches, and those that look;
 
 pub mod access;
 pub mod door;
+pub mod incoming;
 pub mod operation;
+pub mod outgoing;
 pub mod report;
 pub mod session;
 pub mod transfer;
@@ -18,7 +21,13 @@ use std::time::{Duration, Instant};
 use protocol::Address;
 use protocol::proof::BranchKey;
 
+use crate::allowance::{Allowance, Owner};
 use crate::bank::Bank;
+use crate::error::{Error, Result};
+use crate::limits::{
+    ANSWERS_BYTES, ANSWERS_BYTES_SHARE, FRAMES_BYTES, FRAMES_BYTES_SHARE, LONG_READ_WAIT, LONG_READS, LONG_READS_SHARE,
+    STRANGERS_FRAMES_BYTES, STRANGERS_FRAMES_BYTES_SHARE,
+};
 use crate::listener::Clients;
 use crate::replication::Replication;
 use crate::transfer::Engine;
@@ -43,4 +52,41 @@ pub struct Context {
     pub address: Address,
     /// When the branch was started.
     pub started: Instant,
+    /// What all clients share.
+    pub allowances: Allowances,
+}
+
+/// What clients share, so that none of them takes it all.
+pub struct Allowances {
+    /// Bytes of long frames of those who have proved who they are, until they are answered.
+    pub frames: Arc<Allowance>,
+    /// Bytes of long frames of those who have not.
+    pub strangers_frames: Arc<Allowance>,
+    /// Bytes of long answers, from when they are made until they are sent.
+    pub answers: Arc<Allowance>,
+    /// Places for long reads.
+    pub reads: Arc<Allowance>,
+}
+
+impl Default for Allowances {
+    fn default() -> Self {
+        Self {
+            frames: Allowance::new(FRAMES_BYTES, FRAMES_BYTES_SHARE),
+            strangers_frames: Allowance::new(STRANGERS_FRAMES_BYTES, STRANGERS_FRAMES_BYTES_SHARE),
+            answers: Allowance::new(ANSWERS_BYTES, ANSWERS_BYTES_SHARE),
+            reads: Allowance::new(LONG_READS, LONG_READS_SHARE),
+        }
+    }
+}
+
+impl Context {
+    /// Runs something that reads much. An owner has few of them under way at a time, so that others find a connection
+    /// to the database beside them.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when no place is free in time; the read's own.
+    pub fn read_long<T>(&self, owner: Owner, read: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _place = self.allowances.reads.take(owner, 1, LONG_READ_WAIT).ok_or(Error::Busy)?;
+        read()
+    }
 }

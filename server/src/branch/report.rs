@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use protocol::TxId;
 use protocol::answer::{Branch, HistoryLine, PasswordVersionOf, Status};
-use protocol::request::{History, LIST_ROWS_DEFAULT, ListAccounts, PASSWORD_VERSIONS_MAX, PasswordVersions};
+use protocol::request::{History, LIST_ROWS_DEFAULT, ListAccounts, PasswordVersions};
 use serde::Serialize;
 
 use super::Context;
@@ -14,7 +14,7 @@ use crate::audit;
 use crate::bank::{accounts, history};
 use crate::clock::iso_utc;
 use crate::dbs_exec::{CopyRole, Query as _, params};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::limits::{ANSWER_LIST_BYTES, LIST_ROWS};
 use crate::transfer::directory::Directory;
 use two_phase_commit::PeerAddr;
@@ -45,7 +45,7 @@ pub fn list_accounts(context: &Context, params: &ListAccounts) -> Result<Listed>
 /// Transactions, newest first: of one account, or of the whole branch for those who may see it.
 ///
 /// # Errors
-/// [`Error::NotAllowed`], or trouble of the database.
+/// [`crate::error::Error::NotAllowed`], or trouble of the database.
 pub fn history(context: &Context, caller: Caller, params: &History) -> Result<Listed> {
     let account = match (params.account_no, caller) {
         (Some(account), _) => Some(account),
@@ -129,11 +129,8 @@ pub fn audit(context: &Context) -> Result<String> {
 /// Which passwords accounts have, for a program that keeps sessions of its own.
 ///
 /// # Errors
-/// [`Error::Invalid`] for too many accounts, or trouble of the database.
+/// Trouble of the database.
 pub fn password_versions(context: &Context, params: &PasswordVersions) -> Result<String> {
-    if params.account_nos.len() > PASSWORD_VERSIONS_MAX {
-        return Err(Error::Invalid(format!("at most {PASSWORD_VERSIONS_MAX} accounts are looked at in one request")));
-    }
     let versions = context.bank.dbs().read(|reader| {
         let versions = params.account_nos.iter().map(|account_no| {
             let version = accounts::password_version(reader, account_no.as_i64())?;

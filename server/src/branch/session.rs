@@ -7,6 +7,7 @@
 //! in between, what came before it is finished first, so each request sees the effects of those before it.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 
@@ -14,20 +15,24 @@ use crossbeam_channel::Receiver;
 use protocol::answer::{PasswordVersionOf, TxStatus, Welcome, push_error, push_ok};
 use protocol::proof::{Nonce, Prover, from_hex, to_hex};
 use protocol::request::{
-    Action, Authenticate, BATCH_REQUESTS_MAX, Batch, CheckPassword, Hello, Link, Login, NoParams, OneTx, Prepare,
+    Action, Authenticate, Batch, CheckPassword, Hello, LIST_ROWS_DEFAULT, Link, Login, NoParams, OneTx, Prepare,
     RequestFrame, Resolve, Watch,
 };
 use two_phase_commit::{Outcome, PeerAddr, Side};
 
 use super::access::{self, Access, Caller};
 use super::operation::{Operation, to_json};
+use super::outgoing::Outgoing;
 use super::transfer::{self, Wanted};
 use super::{Context, report};
+use crate::allowance::{Allowed, Owner};
 use crate::bank::movements::Booking;
 use crate::bank::passwords::PasswordVersion;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
 use crate::idempotency::RequestKey;
+use crate::limits::{ERROR_TEXT_BYTES, LONG_ANSWER_BYTES, SHORT_LIST_ROWS, WRITE_TIMEOUT};
+use crate::listener::Client;
 use crate::lockout::Origin;
 use crate::replication::Shipment;
 use crate::sessions::LoggedIn;
@@ -36,6 +41,8 @@ use crate::sessions::LoggedIn;
 pub struct Session<'c> {
     context: &'c Context,
     address: IpAddr,
+    /// The connection's number.
+    connection: u64,
     caller: Caller,
     /// The session of a customer who has logged in.
     login: Option<LoggedIn>,
@@ -78,12 +85,37 @@ struct Lot {
     transfers: Vec<Wanted>,
 }
 
+impl Lot {
+    /// Adds an answer, and sends what is whole.
+    fn push(&mut self, body: Vec<u8>, out: &mut Outgoing<'_>) -> io::Result<()> {
+        self.slots.push_back(Slot::Answer(body));
+        self.send_if_whole(out)
+    }
+
+    /// Sends the answers when none of them is still to be made.
+    fn send_if_whole(&mut self, out: &mut Outgoing<'_>) -> io::Result<()> {
+        if self.operations.is_empty() && self.transfers.is_empty() { self.send(out) } else { Ok(()) }
+    }
+
+    /// Sends the answers, all of which are made.
+    fn send(&mut self, out: &mut Outgoing<'_>) -> io::Result<()> {
+        for slot in self.slots.drain(..) {
+            match slot {
+                Slot::Answer(body) => out.answer(&body)?,
+                Slot::Operation | Slot::Transfer => unreachable!("a lot is finished before it is sent"),
+            }
+        }
+        Ok(())
+    }
+}
+
 impl<'c> Session<'c> {
-    /// The session of a new connection from that address, over that stream.
+    /// The session of a new connection.
     #[must_use]
-    pub fn new(context: &'c Context, address: IpAddr, stream: Arc<TcpStream>) -> Self {
+    pub fn new(context: &'c Context, client: &Client) -> Self {
         let caller = if context.is_open { Caller::Open } else { Caller::Anonymous };
-        Self { context, address, caller, login: None, stream, challenge: None }
+        let (address, connection, stream) = (client.peer().ip(), client.id(), client.share_stream());
+        Self { context, address, connection, caller, login: None, stream, challenge: None }
     }
 
     /// Who is at the other end.
@@ -92,39 +124,118 @@ impl<'c> Session<'c> {
         self.caller
     }
 
-    /// Answers requests: gives one answer to `answer` for each, in order. Stops after one that changes what
-    /// the connection is, and says how many requests were taken.
-    pub fn answer(&mut self, requests: &[&[u8]], answer: &mut impl FnMut(&[u8])) -> (usize, After) {
+    /// Whose its work is.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        match self.caller {
+            Caller::Anonymous => Owner::Stranger(self.address),
+            Caller::Customer(account) => Owner::Account(account.as_i64()),
+            Caller::KeyHolder | Caller::Open => Owner::Connection(self.connection),
+        }
+    }
+
+    /// Answers requests, each one in order, and has an answer taken before the next one is made that shares nothing
+    /// with it. `goes_on` is whether more has come behind them. Stops after one that changes what the connection is,
+    /// and says how many requests were taken.
+    ///
+    /// # Errors
+    /// The connection's: whoever doesn't take the answers gets no more work done.
+    pub fn answer(&mut self, requests: &[&[u8]], goes_on: bool, out: &mut Outgoing<'_>) -> io::Result<(usize, After)> {
         let mut lot = Lot::default();
         let mut after = After::GoOn;
         let mut taken = 0;
         for body in requests {
             taken += 1;
-            if let Err(error) = self.take(body, &mut lot, &mut after) {
-                lot.slots.push_back(Slot::Answer(error_body(&error)));
-            }
+            let is_last = taken == requests.len() && !goes_on;
+            self.take(body, is_last, &mut lot, &mut after, out)?;
             if !matches!(after, After::GoOn) {
                 break;
             }
         }
         self.finish(&mut lot);
-        for slot in lot.slots {
-            if let Slot::Answer(body) = slot {
-                answer(&body);
-            }
-        }
-        (taken, after)
+        lot.send(out)?;
+        Ok((taken, after))
     }
 
-    /// Takes one request: queues it with its like, or finishes what is queued and answers it.
-    fn take(&mut self, body: &[u8], lot: &mut Lot, after: &mut After) -> Result<()> {
+    /// Takes one request: queues it with its like, or finishes and sends what is queued and answers it.
+    fn take(
+        &mut self,
+        body: &[u8],
+        is_last: bool,
+        lot: &mut Lot,
+        after: &mut After,
+        out: &mut Outgoing<'_>,
+    ) -> io::Result<()> {
+        let (frame, action) = match self.admit(body, is_last) {
+            Ok(admitted) => admitted,
+            Err(error) => return lot.push(error_body(&error), out),
+        };
+        if hashes(action, &frame) {
+            // Whoever takes no answers has no password hashed.
+            self.finish(lot);
+            lot.send(out)?;
+            out.flush()?;
+        }
+        match self.queue(action, &frame, lot) {
+            Ok(true) => return lot.send_if_whole(out),
+            Ok(false) => {}
+            Err(error) => return lot.push(error_body(&error), out),
+        }
+        self.finish(lot);
+        lot.send(out)?;
+        let _held = match self.hold_answer(action, &frame) {
+            Ok(held) => held,
+            Err(error) => return out.answer(&error_body(&error)),
+        };
+        let answered = self.answer_alone(action, &frame, after);
+        match after {
+            // The events themselves are the answer of a watch.
+            After::Watch(_) => Ok(()),
+            After::GoOn => out.answer(&body_of(answered)),
+            After::BecomeLink(_) | After::Replicate(_) | After::ChangeRole(_) => {
+                out.flush()?;
+                out.answer(&body_of(answered))
+            }
+        }
+    }
+
+    /// Reads what is asked for and looks whether this caller may, here and now.
+    fn admit<'r>(&mut self, body: &'r [u8], is_last: bool) -> Result<(RequestFrame<'r>, Action)> {
         let frame = RequestFrame::parse(body)?;
         let action = frame.action()?;
         self.check_login(action)?;
         access::check(self.caller, action)?;
         self.context.replication.check(action)?;
+        let ends_the_session = matches!(action, Action::Link | Action::Replicate | Action::Promote | Action::Demote);
+        if ends_the_session && !is_last {
+            return Err(Error::Invalid(format!("nothing may follow {action} before it is answered")));
+        }
+        Ok((frame, action))
+    }
+
+    /// Sets aside what a long answer takes, until it is sent.
+    fn hold_answer(&self, action: Action, frame: &RequestFrame<'_>) -> Result<Option<Allowed>> {
+        #[derive(serde::Deserialize)]
+        struct Limit {
+            limit: Option<usize>,
+        }
+        let is_list = matches!(action, Action::ListAccounts | Action::History | Action::GetLogs | Action::ListPending);
+        let is_long = matches!(
+            action,
+            Action::Batch | Action::Audit | Action::Branches | Action::Stage | Action::PasswordVersions
+        );
+        let rows = || frame.params::<Limit>().ok().and_then(|params| params.limit).unwrap_or(LIST_ROWS_DEFAULT);
+        if !is_long && !(is_list && rows() > SHORT_LIST_ROWS) {
+            return Ok(None);
+        }
+        let held = self.context.allowances.answers.take(self.owner(), LONG_ANSWER_BYTES, WRITE_TIMEOUT);
+        held.map(Some).ok_or(Error::Busy)
+    }
+
+    /// Queues a request with its like; `false` when it has none.
+    fn queue(&mut self, action: Action, frame: &RequestFrame<'_>, lot: &mut Lot) -> Result<bool> {
         let caller = (self.caller, Origin::Address(self.address));
-        if let Some(operation) = Operation::parse(&self.context.bank, caller, action, &frame, frame.request_id())? {
+        if let Some(operation) = Operation::parse(&self.context.bank, caller, action, frame, frame.request_id())? {
             if !lot.transfers.is_empty() {
                 self.finish(lot);
             }
@@ -135,23 +246,17 @@ impl<'c> Session<'c> {
                 lot.operations.push(operation);
                 lot.slots.push_back(Slot::Operation);
             }
-            return Ok(());
+            return Ok(true);
         }
         if matches!(action, Action::InterBranchTransfer | Action::SplitTransfer) {
             if !lot.operations.is_empty() {
                 self.finish(lot);
             }
-            lot.transfers.push(Wanted::parse(self.context, self.caller, action, &frame)?);
+            lot.transfers.push(Wanted::parse(self.context, self.caller, action, frame)?);
             lot.slots.push_back(Slot::Transfer);
-            return Ok(());
+            return Ok(true);
         }
-        self.finish(lot);
-        let answered = self.answer_alone(action, &frame, after);
-        // The events themselves are the answer of a watch.
-        if !matches!(after, After::Watch(_)) {
-            lot.slots.push_back(Slot::Answer(body_of(answered)));
-        }
-        Ok(())
+        Ok(false)
     }
 
     /// A customer's session ends with the password that opened it; from then on the caller is a stranger.
@@ -264,12 +369,19 @@ impl<'c> Session<'c> {
                 *after = After::Watch(frame.params()?);
                 single("null".into())
             }
-            Action::ListAccounts => report::list_accounts(context, &frame.params()?),
-            Action::History | Action::GetLogs => report::history(context, self.caller, &frame.params()?),
-            Action::Status => {
-                frame.params::<NoParams>().map_err(Error::from).and_then(|_| report::status(context)).and_then(single)
+            Action::ListAccounts => {
+                let params = frame.params()?;
+                self.read_long(|| report::list_accounts(context, &params))
             }
-            Action::Audit => report::audit(context).and_then(single),
+            Action::History | Action::GetLogs => {
+                let params = frame.params()?;
+                self.read_long(|| report::history(context, self.caller, &params))
+            }
+            Action::Status => {
+                frame.params::<NoParams>()?;
+                self.read_long(|| report::status(context)).and_then(single)
+            }
+            Action::Audit => self.read_long(|| report::audit(context)).and_then(single),
             Action::Branches => single(to_json(&report::branches(context))),
             Action::ListPending => report::pending(context, &frame.params()?),
             Action::TxStatus => {
@@ -305,6 +417,10 @@ impl<'c> Session<'c> {
         }
     }
 
+    fn read_long<T>(&self, read: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.context.read_long(self.owner(), read)
+    }
+
     fn hello(&mut self, params: &Hello) -> Result<String> {
         let client = from_hex(&params.nonce)
             .ok_or_else(|| Error::Invalid("a nonce is 32 bytes in 64 hexadecimal digits".into()))?;
@@ -338,9 +454,6 @@ impl<'c> Session<'c> {
     /// Many requests in one commit: each on its own, or all or none.
     fn batch(&self, frame: &RequestFrame<'_>) -> Result<String> {
         let params: Batch<'_> = frame.params()?;
-        if params.requests.len() > BATCH_REQUESTS_MAX {
-            return Err(Error::Invalid(format!("a batch has at most {BATCH_REQUESTS_MAX} requests")));
-        }
         let parsed: Vec<Result<Operation>> = params
             .requests
             .iter()
@@ -468,9 +581,22 @@ pub fn error_body(error: &Error) -> Vec<u8> {
     if error.is_trouble() {
         log::error!("{error}");
     }
+    let mut text = error.to_string();
+    if text.len() > ERROR_TEXT_BYTES {
+        text.truncate(text.floor_char_boundary(ERROR_TEXT_BYTES));
+        text.push('…');
+    }
+    // It may quote what was sent, which may be anything.
+    text = text.replace(char::is_control, " ");
     let mut body = Vec::new();
-    push_error(&mut body, error.code(), &error.to_string());
+    push_error(&mut body, error.code(), &text);
     body
+}
+
+/// Whether a password is hashed for this request, which takes tens of milliseconds.
+fn hashes(action: Action, frame: &RequestFrame<'_>) -> bool {
+    matches!(action, Action::Login | Action::CheckPassword | Action::SetPassword)
+        || (action == Action::CreateAccount && frame.params_text().contains("password"))
 }
 
 fn prepare(context: &Context, side: Side, params: &Prepare) -> Result<String> {

@@ -41,7 +41,7 @@ impl Wanted {
     pub fn parse(context: &Context, caller: Caller, action: Action, frame: &RequestFrame<'_>) -> Result<Self> {
         let (payer, legs, is_split) = if action == Action::SplitTransfer {
             let params: SplitTransfer = frame.params()?;
-            if params.legs.is_empty() || params.legs.len() > SPLIT_LEGS_MAX {
+            if params.legs.is_empty() {
                 return Err(Error::Invalid(format!("a split transfer has 1 to {SPLIT_LEGS_MAX} legs")));
             }
             let legs = params.legs.iter().map(|leg| (leg.destination(), leg.account_no, leg.amount)).collect();

@@ -13,6 +13,7 @@ use super::{
     AccountRow, AccountView, AuditReport, BranchRow, Delivery, InDoubtRow, LogInAs, NewCustomer, PAGE_ROWS, Receiver,
     Refusal, Reply, Request, SettledAs, TransactionRow,
 };
+use crate::allowance::Owner;
 use crate::audit;
 use crate::bank::accounts::{Account, Opening};
 use crate::bank::customer::Aadhaar;
@@ -99,15 +100,17 @@ fn carry_out(context: &Context, client: &Client, login: &mut Option<LoggedIn>, r
         }
         Request::Accounts { after } => accounts(bank, after),
         Request::Transactions { before } => transactions(bank, None, before),
-        Request::Audit => bank.dbs().read(|reader| audit::audit(reader)).map(|audit| {
-            Reply::Audit(AuditReport {
-                findings: audit.findings,
-                balances: audit.balances,
-                in_transit: audit.in_transit,
-                paid_in: audit.paid_in,
-                paid_out: audit.paid_out,
-            })
-        }),
+        Request::Audit => context
+            .read_long(Owner::Account(ADMINISTRATOR), || bank.dbs().read(|reader| audit::audit(reader)))
+            .map(|audit| {
+                Reply::Audit(AuditReport {
+                    findings: audit.findings,
+                    balances: audit.balances,
+                    in_transit: audit.in_transit,
+                    paid_in: audit.paid_in,
+                    paid_out: audit.paid_out,
+                })
+            }),
         Request::Branches { after } => branches(context, after.as_ref()),
         Request::Resolve { txid, outcome, reason } => {
             let outcome = match outcome {
