@@ -52,7 +52,7 @@ impl Config {
         let mut keys = match &arguments.key {
             Some(path) => Keys::named(path)?,
             None => {
-                let database = std::env::var_os(DB_VARIABLE).map(PathBuf::from);
+                let database = std::env::var_os(DB_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
                 Keys::in_usual_places(database.as_deref(), std::env::current_exe().ok().as_deref())
             }
         };

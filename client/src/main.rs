@@ -25,7 +25,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
 use protocol::Address;
 
 use crate::arguments::{Arguments, BranchSettings, Configuration, Input, Surroundings, without_request_id};
@@ -40,14 +39,9 @@ use crate::output::Output;
 use crate::request_id::RequestId;
 
 fn main() -> ExitCode {
-    let mut arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(notice) => {
-            // A closed output is all that can go wrong here, and then nobody reads the notice.
-            let _ = notice.print();
-            let status = if notice.use_stderr() { ExitStatus::WrongCommandLine } else { ExitStatus::AllDone };
-            return status.into();
-        }
+    let mut arguments = match command_line::parse::<Arguments>() {
+        Ok(parsed) => parsed.arguments,
+        Err(status) => return status,
     };
     let surroundings = Surroundings::new(
         io::stdin().is_terminal(),

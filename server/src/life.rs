@@ -270,7 +270,9 @@ fn open_bank(
     }
     let bank = Bank::open(Arc::clone(dbs), settings, sms.map(SmsSender::notifier))
         .map_err(|error| format!("{}: {error}", config.db.display()))?;
-    if let Ok(password) = std::env::var(ADMIN_PASSWORD_VARIABLE) {
+    let given = std::env::var_os(ADMIN_PASSWORD_VARIABLE).filter(|password| !password.is_empty());
+    if let Some(password) = given {
+        let password = password.into_string().map_err(|_| format!("{ADMIN_PASSWORD_VARIABLE}: it is not UTF-8"))?;
         commands::check_new_password(&password).map_err(|error| format!("{ADMIN_PASSWORD_VARIABLE}: {error}"))?;
         bank.set_password(ADMINISTRATOR, &password).map_err(|error| error.to_string())?;
     }

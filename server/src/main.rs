@@ -14,37 +14,32 @@ use bank_server::limits::{REOPEN_WAIT, STOP_EVENTS};
 use bank_server::menu::Texts;
 use bank_server::replication::Reopen;
 use bank_server::{backup, clock, commands};
-use clap::Parser as _;
+use command_line::EXIT_USAGE;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// The server could not start.
 const EXIT_FAILED: u8 = 1;
-/// The command line is wrong (`EX_USAGE` of sysexits.h).
-const EXIT_USAGE: u8 = 64;
 /// The disk failed under the database (`EX_IOERR` of sysexits.h).
 const EXIT_DISK: u8 = 74;
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            // A failed print of the usage leaves nothing else to say.
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
-        }
+    let parsed = match command_line::parse::<Arguments>() {
+        Ok(parsed) => parsed,
+        Err(status) => return status,
     };
+    let arguments = &parsed.arguments;
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     let outcome = match &arguments.command {
         Some(Command::Passwd { account }) => commands::passwd(&arguments.database, *account),
         Some(Command::Audit { json, expect }) => commands::audit(&arguments.database, *json, *expect),
         Some(Command::Backup { to }) => backup::backup(&arguments.database, to),
         Some(Command::Restore { from, force }) => backup::restore(&arguments.database, from, *force),
-        None => match Config::resolve(&arguments) {
+        None => match Config::resolve(arguments) {
             Ok(config) => serve(&config),
             Err(error) => {
-                eprintln!("bank-server: {error}");
+                eprintln!("bank-server: {}", parsed.explain(&error));
                 return ExitCode::from(EXIT_USAGE);
             }
         },

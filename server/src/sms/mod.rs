@@ -125,7 +125,7 @@ fn twilio_setting() -> Result<SmsSetting, SmsError> {
 /// A variable of the process's environment; `None` when it is unset or not UTF-8.
 #[must_use]
 pub fn process_environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// Why text messages can't be set up: one sentence for the operator.
