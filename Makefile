@@ -4,7 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help build demo demo-clean run-server run-branch run-client run-bridge test screenshots sim soak fuzz bench lint fmt clean
 
-PROGRAMS := target/debug
+# Where cargo builds: it is asked, since an environment variable or a configuration may say so, and only when needed.
+TARGET = $(shell cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+PROGRAMS = $(TARGET)/debug
 
 # The branch that `make run-branch` starts.
 NAME ?= Delhi
@@ -86,8 +88,8 @@ fuzz: ## Give CASES=200000 random inputs to each reader of what strangers send
 
 bench: ## Measure a branch against the in-process ceiling, and what open pages cost, in release builds
 	@cargo build --release -p bank-server -p bank-bridge -p bank-bench
-	@target/release/bank-bench report
-	@target/release/bank-bench streams
+	@$(TARGET)/release/bank-bench report
+	@$(TARGET)/release/bank-bench streams
 
 lint: ## Check formatting, lints and documentation
 	cargo fmt --all --check

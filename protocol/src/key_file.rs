@@ -30,7 +30,8 @@ pub struct FoundKey {
 pub fn read(path: &Path) -> io::Result<BranchKey> {
     let mut text = String::new();
     File::open(path)?.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text)?;
-    text.parse().map_err(|error: KeyError| io::Error::new(ErrorKind::InvalidData, error))
+    // An editor that saved the file may have put its mark before the text.
+    text.strip_prefix('\u{feff}').unwrap_or(&text).parse().map_err(|error: KeyError| io::Error::new(ErrorKind::InvalidData, error))
 }
 
 /// The keys of the usual places, each once: the current directory, beside the database, beside the program, and where
@@ -82,6 +83,8 @@ mod tests {
         assert!(error.to_string().contains("64 hexadecimal digits"), "{error}");
         fs::write(&path, "ab".repeat(100_000)).unwrap();
         assert_eq!(read(&path).unwrap_err().kind(), ErrorKind::InvalidData);
+        fs::write(&path, format!("\u{feff}{}\r\n", "ab".repeat(32))).unwrap();
+        assert_eq!(read(&path).unwrap(), BranchKey::from_bytes([0xab; 32]));
         fs::write(&path, format!("{}\n", "ab".repeat(32))).unwrap();
         assert_eq!(read(&path).unwrap(), BranchKey::from_bytes([0xab; 32]));
         fs::remove_dir_all(folder).unwrap();

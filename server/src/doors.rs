@@ -97,6 +97,9 @@ fn open_tls(config: &Config) -> Result<(Option<Acceptor>, Option<Connector>), St
         None => None,
     };
     let connector = config.tls_ca.as_deref().map(|path| Connector::new(Some(path))).transpose().map_err(trouble)?;
+    if let Some(warning) = acceptor.as_ref().and_then(Acceptor::warning) {
+        log::warn!("{warning}");
+    }
     if acceptor.is_none() && !config.is_loopback() {
         log::warn!(
             "this branch listens beyond this machine without TLS: whoever is on the way can read passwords and amounts (--tls-cert, --tls-key)"

@@ -31,6 +31,12 @@ impl Acceptor {
     }
 
     /// Never called.
+    #[must_use]
+    pub fn warning(&self) -> Option<&str> {
+        match self.0 {}
+    }
+
+    /// Never called.
     ///
     /// # Errors
     /// None.

@@ -6,17 +6,17 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
 pub use crate::tunnel::Tunnel;
-use crate::{Patience, SetUpError};
+use crate::{Patience, SetUpError, files};
 
 /// Takes TLS connections, with a certificate to show.
 #[derive(Clone)]
 pub struct Acceptor {
     config: Arc<ServerConfig>,
+    warning: Option<String>,
 }
 
 impl Acceptor {
@@ -25,12 +25,15 @@ impl Acceptor {
     /// # Errors
     /// [`SetUpError`], naming the file.
     pub fn new(certificate: &Path, key: &Path) -> Result<Self, SetUpError> {
-        let chain = read_certificates(certificate)?;
-        let private = PrivateKeyDer::from_pem_file(key).map_err(|error| SetUpError::new(key, error))?;
-        let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-        let builder = builder.map_err(|error| SetUpError::new(certificate, error))?.with_no_client_auth();
-        let config = builder.with_single_cert(chain, private).map_err(|error| SetUpError::new(certificate, error))?;
-        Ok(Self { config: Arc::new(config) })
+        let config = files::server_config(certificate, key)?;
+        let warning = files::out_of_time(certificate, &files::read_certificates(certificate)?);
+        Ok(Self { config: Arc::new(config), warning })
+    }
+
+    /// What the operator should know of the certificate, though it can be used: that its time is over.
+    #[must_use]
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
     /// Shakes hands with a client that has connected.
@@ -60,7 +63,7 @@ impl Connector {
         match authorities {
             None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
             Some(path) => {
-                for certificate in read_certificates(path)? {
+                for certificate in files::read_certificates(path)? {
                     roots.add(certificate).map_err(|error| SetUpError::new(path, error))?;
                 }
             }
@@ -77,8 +80,26 @@ impl Connector {
     pub fn connect(&self, stream: TcpStream, host: &str, patience: Patience) -> io::Result<Tunnel> {
         let name = ServerName::try_from(host.to_string()).map_err(io::Error::other)?;
         let session = ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
-        Tunnel::start(stream, session.into(), patience)
+        Tunnel::start(stream, session.into(), patience).map_err(|error| explain(error, host))
     }
+}
+
+/// What is wrong with the other end's certificate, for who has to mend it.
+fn explain(error: io::Error, host: &str) -> io::Error {
+    let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::InvalidCertificate(cause)) = cause else { return error };
+    let words = match cause {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired".to_string(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet, by this machine's clock".to_string()
+        }
+        CertificateError::UnknownIssuer => "its certificate is of no authority that is trusted here".to_string(),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("its certificate is not for {host}")
+        }
+        other => format!("its certificate is refused: {other}"),
+    };
+    io::Error::new(io::ErrorKind::InvalidData, words)
 }
 
 impl fmt::Debug for Acceptor {
@@ -93,16 +114,6 @@ impl fmt::Debug for Connector {
     }
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
-}
-
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetUpError> {
-    let trouble = |error: rustls::pki_types::pem::Error| SetUpError::new(path, error);
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(trouble)?.collect();
-    let certificates = certificates.map_err(trouble)?;
-    if certificates.is_empty() {
-        return Err(SetUpError::new(path, "there is no certificate in this file"));
-    }
-    Ok(certificates)
 }

@@ -21,6 +21,8 @@ mod ends;
 #[cfg(feature = "rustls")]
 mod ends;
 #[cfg(feature = "rustls")]
+mod files;
+#[cfg(feature = "rustls")]
 mod tunnel;
 
 use std::fmt;

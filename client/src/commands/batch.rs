@@ -162,11 +162,12 @@ impl LineError {
     }
 }
 
-/// Blank lines are passed over.
+/// Blank lines are passed over, and so is the mark that editors of some systems put before a text.
 fn read_requests(reader: impl BufRead) -> Result<Vec<Box<RawValue>>, LineError> {
     let mut requests = Vec::new();
     for (index, line) in reader.lines().enumerate() {
         let line = line.map_err(LineError::Read)?;
+        let line = if index == 0 { line.strip_prefix('\u{feff}').unwrap_or(&line) } else { &line };
         let line = line.trim();
         if line.is_empty() {
             continue;
@@ -190,7 +191,9 @@ mod tests {
     fn lines_are_requests_and_a_wrong_one_is_named() {
         let text = "{\"action\":\"status\"}\n\n  {\"action\":\"audit\"}\r\n";
         assert_eq!(read_requests(text.as_bytes()).map_err(|_| ()).unwrap().len(), 2);
-        for wrong in ["{\"action\":\"status\"}\nnope\n", "{\"action\":\"status\"}\n[1]", "{\"action\":\"status\"}\n{}"]
+        let marked = format!("\u{feff}{text}");
+        assert_eq!(read_requests(marked.as_bytes()).map_err(|_| ()).unwrap().len(), 2);
+        for wrong in ["{\"action\":\"status\"}\n\u{feff}{\"action\":\"status\"}", "{\"action\":\"status\"}\nnope\n", "{\"action\":\"status\"}\n[1]", "{\"action\":\"status\"}\n{}"]
         {
             let error = read_requests(wrong.as_bytes()).err().unwrap().told(Path::new("-"));
             assert!(error.to_string().starts_with("line 2 of standard input: "), "{error}");
