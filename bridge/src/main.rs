@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Err(status) => return status,
     };
     let arguments = &parsed.arguments;
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    command_line::logging::start();
     if let Some(Command::Demo(demo)) = &arguments.command {
         return match bank_bridge::demo::run(demo) {
             Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,10 @@
 //!   beside a Service called `bank`. It is ignored, with a warning;
 //! - a wrong value that came from a variable is told with the variable's name, since nobody has typed the flag;
 //! - a flag on the command line wins over its variable, whatever that holds.
+//!
+//! The log that the servers begin with is in [`logging`].
+
+pub mod logging;
 
 use std::env;
 use std::ffi::OsString;

@@ -31,7 +31,10 @@ pub fn read(path: &Path) -> io::Result<BranchKey> {
     let mut text = String::new();
     File::open(path)?.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text)?;
     // An editor that saved the file may have put its mark before the text.
-    text.strip_prefix('\u{feff}').unwrap_or(&text).parse().map_err(|error: KeyError| io::Error::new(ErrorKind::InvalidData, error))
+    text.strip_prefix('\u{feff}')
+        .unwrap_or(&text)
+        .parse()
+        .map_err(|error: KeyError| io::Error::new(ErrorKind::InvalidData, error))
 }
 
 /// The keys of the usual places, each once: the current directory, beside the database, beside the program, and where

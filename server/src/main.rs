@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Err(status) => return status,
     };
     let arguments = &parsed.arguments;
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    command_line::logging::start();
     let outcome = match &arguments.command {
         Some(Command::Passwd { account }) => commands::passwd(&arguments.database, *account),
         Some(Command::Audit { json, expect }) => commands::audit(&arguments.database, *json, *expect),

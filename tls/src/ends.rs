@@ -89,7 +89,9 @@ fn explain(error: io::Error, host: &str) -> io::Error {
     let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let Some(rustls::Error::InvalidCertificate(cause)) = cause else { return error };
     let words = match cause {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired".to_string(),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "its certificate has expired".to_string()
+        }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "its certificate is not valid yet, by this machine's clock".to_string()
         }

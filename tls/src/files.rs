@@ -36,8 +36,8 @@ pub(crate) fn server_config(certificate: &Path, key: &Path) -> Result<ServerConf
 pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetUpError> {
     let pem = read_pem(path)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let certificates =
-        certificates.map_err(|error| SetUpError::new(path, format!("a certificate in this file is damaged: {error}")))?;
+    let certificates = certificates
+        .map_err(|error| SetUpError::new(path, format!("a certificate in this file is damaged: {error}")))?;
     match certificates.is_empty() {
         false => Ok(certificates),
         true if is_key(&pem) => {
@@ -53,7 +53,8 @@ pub(crate) fn out_of_time(path: &Path, chain: &[CertificateDer<'_>]) -> Option<S
     let (own, between) = chain.split_first()?;
     // Any authority will do: the time is looked at before the issuer.
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), super::ends::provider()).build().ok()?;
+    let verifier =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), super::ends::provider()).build().ok()?;
     let name = ServerName::try_from("localhost").ok()?;
     let words = match verifier.verify_server_cert(own, between, &name, &[], UnixTime::now()) {
         Err(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
@@ -87,7 +88,10 @@ fn mismatch(
         );
     }
     let key = key.display();
-    SetUpError::new(certificate, format!("the key in {key} is not this certificate's: give the two that were made together"))
+    SetUpError::new(
+        certificate,
+        format!("the key in {key} is not this certificate's: give the two that were made together"),
+    )
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, SetUpError> {
@@ -96,12 +100,17 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, SetUpError> {
         let cure = format!("openssl pkey -in {} -out plain.key", path.display());
         return Err(SetUpError::new(
             path,
-            format!("the private key is encrypted, and nobody could type its passphrase at a start: decrypt it ({cure})"),
+            format!(
+                "the private key is encrypted, and nobody could type its passphrase at a start: decrypt it ({cure})"
+            ),
         ));
     }
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
         if is_key(&pem) {
-            SetUpError::new(path, format!("the private key in this file is damaged or of a kind that is not known: {error}"))
+            SetUpError::new(
+                path,
+                format!("the private key in this file is damaged or of a kind that is not known: {error}"),
+            )
         } else if holds(&pem, "BEGIN CERTIFICATE") {
             SetUpError::new(path, "this file has a certificate and no private key: are the two files swapped?")
         } else {

@@ -193,8 +193,12 @@ mod tests {
         assert_eq!(read_requests(text.as_bytes()).map_err(|_| ()).unwrap().len(), 2);
         let marked = format!("\u{feff}{text}");
         assert_eq!(read_requests(marked.as_bytes()).map_err(|_| ()).unwrap().len(), 2);
-        for wrong in ["{\"action\":\"status\"}\n\u{feff}{\"action\":\"status\"}", "{\"action\":\"status\"}\nnope\n", "{\"action\":\"status\"}\n[1]", "{\"action\":\"status\"}\n{}"]
-        {
+        for wrong in [
+            "{\"action\":\"status\"}\n\u{feff}{\"action\":\"status\"}",
+            "{\"action\":\"status\"}\nnope\n",
+            "{\"action\":\"status\"}\n[1]",
+            "{\"action\":\"status\"}\n{}",
+        ] {
             let error = read_requests(wrong.as_bytes()).err().unwrap().told(Path::new("-"));
             assert!(error.to_string().starts_with("line 2 of standard input: "), "{error}");
         }
