@@ -224,9 +224,12 @@ pub struct TxStatus {
 pub struct Pending {
     /// The transfer.
     pub txid: TxId,
-    /// `prepared` (in doubt here), `deciding` or `delivering` (this branch coordinates), or how it was settled
-    /// by hand while its coordinator has not confirmed that.
+    /// `prepared` (in doubt here); `deciding`, `delivering` or `contradicted` (this branch coordinates; the last: another
+    /// has said that it can't follow what was decided, and a person must settle it).
     pub state: String,
+    /// Which branch can't follow, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// What it does here, such as `deposit 50.00 to 1002`.
     pub legs: Vec<String>,
     /// Who decides; none when an outside program does.
@@ -278,6 +281,9 @@ pub struct Status {
     pub in_doubt: u64,
     /// Decisions that some branch has not acknowledged.
     pub undelivered: u64,
+    /// Those of them that a branch has said it can't follow: each waits for a person, and is a finding of the audit.
+    #[serde(default)]
+    pub contradicted: u64,
     /// Rows of `transactions`.
     pub transactions: u64,
     /// Whether a class may step, break and crash it.

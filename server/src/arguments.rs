@@ -185,4 +185,5 @@ A branch that is put back to an older state has forgotten what it promised to ot
 /// Exit statuses, at the end of the help text.
 const EXIT_STATUSES: &str = "\
 Exit status: 0 after a clean stop, or when an audit finds nothing; 1 when the server could not start or an \
-audit finds something; 64 for a wrong command line; 74 when the disk failed under the database.";
+audit finds something; 64 for a wrong command line; 70 when the program found \
+itself wrong and stopped before it could do harm; 74 when the disk failed under the database.";

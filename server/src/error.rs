@@ -56,6 +56,14 @@ pub enum Error {
     NoSuchTransfer(TxId),
     /// The transfer has ended here and can't be prepared again.
     TransferSettled(TxId),
+    /// The id of the transfer is taken: this branch coordinates it, or has it in its books.
+    TxIdReused(TxId),
+    /// A branch coordinates the transfer; the text says which.
+    Coordinated(String),
+    /// The transfer can't be settled in this way; the text says why.
+    CannotResolve(String),
+    /// A part of the program has found itself wrong; the process stops.
+    Panicked(&'static str),
     /// The transfer between branches was aborted.
     Aborted {
         /// The stable name of the reason.
@@ -149,6 +157,10 @@ impl Error {
             Self::Invalid(_) => "invalid_params",
             Self::NoSuchTransfer(_) => "no_such_transfer",
             Self::TransferSettled(_) => "transaction_settled",
+            Self::TxIdReused(_) => "transaction_id_reused",
+            Self::Coordinated(_) => "coordinated",
+            Self::CannotResolve(_) => "cannot_resolve",
+            Self::Panicked(_) => "panicked",
             Self::Aborted { code, .. } => code,
             Self::Unreachable(_) => "branch_unreachable",
             Self::NameTaken(_) => Self::NAME_TAKEN,
@@ -176,7 +188,7 @@ impl Error {
     #[must_use]
     pub fn is_trouble(&self) -> bool {
         match self {
-            Self::DiskFull | Self::OutcomeUnknown(_) | Self::Database(_) => true,
+            Self::Panicked(_) | Self::DiskFull | Self::OutcomeUnknown(_) | Self::Database(_) => true,
             Self::NoSuchAccount(_)
             | Self::AccountClosed(_)
             | Self::AccountExists(_)
@@ -195,6 +207,9 @@ impl Error {
             | Self::Invalid(_)
             | Self::NoSuchTransfer(_)
             | Self::TransferSettled(_)
+            | Self::TxIdReused(_)
+            | Self::Coordinated(_)
+            | Self::CannotResolve(_)
             | Self::Aborted { .. }
             | Self::Unreachable(_)
             | Self::NameTaken(_)
@@ -244,7 +259,20 @@ impl fmt::Display for Error {
             Self::Invalid(text) => f.write_str(text),
             Self::NoSuchTransfer(txid) => write!(f, "no transfer {txid} is prepared at this branch"),
             Self::TransferSettled(txid) => write!(f, "the transfer {txid} has ended at this branch"),
-            Self::Aborted { text, .. } | Self::Unreachable(text) | Self::NameTaken(text) => f.write_str(text),
+            Self::TxIdReused(txid) => {
+                write!(f, "the transfer id {txid} was used before: this branch coordinates it, or has it in its books")
+            }
+            Self::Panicked(what) => {
+                write!(
+                    f,
+                    "{what} found itself wrong, and the branch stops; the next start recovers from what is on disk"
+                )
+            }
+            Self::Aborted { text, .. }
+            | Self::Unreachable(text)
+            | Self::NameTaken(text)
+            | Self::Coordinated(text)
+            | Self::CannotResolve(text) => f.write_str(text),
             Self::Undecided(txid) => {
                 write!(
                     f,

@@ -38,6 +38,9 @@ use crate::transfer::{Engine, EngineParts};
 /// The administrator's password can be set by this variable, for machines without a terminal.
 const ADMIN_PASSWORD_VARIABLE: &str = "BANK_ADMIN_PASSWORD";
 
+/// Exit status: a part of the program has found itself wrong.
+const EXIT_WRONG: i32 = 70;
+
 /// Why a life ends.
 #[derive(Debug)]
 pub enum Stop {
@@ -213,11 +216,19 @@ impl Life {
     }
 }
 
+/// What can't go on in memory goes on from the disk. After a panic that is at once: nothing may be answered any more by
+/// a machine that has found itself wrong, and whoever waits for it would wait for ever.
+fn stop_for(error: &Error, stop: &Sender<Stop>) {
+    if matches!(error, Error::Panicked(_)) {
+        log::error!("{error}");
+        std::process::exit(EXIT_WRONG);
+    }
+    // A full channel means that the server is stopping already.
+    let _ = stop.try_send(Stop::DiskFailed);
+}
+
 fn open_database(config: &Config, stop: Sender<Stop>) -> Result<Arc<DbsExec>, String> {
-    let on_disk_failure = move |_: &Error| {
-        // A full channel means that the server is stopping already.
-        let _ = stop.try_send(Stop::DiskFailed);
-    };
+    let on_disk_failure = move |error: &Error| stop_for(error, &stop);
     DbsExec::open(&config.db, on_disk_failure)
         .map(Arc::new)
         .map_err(|error| format!("{}: {error}", config.db.display()))
@@ -328,10 +339,7 @@ fn open_engine(
             }
         }),
     };
-    let on_failure = move |_: &Error| {
-        // A full channel means that the server is stopping already.
-        let _ = around.stop.try_send(Stop::DiskFailed);
-    };
+    let on_failure = move |error: &Error| stop_for(error, &around.stop);
     let links = Links::new(identity, directory);
     let parts = EngineParts {
         name: config.name.clone(),

@@ -1,6 +1,6 @@
 //! The coordinator: it begins transactions, gathers votes, decides, and delivers what it has decided.
 //!
-//! It owns rules 1, 3, 4, 5 and the coordinator's half of 7. It keeps no accounts (the ledger does), no log
+//! It owns rules 1, 3, 4, 5, and the coordinator's half of 7, 9, 11, 12 and 14. It keeps no accounts (the ledger does), no log
 //! (the driver does) and no clock (the driver tells it the tick). Until [`Coordinator::recover`] has read
 //! the log it answers nothing and begins nothing.
 
@@ -14,13 +14,14 @@ use std::sync::Arc;
 
 use protocol::TxId;
 
-pub use self::state::{CoordinatorState, Status};
+pub use self::state::{Booked, CoordinatorState, Status};
 use self::transaction::{Party, Transaction};
 use crate::message::{Message, Refusal, Vote};
 #[cfg(feature = "sabotage")]
 use crate::options::Sabotage;
 use crate::options::{Options, Tick};
 use crate::output::{AbortReason, Decision, LedgerAction, Notice, Output};
+use crate::participant::ResolveError;
 use crate::record::{Outcome, Record};
 use crate::timers::Timers;
 use crate::transfer::{Leg, PeerAddr, Transfer, TransferError};
@@ -33,7 +34,9 @@ use crate::transfer::{Leg, PeerAddr, Transfer, TransferError};
 /// - while voting, at least one vote is missing; from `Committing` on, none is;
 /// - while delivering, at least one acknowledgement is missing; from `Ending` on, none is; before
 ///   `Delivering` there is none;
-/// - a timer runs exactly in `Voting`, `Delivering` and `Ended`; with a write under way, none does.
+/// - while an abort is retracted, at least one acknowledgement is missing; who is settled by hand counts as if it had
+///   acknowledged;
+/// - a timer runs exactly in `Voting`, `Delivering`, `Retracting` and `Ended`; with a write under way, none does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Coordinator {
     options: Options,
@@ -63,6 +66,7 @@ impl Coordinator {
         assert!(self.recovering, "a log is read once");
         self.recovering = false;
         let mut found: BTreeMap<TxId, (Arc<Transfer>, CoordinatorState)> = BTreeMap::new();
+        let mut contradictions: BTreeMap<TxId, Vec<(PeerAddr, Refusal)>> = BTreeMap::new();
         for record in records {
             match record {
                 Record::Begun(transfer) => {
@@ -77,10 +81,28 @@ impl Coordinator {
                 Record::Aborted { txid } => {
                     found.remove(&txid);
                 }
+                Record::Contradicted { transfer, ours, by, refusal } => {
+                    let txid = transfer.txid.clone();
+                    contradictions.entry(txid.clone()).or_default().push((by, refusal));
+                    if ours == Outcome::Aborted {
+                        found.insert(txid, (transfer, CoordinatorState::Retracting));
+                    }
+                }
+                Record::Resolved { txid, outcome, .. } => {
+                    contradictions.remove(&txid);
+                    match outcome {
+                        Outcome::Committed => {
+                            found.entry(txid).and_modify(|(_, state)| *state = CoordinatorState::Ended);
+                        }
+                        Outcome::Aborted => drop(found.remove(&txid)),
+                    }
+                }
                 Record::Prepared(_) | Record::Settled { .. } | Record::Confirmed { .. } | Record::Mixed { .. } => {}
             }
         }
-        let outputs = found.into_values().map(|(transfer, state)| self.resume(transfer, state));
+        let outputs = found.into_iter().map(|(txid, (transfer, state))| {
+            self.resume(transfer, state, contradictions.remove(&txid).unwrap_or_default())
+        });
         outputs.filter(|output| !output.is_empty()).collect()
     }
 
@@ -100,7 +122,7 @@ impl Coordinator {
             return Err(BeginError::Busy);
         }
         let coordinator = Some(self.options.own_address.clone());
-        let transfer = Transfer { txid: txid.clone(), coordinator, legs, note: note.into() };
+        let transfer = Transfer { txid: txid.clone(), coordinator, legs, note: note.into(), by_program: false };
         transfer.check_whole().map_err(BeginError::Transfer)?;
         let mut transaction = Transaction::new(Arc::new(transfer), false);
         transaction.enter(CoordinatorState::Beginning);
@@ -121,18 +143,34 @@ impl Coordinator {
         match transaction.state {
             CoordinatorState::Beginning => self.has_begun(transaction),
             CoordinatorState::Committing => self.has_committed(transaction),
-            CoordinatorState::Aborting => {
+            CoordinatorState::Aborting if transaction.retract_until > self.now && !transaction.parties.is_empty() => {
+                transaction.enter(CoordinatorState::Retracting);
+                self.wait_for_acknowledgements(&mut transaction);
+                self.keep(transaction);
+                Output::nothing(txid)
+            }
+            CoordinatorState::Aborting | CoordinatorState::Resolving(Outcome::Aborted) => {
                 // Presumed abort: from here on not knowing it is the answer.
                 transaction.enter(CoordinatorState::Unknown);
                 Output::nothing(txid)
             }
-            CoordinatorState::Ending => {
+            CoordinatorState::Noting(outcome) => {
+                transaction.enter(match outcome {
+                    Outcome::Committed => CoordinatorState::Delivering,
+                    Outcome::Aborted => CoordinatorState::Retracting,
+                });
+                self.wait_for_acknowledgements(&mut transaction);
+                self.keep(transaction);
+                Output::nothing(txid)
+            }
+            CoordinatorState::Ending | CoordinatorState::Resolving(Outcome::Committed) => {
                 self.end(transaction);
                 Output::nothing(txid)
             }
             CoordinatorState::Unknown
             | CoordinatorState::Voting
             | CoordinatorState::Delivering
+            | CoordinatorState::Retracting
             | CoordinatorState::Ended => panic!("{txid} has no write under way in {:?}", transaction.state),
         }
     }
@@ -150,8 +188,9 @@ impl Coordinator {
         Output::nothing(txid).tell(Notice::Decided { txid: txid.clone(), decision: Decision::Aborted(reason) })
     }
 
-    /// Takes a message from `from`. One that no longer matters, or that is for a participant, does nothing.
-    pub fn step(&mut self, from: &PeerAddr, message: &Message) -> Output {
+    /// Takes a message from `from`. One that no longer matters, or that is for a participant, does nothing. Unless
+    /// [`Coordinator::remembers`] the transaction, `booked` says what the driver's disk knows of it, for an inquiry.
+    pub fn step(&mut self, from: &PeerAddr, message: &Message, booked: &Booked) -> Output {
         let txid = message.txid();
         if self.recovering {
             return self.step_while_recovering(from, message);
@@ -164,19 +203,9 @@ impl Coordinator {
                 self.abort_if_voting(txid, reason, |transaction| transaction.parties.contains_key(from))
             }
             Message::Acknowledged { outcome: Outcome::Committed, mixed, .. } => self.acknowledged(from, txid, *mixed),
-            // Aborts are not waited for (rule 5). The answer exists for outside programs.
-            Message::Acknowledged { outcome: Outcome::Aborted, .. } => Output::nothing(txid),
-            Message::Inquiry { .. } => match self.status(txid) {
-                Status::Decided(outcome) => {
-                    Output::nothing(txid).send(from, Message::Decision { txid: txid.clone(), outcome })
-                }
-                Status::Undecided => Output::nothing(txid).send(from, Message::Undecided { txid: txid.clone() }),
-                Status::Recovering => Output::nothing(txid),
-            },
-            Message::Rejected { refusal, .. } => {
-                let (txid, by, refusal) = (txid.clone(), from.clone(), refusal.clone());
-                Output::nothing(&txid).tell(Notice::Contradicted { txid, by, refusal })
-            }
+            Message::Acknowledged { outcome: Outcome::Aborted, .. } => self.acknowledged_abort(from, txid),
+            Message::Inquiry { .. } => self.asked(from, txid, booked),
+            Message::Rejected { refusal, .. } => self.rejected(from, txid, refusal),
             Message::Prepare(_) | Message::Decision { .. } | Message::Undecided { .. } => Output::nothing(txid),
         }
     }
@@ -200,6 +229,48 @@ impl Coordinator {
             return Output::nothing(txid);
         }
         self.abort_if_voting(txid, reason, |_| true)
+    }
+
+    /// Settles by an operator's order (rule 9) what this coordinator can't finish. One that is not decided is given
+    /// up. One that is decided stays so, and nothing is delivered any more: the part of a participant that has said
+    /// that it can't follow goes to the suspense account, whatever `outcome` says of what the person will do with it;
+    /// the part of one that is only silent is taken as done, and so can't be given up.
+    ///
+    /// # Errors
+    /// Nothing has been done: there is nothing to settle, or it can't be settled in this way.
+    pub fn resolve_by_hand(&mut self, txid: &TxId, outcome: Outcome, reason: &str) -> Result<Output, ResolveError> {
+        if self.recovering {
+            return Err(ResolveError::Recovering);
+        }
+        let Some(transaction) = self.transactions.get(txid) else { return Err(ResolveError::Unknown) };
+        match transaction.state {
+            CoordinatorState::Beginning
+            | CoordinatorState::Committing
+            | CoordinatorState::Aborting
+            | CoordinatorState::Ending
+            | CoordinatorState::Noting(_)
+            | CoordinatorState::Resolving(_) => return Err(ResolveError::UnderWay),
+            CoordinatorState::Unknown => return Err(ResolveError::Unknown),
+            CoordinatorState::Ended => return Err(ResolveError::Settled(Outcome::Committed)),
+            CoordinatorState::Voting if outcome == Outcome::Committed => return Err(ResolveError::NotVoted),
+            CoordinatorState::Retracting if transaction.contradicted().next().is_none() => {
+                return Err(ResolveError::Settled(Outcome::Aborted));
+            }
+            CoordinatorState::Delivering if outcome == Outcome::Aborted && transaction.awaits_someone() => {
+                let may_have_paid = |party: &Party| party.acknowledged.is_none() && party.contradicted.is_none();
+                let silent = transaction.parties.iter().filter(|(_, party)| may_have_paid(party));
+                return Err(ResolveError::MayBePaid(silent.map(|(peer, _)| peer.clone()).collect()));
+            }
+            CoordinatorState::Voting | CoordinatorState::Delivering | CoordinatorState::Retracting => {}
+        }
+        let by_hand = Record::Resolved { txid: txid.clone(), outcome, reason: reason.into() };
+        if transaction.state == CoordinatorState::Voting {
+            return Ok(self
+                .abort_if_voting(txid, AbortReason::Cancelled { text: reason.into() }, |_| true)
+                .record(by_hand));
+        }
+        let transaction = self.take(txid).ok_or(ResolveError::Unknown)?;
+        Ok(self.resolve(transaction, by_hand))
     }
 
     /// Advances the clock and does what is due: sends again, gives up on missing votes, forgets.
@@ -240,8 +311,18 @@ impl Coordinator {
                 output
             }
             CoordinatorState::Delivering => {
-                let output = transaction.send_decisions(Output::nothing(txid), Outcome::Committed);
-                self.wait_for_acknowledgements(&mut transaction);
+                let output = self.tell_again(&mut transaction, Outcome::Committed);
+                self.keep(transaction);
+                output
+            }
+            CoordinatorState::Retracting
+                if self.now >= transaction.retract_until && transaction.contradicted().next().is_none() =>
+            {
+                transaction.enter(CoordinatorState::Unknown);
+                Output::nothing(txid)
+            }
+            CoordinatorState::Retracting => {
+                let output = self.tell_again(&mut transaction, Outcome::Aborted);
                 self.keep(transaction);
                 output
             }
@@ -253,6 +334,8 @@ impl Coordinator {
             | CoordinatorState::Beginning
             | CoordinatorState::Committing
             | CoordinatorState::Aborting
+            | CoordinatorState::Noting(_)
+            | CoordinatorState::Resolving(_)
             | CoordinatorState::Ending => {
                 self.keep(transaction);
                 Output::nothing(txid)
@@ -264,7 +347,7 @@ impl Coordinator {
     /// back-off. It looks at every transaction, so it is for a new connection and not for each message.
     pub fn reconnected(&mut self, peer: &PeerAddr) {
         let waits = |transaction: &&Transaction| {
-            transaction.state == CoordinatorState::Delivering
+            matches!(transaction.state, CoordinatorState::Delivering | CoordinatorState::Retracting)
                 && transaction.parties.get(peer).is_some_and(|party| party.acknowledged.is_none())
         };
         let waiting: Vec<TxId> =
@@ -272,6 +355,7 @@ impl Coordinator {
         for txid in waiting {
             if let Some(mut transaction) = self.take(&txid) {
                 transaction.attempt = 0;
+                transaction.insist_at = self.now;
                 transaction.due = Some(self.now);
                 self.keep(transaction);
             }
@@ -290,16 +374,28 @@ impl Coordinator {
         Output::nothing(txid)
     }
 
-    fn resume(&mut self, transfer: Arc<Transfer>, state: CoordinatorState) -> Output {
+    fn resume(
+        &mut self,
+        transfer: Arc<Transfer>,
+        state: CoordinatorState,
+        contradictions: Vec<(PeerAddr, Refusal)>,
+    ) -> Output {
         let txid = transfer.txid.clone();
         // A decision to commit proves that every participant voted yes; acknowledgements are not logged.
         let mut transaction = Transaction::new(transfer, state.is_committed());
+        for (by, refusal) in contradictions {
+            transaction.parties.entry(by).and_modify(|party| party.contradicted = Some(refusal));
+        }
         match state {
-            CoordinatorState::Aborting => self.abort(transaction, AbortReason::Restarted),
-            CoordinatorState::Delivering => {
+            CoordinatorState::Aborting => {
+                // This log may be older than what was decided. Whoever knows better is listened to for a while.
+                transaction.retract_until = self.now + self.options.settled_retention_ticks;
+                self.abort(transaction, AbortReason::Restarted)
+            }
+            CoordinatorState::Delivering | CoordinatorState::Retracting => {
                 transaction.enter(state);
-                let output = transaction.send_decisions(Output::nothing(&txid), Outcome::Committed);
-                self.wait_for_acknowledgements(&mut transaction);
+                let outcome = if state.is_committed() { Outcome::Committed } else { Outcome::Aborted };
+                let output = self.tell_again(&mut transaction, outcome);
                 self.keep(transaction);
                 output
             }
@@ -312,6 +408,8 @@ impl Coordinator {
             | CoordinatorState::Beginning
             | CoordinatorState::Voting
             | CoordinatorState::Committing
+            | CoordinatorState::Noting(_)
+            | CoordinatorState::Resolving(_)
             | CoordinatorState::Ending => panic!("{txid} cannot be resumed in {state:?}"),
         }
     }
@@ -360,7 +458,7 @@ impl Coordinator {
                 .record(Record::Ended { txid: txid.clone(), mixed: BTreeSet::new() })
                 .tell(Notice::Delivered { txid, mixed: BTreeSet::new() })
         } else {
-            transaction.send_decisions(output, Outcome::Committed)
+            transaction.send_decisions(output, Outcome::Committed, true)
         };
         self.keep(transaction);
         output
@@ -397,6 +495,114 @@ impl Coordinator {
         }
         self.keep(transaction);
         Output::nothing(txid)
+    }
+
+    /// Aborts are not waited for (rule 5), but for those of a restart, which are told for a while.
+    fn acknowledged_abort(&mut self, from: &PeerAddr, txid: &TxId) -> Output {
+        let Some(mut transaction) = self.take(txid) else { return Output::nothing(txid) };
+        if transaction.state == CoordinatorState::Retracting
+            && let Some(party) = transaction.parties.get_mut(from)
+        {
+            party.acknowledged.get_or_insert(false);
+            if transaction.parties.values().all(|party| party.acknowledged.is_some()) {
+                return self.end_retraction(transaction);
+            }
+        }
+        self.keep(transaction);
+        Output::nothing(txid)
+    }
+
+    /// Whoever had contradicted the abort has followed it after all, so nothing is left to settle.
+    fn end_retraction(&mut self, mut transaction: Transaction) -> Output {
+        let txid = transaction.transfer.txid.clone();
+        if transaction.parties.values().all(|party| party.contradicted.is_none()) {
+            transaction.enter(CoordinatorState::Unknown);
+            return Output::nothing(&txid);
+        }
+        transaction.enter(CoordinatorState::Resolving(Outcome::Aborted));
+        transaction.due = None;
+        self.keep(transaction);
+        Output::nothing(&txid).record(Record::Ended { txid, mixed: BTreeSet::new() })
+    }
+
+    /// Rules 5, 11 and 12: an outcome is for the parties of the transfer alone. To anyone else it was never
+    /// committed, whatever it is: what it holds under this id is no part of it.
+    fn asked(&self, from: &PeerAddr, txid: &TxId, booked: &Booked) -> Output {
+        let outcome = match (self.transactions.get(txid), booked) {
+            (Some(transaction), _) => match (transaction.parties.get(from), self.status(txid)) {
+                (None, _) => Outcome::Aborted,
+                (Some(party), _) if party.given_up => Outcome::Aborted,
+                (Some(_), Status::Decided(outcome)) => outcome,
+                (Some(_), Status::Undecided | Status::Recovering) => {
+                    return Output::nothing(txid).send(from, Message::Undecided { txid: txid.clone() });
+                }
+            },
+            (None, Booked::Committed(parties)) if parties.contains(from) => Outcome::Committed,
+            (None, Booked::Committed(_) | Booked::Nothing) => Outcome::Aborted,
+            // No answer is better than a wrong one, and whoever asks will ask again.
+            (None, Booked::Unclear) => return Output::nothing(txid),
+        };
+        Output::nothing(txid).send(from, Message::Decision { txid: txid.clone(), outcome })
+    }
+
+    /// Rule 14: a participant can't follow what was decided: one of the two has lost what it wrote. Nothing here
+    /// changes by that but what is shown; whoever looks must be able to see it, after a restart too.
+    fn rejected(&mut self, from: &PeerAddr, txid: &TxId, refusal: &Refusal) -> Output {
+        let Some(mut transaction) = self.take(txid) else { return Output::nothing(txid) };
+        let ours = match transaction.state {
+            CoordinatorState::Delivering => Outcome::Committed,
+            CoordinatorState::Retracting if refusal.code == Refusal::SETTLED => Outcome::Aborted,
+            CoordinatorState::Retracting => {
+                // It has nothing of this, which is what an abort wants.
+                self.keep(transaction);
+                return self.acknowledged_abort(from, txid);
+            }
+            CoordinatorState::Unknown
+            | CoordinatorState::Beginning
+            | CoordinatorState::Voting
+            | CoordinatorState::Committing
+            | CoordinatorState::Aborting
+            | CoordinatorState::Ending
+            | CoordinatorState::Ended
+            | CoordinatorState::Noting(_)
+            | CoordinatorState::Resolving(_) => {
+                self.keep(transaction);
+                return Output::nothing(txid);
+            }
+        };
+        let is_news =
+            |party: &&mut Party| party.acknowledged.is_none() && !party.given_up && party.contradicted.is_none();
+        let Some(party) = transaction.parties.get_mut(from).filter(is_news) else {
+            self.keep(transaction);
+            return Output::nothing(txid);
+        };
+        party.contradicted = Some(refusal.clone());
+        transaction.enter(CoordinatorState::Noting(ours));
+        transaction.due = None;
+        transaction.insist_at = self.now + self.options.insist_ticks;
+        let transfer = Arc::clone(&transaction.transfer);
+        self.keep(transaction);
+        let (by, refusal) = (from.clone(), refusal.clone());
+        Output::nothing(txid)
+            .record(Record::Contradicted { transfer, ours, by: by.clone(), refusal: refusal.clone() })
+            .tell(Notice::Contradicted { txid: txid.clone(), by, refusal })
+    }
+
+    /// Rule 9: the parts that can't be delivered go to the suspense account; the others are taken as done.
+    fn resolve(&mut self, mut transaction: Transaction, by_hand: Record) -> Output {
+        let txid = transaction.transfer.txid.clone();
+        let ours = if transaction.state.is_committed() { Outcome::Committed } else { Outcome::Aborted };
+        let given_up: BTreeSet<PeerAddr> = transaction.contradicted().map(|(peer, _)| peer.clone()).collect();
+        for (peer, party) in &mut transaction.parties {
+            party.given_up = given_up.contains(peer);
+            party.acknowledged.get_or_insert(false);
+        }
+        transaction.enter(CoordinatorState::Resolving(ours));
+        transaction.due = None;
+        let elsewhere = Arc::new(transaction.transfer.legs_at(&given_up));
+        self.keep(transaction);
+        let output = Output::nothing(&txid).record(by_hand);
+        output.settle_elsewhere(ours, &elsewhere)
     }
 
     fn finish(&mut self, mut transaction: Transaction) -> Output {
@@ -449,8 +655,20 @@ impl Coordinator {
             .record(Record::Aborted { txid: txid.clone() })
             .ledger(LedgerAction::Release, &transaction.transfer)
             .tell(Notice::Decided { txid, decision: Decision::Aborted(reason) });
-        let output = transaction.send_decisions(output, Outcome::Aborted);
+        let output = transaction.send_decisions(output, Outcome::Aborted, true);
         self.keep(transaction);
+        output
+    }
+
+    /// Tells the decision again to those that have not acknowledged it; only now and then to those that have said that
+    /// they can't follow: a copy that can may have taken their place.
+    fn tell_again(&self, transaction: &mut Transaction, outcome: Outcome) -> Output {
+        let insists = self.now >= transaction.insist_at;
+        if insists {
+            transaction.insist_at = self.now + self.options.insist_ticks;
+        }
+        let output = transaction.send_decisions(Output::nothing(&transaction.transfer.txid), outcome, insists);
+        self.wait_for_acknowledgements(transaction);
         output
     }
 
@@ -460,7 +678,11 @@ impl Coordinator {
     }
 
     fn wait_for_acknowledgements(&self, transaction: &mut Transaction) {
-        transaction.due = Some(self.next_resend(transaction));
+        transaction.due = Some(if transaction.awaits_someone() {
+            self.next_resend(transaction)
+        } else {
+            transaction.insist_at.max(self.now + 1)
+        });
         transaction.attempt = self.options.resend.next(transaction.attempt);
     }
 

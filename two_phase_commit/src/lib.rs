@@ -170,7 +170,7 @@ mod site;
 mod timers;
 mod transfer;
 
-pub use coordinator::{BeginError, Coordinator, CoordinatorState, Status};
+pub use coordinator::{BeginError, Booked, Coordinator, CoordinatorState, Status};
 pub use message::{Envelope, Message, Refusal, Role, Vote};
 #[cfg(feature = "sabotage")]
 pub use options::Sabotage;

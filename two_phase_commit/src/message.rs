@@ -27,6 +27,8 @@ impl Refusal {
     pub const ABORTED: &str = "transaction_aborted";
     /// Code: the transaction's id was used before, with other legs.
     pub const ID_REUSED: &str = "transaction_id_reused";
+    /// Code: a branch coordinates the transaction, and nobody else decides it.
+    pub const COORDINATED: &str = "coordinated";
     /// Code: the transaction has ended before.
     pub const SETTLED: &str = "transaction_settled";
     /// Code: no such transaction is prepared here.
@@ -100,8 +102,9 @@ pub enum Message {
     },
     /// Participant to whoever decided: this decision can't be followed here.
     ///
-    /// A right coordinator never gets this. An outside program gets it when it commits what it has not
-    /// prepared, or what it aborted before.
+    /// A coordinator gets this when either side has lost what it wrote: it was restored from a backup, or a copy was
+    /// promoted that lagged behind. An outside program gets it when it commits what it has not prepared, or what it
+    /// aborted before, or decides what a branch coordinates.
     Rejected {
         /// The transaction.
         txid: TxId,

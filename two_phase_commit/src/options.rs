@@ -21,8 +21,10 @@ pub struct Options {
     pub resend: Backoff,
     /// How often a participant in doubt asks.
     pub inquiry: Backoff,
+    /// How often a decision is told again to a participant that has said that it can't follow it.
+    pub insist_ticks: Tick,
     /// How long a coordinator remembers a commit after the last acknowledgement, so that a doubled inquiry
-    /// which is still under way is not answered "aborted". Longer than any message can be under way.
+    /// which is still under way is answered without the books. Longer than any message can be under way.
     pub commit_retention_ticks: Tick,
     /// How long a participant remembers an outcome, so that repeats are answered without the disk and a
     /// prepare that its abort has overtaken is refused. Longer than any message can be under way.
@@ -50,6 +52,7 @@ impl Options {
             vote_timeout_ticks: 500,
             resend: Backoff { first_ticks: 25, max_ticks: 200 },
             inquiry: Backoff { first_ticks: 50, max_ticks: 200 },
+            insist_ticks: 3_000,
             commit_retention_ticks: 1_000,
             settled_retention_ticks: 3_000,
             coordinated_max: 65_536,

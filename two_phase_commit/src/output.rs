@@ -67,6 +67,15 @@ impl Output {
         self
     }
 
+    /// Adds the operation for legs elsewhere that ended otherwise than decided here.
+    pub(crate) fn settle_elsewhere(mut self, ours: Outcome, elsewhere: &Arc<Transfer>) -> Self {
+        if !elsewhere.legs.is_empty() {
+            let action = LedgerAction::SettleElsewhere { ours };
+            self.ledger_ops.push(LedgerOp { action, transfer: Arc::clone(elsewhere) });
+        }
+        self
+    }
+
     pub(crate) fn send(mut self, to: &PeerAddr, message: Message) -> Self {
         self.messages.push(Envelope { to: to.clone(), message });
         self
@@ -94,7 +103,8 @@ pub struct LedgerOp {
     /// What to do.
     pub action: LedgerAction,
     /// The transaction as this party knows it. The operation is for its [`Transfer::local_legs`]; a
-    /// coordinator's has the other branches' legs too, for the books.
+    /// coordinator's has the other branches' legs too, for the books. [`LedgerAction::SettleElsewhere`] is for those
+    /// alone.
     pub transfer: Arc<Transfer>,
 }
 
@@ -116,6 +126,12 @@ pub enum LedgerAction {
         /// What stands in the books everywhere else.
         theirs: Outcome,
     },
+    /// The coordinator's counterpart: the operation's legs, all at other branches, did not end there as it was decided
+    /// here. Book them on the suspense account, so that what is due between the branches agrees; change no row.
+    SettleElsewhere {
+        /// What was decided, and stands in the books here.
+        ours: Outcome,
+    },
 }
 
 impl fmt::Display for LedgerOp {
@@ -125,9 +141,12 @@ impl fmt::Display for LedgerOp {
             LedgerAction::Apply => f.write_str("apply")?,
             LedgerAction::Release => f.write_str("release")?,
             LedgerAction::Suspense { ours, theirs } => write!(f, "suspense ({ours} here, {theirs} there)")?,
+            LedgerAction::SettleElsewhere { ours } => write!(f, "suspense ({ours} here, not there)")?,
         }
         write!(f, " {}", self.transfer.txid)?;
-        self.transfer.local_legs().enumerate().try_for_each(|(position, leg)| {
+        let is_elsewhere = matches!(self.action, LedgerAction::SettleElsewhere { .. });
+        let legs = self.transfer.legs.iter().filter(|leg| leg.branch.is_some() == is_elsewhere);
+        legs.enumerate().try_for_each(|(position, leg)| {
             let separator = if position == 0 { ":" } else { ";" };
             write!(f, "{separator} {leg}")
         })

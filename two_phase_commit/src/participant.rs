@@ -9,13 +9,15 @@ mod entry;
 mod state;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use protocol::TxId;
 
-use self::answers::{aborted, acknowledge, busy, contradict, id_reused, not_prepared, settled, vote_no};
+use self::answers::{
+    aborted, acknowledge, busy, contradict, id_reused, not_prepared, not_the_askers, reject, settled, vote_no,
+};
 use self::entry::Entry;
 pub use self::state::{OnDisk, ParticipantState};
 pub use self::view::InDoubt;
@@ -80,7 +82,12 @@ impl Participant {
                 }
                 Record::Confirmed { .. } => entry.confirmed = true,
                 Record::Mixed { ours, .. } => entry.state = ParticipantState::Mixed(ours),
-                Record::Begun(_) | Record::Committed { .. } | Record::Aborted { .. } | Record::Ended { .. } => continue,
+                Record::Begun(_)
+                | Record::Committed { .. }
+                | Record::Aborted { .. }
+                | Record::Ended { .. }
+                | Record::Contradicted { .. }
+                | Record::Resolved { .. } => continue,
             }
             found.insert(entry.txid.clone(), entry);
         }
@@ -114,9 +121,16 @@ impl Participant {
         }
         match message {
             Message::Prepare(transfer) => self.prepare_known(entry, from, transfer),
-            Message::Decision { outcome, .. } => self.decide_known(entry, from, *outcome),
+            Message::Decision { outcome, .. } => match entry.refuse_decision(from) {
+                // Rule 11: whoever it is, it doesn't decide this. Nothing changes.
+                Some(refusal) => {
+                    self.keep(entry);
+                    reject(txid, from, refusal)
+                }
+                None => self.decide_known(entry, from, *outcome),
+            },
             Message::Undecided { .. } => {
-                entry.is_unanswered = false;
+                entry.is_unanswered &= entry.coordinator() != Some(from);
                 self.keep(entry);
                 Output::nothing(txid)
             }
@@ -209,7 +223,11 @@ impl Participant {
         }
         let mut entry = self.take(txid).ok_or(ResolveError::Unknown)?;
         entry.by_hand = true;
-        Ok(self.settle(entry, outcome, Some(reason.into())))
+        // Without a coordinator nobody will ever confirm it or say otherwise: a person's word is the last.
+        entry.confirmed = entry.coordinator().is_none();
+        let is_confirmed = entry.confirmed;
+        let output = self.settle(entry, outcome, Some(reason.into()));
+        Ok(if is_confirmed { output.record(Record::Confirmed { txid: txid.clone() }) } else { output })
     }
 
     /// Advances the clock and does what is due: asks, and forgets what was settled long ago.
@@ -276,6 +294,10 @@ impl Participant {
     fn step_unknown(&mut self, from: &PeerAddr, message: &Message, on_disk: OnDisk) -> Output {
         let txid = message.txid();
         match message {
+            // Rule 11: who prepares for another's transfer would add to it what its coordinator never asked for.
+            Message::Prepare(transfer) if !from.is_program() && transfer.coordinator.as_ref() != Some(from) => {
+                vote_no(txid, from, not_the_askers(from))
+            }
             Message::Prepare(transfer) => match on_disk {
                 OnDisk::Nothing => self.prepare(Entry::new(txid), from, transfer),
                 OnDisk::Settled(Outcome::Aborted) => vote_no(txid, from, aborted()),
@@ -310,6 +332,7 @@ impl Participant {
     /// Rule 2: the record and the hold, in one write; the vote after it.
     fn prepare(&mut self, mut entry: Entry, from: &PeerAddr, transfer: &Arc<Transfer>) -> Output {
         let txid = entry.txid.clone();
+        let transfer = &asked_by(from, transfer);
         let all = match &entry.held {
             Some(held) => Arc::new(held.joined_with(transfer)),
             None => Arc::clone(transfer),
@@ -339,8 +362,11 @@ impl Participant {
     /// A prepare for a transaction in memory: most likely the same again, which gets the same answer.
     fn prepare_known(&mut self, entry: Entry, from: &PeerAddr, transfer: &Arc<Transfer>) -> Output {
         let txid = entry.txid.clone();
-        let is_ours = |held: &&Arc<Transfer>| held.coordinator == transfer.coordinator;
-        let held = entry.held.as_ref().filter(is_ours);
+        let transfer = &asked_by(from, transfer);
+        // Rule 11: legs join only from whoever prepared the first. From anyone else it is another's transaction, also
+        // when it names the same coordinator, and also when its legs are the same.
+        let is_of_same_asker = |held: &&Arc<Transfer>| held.is_of_same_asker(transfer);
+        let held = entry.held.as_ref().filter(is_of_same_asker);
         let is_repeat = held.is_some_and(|held| held.contains(transfer));
         let is_further_leg = held.is_some_and(|held| held.is_apart_from(transfer));
         let vote = match entry.state {
@@ -364,6 +390,9 @@ impl Participant {
     fn decide_known(&mut self, mut entry: Entry, from: &PeerAddr, theirs: Outcome) -> Output {
         let txid = entry.txid.clone();
         entry.is_unanswered = false;
+        if entry.is_no_part_of_its_coordinators() && theirs == Outcome::Committed {
+            return self.decide_otherwise(entry, from);
+        }
         match entry.state {
             ParticipantState::Prepared => self.settle(entry, theirs, None).and(acknowledge(&txid, from, theirs, false)),
             ParticipantState::Settled(ours) if ours == theirs => {
@@ -387,6 +416,32 @@ impl Participant {
             ParticipantState::Settled(Outcome::Committed) | ParticipantState::Mixed(_) => {
                 self.keep(entry);
                 contradict(&txid, from, settled())
+            }
+            ParticipantState::Unknown
+            | ParticipantState::Preparing
+            | ParticipantState::Settling(_)
+            | ParticipantState::Confirming(_)
+            | ParticipantState::Mixing(_) => panic!("{txid} takes no decision in {:?}", entry.state),
+        }
+    }
+
+    /// The coordinator has committed a transfer of this id, and what is here under it was prepared by a program in its
+    /// name. A coordinator commits what it has prepared itself, and that would have been refused beside this: so this
+    /// is no part of it, and never happens. Its own part is missing here, which it is told.
+    fn decide_otherwise(&mut self, entry: Entry, from: &PeerAddr) -> Output {
+        let txid = entry.txid.clone();
+        let answer = contradict(&txid, from, not_prepared());
+        match entry.state {
+            ParticipantState::Prepared => self.settle(entry, Outcome::Aborted, None).and(answer),
+            ParticipantState::Settled(ours) if ours == Outcome::Aborted && entry.awaits_confirmation() => {
+                self.confirm(entry, ours).and(answer)
+            }
+            ParticipantState::Settled(ours) if entry.awaits_confirmation() => {
+                self.mix(entry, ours, Outcome::Aborted).and(answer)
+            }
+            ParticipantState::Settled(_) | ParticipantState::Mixed(_) => {
+                self.keep(entry);
+                answer
             }
             ParticipantState::Unknown
             | ParticipantState::Preparing
@@ -480,8 +535,17 @@ impl Participant {
     }
 }
 
+/// The transfer as it is kept: with who asked for it, whatever the message says of that.
+fn asked_by(from: &PeerAddr, transfer: &Arc<Transfer>) -> Arc<Transfer> {
+    let by_program = from.is_program();
+    if transfer.by_program == by_program {
+        return Arc::clone(transfer);
+    }
+    Arc::new(Transfer { by_program, ..Transfer::clone(transfer) })
+}
+
 /// Why nothing was settled by hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResolveError {
     /// No such transaction is in doubt here.
     Unknown,
@@ -489,6 +553,11 @@ pub enum ResolveError {
     UnderWay,
     /// It has ended, and what has ended is not changed.
     Settled(Outcome),
+    /// Votes are missing, so it can only be given up.
+    NotVoted,
+    /// It is committed, and these branches, which have not said that they can't follow, may have paid: it can't be
+    /// taken back.
+    MayBePaid(BTreeSet<PeerAddr>),
     /// The log has not been read yet.
     Recovering,
 }
@@ -499,6 +568,12 @@ impl fmt::Display for ResolveError {
             Self::Unknown => f.write_str("no such transaction is in doubt here"),
             Self::UnderWay => f.write_str("the transaction is being settled right now; look again"),
             Self::Settled(outcome) => write!(f, "the transaction is {outcome} already"),
+            Self::NotVoted => f.write_str("not every branch has voted yes, so the transaction can only be aborted"),
+            Self::MayBePaid(peers) => {
+                f.write_str("the transaction is committed, and may have been carried out at")?;
+                peers.iter().try_for_each(|peer| write!(f, " {peer}"))?;
+                f.write_str(": settle it as committed, or wait until that branch answers")
+            }
             Self::Recovering => f.write_str("the branch is recovering; try again shortly"),
         }
     }

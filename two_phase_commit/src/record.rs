@@ -10,6 +10,7 @@ use std::sync::Arc;
 use protocol::TxId;
 use serde::{Deserialize, Serialize};
 
+use crate::message::Refusal;
 use crate::transfer::{PeerAddr, Transfer};
 
 /// How a transaction ends.
@@ -31,7 +32,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// One entry of the log. The first four are a coordinator's, the others a participant's.
+/// One entry of the log. The first six are a coordinator's, the others a participant's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Record {
     /// The coordinator begins, with all legs. Forced before the first prepare, together with the hold:
@@ -53,6 +54,27 @@ pub enum Record {
         txid: TxId,
         /// The participants that had been settled by hand the other way.
         mixed: BTreeSet<PeerAddr>,
+    },
+    /// A participant has said that it can't follow the decision. Not forced: without it the next delivery finds it out
+    /// again.
+    Contradicted {
+        /// What the transaction moves: an aborted one has no other record left.
+        transfer: Arc<Transfer>,
+        /// What was decided here.
+        ours: Outcome,
+        /// Who said it.
+        by: PeerAddr,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A person has settled what the coordinator could not finish. Forced: it ends the delivery.
+    Resolved {
+        /// The transaction.
+        txid: TxId,
+        /// What the person said.
+        outcome: Outcome,
+        /// The person's reason.
+        reason: Arc<str>,
     },
     /// The participant can commit, whatever happens. Forced before the yes vote. A later record with more
     /// legs for the same transaction takes this one's place.
@@ -89,8 +111,9 @@ impl Record {
     #[must_use]
     pub fn txid(&self) -> &TxId {
         match self {
-            Self::Begun(transfer) | Self::Prepared(transfer) => &transfer.txid,
-            Self::Committed { txid }
+            Self::Begun(transfer) | Self::Prepared(transfer) | Self::Contradicted { transfer, .. } => &transfer.txid,
+            Self::Resolved { txid, .. }
+            | Self::Committed { txid }
             | Self::Aborted { txid }
             | Self::Ended { txid, .. }
             | Self::Settled { txid, .. }
@@ -108,11 +131,12 @@ impl Record {
         match self {
             Self::Begun(_)
             | Self::Committed { .. }
+            | Self::Resolved { .. }
             | Self::Prepared(_)
             | Self::Settled { .. }
             | Self::Confirmed { .. }
             | Self::Mixed { .. } => true,
-            Self::Aborted { .. } | Self::Ended { .. } => false,
+            Self::Aborted { .. } | Self::Ended { .. } | Self::Contradicted { .. } => false,
         }
     }
 }
@@ -127,6 +151,10 @@ impl fmt::Display for Record {
                 write!(f, "ended {txid}")?;
                 mixed.iter().try_for_each(|peer| write!(f, ", mixed at {peer}"))
             }
+            Self::Contradicted { transfer, ours, by, refusal } => {
+                write!(f, "contradicted {} by {by}: {ours} here, but {refusal}", transfer.txid)
+            }
+            Self::Resolved { txid, outcome, reason } => write!(f, "resolved {txid} {outcome} by hand ({reason})"),
             Self::Prepared(transfer) => {
                 write!(f, "prepared {transfer}")?;
                 match &transfer.coordinator {

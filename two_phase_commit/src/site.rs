@@ -8,7 +8,7 @@ use std::fmt;
 
 use protocol::TxId;
 
-use crate::coordinator::{BeginError, Coordinator, CoordinatorState};
+use crate::coordinator::{BeginError, Booked, Coordinator, CoordinatorState};
 use crate::message::{Message, Refusal, Role};
 use crate::options::{Options, Tick};
 use crate::output::Output;
@@ -18,7 +18,8 @@ use crate::transfer::{Leg, PeerAddr};
 
 /// The coordinator and the participant of one branch.
 ///
-/// They share the branch's name, clock and log, and nothing else: a transaction of the one is unknown to the other.
+/// They share the branch's name, clock and log, and nothing else: a transaction of the one is unknown to the other. The
+/// ledger refuses to hold anything at the participant for an id that the coordinator has given (rule 11).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Site {
     coordinator: Coordinator,
@@ -90,10 +91,11 @@ impl Site {
         Ok(self.made(from, output))
     }
 
-    /// Gives a message to the machine that it is for. `on_disk` as in [`Participant::step`].
-    pub fn step(&mut self, from: &PeerAddr, message: &Message, on_disk: OnDisk) -> Step {
+    /// Gives a message to the machine that it is for. `on_disk` as in [`Participant::step`], `booked` as in
+    /// [`Coordinator::step`].
+    pub fn step(&mut self, from: &PeerAddr, message: &Message, on_disk: OnDisk, booked: &Booked) -> Step {
         self.ask(message.role(), message.txid(), |site| match message.role() {
-            Role::Coordinator => site.coordinator.step(from, message),
+            Role::Coordinator => site.coordinator.step(from, message, booked),
             Role::Participant => site.participant.step(from, message, on_disk),
         })
     }
@@ -130,13 +132,17 @@ impl Site {
         self.ask(Role::Coordinator, txid, |site| site.coordinator.cancel(txid, text))
     }
 
-    /// Settles a transaction in doubt by an operator's order (rule 9).
+    /// Settles by an operator's order (rule 9) what is in doubt at the participant, or what the coordinator can't finish.
     ///
     /// # Errors
-    /// Nothing has been done: the transaction is not in doubt.
+    /// Nothing has been done: there is nothing to settle, or not in this way.
     pub fn resolve_by_hand(&mut self, txid: &TxId, outcome: Outcome, reason: &str) -> Result<Step, ResolveError> {
-        let from = self.state(Role::Participant, txid);
-        let output = self.participant.resolve_by_hand(txid, outcome, reason)?;
+        let role = if self.coordinator.remembers(txid) { Role::Coordinator } else { Role::Participant };
+        let from = self.state(role, txid);
+        let output = match role {
+            Role::Coordinator => self.coordinator.resolve_by_hand(txid, outcome, reason)?,
+            Role::Participant => self.participant.resolve_by_hand(txid, outcome, reason)?,
+        };
         Ok(self.made(from, output))
     }
 

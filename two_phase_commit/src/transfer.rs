@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 /// The most legs in one transfer: a split transfer of 100 receivers, each with a withdrawal of its own, fits.
 pub const LEGS_MAX: usize = 256;
 
+/// How the address of an outside program begins.
+const PROGRAM: &str = "client/";
+
 /// How a party is reached: a branch's name, `host:port`, or a driver's name for a client's connection.
 ///
 /// The text means nothing to the machines, which only compare it. The driver chooses it, and must give a
@@ -33,6 +36,21 @@ impl PeerAddr {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The address of one request of an outside program, where its answer goes.
+    ///
+    /// Whoever may drive the raw actions is an operator, so all of them are one caller here, whatever connection they
+    /// come by. No branch can have this name, and no host: neither has a slash.
+    #[must_use]
+    pub fn program(request: u64) -> Self {
+        Self::new(&format!("{PROGRAM}{request}"))
+    }
+
+    /// Whether it is an outside program's.
+    #[must_use]
+    pub fn is_program(&self) -> bool {
+        self.0.starts_with(PROGRAM)
     }
 }
 
@@ -104,6 +122,10 @@ pub struct Transfer {
     pub legs: Vec<Leg>,
     /// Free text that travels with the legs, for the books (such as who pays); never read here.
     pub note: Arc<str>,
+    /// At a participant: whether an outside program had it prepared, with or without a coordinator's name in it.
+    /// What the coordinator itself prepared is its transfer's own; what a program prepared in its name is not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_program: bool,
 }
 
 impl Transfer {
@@ -127,7 +149,14 @@ impl Transfer {
             coordinator: self.coordinator.clone(),
             legs: its_own.map(|leg| Leg { branch: None, ..leg.clone() }).collect(),
             note: Arc::clone(&self.note),
+            by_program: false,
         }
+    }
+
+    /// The legs at those branches, as their coordinator sees them.
+    pub(crate) fn legs_at(&self, peers: &BTreeSet<PeerAddr>) -> Self {
+        let theirs = self.legs.iter().filter(|leg| leg.branch.as_ref().is_some_and(|branch| peers.contains(branch)));
+        Self { legs: theirs.cloned().collect(), ..self.clone() }
     }
 
     /// Checks a whole transfer, as a coordinator begins it.
@@ -156,6 +185,12 @@ impl Transfer {
         legs.extend(other.legs.iter().cloned());
         legs.sort_by_key(|leg| leg.index);
         Self { legs, ..self.clone() }
+    }
+
+    /// Whether `other` belongs to the same transaction of the same parties: named by the same coordinator, and asked
+    /// for by it, or by a program, as this was.
+    pub(crate) fn is_of_same_asker(&self, other: &Self) -> bool {
+        self.coordinator == other.coordinator && self.by_program == other.by_program
     }
 
     /// Whether every leg of `other` is here, exactly as it is there.

@@ -5,10 +5,11 @@
 //!
 //! ```text
 //! coordinator begin TXID LEG…                  a leg is -ACCOUNT=AMOUNT or +ACCOUNT=AMOUNT, with @BRANCH if elsewhere
-//! coordinator from PEER vote TXID yes          or: no CODE TEXT…; ack TXID OUTCOME [mixed]; inquiry TXID; rejected TXID
+//! coordinator from PEER vote TXID yes          or: no CODE TEXT…; ack TXID OUTCOME [mixed]; rejected TXID [CODE TEXT…]
+//! coordinator from PEER inquiry TXID           [booked BRANCH… | booked unclear]
 //! participant from PEER prepare TXID LEG…      [coordinator PEER|nobody] [disk committed|aborted|mixed]
 //! participant from PEER decision TXID OUTCOME  [disk …]; undecided TXID
-//! participant resolve TXID OUTCOME REASON…
+//! MACHINE resolve TXID OUTCOME REASON…
 //! MACHINE written TXID | refused TXID CODE TEXT… | tick NOW | crash | recover | reconnected PEER
 //! coordinator unreachable TXID PEER | cancel TXID TEXT… | status TXID
 //! participant in_doubt
@@ -24,7 +25,7 @@ use std::sync::Arc;
 
 use protocol::{Money, TxId};
 use two_phase_commit::{
-    Coordinator, Leg, Message, OnDisk, Options, Outcome, Output, Participant, PeerAddr, Record, Refusal, Side,
+    Booked, Coordinator, Leg, Message, OnDisk, Options, Outcome, Output, Participant, PeerAddr, Record, Refusal, Side,
     Transfer, Vote,
 };
 
@@ -156,8 +157,23 @@ impl World {
                     Err(error) => return Some(vec![format!("error  {error}")]),
                 }
             }
+            ["from", peer, "inquiry", txid, "booked", parties @ ..] => {
+                let booked = match parties {
+                    ["unclear"] => Booked::Unclear,
+                    parties => Booked::Committed(parties.iter().map(|party| PeerAddr::new(party)).collect()),
+                };
+                let inquiry = Message::Inquiry { txid: txid.parse().ok()? };
+                vec![self.coordinator.step(&PeerAddr::new(peer), &inquiry, &booked)]
+            }
             ["from", peer, message @ ..] => {
-                vec![self.coordinator.step(&PeerAddr::new(peer), &parse_message(message)?)]
+                vec![self.coordinator.step(&PeerAddr::new(peer), &parse_message(message)?, &Booked::Nothing)]
+            }
+            ["resolve", txid, outcome, reason @ ..] => {
+                let (txid, outcome) = (txid.parse().ok()?, parse_outcome(outcome)?);
+                match self.coordinator.resolve_by_hand(&txid, outcome, &reason.join(" ")) {
+                    Ok(output) => vec![output],
+                    Err(error) => return Some(vec![format!("error  {error}")]),
+                }
             }
             ["written", txid] => {
                 let txid = self.confirm("coordinator", txid)?;
@@ -318,7 +334,7 @@ fn parse_message(words: &[&str]) -> Option<Message> {
         ["prepare", id, legs @ .., "coordinator", coordinator] => {
             let coordinator = (*coordinator != "nobody").then(|| PeerAddr::new(coordinator));
             let (legs, note) = (parse_legs(legs)?, "a note".into());
-            Message::Prepare(Arc::new(Transfer { txid: txid(id)?, coordinator, legs, note }))
+            Message::Prepare(Arc::new(Transfer { txid: txid(id)?, coordinator, legs, note, by_program: false }))
         }
         ["vote", id, "yes"] => Message::Vote { txid: txid(id)?, vote: Vote::Yes },
         ["vote", id, "no", code, text @ ..] => {
@@ -333,6 +349,7 @@ fn parse_message(words: &[&str]) -> Option<Message> {
         }
         ["inquiry", id] => Message::Inquiry { txid: txid(id)? },
         ["undecided", id] => Message::Undecided { txid: txid(id)? },
+        ["rejected", id, code, text @ ..] => Message::Rejected { txid: txid(id)?, refusal: parse_refusal(code, text) },
         ["rejected", id] => {
             Message::Rejected { txid: txid(id)?, refusal: Refusal::new("not_prepared", "nothing is prepared") }
         }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use protocol::{Money, TxId};
 use two_phase_commit::{
-    Coordinator, CoordinatorState, Decision, LedgerAction, Leg, Message, Notice, OnDisk, Options, Outcome, Output,
-    Participant, ParticipantState, PeerAddr, Record, Refusal, Side, Status, Transfer, Vote,
+    Booked, Coordinator, CoordinatorState, Decision, LedgerAction, Leg, Message, Notice, OnDisk, Options, Outcome,
+    Output, Participant, ParticipantState, PeerAddr, Record, Refusal, Side, Status, Transfer, Vote,
 };
 
 fn mumbai() -> PeerAddr {
@@ -45,7 +45,7 @@ fn legs() -> Vec<Leg> {
 
 fn prepare(coordinator: Option<PeerAddr>) -> Message {
     let legs = vec![Leg { branch: None, ..legs()[1].clone() }];
-    Message::Prepare(Arc::new(Transfer { txid: txid(), coordinator, legs, note: "".into() }))
+    Message::Prepare(Arc::new(Transfer { txid: txid(), coordinator, legs, note: "".into(), by_program: false }))
 }
 
 fn vote_yes() -> Message {
@@ -73,15 +73,16 @@ fn committed() -> (Coordinator, Vec<Record>) {
     let (mut coordinator, _) = coordinator(&[]);
     let mut log = coordinator.begin(txid(), legs(), "").unwrap().records;
     let _ = coordinator.written(&txid());
-    log.extend(coordinator.step(&delhi(), &vote_yes()).records);
+    log.extend(coordinator.step(&delhi(), &vote_yes(), &Booked::Nothing).records);
     let _ = coordinator.written(&txid());
     (coordinator, log)
 }
 
 /// A participant that has voted yes, and its log.
 fn prepared(of: Option<PeerAddr>) -> (Participant, Vec<Record>) {
+    let asker = of.clone().unwrap_or_else(|| PeerAddr::program(8));
     let (mut participant, _) = participant(&[]);
-    let log = participant.step(&mumbai(), &prepare(of), OnDisk::Nothing).records;
+    let log = participant.step(&asker, &prepare(of), OnDisk::Nothing).records;
     let _ = participant.written(&txid());
     (participant, log)
 }
@@ -124,7 +125,7 @@ fn rule_03_the_commit_record_and_the_own_legs_are_one_write_and_anything_else_ab
         let output = match input {
             "no" => {
                 let vote = Vote::No(Refusal::new("insufficient_room", "the balance would be too large"));
-                coordinator.step(&delhi(), &Message::Vote { txid: txid(), vote })
+                coordinator.step(&delhi(), &Message::Vote { txid: txid(), vote }, &Booked::Nothing)
             }
             "lost link" => coordinator.unreachable(&txid(), &delhi()),
             _ => coordinator.tick(1_000_000).remove(0),
@@ -134,7 +135,7 @@ fn rule_03_the_commit_record_and_the_own_legs_are_one_write_and_anything_else_ab
         let _ = coordinator.written(&txid());
         begin(&mut coordinator);
     }
-    let output = coordinator.step(&delhi(), &vote_yes());
+    let output = coordinator.step(&delhi(), &vote_yes(), &Booked::Nothing);
     assert_eq!(output.records, [Record::Committed { txid: txid() }]);
     assert_eq!(actions(&output), [LedgerAction::Apply]);
     assert_eq!(messages(&output), [decision(Outcome::Committed)]);
@@ -152,7 +153,7 @@ fn rule_04_a_commit_is_delivered_until_acknowledged_across_restarts() {
     }
     let (mut second, outputs) = coordinator(&log);
     assert_eq!(outputs.iter().flat_map(messages).collect::<Vec<_>>(), [decision(Outcome::Committed)]);
-    let output = second.step(&delhi(), &acknowledged());
+    let output = second.step(&delhi(), &acknowledged(), &Booked::Nothing);
     assert!(output.notices.iter().any(|notice| matches!(notice, Notice::Delivered { .. })));
     log.extend(output.records);
     assert!(coordinator(&log).1.is_empty(), "what has ended is not delivered again");
@@ -162,17 +163,17 @@ fn rule_04_a_commit_is_delivered_until_acknowledged_across_restarts() {
 fn rule_05_not_knowing_means_aborted_but_only_after_recovery_and_retention() {
     let inquiry = Message::Inquiry { txid: txid() };
     let mut recovering = Coordinator::new(Options::new(mumbai()));
-    assert!(recovering.step(&delhi(), &inquiry).is_empty());
+    assert!(recovering.step(&delhi(), &inquiry, &Booked::Nothing).is_empty());
     let (mut fresh, _) = coordinator(&[]);
-    assert_eq!(messages(&fresh.step(&delhi(), &inquiry)), [decision(Outcome::Aborted)]);
+    assert_eq!(messages(&fresh.step(&delhi(), &inquiry, &Booked::Nothing)), [decision(Outcome::Aborted)]);
     let _ = fresh.begin(txid(), legs(), "").unwrap();
-    assert_eq!(messages(&fresh.step(&delhi(), &inquiry)), [Message::Undecided { txid: txid() }]);
+    assert_eq!(messages(&fresh.step(&delhi(), &inquiry, &Booked::Nothing)), [Message::Undecided { txid: txid() }]);
     let (mut done, _) = committed();
-    let _ = done.step(&delhi(), &acknowledged());
+    let _ = done.step(&delhi(), &acknowledged(), &Booked::Nothing);
     let _ = done.written(&txid());
     let retention = Options::new(mumbai()).commit_retention_ticks;
     assert!(done.tick(retention - 1).is_empty());
-    assert_eq!(messages(&done.step(&delhi(), &inquiry)), [decision(Outcome::Committed)]);
+    assert_eq!(messages(&done.step(&delhi(), &inquiry, &Booked::Nothing)), [decision(Outcome::Committed)]);
     assert_eq!(done.tick(retention).len(), 1);
     assert_eq!(done.state(&txid()), CoordinatorState::Unknown);
 }
@@ -252,7 +253,7 @@ fn rule_10_a_prepare_without_a_coordinator_waits_for_its_program_or_a_person() {
     let (mut second, outputs) = participant(&log);
     assert!(outputs.is_empty() && second.tick(1_000_000_000).is_empty());
     assert_eq!(second.in_doubt().count(), 1);
-    let output = second.step(&"client:9".into(), &decision(Outcome::Committed), OnDisk::Nothing);
+    let output = second.step(&PeerAddr::program(9), &decision(Outcome::Committed), OnDisk::Nothing);
     assert_eq!(actions(&output), [LedgerAction::Apply], "its program");
     let output = first.resolve_by_hand(&txid(), Outcome::Aborted, "the program is gone").unwrap();
     assert_eq!(actions(&output), [LedgerAction::Release], "or a person");

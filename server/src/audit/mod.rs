@@ -53,6 +53,7 @@ pub fn audit_with(query: &impl Query, auditing: Auditing<'_>) -> Result<Audit> {
     tables::compare(query, &mut auditor.findings)?;
     auditor.follow_the_chain(query, auditing)?;
     auditor.compare_transfers(query)?;
+    auditor.name_contradictions(query)?;
     auditor.compare_customers(query)?;
     auditor.compare_logins(query)?;
     auditor.compare_own_accounts();

@@ -9,6 +9,7 @@ use two_phase_commit::{Leg, Side, Transfer};
 use super::{Auditor, Findings};
 use crate::dbs_exec::{Query, Row, params};
 use crate::error::Result;
+use crate::transfer::records::{self, Contradiction};
 
 /// What a record says of its transfer's legs here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,18 @@ impl Auditor {
             if let Some(record) = under_hand {
                 self.compare_record(&record);
             }
+        }
+        Ok(())
+    }
+
+    /// A decision that another branch can't follow is a finding until a person has settled it: the two have different
+    /// books, and time alone mends nothing.
+    pub(super) fn name_contradictions(&mut self, query: &impl Query) -> Result<()> {
+        for Contradiction { transfer, ours, by, refusal, .. } in records::contradictions(query)? {
+            self.findings.add(format!(
+                "transfer {} is {ours} here, and branch {by} can't follow ({}): a person must settle it (list_pending, resolve)",
+                transfer.txid, refusal.text
+            ));
         }
         Ok(())
     }

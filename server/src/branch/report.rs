@@ -16,6 +16,7 @@ use crate::clock::iso_utc;
 use crate::dbs_exec::{CopyRole, Query as _, params};
 use crate::error::Result;
 use crate::limits::{ANSWER_LIST_BYTES, LIST_ROWS};
+use crate::transfer::Counts;
 use crate::transfer::directory::Directory;
 use two_phase_commit::PeerAddr;
 
@@ -92,13 +93,20 @@ pub fn status(context: &Context) -> Result<String> {
     let accounts = count("SELECT count(*) FROM customers WHERE status = 'open'")?;
     // Rows are numbered without a gap.
     let transactions = count("SELECT max(transaction_id) FROM transactions UNION ALL SELECT 0 LIMIT 1").unwrap_or(0);
-    let (in_doubt, undelivered) = match context.replication.role() {
+    let counts = match context.replication.role() {
         CopyRole::Primary => context.engine.counts(),
         // The two machines rest at a copy that is not written; their tables say it all the same.
         CopyRole::Replica | CopyRole::Fenced => {
             let in_doubt = count("SELECT count(*) FROM prepared WHERE state = 'prepared'")?;
-            let undelivered = count("SELECT count(*) FROM coordinated WHERE state = 'committed'")?;
-            (in_doubt.unsigned_abs(), undelivered.unsigned_abs())
+            let undelivered = count(
+                "SELECT count(*) FROM (SELECT txid FROM coordinated WHERE state = 'committed' UNION SELECT txid FROM contradicted)",
+            )?;
+            let contradicted = count("SELECT count(DISTINCT txid) FROM contradicted")?;
+            Counts {
+                in_doubt: in_doubt.unsigned_abs(),
+                undelivered: undelivered.unsigned_abs(),
+                contradicted: contradicted.unsigned_abs(),
+            }
         }
     };
     Ok(to_json(&Status {
@@ -106,8 +114,9 @@ pub fn status(context: &Context) -> Result<String> {
         role: context.replication.role().as_str().into(),
         accounts: u64::try_from(accounts).unwrap_or(0),
         clients: context.clients.count() as u64,
-        in_doubt,
-        undelivered,
+        in_doubt: counts.in_doubt,
+        undelivered: counts.undelivered,
+        contradicted: counts.contradicted,
         transactions: u64::try_from(transactions).unwrap_or(0),
         uptime_seconds: context.started.elapsed().as_secs(),
         teaching: context.engine.is_teaching(),

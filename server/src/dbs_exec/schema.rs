@@ -223,6 +223,27 @@ CREATE UNIQUE INDEX own_accounts_peer ON own_accounts (peer) WHERE peer IS NOT N
 
 -- Why a person moved a difference out of suspense.
 ALTER TABLE transactions ADD COLUMN note TEXT CHECK (note IS NULL OR type = 'settlement');
+
+-- Decisions of this branch that another one has said it can't follow, until that is settled.
+CREATE TABLE contradicted (
+    txid TEXT NOT NULL,
+    peer TEXT NOT NULL,
+    transfer TEXT NOT NULL,
+    outcome TEXT NOT NULL CHECK (outcome IN ('committed', 'aborted')),
+    code TEXT NOT NULL,
+    text TEXT NOT NULL,
+    since_unix_ms INTEGER NOT NULL,
+    PRIMARY KEY (txid, peer)
+) STRICT, WITHOUT ROWID;
+
+-- What people have settled, and why. Kept for ever.
+CREATE TABLE settled_by_hand (
+    txid TEXT NOT NULL,
+    at_unix_ms INTEGER NOT NULL,
+    outcome TEXT NOT NULL CHECK (outcome IN ('committed', 'aborted')),
+    reason TEXT NOT NULL,
+    PRIMARY KEY (txid, at_unix_ms)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The version of the tables that this program makes and needs.

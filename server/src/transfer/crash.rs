@@ -119,6 +119,8 @@ impl CrashSwitch {
                 | Record::Aborted { .. }
                 | Record::Settled { .. }
                 | Record::Confirmed { .. }
+                | Record::Contradicted { .. }
+                | Record::Resolved { .. }
                 | Record::Mixed { .. } => {}
             }
         }
@@ -135,6 +137,8 @@ impl CrashSwitch {
                 | Record::Aborted { .. }
                 | Record::Settled { .. }
                 | Record::Confirmed { .. }
+                | Record::Contradicted { .. }
+                | Record::Resolved { .. }
                 | Record::Mixed { .. } => {}
             }
         }

@@ -24,7 +24,9 @@ pub fn start(links: &Arc<Links>) {
     let (new_link, linked) = bounded(DISCOVERY_QUEUE);
     links.tell(new_link);
     let (finder, host) = (Finder { links: Arc::clone(links), asked: None }, Arc::clone(links));
-    host.spawn("discovery", move || finder.run(&linked));
+    if let Err(error) = host.spawn("discovery", move || finder.run(&linked)) {
+        log::warn!("other branches are found by name or address alone: {error}");
+    }
 }
 
 struct Finder {

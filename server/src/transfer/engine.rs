@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
-use protocol::BranchName;
 use protocol::event::Movement;
+use protocol::{BranchName, TxId};
 use two_phase_commit::{
-    Envelope, LedgerAction, LedgerOp, Message, Notice, OnDisk, Options, Output, PeerAddr, Record, Refusal, Role, Side,
-    Site, Step,
+    Booked, Envelope, InDoubt, LedgerAction, LedgerOp, Message, Notice, OnDisk, Options, Outcome, Output, PeerAddr,
+    Record, Refusal, Role, Side, Site, Step,
 };
 
 use super::crash::{CrashPoint, CrashSwitch};
@@ -189,16 +189,20 @@ impl Engine {
             self.events.add(record.txid(), Happened::Note(format!("found on disk: {}", record_name(record))));
         }
         let records = coordinated.into_iter().chain(prepared);
-        self.carry_out(self.ask_all(|site| site.recover(records)));
+        self.carry_out_quietly(self.ask_all(|site| site.recover(records)));
     }
 
     /// Makes outputs real: write, confirm, send; and the same with what comes of that.
-    pub fn carry_out(&self, tasks: Vec<Task>) {
+    ///
+    /// # Errors
+    /// [`Error::Stopping`], or why a record could not be made durable: what stood on it was neither sent nor told.
+    pub fn carry_out(&self, tasks: Vec<Task>) -> Result<()> {
+        let _guard = StopOnPanic(self);
         let mut tasks = tasks;
         loop {
             tasks.retain(|task| !task.output.is_empty());
             if tasks.is_empty() {
-                return;
+                return Ok(());
             }
             let (mut writing, at_once): (Vec<Task>, Vec<Task>) =
                 tasks.drain(..).partition(|task| task.output.needs_write() && !may_be_written_later(&task.output));
@@ -214,7 +218,7 @@ impl Engine {
             if writing.is_empty() {
                 continue;
             }
-            let Some(results) = self.write(&mut writing) else { return };
+            let results = self.write(&mut writing)?;
             let mut written = Vec::new();
             for (task, result) in writing.into_iter().zip(results) {
                 let (next, output) = match result {
@@ -223,10 +227,7 @@ impl Engine {
                         (self.confirm(&task), Some(task.output))
                     }
                     // The write was undone; what stood in this output never happened.
-                    Err(error) => match self.refuse(&task, &error) {
-                        Some(next) => (next, None),
-                        None => return,
-                    },
+                    Err(error) => (self.refuse(&task, error)?, None),
                 };
                 written.extend(output);
                 tasks.push(next);
@@ -235,21 +236,28 @@ impl Engine {
         }
     }
 
+    /// As [`Engine::carry_out`], where nobody waits for the answer. That the process stops is logged where it is found.
+    pub(super) fn carry_out_quietly(&self, tasks: Vec<Task>) {
+        if let Err(error) = self.carry_out(tasks) {
+            log::debug!("transfers under way stay as they are on disk: {error}");
+        }
+    }
+
     /// As [`Engine::carry_out`], for a client who must get an answer in time, whatever replicas do: where they are
     /// waited for, another thread waits.
     pub(super) fn carry_out_aside(self: &Arc<Self>, tasks: Vec<Task>) {
         if self.parts.dbs.feed().needed() == 0 {
-            return self.carry_out(tasks);
+            return self.carry_out_quietly(tasks);
         }
         let engine = Arc::clone(self);
-        if let Err(error) = self.parts.host.run_aside(Box::new(move || engine.carry_out(tasks))) {
+        if let Err(error) = self.parts.host.run_aside(Box::new(move || engine.carry_out_quietly(tasks))) {
             // The machine has counted on it; memory and disk no longer agree.
             self.fail(&error);
         }
     }
 
     /// Step two: each output's ledger operations and records in one transaction, all outputs in one commit.
-    fn write(&self, tasks: &mut [Task]) -> Option<Vec<Result<()>>> {
+    fn write(&self, tasks: &mut [Task]) -> Result<Vec<Result<()>>> {
         let now_unix_ms = self.parts.host.unix_ms();
         let booking = Booking { date_unix_ms: now_unix_ms, sms: self.parts.sms.is_some() };
         let operations: Vec<_> = tasks
@@ -271,12 +279,12 @@ impl Engine {
             })
             .collect();
         match self.parts.dbs.execute_owed(operations) {
-            Ok(results) => Some(results),
+            Ok(results) => Ok(results),
             // What is prepared stays prepared on disk; the next start goes on with it.
-            Err(Error::Stopping) => None,
+            Err(Error::Stopping) => Err(Error::Stopping),
             Err(error) => {
                 self.fail(&error);
-                None
+                Err(error)
             }
         }
     }
@@ -297,21 +305,24 @@ impl Engine {
         self.ask(|site| site.written(task.role, &task.output.txid))
     }
 
-    /// The ledger refused a hold: the machine answers for it. `None` when the process is stopping.
-    fn refuse(&self, task: &Task, error: &Error) -> Option<Task> {
+    /// The ledger refused a hold: the machine answers for it.
+    ///
+    /// # Errors
+    /// That it is no refusal: the process is stopping, or has to.
+    fn refuse(&self, task: &Task, error: Error) -> Result<Task> {
         let is_hold = task.output.ledger_ops.iter().any(|op| op.action == LedgerAction::Hold);
-        let is_refusal = !error.is_trouble() || *error == Error::DiskFull;
-        if *error == Error::Stopping {
-            return None;
+        let is_refusal = !error.is_trouble() || error == Error::DiskFull;
+        if error == Error::Stopping {
+            return Err(error);
         }
         if !is_hold || !is_refusal {
-            self.fail(error);
-            return None;
+            self.fail(&error);
+            return Err(error);
         }
         let refusal = Refusal::new(error.code().to_string(), error.to_string());
         let txid = &task.output.txid;
         self.events.add(txid, Happened::Note(format!("refused by the ledger: {error}")));
-        Some(self.ask(|site| site.refused(task.role, txid, refusal)))
+        Ok(self.ask(|site| site.refused(task.role, txid, refusal)))
     }
 
     /// Memory and disk no longer agree.
@@ -384,7 +395,10 @@ impl Engine {
                 self.events.add(txid, Happened::Note(notice.to_string()));
             }
             Notice::Contradicted { txid, by, refusal } => {
-                log::warn!("transfer {txid}: {by} contradicts what was followed here: {refusal}");
+                log::error!(
+                    "transfer {txid}: {by} and this branch contradict one another ({refusal}); where list_pending shows it, resolve settles it"
+                );
+                self.events.add(txid, Happened::Note(notice.to_string()));
             }
             // Rows are deleted by their age.
             Notice::Forgotten { .. } => {}
@@ -393,6 +407,7 @@ impl Engine {
 
     /// Step one: asks the machines, and notes how the transaction moved.
     pub(super) fn ask(&self, ask: impl FnOnce(&mut Site) -> Step) -> Task {
+        let _guard = StopOnPanic(self);
         let mut site = self.site.lock();
         let step = ask(&mut site);
         self.note_transition(&step);
@@ -404,6 +419,7 @@ impl Engine {
     /// # Errors
     /// The machines' own.
     pub(super) fn try_ask<E>(&self, ask: impl FnOnce(&mut Site) -> Result<Step, E>) -> Result<Task, E> {
+        let _guard = StopOnPanic(self);
         let mut site = self.site.lock();
         let step = ask(&mut site)?;
         self.note_transition(&step);
@@ -412,6 +428,7 @@ impl Engine {
 
     /// The same for what the machines do about several transactions at once.
     pub(super) fn ask_all(&self, ask: impl FnOnce(&mut Site) -> Vec<Step>) -> Vec<Task> {
+        let _guard = StopOnPanic(self);
         let mut site = self.site.lock();
         let steps = ask(&mut site);
         steps.iter().for_each(|step| self.note_transition(step));
@@ -439,7 +456,10 @@ impl Engine {
                     (LedgerAction::Apply, Side::Withdraw) => Movement::Debited,
                     (LedgerAction::Apply, Side::Deposit) => Movement::Credited,
                     (LedgerAction::Release, Side::Withdraw | Side::Deposit) => Movement::Released,
-                    (LedgerAction::Suspense { .. }, Side::Withdraw | Side::Deposit) => continue,
+                    (
+                        LedgerAction::Suspense { .. } | LedgerAction::SettleElsewhere { .. },
+                        Side::Withdraw | Side::Deposit,
+                    ) => continue,
                 };
                 self.events.add(&output.txid, Happened::Moved { account: leg.account, amount: leg.amount, what });
             }
@@ -476,11 +496,39 @@ impl Inbox for Engine {
             self.ask(|site| site.unreachable(txid, to))
         });
         let tasks = tasks.collect();
-        self.carry_out(tasks);
+        self.carry_out_quietly(tasks);
     }
 
     fn linked(&self, peer: &PeerAddr) {
+        let _guard = StopOnPanic(self);
         self.site.lock().reconnected(peer);
+    }
+
+    fn met_itself(&self, at: &PeerAddr) {
+        // This branch's coordinator gives ids of its own, and none of them is taken here: it has begun no such transfer.
+        let waiting: Vec<TxId> = {
+            let site = self.site.lock();
+            let named = |in_doubt: &InDoubt<'_>| in_doubt.transfer.coordinator.as_ref() == Some(at);
+            site.participant().in_doubt().filter(named).map(|in_doubt| in_doubt.transfer.txid.clone()).collect()
+        };
+        let tasks = waiting.into_iter().map(|txid| {
+            let decision = Message::Decision { txid, outcome: Outcome::Aborted };
+            self.ask(|site| site.step(at, &decision, OnDisk::Nothing, &Booked::Nothing))
+        });
+        let tasks = tasks.collect();
+        self.carry_out_quietly(tasks);
+    }
+}
+
+/// Stops the process when a machine, or what carries out its output, finds itself wrong: the transaction has been taken
+/// out of the map, and what is in memory is worth nothing any more. Rule: the disk is right, so it is read again.
+struct StopOnPanic<'e>(&'e Engine);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            (self.0.parts.on_failure)(&Error::Panicked("the part that transfers between branches"));
+        }
     }
 }
 
@@ -492,16 +540,38 @@ impl Engine {
             let txid = message.txid().clone();
             let happened = Happened::Received { from: from.clone(), message: message.clone(), id };
             self.events.add_received(&txid, happened, &clock);
-            let on_disk = match self.on_disk(&message) {
-                Ok(on_disk) => on_disk,
+            let looked_up = self.on_disk(&message).and_then(|on_disk| Ok((on_disk, self.booked(&message)?)));
+            let (on_disk, booked) = match looked_up {
+                Ok(looked_up) => looked_up,
                 Err(error) => {
                     log::error!("a message of {from} about {txid} is dropped: {error}");
                     continue;
                 }
             };
-            tasks.push(self.ask(|site| site.step(from, &message, on_disk)));
+            let from = self.as_named(from, &message);
+            tasks.push(self.ask(|site| site.step(&from, &message, on_disk, &booked)));
         }
-        self.carry_out(tasks);
+        self.carry_out_quietly(tasks);
+    }
+
+    /// The sender under the name that the transfer's prepare has for it: a program may have named the coordinator by
+    /// its address.
+    fn as_named(&self, from: &PeerAddr, message: &Message) -> PeerAddr {
+        if message.role() == Role::Coordinator {
+            return from.clone();
+        }
+        let site = self.site.lock();
+        let named = site.participant().coordinator_of(message.txid());
+        named.filter(|named| self.parts.links.is_alias(named, from)).unwrap_or(from).clone()
+    }
+
+    /// What the books say of a transaction that the coordinator is asked about and does not remember.
+    fn booked(&self, message: &Message) -> Result<Booked> {
+        let is_asked = matches!(message, Message::Inquiry { .. });
+        if !is_asked || self.site.lock().coordinator().remembers(message.txid()) {
+            return Ok(Booked::Nothing);
+        }
+        self.parts.dbs.read(|reader| records::booked(reader, &self.parts.name, message.txid()))
     }
 
     /// What the tables say of a transaction, where the participant needs to know.

@@ -285,6 +285,9 @@ pub fn record_name(record: &Record) -> &'static str {
         Record::Prepared(_) => "prepared",
         Record::Settled { outcome: two_phase_commit::Outcome::Committed, .. } => "settled committed",
         Record::Settled { outcome: two_phase_commit::Outcome::Aborted, .. } => "settled aborted",
+        Record::Contradicted { .. } => "contradicted",
+        Record::Resolved { outcome: two_phase_commit::Outcome::Committed, .. } => "resolved committed",
+        Record::Resolved { outcome: two_phase_commit::Outcome::Aborted, .. } => "resolved aborted",
         Record::Confirmed { .. } => "confirmed",
         Record::Mixed { .. } => "mixed",
     }

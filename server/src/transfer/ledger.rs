@@ -16,9 +16,10 @@ use two_phase_commit::{LedgerAction, LedgerOp, Leg, Outcome, PeerAddr, Side, Tra
 use crate::bank::accounts;
 use crate::bank::movements::{self, Booking, Entry, Kind, OwnSide};
 use crate::bank::outbox;
-use crate::dbs_exec::{Query, SUSPENSE, Tx, params};
+use crate::dbs_exec::{SUSPENSE, Tx, params};
 use crate::error::{Error, Result};
 use crate::sms::text::{self, Party};
+use crate::transfer::records;
 
 /// The other end of a leg whose coordinator is an outside program without a name.
 pub const OUTSIDE: &str = "outside";
@@ -37,12 +38,16 @@ pub struct Payer {
 /// # Errors
 /// The refusal of a hold; for the others only trouble of the database.
 pub fn carry_out(tx: &mut Tx<'_>, own_name: &BranchName, op: &LedgerOp, booking: &Booking) -> Result<()> {
+    if let LedgerAction::SettleElsewhere { ours } = op.action {
+        return op.transfer.legs.iter().try_for_each(|leg| settle_elsewhere(tx, &op.transfer, leg, ours, booking));
+    }
     for leg in op.transfer.local_legs() {
         match op.action {
-            LedgerAction::Hold => hold(tx, &op.transfer, leg)?,
+            LedgerAction::Hold => hold(tx, own_name, &op.transfer, leg)?,
             LedgerAction::Apply => apply(tx, own_name, &op.transfer, leg, booking)?,
             LedgerAction::Release => release(tx, leg)?,
             LedgerAction::Suspense { ours, theirs: _ } => suspend(tx, own_name, &op.transfer, leg, ours, booking)?,
+            LedgerAction::SettleElsewhere { .. } => {}
         }
     }
     Ok(())
@@ -63,8 +68,8 @@ pub fn peer_of(own_name: &BranchName, transfer: &Transfer, leg: &Leg) -> String 
     }
 }
 
-fn hold(tx: &mut Tx<'_>, transfer: &Transfer, leg: &Leg) -> Result<()> {
-    refuse_settled(tx, transfer)?;
+fn hold(tx: &mut Tx<'_>, own_name: &BranchName, transfer: &Transfer, leg: &Leg) -> Result<()> {
+    records::refuse_known(tx, own_name, transfer)?;
     let account = accounts::find_open(tx, leg.account)?;
     match leg.side {
         Side::Withdraw => {
@@ -80,21 +85,6 @@ fn hold(tx: &mut Tx<'_>, transfer: &Transfer, leg: &Leg) -> Result<()> {
             let incoming = incoming.filter(|incoming| account.balance.checked_add(*incoming).is_some());
             set_incoming(tx, leg.account, incoming.ok_or(Error::BalanceLimit(leg.account))?)
         }
-    }
-}
-
-/// A transaction that has ended here can't be prepared again: its rows or its abort are on disk.
-fn refuse_settled(tx: &Tx<'_>, transfer: &Transfer) -> Result<()> {
-    let txid = transfer.txid.as_str();
-    let settled = tx.query_opt(
-        "SELECT 1 FROM prepared WHERE txid = ?1 AND state <> 'prepared'
-         UNION ALL SELECT 1 FROM transactions WHERE txid = ?1 LIMIT 1",
-        params![txid],
-        |_| Ok(()),
-    )?;
-    match settled {
-        Some(()) => Err(Error::TransferSettled(transfer.txid.clone())),
-        None => Ok(()),
     }
 }
 
@@ -176,6 +166,29 @@ fn suspend(
     // A deposit that was paid here and never sent, or a withdrawal that was not made here and has been
     // received there: this branch is short of the money. In the other two cases it has too much.
     let is_short = matches!((leg.side, ours), (Side::Deposit, Outcome::Committed) | (Side::Withdraw, Outcome::Aborted));
+    book_difference(tx, transfer, leg, &peer, due, is_short, booking)
+}
+
+/// Books the difference between what was decided here and what is true of a leg at another branch: its counterpart
+/// here moves from the due account, which then agrees with the other branch's, to the suspense account, or back.
+fn settle_elsewhere(tx: &mut Tx<'_>, transfer: &Transfer, leg: &Leg, ours: Outcome, booking: &Booking) -> Result<()> {
+    let Some(peer) = leg.branch.as_ref().map(ToString::to_string) else { return Ok(()) };
+    let due = movements::due_account(tx, &peer)?;
+    // A deposit there that was taken from the payer here and never paid leaves this branch with too much; one that was
+    // paid there and not taken here makes it short.
+    let is_short = matches!((leg.side, ours), (Side::Deposit, Outcome::Aborted) | (Side::Withdraw, Outcome::Committed));
+    book_difference(tx, transfer, leg, &peer, due, is_short, booking)
+}
+
+fn book_difference(
+    tx: &mut Tx<'_>,
+    transfer: &Transfer,
+    leg: &Leg,
+    peer: &str,
+    due: i64,
+    is_short: bool,
+    booking: &Booking,
+) -> Result<()> {
     let (from, to) = if is_short { (SUSPENSE, due) } else { (due, SUSPENSE) };
     movements::move_own(tx, from, OwnSide::Debited, leg.amount)?;
     movements::move_own(tx, to, OwnSide::Credited, leg.amount)?;
@@ -186,7 +199,7 @@ fn suspend(
         kind: Kind::Settlement,
         // Below zero, so that it stands beside the leg's own row.
         leg: Some((transfer.txid.as_str(), -1 - leg_number(leg))),
-        peer: Some(&peer),
+        peer: Some(peer),
         note: None,
     };
     movements::append(tx, &entry, booking)

@@ -38,6 +38,7 @@ use crate::limits::{
     CLIENT_STACK_BYTES, DIAL_BACKOFF_FIRST, DIAL_BACKOFF_MAX, LINK_FRAME_MESSAGES, LINK_HEARTBEAT, LINK_QUEUE_MESSAGES,
     LINK_READ_BYTES, LINK_SILENCE, LINKS_PER_PEER, WRITE_TIMEOUT,
 };
+use dial::Dialled;
 pub use dial::reach;
 
 /// A message on its way, with what its sender knew.
@@ -68,6 +69,8 @@ pub trait Inbox: Send + Sync + 'static {
     fn undeliverable(&self, to: &PeerAddr, messages: Vec<Posted>);
     /// A link to this peer is up.
     fn linked(&self, peer: &PeerAddr);
+    /// At this address there is this branch itself, to which no link leads.
+    fn met_itself(&self, at: &PeerAddr);
 }
 
 /// Who takes the engine's messages to its peers.
@@ -116,6 +119,8 @@ pub struct Links {
     directory: Arc<Directory>,
     inbox: Mutex<Option<Weak<dyn Inbox>>>,
     peers: Mutex<BTreeMap<PeerAddr, Peer>>,
+    /// Which branch was found at an address that a program has named as a coordinator.
+    aliases: Mutex<BTreeMap<PeerAddr, PeerAddr>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     next_id: AtomicU64,
     stopping: AtomicBool,
@@ -167,6 +172,7 @@ impl Links {
             directory,
             inbox: Mutex::new(None),
             peers: Mutex::default(),
+            aliases: Mutex::default(),
             threads: Mutex::default(),
             next_id: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
@@ -206,6 +212,7 @@ impl Links {
 
     /// Queues messages to a peer, in order. Never waits for the network.
     pub fn send(self: &Arc<Self>, to: &PeerAddr, messages: Vec<Posted>) {
+        let to = &self.found_at(to);
         let undeliverable = {
             let mut peers = self.peers.lock();
             let peer = peers.entry(to.clone()).or_default();
@@ -242,6 +249,19 @@ impl Links {
         }
     }
 
+    /// The branch that an address stands for, as long as there is a link to it; else the address, where it is looked
+    /// for anew.
+    fn found_at(&self, to: &PeerAddr) -> PeerAddr {
+        let found = self.aliases.lock().get(to).cloned();
+        found.filter(|name| self.is_up(name) == Some(true)).unwrap_or_else(|| to.clone())
+    }
+
+    /// Whether a message from `peer` comes from whoever was found at the address `named`.
+    #[must_use]
+    pub fn is_alias(&self, named: &PeerAddr, peer: &PeerAddr) -> bool {
+        named != peer && self.aliases.lock().get(named) == Some(peer)
+    }
+
     /// Makes a link to a peer, so that each of the two knows of the other. Does not wait for it.
     pub fn greet(self: &Arc<Self>, peer: &PeerAddr) {
         self.send(peer, Vec::new());
@@ -250,6 +270,8 @@ impl Links {
     /// Whether a link to this peer is up; `None` when none was ever tried.
     #[must_use]
     pub fn is_up(&self, peer: &PeerAddr) -> Option<bool> {
+        let found = self.aliases.lock().get(peer).cloned();
+        let peer = found.as_ref().unwrap_or(peer);
         self.peers.lock().get(peer).map(|peer| !peer.up.is_empty())
     }
 
@@ -316,7 +338,11 @@ impl Links {
         // Registered before this returns, so that what is sent next finds the link and makes no second one.
         let link = self.register(&peer, dialled.with, dialled.stream)?;
         let links = Arc::clone(self);
-        self.spawn("link", move || links.run(&peer, &link));
+        // Without a thread nobody reads from it, which must show: it is made anew when it is needed.
+        if let Err(error) = self.spawn("link", move || links.run(&peer, &link)) {
+            self.forget(&PeerAddr::from(&name));
+            return Err(error);
+        }
         Ok(name)
     }
 
@@ -361,28 +387,78 @@ impl Links {
     }
 
     /// Runs something in a thread that [`Links::stop`] waits for.
-    pub(super) fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) {
+    ///
+    /// # Errors
+    /// That there is no thread for it, or that the branch is stopping.
+    pub(super) fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
         if self.stopping.load(Ordering::SeqCst) {
-            return;
+            return Err(Error::Stopping);
         }
         let spawned = std::thread::Builder::new().name(name.into()).stack_size(CLIENT_STACK_BYTES).spawn(run);
         let mut threads = self.threads.lock();
         threads.retain(|thread| !thread.is_finished());
         match spawned {
-            Ok(thread) => threads.push(thread),
-            Err(error) => log::error!("there is no thread for a link: {error}"),
+            Ok(thread) => {
+                threads.push(thread);
+                Ok(())
+            }
+            Err(error) => Err(Error::Unreachable(format!("there is no thread for a link: {error}"))),
+        }
+    }
+
+    /// Ends all links to a peer, so that the next message makes one anew.
+    fn forget(&self, peer: &PeerAddr) {
+        if let Some(known) = self.peers.lock().get_mut(peer) {
+            for up in known.up.drain(..) {
+                // An error means that it is closed already.
+                let _ = up.stream.shutdown(Shutdown::Both);
+            }
         }
     }
 
     fn dial_in_background(self: &Arc<Self>, to: &PeerAddr) {
         let (links, peer) = (Arc::clone(self), to.clone());
-        self.spawn("link-dial", move || {
+        let spawned = self.spawn("link-dial", move || {
             let dialled = links.dial(&peer);
             match dialled {
-                Ok(dialled) => links.register_and_run(&peer, dialled.with, dialled.stream),
+                Ok(dialled) if PeerAddr::from(&dialled.name) == peer => {
+                    links.register_and_run(&peer, dialled.with, dialled.stream);
+                }
+                Ok(dialled) => links.found(&peer, dialled),
                 Err(error) => links.dial_failed(&peer, &error),
             }
         });
+        if let Err(error) = spawned {
+            // Whatever waits is sent again, and then it is dialled again.
+            self.dial_failed(to, &error);
+        }
+    }
+
+    /// Somebody was found at an address that stood for a peer: a link to it goes under its name, as it does at the
+    /// other end, so that whatever comes over any of them comes from one sender.
+    fn found(self: &Arc<Self>, at: &PeerAddr, dialled: Dialled) {
+        if dialled.name == self.identity.name {
+            self.dial_failed(at, &Error::Unreachable("this branch itself is at that address".into()));
+            if let Some(inbox) = self.inbox() {
+                inbox.met_itself(at);
+            }
+            return;
+        }
+        let name = PeerAddr::from(&dialled.name);
+        let waiting = {
+            let mut peers = self.peers.lock();
+            let peer = peers.entry(at.clone()).or_default();
+            (peer.is_dialing, peer.failures, peer.not_before) = (false, 0, None);
+            std::mem::take(&mut peer.waiting)
+        };
+        match self.register(&name, dialled.with, dialled.stream) {
+            Ok(link) => {
+                self.aliases.lock().insert(at.clone(), name.clone());
+                self.send(&name, waiting);
+                self.run(&name, &link);
+            }
+            Err(error) => self.dial_failed(at, &error),
+        }
     }
 
     fn dial_failed(&self, to: &PeerAddr, error: &Error) {
@@ -393,7 +469,7 @@ impl Links {
             peer.failures = peer.failures.saturating_add(1);
             let backoff = DIAL_BACKOFF_FIRST * 2_u32.saturating_pow(peer.failures.min(16) - 1);
             peer.not_before = Some(Instant::now() + backoff.min(DIAL_BACKOFF_MAX));
-            if peer.failures == 1 {
+            if peer.failures == 1 && *error != Error::Stopping {
                 log::warn!("link to {to}: {error}");
             }
             std::mem::take(&mut peer.waiting)
@@ -423,7 +499,7 @@ impl Links {
         // The bound is what a peer may lag behind by before messages to it are dropped and sent again later.
         let (outgoing, queued) = bounded(LINK_QUEUE_MESSAGES);
         let writer_stream = Arc::clone(&stream);
-        self.spawn("link-write", move || write(&writer_stream, &queued));
+        self.spawn("link-write", move || write(&writer_stream, &queued))?;
         let mut peers = self.peers.lock();
         let peer = peers.entry(to.clone()).or_default();
         if peer.is_cut {

@@ -59,7 +59,9 @@ impl Mdns {
         let heard = daemon.browse(SERVICE)?;
         daemon.register(info)?;
         let listener = Listener { links: Arc::clone(links), bank: fingerprint(key), heard: BTreeMap::new() };
-        links.spawn("mdns", move || listener.run(&heard, &monitor));
+        if let Err(error) = links.spawn("mdns", move || listener.run(&heard, &monitor)) {
+            log::warn!("nobody is heard by mDNS: {error}");
+        }
         Ok(Self { daemon, full_name })
     }
 

@@ -38,8 +38,8 @@ use protocol::answer::Pending;
 use protocol::request::Destination;
 use protocol::{AccountNum, Address, BranchName, Money, TxId};
 use two_phase_commit::{
-    BeginError, CoordinatorState, Decision, Leg, Message, Outcome, ParticipantState, PeerAddr, Refusal, ResolveError,
-    Side, Status, Transfer, Vote,
+    BeginError, Booked, CoordinatorState, Decision, InDoubt, Leg, Message, Outcome, ParticipantState, PeerAddr,
+    Refusal, ResolveError, Side, Status, Transfer, Vote,
 };
 
 use crate::bank::accounts;
@@ -107,6 +107,17 @@ impl Delivery {
             Self::Pending => "pending",
         }
     }
+}
+
+/// How many transfers wait for something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Prepared here, and the outcome is not known.
+    pub in_doubt: u64,
+    /// Decided here, and not acknowledged by every branch.
+    pub undelivered: u64,
+    /// Those of the undelivered that another branch has said it can't follow: they wait for a person.
+    pub contradicted: u64,
 }
 
 /// What is known of a transfer.
@@ -362,13 +373,17 @@ impl Engine {
         amount: Money,
         coordinator: Option<&str>,
     ) -> Result<()> {
+        if records::is_own_id(&self.parts.name, txid) {
+            return Err(Error::TxIdReused(txid.clone()));
+        }
         let coordinator = coordinator.map(|coordinator| self.coordinator_address(coordinator)).transpose()?;
         let index = match side {
             Side::Withdraw => 0,
             Side::Deposit => 1,
         };
         let legs = vec![Leg { index, branch: None, account, amount, side }];
-        let transfer = Transfer { txid: txid.clone(), coordinator, legs, note: "".into() };
+        let (txid, note) = (txid.clone(), "".into());
+        let transfer = Transfer { txid, coordinator, legs, note, by_program: true };
         match self.ask_participant(Message::Prepare(transfer.into()))? {
             Message::Vote { vote: Vote::Yes, .. } => Ok(()),
             other => Err(refusal_of(other)),
@@ -378,29 +393,56 @@ impl Engine {
     /// Settles what an outside program has prepared. Right however often it is repeated.
     ///
     /// # Errors
-    /// The participant's rejection: it was settled the other way, or never prepared.
+    /// The participant's rejection: it was settled the other way, or never prepared; [`Error::Coordinated`] when a
+    /// branch decides it.
     pub fn decide(self: &Arc<Self>, txid: &TxId, outcome: Outcome) -> Result<()> {
+        let coordinated = |by: &str| {
+            let text =
+                format!("branch {by} coordinates {txid}: it alone decides, or a person by resolve with a reason");
+            Err(Error::Coordinated(text))
+        };
+        if records::is_own_id(&self.parts.name, txid) {
+            return coordinated(self.parts.name.as_str());
+        }
+        // What is in memory the machine itself refuses, without a gap between the look and the deed.
+        if !self.site.lock().participant().remembers(txid)
+            && let Some(by) = self.parts.dbs.read(|reader| records::coordinator_of(reader, txid))?
+        {
+            return coordinated(by.as_str());
+        }
         match self.ask_participant(Message::Decision { txid: txid.clone(), outcome })? {
             Message::Acknowledged { .. } => Ok(()),
             other => Err(refusal_of(other)),
         }
     }
 
+    /// Whom a program names as the coordinator: any branch but this one, which has begun no transfer under a
+    /// program's id and would wait for itself.
     fn coordinator_address(&self, text: &str) -> Result<PeerAddr> {
-        if let Ok(name) = text.parse::<BranchName>() {
-            return Ok(PeerAddr::from(&name));
+        let name = match text.parse::<BranchName>() {
+            Ok(name) => name,
+            Err(_) => {
+                let address: Address = text.parse()?;
+                match self.links().name_at(&address) {
+                    Ok(name) => name,
+                    // It is asked at this address as long as the transfer is in doubt; should it turn out to be this
+                    // branch, that ends it.
+                    Err(_) => return Ok(PeerAddr::new(&address.to_string())),
+                }
+            }
+        };
+        if name == self.parts.name {
+            let text = format!("{text} is this branch itself, which coordinates only what it has begun");
+            return Err(Error::Invalid(text));
         }
-        let address: Address = text.parse()?;
-        // By name if it answers; else it is asked at this address as long as the transfer is in doubt.
-        Ok(self.links().name_at(&address).map_or_else(|_| PeerAddr::new(text), |name| PeerAddr::from(&name)))
+        Ok(PeerAddr::from(&name))
     }
 
     /// Gives the participant a message of an outside program, and waits for its answer.
     fn ask_participant(self: &Arc<Self>, message: Message) -> Result<Message> {
         self.parts.dbs.check_writable()?;
         let number = self.next_mailbox.fetch_add(1, Ordering::Relaxed);
-        // No branch can have this name: a branch's name has no slash.
-        let from = PeerAddr::new(&format!("client/{number}"));
+        let from = PeerAddr::program(number);
         let txid = message.txid().clone();
         let (sender, answers) = bounded(1);
         self.mailboxes.lock().insert(from.clone(), sender);
@@ -410,77 +452,104 @@ impl Engine {
         }
         let on_disk = self.on_disk(&message);
         let answered = on_disk.map(|on_disk| {
-            self.carry_out_aside(vec![self.ask(|site| site.step(&from, &message, on_disk))]);
+            self.carry_out_aside(vec![self.ask(|site| site.step(&from, &message, on_disk, &Booked::Nothing))]);
             answers.recv_timeout(self.parts.host.patience(DECISION_WAIT))
         });
         self.mailboxes.lock().remove(&from);
         answered?.map_err(|_| Error::Undecided(txid))
     }
 
-    /// How many transfers are in doubt here, and how many decisions are not delivered.
+    /// How many transfers wait for something.
     #[must_use]
-    pub fn counts(&self) -> (u64, u64) {
+    pub fn counts(&self) -> Counts {
         let site = self.site.lock();
-        let in_doubt = site.participant().in_doubt().count();
-        let delivering = |(_, state): &(&TxId, CoordinatorState)| *state == CoordinatorState::Delivering;
-        let undelivered = site.coordinator().transactions().filter(delivering).count();
-        (in_doubt as u64, undelivered as u64)
+        let (participant, coordinator) = (site.participant(), site.coordinator());
+        let is_contradicted = |txid: &TxId| coordinator.contradicted_by(txid).next().is_some();
+        let mut counts = Counts { in_doubt: participant.in_doubt().count() as u64, ..Counts::default() };
+        for (txid, state) in coordinator.transactions() {
+            let is_delivering = match state {
+                CoordinatorState::Delivering | CoordinatorState::Noting(Outcome::Committed) => true,
+                CoordinatorState::Unknown
+                | CoordinatorState::Beginning
+                | CoordinatorState::Voting
+                | CoordinatorState::Committing
+                | CoordinatorState::Aborting
+                | CoordinatorState::Ending
+                | CoordinatorState::Ended
+                | CoordinatorState::Retracting
+                | CoordinatorState::Noting(Outcome::Aborted)
+                | CoordinatorState::Resolving(_) => false,
+            };
+            let is_contradicted = is_contradicted(txid);
+            counts.undelivered += u64::from(is_delivering || is_contradicted);
+            counts.contradicted += u64::from(is_contradicted);
+        }
+        counts
     }
 
     /// Every transfer in doubt here, and those that this branch coordinates and that have not ended, in the
-    /// order of their ids, after `after`.
+    /// order of their ids, after `after`. A person may settle each.
     ///
     /// # Errors
     /// Trouble of the database.
     pub fn pending(&self, after: Option<&TxId>, limit: usize) -> Result<Vec<Pending>> {
-        let mut found: Vec<(Arc<Transfer>, String)> = Vec::new();
-        let in_doubt = |in_doubt: two_phase_commit::InDoubt<'_>| (Arc::clone(in_doubt.transfer), "prepared".into());
+        let mut found: Vec<(Arc<Transfer>, &str, Option<String>)> = Vec::new();
         let site = self.site.lock();
+        let in_doubt = |in_doubt: InDoubt<'_>| (Arc::clone(in_doubt.transfer), "prepared", None);
         found.extend(site.participant().in_doubt().map(in_doubt));
         let coordinator = site.coordinator();
         for (txid, state) in coordinator.transactions() {
+            let why: Vec<String> =
+                coordinator.contradicted_by(txid).map(|(peer, refusal)| format!("{peer}: {}", refusal.text)).collect();
             let state = match state {
-                CoordinatorState::Delivering | CoordinatorState::Ending => "delivering",
-                CoordinatorState::Unknown | CoordinatorState::Ended => continue,
+                CoordinatorState::Delivering | CoordinatorState::Noting(_) | CoordinatorState::Retracting
+                    if !why.is_empty() =>
+                {
+                    "contradicted"
+                }
+                CoordinatorState::Delivering | CoordinatorState::Ending | CoordinatorState::Noting(_) => "delivering",
+                // What was given up at a restart is only told for a while; nothing here waits for it.
+                CoordinatorState::Unknown
+                | CoordinatorState::Ended
+                | CoordinatorState::Retracting
+                | CoordinatorState::Resolving(_) => continue,
                 CoordinatorState::Beginning
                 | CoordinatorState::Voting
                 | CoordinatorState::Committing
                 | CoordinatorState::Aborting => "deciding",
             };
-            found.extend(coordinator.transfer(txid).map(|transfer| (Arc::clone(transfer), state.into())));
+            let why = (!why.is_empty()).then(|| why.join("; "));
+            found.extend(coordinator.transfer(txid).map(|transfer| (Arc::clone(transfer), state, why)));
         }
         drop(site);
-        let mut pending = self.parts.dbs.read(|reader| {
-            for (transfer, outcome) in records::unconfirmed(reader)? {
-                found.push((transfer, format!("{outcome} by hand, unconfirmed")));
-            }
-            let described = found
-                .iter()
-                .map(|(transfer, state)| Ok(self.describe(transfer, state, records::since(reader, &transfer.txid)?)));
-            described.collect::<Result<Vec<_>>>()
-        })?;
-        pending.retain(|row| after.is_none_or(|after| row.txid > *after));
-        pending.sort_by(|a, b| a.txid.cmp(&b.txid));
-        pending.truncate(limit);
-        Ok(pending)
+        found.retain(|(transfer, ..)| after.is_none_or(|after| transfer.txid > *after));
+        found.sort_by(|(a, ..), (b, ..)| a.txid.cmp(&b.txid));
+        found.truncate(limit);
+        self.parts.dbs.read(|reader| {
+            let described = found.into_iter().map(|(transfer, state, why)| {
+                let since = records::since(reader, &transfer.txid)?;
+                Ok(Pending { why, ..self.describe(&transfer, state, since) })
+            });
+            described.collect()
+        })
     }
 
-    /// Settles a transfer in doubt by hand. It is recorded as such, with the reason.
+    /// Settles by hand what is in doubt here, or what this branch coordinates and can't finish. It is recorded as such,
+    /// with the reason, and answered once that is durable.
     ///
     /// # Errors
-    /// [`Error::NoSuchTransfer`] when it is not in doubt here, [`Error::TransferSettled`], [`Error::Busy`].
+    /// [`Error::NoSuchTransfer`] when there is nothing to settle here, [`Error::TransferSettled`],
+    /// [`Error::CannotResolve`] when the outcome isn't possible, [`Error::Busy`]; or why it could not be made durable.
     pub fn resolve(&self, txid: &TxId, outcome: Outcome, reason: &str) -> Result<()> {
         self.parts.dbs.check_writable()?;
-        match self.try_ask(|site| site.resolve_by_hand(txid, outcome, reason)) {
-            Err(ResolveError::Unknown) => Err(Error::NoSuchTransfer(txid.clone())),
-            Err(ResolveError::Settled(_)) => Err(Error::TransferSettled(txid.clone())),
-            Err(ResolveError::UnderWay | ResolveError::Recovering) => Err(Error::Busy),
-            Ok(task) => {
-                log::warn!("transfer {txid} is settled by hand: {outcome}, because: {reason}");
-                self.carry_out(vec![task]);
-                Ok(())
-            }
-        }
+        let task = self.try_ask(|site| site.resolve_by_hand(txid, outcome, reason)).map_err(|error| match error {
+            ResolveError::Unknown => Error::NoSuchTransfer(txid.clone()),
+            ResolveError::Settled(_) => Error::TransferSettled(txid.clone()),
+            ResolveError::UnderWay | ResolveError::Recovering => Error::Busy,
+            ResolveError::NotVoted | ResolveError::MayBePaid(_) => Error::CannotResolve(error.to_string()),
+        })?;
+        log::warn!("transfer {txid} is settled by hand: {outcome}, because: {reason}");
+        self.carry_out(vec![task])
     }
 
     fn describe(&self, transfer: &Transfer, state: &str, since_unix_ms: Option<i64>) -> Pending {
@@ -493,6 +562,7 @@ impl Engine {
             legs: transfer.legs.iter().map(ToString::to_string).collect(),
             coordinator: transfer.coordinator.as_ref().map(ToString::to_string),
             coordinator_answers: transfer.coordinator.as_ref().is_some_and(answers),
+            why: None,
             age_seconds: Duration::from_millis(u64::try_from(age_ms).unwrap_or(0)).as_secs(),
         }
     }

@@ -5,14 +5,20 @@
 //! tombstone must outlive every copy of its prepare) and are then deleted; the rows in the books stay for ever
 //! and go on answering for them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use protocol::TxId;
+use protocol::{BranchName, TxId};
 use serde_json::from_str;
-use two_phase_commit::{OnDisk, Outcome, Record, Transfer};
+use two_phase_commit::{Booked, OnDisk, Outcome, PeerAddr, Record, Refusal, Transfer};
+
+use super::ledger::OUTSIDE;
 
 use crate::dbs_exec::{Query, Row, Tx, params};
 use crate::error::{Error, Result};
+
+/// The digits of the ids that a branch gives.
+const OWN_ID_DIGITS: usize = 19;
 
 /// Makes one record part of the open transaction.
 ///
@@ -31,23 +37,40 @@ pub fn write(tx: &mut Tx<'_>, record: &Record, now_unix_ms: i64) -> Result<()> {
         ),
         // Presumed abort: a row that is not there means the same.
         Record::Aborted { .. } => tx.execute("DELETE FROM coordinated WHERE txid = ?1", params![txid]),
-        Record::Ended { .. } => tx.execute(
-            "UPDATE coordinated SET state = 'ended', changed_unix_ms = ?2 WHERE txid = ?1",
-            params![txid, now_unix_ms],
+        Record::Ended { .. } => {
+            tx.execute("DELETE FROM contradicted WHERE txid = ?1", params![txid])?;
+            end_coordinated(tx, txid, now_unix_ms)
+        }
+        Record::Contradicted { transfer, ours, by, refusal } => tx.execute(
+            "INSERT INTO contradicted (txid, peer, transfer, outcome, code, text, since_unix_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (txid, peer) DO NOTHING",
+            params![
+                txid,
+                by.as_str(),
+                to_json(transfer)?,
+                outcome_text(*ours),
+                refusal.code.as_ref(),
+                refusal.text.as_ref(),
+                now_unix_ms
+            ],
         ),
+        Record::Resolved { outcome, reason, .. } => {
+            note_by_hand(tx, txid, *outcome, reason, now_unix_ms)?;
+            tx.execute("DELETE FROM contradicted WHERE txid = ?1", params![txid])?;
+            end_coordinated(tx, txid, now_unix_ms)
+        }
         Record::Prepared(transfer) => tx.execute(
             "INSERT INTO prepared (txid, transfer, state, prepared_unix_ms, changed_unix_ms)
              VALUES (?1, ?2, 'prepared', ?3, ?3)
              ON CONFLICT (txid) DO UPDATE SET transfer = excluded.transfer, changed_unix_ms = excluded.changed_unix_ms",
             params![txid, to_json(transfer)?, now_unix_ms],
         ),
-        Record::Settled { outcome, by_hand, .. } => tx.execute(
-            "INSERT INTO prepared (txid, state, by_hand, prepared_unix_ms, changed_unix_ms)
-             VALUES (?1, ?2, ?3, ?4, ?4)
-             ON CONFLICT (txid) DO UPDATE SET state = excluded.state, by_hand = excluded.by_hand,
-                 changed_unix_ms = excluded.changed_unix_ms",
-            params![txid, outcome_text(*outcome), by_hand.as_deref(), now_unix_ms],
-        ),
+        Record::Settled { outcome, by_hand, .. } => {
+            if let Some(reason) = by_hand {
+                note_by_hand(tx, txid, *outcome, reason, now_unix_ms)?;
+            }
+            settle_prepared(tx, txid, *outcome, by_hand.as_deref(), now_unix_ms)
+        }
         Record::Confirmed { .. } => tx.execute("UPDATE prepared SET confirmed = 1 WHERE txid = ?1", params![txid]),
         Record::Mixed { theirs, .. } => tx.execute(
             "UPDATE prepared SET mixed = ?2, changed_unix_ms = ?3 WHERE txid = ?1",
@@ -55,6 +78,37 @@ pub fn write(tx: &mut Tx<'_>, record: &Record, now_unix_ms: i64) -> Result<()> {
         ),
     }?;
     Ok(())
+}
+
+fn end_coordinated(tx: &mut Tx<'_>, txid: &str, now_unix_ms: i64) -> Result<usize> {
+    tx.execute(
+        "UPDATE coordinated SET state = 'ended', changed_unix_ms = ?2 WHERE txid = ?1",
+        params![txid, now_unix_ms],
+    )
+}
+
+fn note_by_hand(tx: &mut Tx<'_>, txid: &str, outcome: Outcome, reason: &str, now_unix_ms: i64) -> Result<usize> {
+    tx.execute(
+        "INSERT INTO settled_by_hand (txid, at_unix_ms, outcome, reason) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (txid, at_unix_ms) DO UPDATE SET outcome = excluded.outcome, reason = excluded.reason",
+        params![txid, now_unix_ms, outcome_text(outcome), reason],
+    )
+}
+
+fn settle_prepared(
+    tx: &mut Tx<'_>,
+    txid: &str,
+    outcome: Outcome,
+    by_hand: Option<&str>,
+    now_unix_ms: i64,
+) -> Result<usize> {
+    tx.execute(
+        "INSERT INTO prepared (txid, state, by_hand, prepared_unix_ms, changed_unix_ms)
+             VALUES (?1, ?2, ?3, ?4, ?4)
+             ON CONFLICT (txid) DO UPDATE SET state = excluded.state, by_hand = excluded.by_hand,
+                 changed_unix_ms = excluded.changed_unix_ms",
+        params![txid, outcome_text(outcome), by_hand, now_unix_ms],
+    )
 }
 
 /// Deletes rows of transactions that ended before `ended_before_unix_ms`, at most `limit` of each kind.
@@ -97,7 +151,50 @@ pub fn coordinators(query: &impl Query) -> Result<Vec<Record>> {
             records.push(Record::Committed { txid });
         }
     }
+    let open = contradictions(query)?.into_iter();
+    records.extend(open.map(|Contradiction { transfer, ours, by, refusal, .. }| Record::Contradicted {
+        transfer,
+        ours,
+        by,
+        refusal,
+    }));
     Ok(records)
+}
+
+/// A decision of this branch that another one has said it can't follow, and that nobody has settled.
+#[derive(Clone, Debug)]
+pub struct Contradiction {
+    /// What it moves.
+    pub transfer: Arc<Transfer>,
+    /// What was decided here.
+    pub ours: Outcome,
+    /// Who can't follow.
+    pub by: PeerAddr,
+    /// Why not.
+    pub refusal: Refusal,
+    /// Since when, in Unix milliseconds.
+    pub since_unix_ms: i64,
+}
+
+/// All of them, in the order of their ids. Each is a finding of every audit.
+///
+/// # Errors
+/// Trouble of the database.
+pub fn contradictions(query: &impl Query) -> Result<Vec<Contradiction>> {
+    let rows = query.query_all(
+        "SELECT transfer, outcome, peer, code, text, since_unix_ms FROM contradicted ORDER BY txid, peer",
+        params![],
+        |row| {
+            let refusal = Refusal::new(row.get::<_, String>(3)?, row.get::<_, String>(4)?);
+            let (json, outcome, peer): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok((json, outcome, PeerAddr::new(&peer), refusal, row.get::<_, i64>(5)?))
+        },
+    )?;
+    let read = |(json, outcome, by, refusal, since_unix_ms): (String, String, _, _, _)| {
+        let ours = outcome_from(&outcome).ok_or_else(|| Error::Database(format!("a stored outcome is {outcome}")))?;
+        Ok(Contradiction { transfer: from_json(&json)?, ours, by, refusal, since_unix_ms })
+    };
+    rows.into_iter().map(read).collect()
 }
 
 /// The records that the participant recovers from: what is prepared, and what was settled by hand and not
@@ -130,15 +227,91 @@ pub fn participants(query: &impl Query) -> Result<Vec<Record>> {
 /// # Errors
 /// Trouble of the database.
 pub fn on_disk(query: &impl Query, txid: &TxId) -> Result<OnDisk> {
+    // What stands in the books was committed, whatever the log says or has forgotten.
+    let is_booked = is_in_the_books(query, txid)?;
     let row = query.query_opt("SELECT state, mixed FROM prepared WHERE txid = ?1", params![txid.as_str()], |row| {
         Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?))
     })?;
     Ok(match row {
         Some((_, Some(_))) => OnDisk::Mixed,
+        Some(_) | None if is_booked => OnDisk::Settled(Outcome::Committed),
         Some((state, None)) => outcome_from(&state).map_or(OnDisk::Nothing, OnDisk::Settled),
-        None if is_in_the_books(query, txid)? => OnDisk::Settled(Outcome::Committed),
         None => OnDisk::Nothing,
     })
+}
+
+/// What the books say of a transaction that the coordinator does not remember (rule 12). Only for an id that this
+/// branch has given itself do they say what its coordinator decided: a leg under another's id was booked by another's
+/// decision.
+///
+/// # Errors
+/// Trouble of the database.
+pub fn booked(query: &impl Query, own_name: &BranchName, txid: &TxId) -> Result<Booked> {
+    if !is_own_id(own_name, txid) {
+        return Ok(Booked::Nothing);
+    }
+    let legs = query.query_all(
+        "SELECT leg, peer FROM transactions WHERE txid = ?1 AND (leg < 0 OR type = 'transfer_out')",
+        params![txid.as_str()],
+        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?)),
+    )?;
+    if legs.iter().all(|(leg, _)| *leg < 0) {
+        return Ok(Booked::Nothing);
+    }
+    let peers = |is_settlement: bool| -> BTreeSet<PeerAddr> {
+        let legs = legs.iter().filter(|(leg, _)| (*leg < 0) == is_settlement);
+        legs.filter_map(|(_, peer)| peer.as_deref().map(PeerAddr::new)).collect()
+    };
+    // A part that a person has settled is no longer committed: its money stands on the suspense account.
+    Ok(Booked::Committed(peers(false).difference(&peers(true)).cloned().collect()))
+}
+
+/// Whether an id is one that this branch's coordinator gives: its name, a hyphen and 19 hexadecimal digits.
+#[must_use]
+pub fn is_own_id(own_name: &BranchName, txid: &TxId) -> bool {
+    let digits = txid.as_str().strip_prefix(own_name.as_str()).and_then(|rest| rest.strip_prefix('-'));
+    digits.is_some_and(|digits| {
+        digits.len() == OWN_ID_DIGITS && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+/// Refuses the participant what has an id of this branch's coordinator, or one that has ended here: two transactions
+/// would live under one id (rule 11).
+///
+/// # Errors
+/// [`Error::TxIdReused`], [`Error::TransferSettled`], or trouble of the database.
+pub fn refuse_known(query: &impl Query, own_name: &BranchName, transfer: &Transfer) -> Result<()> {
+    let txid = transfer.txid.as_str();
+    let is_coordinators = transfer.coordinator.as_ref() == Some(&PeerAddr::from(own_name));
+    if !is_coordinators && is_own_id(own_name, &transfer.txid) {
+        return Err(Error::TxIdReused(transfer.txid.clone()));
+    }
+    let known = query.query_opt(
+        "SELECT 1 FROM transactions WHERE txid = ?1 UNION ALL SELECT 1 FROM coordinated WHERE txid = ?1
+         UNION ALL SELECT 0 FROM prepared WHERE txid = ?1 AND state <> 'prepared' LIMIT 1",
+        params![txid],
+        |row| row.get::<_, bool>(0),
+    )?;
+    match known {
+        Some(true) => Err(Error::TxIdReused(transfer.txid.clone())),
+        Some(false) => Err(Error::TransferSettled(transfer.txid.clone())),
+        None => Ok(()),
+    }
+}
+
+/// The branch that coordinates, or coordinated, what is here under this id at the participant; none when an outside
+/// program did, or when there is nothing.
+///
+/// # Errors
+/// Trouble of the database.
+pub fn coordinator_of(query: &impl Query, txid: &TxId) -> Result<Option<PeerAddr>> {
+    let sql = "SELECT transfer FROM prepared WHERE txid = ?1 AND transfer IS NOT NULL";
+    if let Some(json) = query.query_opt(sql, params![txid.as_str()], |row| row.get::<_, String>(0))? {
+        return Ok(from_json(&json)?.coordinator.clone());
+    }
+    let sql = "SELECT peer FROM transactions WHERE txid = ?1 AND peer IS NOT NULL LIMIT 1";
+    let peer = query.query_opt(sql, params![txid.as_str()], |row| row.get::<_, String>(0))?;
+    Ok(peer.filter(|peer| peer != OUTSIDE).map(|peer| PeerAddr::new(&peer)))
 }
 
 /// Whether a leg of this transaction stands in the books here: then it was committed.
@@ -158,25 +331,11 @@ pub fn is_in_the_books(query: &impl Query, txid: &TxId) -> Result<bool> {
 pub fn since(query: &impl Query, txid: &TxId) -> Result<Option<i64>> {
     query.query_opt(
         "SELECT prepared_unix_ms FROM prepared WHERE txid = ?1
+         UNION ALL SELECT min(since_unix_ms) FROM contradicted WHERE txid = ?1 HAVING count(*) > 0
          UNION ALL SELECT changed_unix_ms FROM coordinated WHERE txid = ?1 LIMIT 1",
         params![txid.as_str()],
         |row| row.get(0),
     )
-}
-
-/// Transfers that were settled by hand and whose coordinator has not said its word: each with how it was
-/// settled.
-///
-/// # Errors
-/// Trouble of the database.
-pub fn unconfirmed(query: &impl Query) -> Result<Vec<(Arc<Transfer>, String)>> {
-    let rows = query.query_all(
-        "SELECT transfer, state FROM prepared
-         WHERE by_hand IS NOT NULL AND confirmed = 0 AND mixed IS NULL AND transfer IS NOT NULL",
-        params![],
-        |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
-    )?;
-    rows.into_iter().map(|(json, state)| Ok((from_json(&json)?, state))).collect()
 }
 
 /// Shows `each` every transfer that holds something at this branch: prepared here, or begun here.

@@ -86,7 +86,7 @@ impl Engine {
     /// Does what is due by now.
     pub(super) fn tick_machines(&self) {
         let now = self.now();
-        self.carry_out(self.ask_all(|site| site.tick(now)));
+        self.carry_out_quietly(self.ask_all(|site| site.tick(now)));
     }
 
     /// Deletes what is no longer needed, a little at a time, so that others wait for it only briefly: the pruner's work.

@@ -156,7 +156,12 @@ impl Judge {
                 self.open.remove(&(branch, txid.clone()));
                 self.decide(txid, Outcome::Aborted);
             }
-            Record::Ended { .. } | Record::Confirmed { .. } => {}
+            Record::Contradicted { transfer, ours, by, refusal } => {
+                let txid = &transfer.txid;
+                let text = format!("{by} contradicts {txid}, {ours} at branch {branch}: {refusal}");
+                self.violation.get_or_insert(text);
+            }
+            Record::Ended { .. } | Record::Confirmed { .. } | Record::Resolved { .. } => {}
             Record::Settled { txid, outcome, by_hand } => {
                 self.open.remove(&(branch, txid.clone()));
                 let (outcomes, wrong) = match by_hand {

@@ -105,6 +105,7 @@ impl Ledger {
                 let booked = self.suspense.insert(txid.clone(), (ours, theirs));
                 assert!(booked.is_none(), "{txid} is on the suspense account twice");
             }
+            LedgerAction::SettleElsewhere { .. } => panic!("{txid} is contradicted, and no disk here loses anything"),
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use protocol::TxId;
-use two_phase_commit::{OnDisk, Options, Outcome, Output, PeerAddr, Record, Refusal, Role, Site, Step, Tick};
+use two_phase_commit::{Booked, OnDisk, Options, Outcome, Output, PeerAddr, Record, Refusal, Role, Site, Step, Tick};
 
 use crate::ledger::{Cash, Ledger};
 
@@ -129,6 +129,29 @@ impl Disk {
         Ok(())
     }
 
+    /// What the disk knows of a transaction that the coordinator does not remember.
+    #[must_use]
+    pub fn look_up_booked(&self, txid: &TxId) -> Booked {
+        let begun = self.log.iter().find_map(|record| match record {
+            Record::Begun(transfer) if transfer.txid == *txid => Some(transfer),
+            Record::Begun(_)
+            | Record::Contradicted { .. }
+            | Record::Resolved { .. }
+            | Record::Committed { .. }
+            | Record::Aborted { .. }
+            | Record::Ended { .. }
+            | Record::Prepared(_)
+            | Record::Settled { .. }
+            | Record::Confirmed { .. }
+            | Record::Mixed { .. } => None,
+        });
+        let mut rows = self.ledger.rows.range((txid.clone(), 0)..=(txid.clone(), u32::MAX));
+        match begun {
+            Some(transfer) if rows.next().is_some() => Booked::Committed(transfer.participants()),
+            Some(_) | None => Booked::Nothing,
+        }
+    }
+
     /// What the disk knows of a transaction that the participant does not remember.
     #[must_use]
     pub fn look_up(&self, txid: &TxId) -> OnDisk {
@@ -141,6 +164,8 @@ impl Disk {
         let is_abort = |record: &Record| match record {
             Record::Settled { txid: settled, outcome, .. } => settled == txid && *outcome == Outcome::Aborted,
             Record::Begun(_)
+            | Record::Contradicted { .. }
+            | Record::Resolved { .. }
             | Record::Committed { .. }
             | Record::Aborted { .. }
             | Record::Ended { .. }

@@ -130,7 +130,7 @@ impl Program {
     /// The address from which it asks for a leg: a vote does not say which leg it is for.
     #[must_use]
     pub fn address(&self, leg: usize) -> PeerAddr {
-        PeerAddr::new(&format!("{}/{leg}", self.txid))
+        PeerAddr::new(&format!("client/{}/{leg}", self.txid))
     }
 
     /// Whether all is settled.
@@ -175,7 +175,13 @@ impl Program {
             let message = match self.outcome {
                 None if self.votes[position].is_none() => {
                     let (txid, legs) = (self.txid.clone(), vec![leg.clone()]);
-                    Message::Prepare(Arc::new(Transfer { txid, coordinator: None, legs, note: "".into() }))
+                    Message::Prepare(Arc::new(Transfer {
+                        txid,
+                        coordinator: None,
+                        legs,
+                        note: "".into(),
+                        by_program: true,
+                    }))
                 }
                 Some(outcome) if !self.acknowledged[position] => Message::Decision { txid: self.txid.clone(), outcome },
                 None | Some(_) => continue,

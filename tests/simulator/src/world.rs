@@ -219,7 +219,8 @@ impl World {
             Role::Participant => node.site.participant().remembers(txid),
         };
         let on_disk = if is_known { OnDisk::Nothing } else { node.disk.look_up(txid) };
-        let step = node.site.step(&packet.from, &packet.message, on_disk);
+        let booked = node.disk.look_up_booked(txid);
+        let step = node.site.step(&packet.from, &packet.message, on_disk, &booked);
         self.carry_out(index, step);
     }
 

@@ -1,11 +1,15 @@
 //! Where a transaction can stand at its coordinator, and the table of legal transitions.
 
+use std::collections::BTreeSet;
+
 use crate::record::Outcome;
+use crate::transfer::PeerAddr;
 
 /// Where a transaction stands at its coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CoordinatorState {
-    /// Not in memory: never begun, aborted, or committed and forgotten. Asked about it: aborted.
+    /// Not in memory: never begun, aborted, or committed and forgotten. Asked about it: what the books say, and what
+    /// they don't know is aborted (rules 5 and 12).
     Unknown,
     /// The begin record and the hold are on their way to the disk. Nothing has been sent.
     Beginning,
@@ -21,6 +25,13 @@ pub enum CoordinatorState {
     Ending,
     /// Over; remembered for a while, so that a late inquiry gets the right answer.
     Ended,
+    /// Aborted at a restart. That is told until all have acknowledged it, or for a while: one who says that it was
+    /// committed shows that this branch has lost what it had decided.
+    Retracting,
+    /// Decided so; a participant has said that it can't follow, and that is on its way to the disk (rule 14).
+    Noting(Outcome),
+    /// Decided so; a person has settled what can't be delivered, and that is on its way to the disk (rule 9).
+    Resolving(Outcome),
 }
 
 impl CoordinatorState {
@@ -39,9 +50,20 @@ impl CoordinatorState {
         (Self::Delivering, Self::Ending),
         (Self::Ending, Self::Ended),
         (Self::Ended, Self::Unknown),
+        (Self::Aborting, Self::Retracting), // rule 7: undecided at the crash
+        (Self::Retracting, Self::Unknown),
+        (Self::Delivering, Self::Noting(Outcome::Committed)), // rule 14
+        (Self::Noting(Outcome::Committed), Self::Delivering),
+        (Self::Retracting, Self::Noting(Outcome::Aborted)),
+        (Self::Noting(Outcome::Aborted), Self::Retracting),
+        (Self::Delivering, Self::Resolving(Outcome::Committed)), // rule 9
+        (Self::Resolving(Outcome::Committed), Self::Ended),
+        (Self::Retracting, Self::Resolving(Outcome::Aborted)),
+        (Self::Resolving(Outcome::Aborted), Self::Unknown),
         (Self::Unknown, Self::Aborting),   // rule 7: undecided at the crash
         (Self::Unknown, Self::Delivering), // rule 7: decided at the crash
         (Self::Unknown, Self::Ended),
+        (Self::Unknown, Self::Retracting), // rule 7: found contradicted
     ];
 
     /// Whether the table allows to go from here to `next`.
@@ -52,16 +74,40 @@ impl CoordinatorState {
 
     pub(super) fn is_committed(self) -> bool {
         match self {
-            Self::Delivering | Self::Ending | Self::Ended => true,
-            Self::Unknown | Self::Beginning | Self::Voting | Self::Committing | Self::Aborting => false,
+            Self::Delivering
+            | Self::Ending
+            | Self::Ended
+            | Self::Noting(Outcome::Committed)
+            | Self::Resolving(Outcome::Committed) => true,
+            Self::Unknown
+            | Self::Beginning
+            | Self::Voting
+            | Self::Committing
+            | Self::Aborting
+            | Self::Retracting
+            | Self::Noting(Outcome::Aborted)
+            | Self::Resolving(Outcome::Aborted) => false,
         }
     }
+}
+
+/// What the driver found on its disk about a transaction that [`crate::Coordinator::remembers`] not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Booked {
+    /// Neither the log nor the books know it as one that was committed here.
+    #[default]
+    Nothing,
+    /// It was committed here, with these participants: the books have its legs. One whose part a person has settled
+    /// otherwise isn't among them.
+    Committed(BTreeSet<PeerAddr>),
+    /// The disk can't tell: somebody else who coordinated in this branch's name may have begun it.
+    Unclear,
 }
 
 /// What a coordinator answers about a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It has ended so. An unknown one has ended aborted: that is the presumption of rule 5.
+    /// It has ended so. One that is not in memory has ended aborted, unless the books know better (rules 5 and 12).
     Decided(Outcome),
     /// It is under way.
     Undecided,

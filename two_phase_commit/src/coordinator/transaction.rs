@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::state::CoordinatorState;
-use crate::message::Message;
+use crate::message::{Message, Refusal};
 use crate::options::Tick;
 use crate::output::{AbortReason, Output};
 use crate::record::Outcome;
@@ -18,6 +18,10 @@ pub(super) struct Transaction {
     pub(super) decide_by: Tick,
     pub(super) attempt: u32,
     pub(super) due: Option<Tick>,
+    /// When those that have contradicted are told again.
+    pub(super) insist_at: Tick,
+    /// Until when an abort is told.
+    pub(super) retract_until: Tick,
     pub(super) cancelled: Option<AbortReason>,
 }
 
@@ -26,14 +30,19 @@ pub(super) struct Party {
     pub(super) voted_yes: bool,
     /// Set by the acknowledgement; true when the participant had been settled by hand the other way.
     pub(super) acknowledged: Option<bool>,
+    /// Why it can't follow what was decided, if it has said so.
+    pub(super) contradicted: Option<Refusal>,
+    /// Whether a person has settled its part otherwise: it is told "aborted" should it ask.
+    pub(super) given_up: bool,
 }
 
 impl Transaction {
     pub(super) fn new(transfer: Arc<Transfer>, voted_yes: bool) -> Self {
-        let party = |peer| (peer, Party { voted_yes, acknowledged: None });
+        let party = |peer| (peer, Party { voted_yes, acknowledged: None, contradicted: None, given_up: false });
         let parties = transfer.participants().into_iter().map(party).collect();
         let state = CoordinatorState::Unknown;
-        Self { state, transfer, parties, decide_by: 0, attempt: 0, due: None, cancelled: None }
+        let (decide_by, attempt, due, insist_at, retract_until) = (0, 0, None, 0, 0);
+        Self { state, transfer, parties, decide_by, attempt, due, insist_at, retract_until, cancelled: None }
     }
 
     pub(super) fn enter(&mut self, next: CoordinatorState) {
@@ -49,11 +58,24 @@ impl Transaction {
         })
     }
 
-    pub(super) fn send_decisions(&self, output: Output, outcome: Outcome) -> Output {
-        let missing = self.parties.iter().filter(|(_, party)| party.acknowledged.is_none());
+    /// Tells those that have not acknowledged; those that have said that they can't follow, only if `insists`.
+    pub(super) fn send_decisions(&self, output: Output, outcome: Outcome, insists: bool) -> Output {
+        let is_missing = |party: &Party| party.acknowledged.is_none() && (insists || party.contradicted.is_none());
+        let missing = self.parties.iter().filter(|(_, party)| is_missing(party));
         missing.fold(output, |output, (peer, _)| {
             output.send(peer, Message::Decision { txid: self.transfer.txid.clone(), outcome })
         })
+    }
+
+    /// Whether anyone is still waited for who has not said that it can't follow.
+    pub(super) fn awaits_someone(&self) -> bool {
+        self.parties.values().any(|party| party.acknowledged.is_none() && party.contradicted.is_none())
+    }
+
+    /// Those that have said that they can't follow, and have not been settled since.
+    pub(super) fn contradicted(&self) -> impl Iterator<Item = (&PeerAddr, &Refusal)> {
+        let open = self.parties.iter().filter(|(_, party)| party.acknowledged.is_none() && !party.given_up);
+        open.filter_map(|(peer, party)| party.contradicted.as_ref().map(|refusal| (peer, refusal)))
     }
 
     pub(super) fn check_invariants(&self) {
@@ -72,6 +94,9 @@ impl Transaction {
             CoordinatorState::Delivering => votes_are_in && !all_acknowledged && is_timed,
             CoordinatorState::Ending => votes_are_in && all_acknowledged && !is_timed,
             CoordinatorState::Ended => votes_are_in && all_acknowledged && is_timed,
+            CoordinatorState::Retracting => !all_acknowledged && is_timed,
+            CoordinatorState::Noting(_) => !all_acknowledged && !is_timed,
+            CoordinatorState::Resolving(_) => all_acknowledged && !is_timed,
         };
         assert!(holds, "{txid} breaks an invariant of {state:?}: {self:?}");
     }

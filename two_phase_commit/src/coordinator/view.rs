@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use protocol::TxId;
 
-use super::{Coordinator, CoordinatorState, Status};
+use super::{Coordinator, CoordinatorState, Status, Transaction};
+use crate::message::Refusal;
 use crate::options::Tick;
 use crate::record::Outcome;
 use crate::timers::Timers;
@@ -17,7 +18,7 @@ impl Coordinator {
         self.transactions.get(txid).map_or(CoordinatorState::Unknown, |transaction| transaction.state)
     }
 
-    /// What this coordinator answers about a transaction (rule 5).
+    /// What this coordinator knows of a transaction (rule 5). Of one that is not in memory the books may know more.
     #[must_use]
     pub fn status(&self, txid: &TxId) -> Status {
         if self.recovering {
@@ -32,7 +33,20 @@ impl Coordinator {
             CoordinatorState::Delivering | CoordinatorState::Ending | CoordinatorState::Ended => {
                 Status::Decided(Outcome::Committed)
             }
+            CoordinatorState::Retracting => Status::Decided(Outcome::Aborted),
+            CoordinatorState::Noting(outcome) | CoordinatorState::Resolving(outcome) => Status::Decided(outcome),
         }
+    }
+
+    /// Whether the transaction is in memory, so that [`Coordinator::step`] needs nothing from the disk.
+    #[must_use]
+    pub fn remembers(&self, txid: &TxId) -> bool {
+        self.transactions.contains_key(txid)
+    }
+
+    /// The participants that have said that they can't follow what was decided, and why (rule 14).
+    pub fn contradicted_by(&self, txid: &TxId) -> impl Iterator<Item = (&PeerAddr, &Refusal)> {
+        self.transactions.get(txid).into_iter().flat_map(Transaction::contradicted)
     }
 
     /// Whether the log has not been read yet.

@@ -15,6 +15,11 @@ pub(super) fn acknowledge(txid: &TxId, to: &PeerAddr, outcome: Outcome, mixed: b
     Output::nothing(txid).send(to, Message::Acknowledged { txid: txid.clone(), outcome, mixed })
 }
 
+/// Nothing is changed: the sender is told, without a word to the operator: it is the sender's mistake alone.
+pub(super) fn reject(txid: &TxId, from: &PeerAddr, refusal: Refusal) -> Output {
+    Output::nothing(txid).send(from, Message::Rejected { txid: txid.clone(), refusal })
+}
+
 /// Nothing is changed: the sender is told, and so is whoever reads the log.
 pub(super) fn contradict(txid: &TxId, from: &PeerAddr, refusal: Refusal) -> Output {
     Output::nothing(txid)
@@ -36,6 +41,16 @@ pub(super) fn not_prepared() -> Refusal {
 
 pub(super) fn id_reused() -> Refusal {
     Refusal::new(Refusal::ID_REUSED, "the transaction's id was used before, with other legs")
+}
+
+pub(super) fn coordinated(by: &PeerAddr) -> Refusal {
+    let text =
+        format!("branch {by} coordinates this transaction: it alone decides, or a person by resolve with a reason");
+    Refusal::new(Refusal::COORDINATED, text)
+}
+
+pub(super) fn not_the_askers(from: &PeerAddr) -> Refusal {
+    Refusal::new(Refusal::MALFORMED, format!("a prepare of {from} must name {from} as the coordinator"))
 }
 
 pub(super) fn busy() -> Refusal {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use protocol::TxId;
 
+use super::answers::{coordinated, not_prepared};
 use super::state::ParticipantState;
-use crate::message::Message;
+use crate::message::{Message, Refusal};
 use crate::options::Tick;
 use crate::output::Output;
 use crate::record::Outcome;
@@ -58,6 +59,24 @@ impl Entry {
         self.held.as_ref().and_then(|held| held.coordinator.as_ref())
     }
 
+    /// Why `from` may not decide this (rule 11); `None` when it may.
+    pub(super) fn refuse_decision(&self, from: &PeerAddr) -> Option<Refusal> {
+        // An abort that came before its prepare has no legs, and so nobody whose word counts more.
+        let held = self.held.as_ref()?;
+        match &held.coordinator {
+            Some(coordinator) if coordinator == from => None,
+            Some(coordinator) if from.is_program() => Some(coordinated(coordinator)),
+            None if from.is_program() => None,
+            // Another branch: nothing of its own transfers is prepared here.
+            Some(_) | None => Some(not_prepared()),
+        }
+    }
+
+    /// Whether a program had it prepared in a branch's name.
+    pub(super) fn is_no_part_of_its_coordinators(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.by_program && held.coordinator.is_some())
+    }
+
     /// Whether there is someone to ask and something to learn.
     pub(super) fn may_ask(&self) -> bool {
         (self.state == ParticipantState::Prepared || self.awaits_confirmation()) && self.coordinator().is_some()
@@ -79,8 +98,10 @@ impl Entry {
 
     /// Whether it was settled by hand and nobody has confirmed or contradicted that yet. Only people make
     /// such entries, so they are few, and they are kept.
-    fn awaits_confirmation(&self) -> bool {
-        matches!(self.state, ParticipantState::Settled(_)) && self.by_hand && !self.confirmed
+    pub(super) fn awaits_confirmation(&self) -> bool {
+        // What an older version settled without a coordinator is not recorded as confirmed.
+        let has_coordinator = self.coordinator().is_some();
+        matches!(self.state, ParticipantState::Settled(_)) && self.by_hand && !self.confirmed && has_coordinator
     }
 
     pub(super) fn ask(&mut self) -> Output {

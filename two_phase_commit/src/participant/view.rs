@@ -7,7 +7,7 @@ use protocol::TxId;
 use super::{Entry, Participant, ParticipantState};
 use crate::options::Tick;
 use crate::timers::Timers;
-use crate::transfer::Transfer;
+use crate::transfer::{PeerAddr, Transfer};
 
 /// A transaction in doubt, for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,12 @@ impl Participant {
     #[must_use]
     pub fn remembers(&self, txid: &TxId) -> bool {
         self.entries.contains_key(txid)
+    }
+
+    /// Who coordinates a transaction that is in memory.
+    #[must_use]
+    pub fn coordinator_of(&self, txid: &TxId) -> Option<&PeerAddr> {
+        self.entries.get(txid).and_then(Entry::coordinator)
     }
 
     /// Whether the log has not been read yet.

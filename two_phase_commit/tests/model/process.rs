@@ -8,7 +8,7 @@ use std::sync::{Mutex, OnceLock};
 
 use protocol::{Money, TxId};
 use two_phase_commit::{
-    Backoff, CoordinatorState, Decision, LedgerAction, Leg, Message, Notice, OnDisk, Options, Outcome, Output,
+    Backoff, Booked, CoordinatorState, Decision, LedgerAction, Leg, Message, Notice, OnDisk, Options, Outcome, Output,
     ParticipantState, PeerAddr, Record, Refusal, Role, Side, Site, Vote,
 };
 
@@ -271,8 +271,8 @@ impl Process {
         let outputs = match step {
             Step::Deliver(id) => {
                 let (from, _, message) = message(id);
-                let on_disk = self.look_up();
-                vec![self.running().step(&from, &message, on_disk).output]
+                let (on_disk, booked) = (self.look_up(), self.look_up_booked());
+                vec![self.running().step(&from, &message, on_disk, &booked).output]
             }
             Step::Write => {
                 let output = self.make_durable();
@@ -331,6 +331,18 @@ impl Process {
         }
     }
 
+    /// What the coordinator's books know when it has forgotten a commit.
+    fn look_up_booked(&self) -> Booked {
+        let begun = self.log.iter().find_map(|record| match record {
+            Record::Begun(transfer) => Some(transfer),
+            _ => None,
+        });
+        match begun {
+            Some(transfer) if self.ledger.applied > 0 => Booked::Committed(transfer.participants()),
+            Some(_) | None => Booked::Nothing,
+        }
+    }
+
     fn has_settled_abort(&self) -> bool {
         let is_abort = |record: &Record| matches!(record, Record::Settled { outcome: Outcome::Aborted, .. });
         self.log.iter().any(is_abort)
@@ -343,7 +355,9 @@ impl Process {
                 LedgerAction::Hold => self.ledger.is_held = true,
                 LedgerAction::Apply => (self.ledger.is_held, self.ledger.applied) = (false, self.ledger.applied + 1),
                 LedgerAction::Release => (self.ledger.is_held, self.ledger.is_released) = (false, true),
-                LedgerAction::Suspense { .. } => panic!("nobody settles by hand here"),
+                LedgerAction::Suspense { .. } | LedgerAction::SettleElsewhere { .. } => {
+                    panic!("nobody settles by hand here")
+                }
             }
         }
         self.log.append(&mut output.records);
