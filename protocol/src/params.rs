@@ -194,6 +194,9 @@ pub struct Link {
     pub branch: BranchName,
     /// The port on which that branch takes requests.
     pub port: u16,
+    /// The address on which it takes them, where that is one: it may call from another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// The epoch of the branch that asks: how often one of its replicas was promoted, and one.
     #[serde(default = "first_epoch")]
     pub epoch: i64,

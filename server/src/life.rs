@@ -329,6 +329,7 @@ fn open_engine(
     let identity = Identity {
         name: config.name.clone(),
         port: around.port,
+        host: Some(config.branch.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()),
         key: key.clone(),
         instance: format!("{instance:016x}"),
         epoch: bank.dbs().standing().epoch,

@@ -116,6 +116,8 @@ const _: () = assert!(GROUP_OPERATIONS <= QUEUE_OPERATIONS);
 
 /// Other branches that are remembered.
 pub const BRANCHES: usize = 256;
+/// Further addresses of theirs that are remembered until the next start.
+pub const ALIASES: usize = 4 * BRANCHES;
 /// Events kept in memory for those who watch; each is some hundred bytes.
 pub const EVENTS_KEPT: usize = 8_192;
 /// Event numbers that are reserved on disk ahead of their use; a crash skips at most so many.

@@ -90,7 +90,9 @@ impl BranchDoor {
                 After::Watch(watch) => self.watch(client, &watch, incoming.goes_on_after(0), &mut outgoing)?,
                 After::Replicate(shipment) => return self.0.replication.ship(&shipment, client.stream()),
                 After::BecomeLink(peer) => {
-                    let address = Address::from((client.peer().ip(), peer.port));
+                    let caller = Address::from((client.peer().ip(), peer.port));
+                    let told = peer.host.as_deref().and_then(|host| Address::new(host, peer.port).ok());
+                    let address = told.map_or_else(|| caller.clone(), |told| told.told_by(&caller));
                     let with = Peership { instance: peer.instance, epoch: peer.epoch };
                     let stream = client.stream().try_clone()?;
                     self.0.engine.links().accept(&peer.branch, &address, with, stream);

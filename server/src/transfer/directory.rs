@@ -1,7 +1,9 @@
 //! Where other branches are: names and addresses, kept on disk so that a restart still knows whom to ask.
 //!
-//! An address comes from the command line (`--peers`) or from the branch itself, when a link is made: then
-//! it has proved the bank's key and said its name. A newer address of a name takes the older one's place.
+//! An address is *sure* when a person has given it (`--peers`) or when the branch was dialled there, proved the bank's
+//! key and said its name. Where a branch calls from is not where to call: behind address translation, in a container,
+//! on a machine with several addresses nobody may listen there. So what is only *observed* takes the place of nothing
+//! that is sure; it is what is tried when the sure address no longer answers (`links` does that).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use protocol::{Address, BranchName};
 
 use crate::dbs_exec::{DbsExec, Query as _, params};
 use crate::error::{Error, Result};
-use crate::limits::BRANCHES;
+use crate::limits::{ALIASES, BRANCHES};
 
 /// The known branches.
 ///
@@ -19,6 +21,10 @@ use crate::limits::BRANCHES;
 pub struct Directory {
     dbs: Arc<DbsExec>,
     known: Mutex<BTreeMap<BranchName, Address>>,
+    /// Where branches have called from, which may be where they are; the latest of each.
+    observed: Mutex<BTreeMap<BranchName, Address>>,
+    /// Other addresses at which a branch was found, so that a request which names one finds the link that is there.
+    aliases: Mutex<BTreeMap<Address, BranchName>>,
     /// The highest epoch that each branch was heard to have.
     epochs: Mutex<BTreeMap<BranchName, i64>>,
     /// Branches whose epoch could not be written yet.
@@ -42,7 +48,15 @@ impl Directory {
             epochs.insert(name.clone(), epoch);
             known.insert(name, Address { host, port });
         }
-        Ok(Self { dbs, known: Mutex::new(known), epochs: Mutex::new(epochs), unwritten: Mutex::default() })
+        let (observed, aliases) = Default::default();
+        Ok(Self {
+            dbs,
+            known: Mutex::new(known),
+            observed,
+            aliases,
+            epochs: Mutex::new(epochs),
+            unwritten: Mutex::default(),
+        })
     }
 
     /// The highest epoch that a branch was heard to have; 0 when nothing was heard.
@@ -75,13 +89,48 @@ impl Directory {
         Ok(())
     }
 
-    /// Notes where a branch is.
+    /// Notes where a branch has called from. Gives true when it is known to be somewhere else: somebody should look which
+    /// of the two still answers.
+    ///
+    /// # Errors
+    /// As [`Directory::learn`].
+    pub fn observe(&self, name: &BranchName, address: &Address) -> Result<bool> {
+        match self.address_of(name) {
+            None => self.learn(name, address).map(|()| false),
+            Some(known) if known == *address => Ok(false),
+            Some(_) => {
+                let mut observed = self.observed.lock();
+                if observed.len() < BRANCHES || observed.contains_key(name) {
+                    observed.insert(name.clone(), address.clone());
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// Where a branch has called from, if it is known to be somewhere else.
+    #[must_use]
+    pub fn observed_at(&self, name: &BranchName) -> Option<Address> {
+        self.observed.lock().get(name).cloned()
+    }
+
+    /// Notes another address of a branch whose own one is known and answers.
+    pub fn learn_alias(&self, address: &Address, name: &BranchName) {
+        let mut aliases = self.aliases.lock();
+        if aliases.len() >= ALIASES {
+            aliases.clear();
+        }
+        aliases.insert(address.clone(), name.clone());
+    }
+
+    /// Notes where a branch surely is.
     ///
     /// # Errors
     /// [`Error::Busy`] when too many branches are known, or trouble of the database.
     pub fn learn(&self, name: &BranchName, address: &Address) -> Result<()> {
         {
             let mut known = self.known.lock();
+            self.observed.lock().remove(name);
             if known.get(name) == Some(address) {
                 return Ok(());
             }
@@ -111,12 +160,41 @@ impl Directory {
     /// Which branch is at an address, if one is known to be there.
     #[must_use]
     pub fn name_at(&self, address: &Address) -> Option<BranchName> {
-        self.known.lock().iter().find(|(_, known)| *known == address).map(|(name, _)| name.clone())
+        let known = self.known.lock().iter().find(|(_, known)| *known == address).map(|(name, _)| name.clone());
+        known.or_else(|| self.aliases.lock().get(address).cloned())
     }
 
     /// Every known branch.
     #[must_use]
     pub fn all(&self) -> Vec<(BranchName, Address)> {
         self.known.lock().iter().map(|(name, address)| (name.clone(), address.clone())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sure_address_stays_whatever_address_its_branch_calls_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let dbs = Arc::new(DbsExec::open(&folder.path().join("bank.db"), |_| {}).unwrap());
+        let directory = Directory::open(Arc::clone(&dbs)).unwrap();
+        let delhi: BranchName = "Delhi".parse().unwrap();
+        let (sure, other): (Address, Address) = ("10.0.0.5:9100".parse().unwrap(), "10.0.0.9:9100".parse().unwrap());
+        assert_eq!(directory.observe(&delhi, &other), Ok(false), "it is all that is known");
+        assert_eq!(directory.address_of(&delhi), Some(other.clone()));
+        directory.learn(&delhi, &sure).unwrap();
+        assert_eq!(directory.observe(&delhi, &sure), Ok(false));
+        assert_eq!(directory.observe(&delhi, &other), Ok(true), "somebody has to look");
+        assert_eq!(
+            (directory.address_of(&delhi), directory.observed_at(&delhi)),
+            (Some(sure.clone()), Some(other.clone()))
+        );
+        assert_eq!(Directory::open(dbs).unwrap().address_of(&delhi), Some(sure.clone()), "after a restart too");
+        directory.learn_alias(&other, &delhi);
+        assert_eq!((directory.name_at(&other), directory.name_at(&sure)), (Some(delhi.clone()), Some(delhi.clone())));
+        directory.learn(&delhi, &other).unwrap();
+        assert_eq!((directory.address_of(&delhi), directory.observed_at(&delhi)), (Some(other), None));
     }
 }

@@ -92,6 +92,8 @@ pub struct Identity {
     pub name: BranchName,
     /// The port on which it takes requests.
     pub port: u16,
+    /// The address on which it takes them, if it is one.
+    pub host: Option<String>,
     /// The key that all branches of the bank share.
     pub key: BranchKey,
     /// Which running process it is: random text.
@@ -333,7 +335,7 @@ impl Links {
         if name == self.identity.name {
             return Ok(name);
         }
-        self.directory.learn(&name, address)?;
+        self.note_where(&name, address)?;
         let peer = PeerAddr::from(&name);
         // Registered before this returns, so that what is sent next finds the link and makes no second one.
         let link = self.register(&peer, dialled.with, dialled.stream)?;
@@ -353,8 +355,10 @@ impl Links {
 
     /// Runs a link that a peer has made, in the calling thread, until it breaks.
     pub fn accept(self: &Arc<Self>, name: &BranchName, address: &Address, with: Peership, stream: TcpStream) {
-        if let Err(error) = self.directory.learn(name, address) {
-            log::warn!("the address of branch {name} could not be noted: {error}");
+        match self.directory.observe(name, address) {
+            Ok(false) => {}
+            Ok(true) => self.look_where_in_background(name),
+            Err(error) => log::warn!("the address of branch {name} could not be noted: {error}"),
         }
         self.register_and_run(&PeerAddr::from(name), with, stream);
     }
@@ -414,6 +418,13 @@ impl Links {
                 let _ = up.stream.shutdown(Shutdown::Both);
             }
         }
+    }
+
+    fn look_where_in_background(self: &Arc<Self>, name: &BranchName) {
+        let links = Arc::clone(self);
+        let name = name.clone();
+        // Without a thread the next link looks.
+        let _ = self.spawn("look-where", move || links.look_where(&name));
     }
 
     fn dial_in_background(self: &Arc<Self>, to: &PeerAddr) {

@@ -50,11 +50,52 @@ impl Links {
             (None, Err(_)) => None,
         };
         let address = address.ok_or_else(|| unknown_branch(text))?;
-        let dialled = self.connect(&address)?;
+        let dialled = self.connect_to(&address, name.as_ref());
+        // It may have moved to where it has called from.
+        let moved_to = name.as_ref().and_then(|name| self.directory.observed_at(name));
+        match (dialled, moved_to, name) {
+            (Err(_), Some(moved_to), Some(name)) => {
+                let dialled = self.connect_to(&moved_to, Some(&name))?;
+                self.directory.learn(&name, &moved_to)?;
+                Ok(dialled)
+            }
+            (dialled, _, _) => dialled,
+        }
+    }
+
+    /// Connects to a branch that must have this name, if one is given.
+    fn connect_to(&self, address: &Address, name: Option<&BranchName>) -> Result<Dialled> {
+        let dialled = self.connect(address)?;
         match name {
-            Some(name) if name != dialled.name => Err(misplaced(&address, &dialled.name, &name)),
+            Some(name) if *name != dialled.name => Err(misplaced(address, &dialled.name, name)),
             Some(_) | None => Ok(dialled),
         }
+    }
+
+    /// Looks where a branch is that has called from elsewhere than it is known to be: its known address stays as long
+    /// as it answers there, and gives way to the other one when it answers at that alone. Takes a bounded time.
+    pub(super) fn look_where(&self, name: &BranchName) {
+        let is_at = |address: &Address| self.open(address).is_ok_and(|(found, _)| found == *name);
+        let Some(known) = self.directory.address_of(name) else { return };
+        if is_at(&known) {
+            return;
+        }
+        let Some(observed) = self.directory.observed_at(name).filter(is_at) else { return };
+        match self.directory.learn(name, &observed) {
+            Ok(()) => log::info!("branch {name} is at {observed} now, and no longer at {known}"),
+            Err(error) => log::warn!("the new address of branch {name} could not be noted: {error}"),
+        }
+    }
+
+    /// Notes that a branch was found at an address: its own, unless it is known to be at another and answers there.
+    pub(super) fn note_where(&self, name: &BranchName, address: &Address) -> Result<()> {
+        let known = self.directory.address_of(name).filter(|known| known != address);
+        let answers = |known: &Address| self.open(known).is_ok_and(|(found, _)| found == *name);
+        if known.as_ref().is_some_and(answers) {
+            self.directory.learn_alias(address, name);
+            return Ok(());
+        }
+        self.directory.learn(name, address)
     }
 
     /// Connects, proves the key both ways, and turns the connection into a link. Takes a bounded time. The peer is of
@@ -64,6 +105,7 @@ impl Links {
         let params = LinkParams {
             branch: self.identity.name.clone(),
             port: self.identity.port,
+            host: self.identity.host.clone(),
             instance: Some(self.identity.instance.clone()),
             epoch: self.identity.epoch,
             your_epoch: self.directory.epoch_of(&name),
