@@ -1,74 +1,133 @@
-//! `simulator --seeds N [--seed S] [--trace]`: runs N seeds from S on, and stops at the first that goes wrong.
+//! `simulator [bank|machines] --seeds N [--seed S] [--threads T] [--trace] [--all]`: runs N seeds from S on, and stops at the
+//! first that goes wrong, unless all are wanted.
 
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use simulator::{Report, run};
+use simulator::{bank, machines, say_which_seed};
 
 /// The exit status for a wrong command line, as `sysexits.h` has it.
 const EXIT_USAGE: u8 = 64;
 /// How many seeds pass between two lines of progress.
-const PROGRESS_SEEDS: u64 = 10_000;
+const PROGRESS_SEEDS: u64 = 1_000;
 
 struct Arguments {
+    is_bank: bool,
     seeds: u64,
     first_seed: u64,
+    threads: u64,
     trace: bool,
+    all: bool,
+}
+
+/// What matters of a run, whichever simulator it was.
+struct Ended {
+    violation: Option<String>,
+    trace: Vec<String>,
+    committed: u64,
+    refused: u64,
+    by_hand: u64,
+    crashes: u64,
 }
 
 fn main() -> ExitCode {
     let Some(arguments) = parse(std::env::args().skip(1)) else {
-        eprintln!("usage: simulator --seeds N [--seed S] [--trace]");
+        eprintln!("usage: simulator [bank|machines] --seeds N [--seed S] [--threads T] [--trace] [--all]");
         return ExitCode::from(EXIT_USAGE);
     };
     let began = Instant::now();
-    let (mut committed, mut aborted, mut mixed, mut crashes) = (0, 0, 0, 0);
-    for seed in arguments.first_seed..arguments.first_seed.saturating_add(arguments.seeds) {
-        let report = run_guarded(seed, arguments.trace);
-        for line in &report.trace {
-            println!("{line}");
+    let next = AtomicU64::new(arguments.first_seed);
+    let (is_over, is_wrong) = (AtomicBool::new(false), AtomicBool::new(false));
+    let end = arguments.first_seed.saturating_add(arguments.seeds);
+    let sums = Mutex::new([0_u64; 5]);
+    let work = || {
+        while !is_over.load(Ordering::Relaxed) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end {
+                return;
+            }
+            let ended = run(seed, &arguments);
+            let Ok(mut sums) = sums.lock() else { return };
+            if !report(seed, &ended, &arguments) {
+                is_wrong.store(true, Ordering::Relaxed);
+                is_over.store(!arguments.all, Ordering::Relaxed);
+            }
+            for (sum, more) in sums.iter_mut().zip([1, ended.committed, ended.refused, ended.by_hand, ended.crashes]) {
+                *sum += more;
+            }
+            if sums[0].is_multiple_of(PROGRESS_SEEDS) {
+                println!("{} seeds, {} s", sums[0], began.elapsed().as_secs());
+            }
         }
-        if let Some(violation) = report.violation {
-            println!("seed {seed}: {violation}");
-            println!("again, with all events: simulator --seeds 1 --seed {seed} --trace");
-            return ExitCode::FAILURE;
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.threads {
+            scope.spawn(work);
         }
-        committed += report.committed;
-        aborted += report.aborted;
-        mixed += report.mixed;
-        crashes += report.crashes;
-        let done = seed - arguments.first_seed + 1;
-        if done.is_multiple_of(PROGRESS_SEEDS) {
-            println!("{done} seeds, {} s", began.elapsed().as_secs());
-        }
+    });
+    let [seeds, committed, refused, by_hand, crashes] = sums.into_inner().unwrap_or_default();
+    if is_wrong.into_inner() {
+        return ExitCode::FAILURE;
     }
     println!(
-        "{} seeds from {}: {committed} transfers committed, {aborted} aborted, {mixed} mixed by hand, {crashes} crashes; no rule broken ({} ms)",
-        arguments.seeds,
+        "{seeds} seeds from {}: {committed} done, {refused} refused or aborted, {by_hand} settled by hand, {crashes} crashes; nothing wrong ({} ms)",
         arguments.first_seed,
         began.elapsed().as_millis()
     );
     ExitCode::SUCCESS
 }
 
-/// A machine that finds itself wrong panics; the seed must be known then, too.
-fn run_guarded(seed: u64, trace: bool) -> Report {
-    match std::panic::catch_unwind(|| run(seed, None, trace)) {
-        Ok(report) => report,
-        Err(panic) => {
-            println!("seed {seed}: a machine stopped itself");
-            std::panic::resume_unwind(panic);
-        }
+fn run(seed: u64, arguments: &Arguments) -> Ended {
+    say_which_seed(seed);
+    if arguments.is_bank {
+        let report = bank::run(seed, arguments.trace);
+        return Ended {
+            violation: report.violation,
+            trace: report.trace,
+            committed: report.committed as u64,
+            refused: report.refused as u64,
+            by_hand: report.by_hand as u64,
+            crashes: report.crashes,
+        };
+    }
+    let report = machines::run(seed, None, arguments.trace);
+    Ended {
+        violation: report.violation,
+        trace: report.trace,
+        committed: report.committed as u64,
+        refused: report.aborted as u64,
+        by_hand: report.mixed as u64,
+        crashes: report.crashes,
     }
 }
 
-fn parse(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
-    let mut arguments = Arguments { seeds: 1, first_seed: 0, trace: false };
+/// Says what was wrong with a seed. `false` when something was.
+fn report(seed: u64, ended: &Ended, arguments: &Arguments) -> bool {
+    for line in &ended.trace {
+        println!("{line}");
+    }
+    let Some(violation) = &ended.violation else { return true };
+    let simulator = if arguments.is_bank { "bank" } else { "machines" };
+    println!("seed {seed}: {violation}");
+    println!("again, with all events: simulator {simulator} --seeds 1 --seed {seed} --trace");
+    false
+}
+
+fn parse(words: impl Iterator<Item = String>) -> Option<Arguments> {
+    let mut words = words.peekable();
+    let mut arguments = Arguments { is_bank: true, seeds: 1, first_seed: 0, threads: 2, trace: false, all: false };
+    if let Some(simulator) = words.next_if(|word| word == "bank" || word == "machines") {
+        arguments.is_bank = simulator == "bank";
+    }
     while let Some(word) = words.next() {
         match word.as_str() {
             "--seeds" => arguments.seeds = words.next()?.parse().ok()?,
             "--seed" => arguments.first_seed = words.next()?.parse().ok()?,
+            "--threads" => arguments.threads = words.next()?.parse().ok()?,
             "--trace" => arguments.trace = true,
+            "--all" => arguments.all = true,
             _ => return None,
         }
     }

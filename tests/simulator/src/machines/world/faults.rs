@@ -3,8 +3,8 @@
 use two_phase_commit::Outcome;
 
 use super::World;
-use crate::network::Weather;
-use crate::node::Phase;
+use crate::machines::network::Weather;
+use crate::machines::node::Phase;
 
 impl World {
     /// What the seed has in store: crashes, cuts, an operator.

@@ -1,6 +1,6 @@
 //! The proof that the judge can see: with each rule broken in turn, the simulator finds a violation.
 
-use simulator::{Broken, run};
+use simulator::machines::{Broken, run};
 use two_phase_commit::Sabotage;
 
 /// How many seeds a broken rule may take to be found.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use simulator::{Report, run, run_with_crash_at};
+use simulator::machines::{Report, run, run_with_crash_at};
 
 /// The fixed band that every test run goes through.
 const SEEDS: u64 = 6_000;

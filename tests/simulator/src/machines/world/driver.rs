@@ -7,10 +7,10 @@ use std::collections::VecDeque;
 use two_phase_commit::{Message, Notice, Output, Refusal, Role, Step, Tick};
 
 use super::World;
-use crate::config::Broken;
-use crate::ledger::Ledger;
-use crate::network::Packet;
-use crate::node::{Job, Write};
+use crate::machines::config::Broken;
+use crate::machines::ledger::Ledger;
+use crate::machines::network::Packet;
+use crate::machines::node::{Job, Write};
 
 impl World {
     pub(super) fn tick_machines(&mut self, index: usize) {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use protocol::{AccountNum, Money, TxId};
 use two_phase_commit::{Leg, Message, Outcome, PeerAddr, Side, Tick, Transfer, Vote};
 
-use crate::config::Config;
-use crate::judge::PlacedLeg;
-use crate::ledger::Cash;
-use crate::network::Packet;
+use crate::machines::config::Config;
+use crate::machines::judge::PlacedLeg;
+use crate::machines::ledger::Cash;
+use crate::machines::network::Packet;
 use crate::rng::Rng;
 
 /// How often a program repeats a decision that is not acknowledged.

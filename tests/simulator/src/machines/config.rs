@@ -2,7 +2,7 @@
 
 use two_phase_commit::{Backoff, Options, PeerAddr, Tick};
 
-use crate::network::Weather;
+use crate::machines::network::Weather;
 use crate::rng::Rng;
 
 /// A rule of DESIGN's section 6 that is broken on purpose.

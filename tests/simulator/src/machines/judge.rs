@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::TxId;
 use two_phase_commit::{Decision, Leg, Message, Notice, Outcome, Record, Side, Vote};
 
-use crate::ledger::{BALANCE_MAX_PAISE, Cash, Ledger};
+use crate::machines::ledger::{BALANCE_MAX_PAISE, Cash, Ledger};
 
 /// A leg and the branch where it is.
 pub type PlacedLeg = (usize, Leg);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use protocol::TxId;
 use two_phase_commit::{Booked, OnDisk, Options, Outcome, Output, PeerAddr, Record, Refusal, Role, Site, Step, Tick};
 
-use crate::ledger::{Cash, Ledger};
+use crate::machines::ledger::{Cash, Ledger};
 
 /// A branch.
 #[derive(Clone, Debug)]

@@ -11,14 +11,14 @@ use std::collections::{BTreeMap, VecDeque};
 use protocol::AccountNum;
 use two_phase_commit::{CoordinatorState, Leg, OnDisk, Outcome, PeerAddr, Role, Tick};
 
-use crate::config::{Broken, Config};
-use crate::judge::{Judge, PlacedLeg};
-use crate::ledger::Ledger;
-use crate::network::{Network, Packet};
-use crate::node::{Job, Node, Phase};
+use crate::machines::config::{Broken, Config};
+use crate::machines::judge::{Judge, PlacedLeg};
+use crate::machines::ledger::Ledger;
+use crate::machines::network::{Network, Packet};
+use crate::machines::node::{Job, Node, Phase};
+use crate::machines::workload::{self, Program, Task};
 use crate::rng::Rng;
 use crate::trace::Trace;
-use crate::workload::{self, Program, Task};
 
 /// How long the second phase may take. Recovery, the longest back-off and the longest trip, several times.
 const CONVERGENCE_TICKS: Tick = 3_000;

@@ -1,0 +1,91 @@
+//! The network between the processes: it delays, loses, doubles and cuts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bank_server::transfer::links::Posted;
+
+use super::config::Weather;
+use crate::rng::Rng;
+
+/// A message under way.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    /// The copy that it comes from.
+    pub from: usize,
+    /// The branch that it is for.
+    pub to: usize,
+    /// What.
+    pub posted: Posted,
+    /// Whether it comes back to its sender as one that can't be delivered.
+    pub is_returned: bool,
+}
+
+/// All messages under way, and the cuts.
+#[derive(Debug, Default)]
+pub struct Network {
+    packets: BTreeMap<(u64, u64), Packet>,
+    sent: u64,
+    /// Pairs of branches, the smaller first.
+    cuts: BTreeSet<(usize, usize)>,
+}
+
+impl Network {
+    /// Takes a message from a copy of `from_branch`.
+    pub fn send(&mut self, now_ms: u64, from_branch: usize, packet: Packet, weather: &Weather, rng: &mut Rng) {
+        if self.is_cut(from_branch, packet.to) {
+            if rng.chance(500) {
+                self.give_back(now_ms, packet, rng);
+            }
+            return;
+        }
+        if rng.chance(weather.loss_per_mille) {
+            return;
+        }
+        if rng.chance(weather.double_per_mille) {
+            self.enqueue(now_ms, packet.clone(), weather, rng);
+        }
+        self.enqueue(now_ms, packet, weather, rng);
+    }
+
+    /// Tells the sender that its message can't be delivered.
+    pub fn give_back(&mut self, now_ms: u64, packet: Packet, rng: &mut Rng) {
+        let at_ms = now_ms + 1 + rng.below(50);
+        self.sent += 1;
+        self.packets.insert((at_ms, self.sent), Packet { is_returned: true, ..packet });
+    }
+
+    fn enqueue(&mut self, now_ms: u64, packet: Packet, weather: &Weather, rng: &mut Rng) {
+        let delay_ms = 1 + rng.below(weather.delay_max_ms);
+        let late_ms = if rng.chance(weather.late_per_mille) { rng.below(20 * weather.delay_max_ms) } else { 0 };
+        self.sent += 1;
+        self.packets.insert((now_ms + delay_ms + late_ms, self.sent), packet);
+    }
+
+    /// The next message that has come.
+    pub fn receive(&mut self, now_ms: u64) -> Option<Packet> {
+        let first = self.packets.first_entry()?;
+        if first.key().0 > now_ms { None } else { Some(first.remove()) }
+    }
+
+    /// Whether nothing is under way.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.packets.is_empty()
+    }
+
+    /// Cuts the link between two branches.
+    pub fn cut(&mut self, a: usize, b: usize) {
+        self.cuts.insert((a.min(b), a.max(b)));
+    }
+
+    /// Whether the link between two branches is cut.
+    #[must_use]
+    pub fn is_cut(&self, a: usize, b: usize) -> bool {
+        self.cuts.contains(&(a.min(b), a.max(b)))
+    }
+
+    /// Ends all cuts; gives them.
+    pub fn mend(&mut self) -> BTreeSet<(usize, usize)> {
+        std::mem::take(&mut self.cuts)
+    }
+}

@@ -1,0 +1,146 @@
+//! A process of the server, without its sockets and threads: opened, asked, killed.
+
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use bank_server::arguments::Arguments;
+use bank_server::branch::session::{After, Session};
+use bank_server::config::Config;
+use bank_server::life::{Core, Opened, Stop, Surroundings};
+use bank_server::transfer::Engine;
+use clap::Parser as _;
+use crossbeam_channel::{Receiver, bounded};
+use serde_json::Value;
+
+use super::host::{SimulatedCarrier, SimulatedHost, Station};
+
+/// A server that runs.
+pub struct Process {
+    /// What it is made of.
+    pub core: Box<Core>,
+    /// Its place in the world.
+    pub station: Arc<Station>,
+    stop: Receiver<Stop>,
+}
+
+/// What a request was answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The answer, as it is.
+    pub body: Value,
+    /// What becomes of the connection.
+    pub becomes: Becomes,
+}
+
+/// What becomes of a connection after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Becomes {
+    /// A connection, as before.
+    Connection,
+    /// A link between branches.
+    Link,
+    /// A stream to a replica.
+    Stream,
+    /// It is answered once the copy is open again in another role.
+    Changed,
+}
+
+impl Process {
+    /// Starts the server with this command line.
+    ///
+    /// `None` when it finds that another copy has replaced it.
+    ///
+    /// # Errors
+    /// What it would print before it ends.
+    pub fn start(
+        arguments: &[String],
+        port: u16,
+        station: Arc<Station>,
+        is_first: bool,
+    ) -> Result<Option<Self>, String> {
+        let arguments = Arguments::try_parse_from(arguments).map_err(|error| error.to_string())?;
+        let config = Config::resolve(&arguments)?;
+        let (stop, stopped) = bounded(64);
+        let around = Surroundings {
+            port,
+            connector: None,
+            host: Box::new(SimulatedHost(Arc::clone(&station))),
+            carrier: Some(Box::new(SimulatedCarrier(Arc::clone(&station)))),
+            stop,
+        };
+        match Core::open(&config, around, is_first)? {
+            Opened::Open(core) => Ok(Some(Self { core, station, stop: stopped })),
+            Opened::Replaced(_) => Ok(None),
+        }
+    }
+
+    /// Its part in the transfers.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.core.context.engine
+    }
+
+    /// Why it wants to end, if it does.
+    #[must_use]
+    pub fn stop(&self) -> Option<Stop> {
+        self.stop.try_recv().ok()
+    }
+
+    /// Asks it something over a connection of its own.
+    #[must_use]
+    pub fn ask(&self, request: &str) -> Answer {
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let mut session = Session::new(&self.core.context, address, a_stream());
+        let mut body = Value::Null;
+        let mut take = |answer: &[u8]| body = serde_json::from_slice(answer).unwrap_or(Value::Null);
+        let (_, after) = session.answer(&[request.as_bytes()], &mut take);
+        let becomes = match after {
+            After::GoOn | After::Watch(_) => Becomes::Connection,
+            After::BecomeLink(_) => Becomes::Link,
+            After::Replicate(_) => Becomes::Stream,
+            After::ChangeRole(_) => Becomes::Changed,
+        };
+        Answer { body, becomes }
+    }
+
+    /// Puts the database in order and ends, as on a signal.
+    pub fn stop_cleanly(self) {
+        self.core.dbs.close();
+    }
+}
+
+impl Answer {
+    /// The result, if it was carried out.
+    #[must_use]
+    pub fn result(&self) -> Option<&Value> {
+        if self.body["status"] == "ok" { Some(&self.body["result"]) } else { None }
+    }
+
+    /// The error's code, if it was not.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or("")
+    }
+}
+
+/// Starts a server on a new database and stops it again; gives the database's file as it is then.
+///
+/// # Errors
+/// What went wrong.
+pub fn new_database(path: &Path, arguments: &[String], station: Arc<Station>) -> Result<Vec<u8>, String> {
+    let process = Process::start(arguments, 1, station, true)?.ok_or("a new branch was replaced")?;
+    process.stop_cleanly();
+    std::fs::read(path).map_err(|error| error.to_string())
+}
+
+/// A session belongs to a connection, which a password that is changed closes. Nobody logs in here, so one does for all.
+fn a_stream() -> Arc<TcpStream> {
+    static STREAM: OnceLock<(Arc<TcpStream>, TcpListener)> = OnceLock::new();
+    let (stream, _) = STREAM.get_or_init(|| {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("this machine has a free port");
+        let address = listener.local_addr().expect("a listener has an address");
+        (Arc::new(TcpStream::connect(address).expect("the listener is there")), listener)
+    });
+    Arc::clone(stream)
+}
