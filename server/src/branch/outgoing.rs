@@ -4,8 +4,7 @@
 //! leave, and whoever makes the next answer waits until the client has taken them: so a client that reads nothing stops
 //! its own work.
 
-use std::io::{self, Write as _};
-use std::net::TcpStream;
+use std::io::{self, Write};
 
 use protocol::answer::{push_error, push_ok};
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, FRAME_BYTES_MAX, push_frame};
@@ -14,15 +13,15 @@ use crate::limits::WRITE_BUFFER_BYTES;
 
 /// The output.
 pub struct Outgoing<'s> {
-    stream: &'s TcpStream,
+    stream: Box<dyn Write + 's>,
     buffer: Vec<u8>,
 }
 
 impl<'s> Outgoing<'s> {
     /// Nothing yet.
     #[must_use]
-    pub fn new(stream: &'s TcpStream) -> Self {
-        Self { stream, buffer: Vec::new() }
+    pub fn new(stream: impl Write + 's) -> Self {
+        Self { stream: Box::new(stream), buffer: Vec::new() }
     }
 
     /// Adds the body of one answer.
@@ -61,7 +60,7 @@ impl<'s> Outgoing<'s> {
     /// # Errors
     /// The connection's.
     pub fn flush(&mut self) -> io::Result<()> {
-        (&mut &*self.stream).write_all(&self.buffer)?;
+        self.stream.write_all(&self.buffer)?;
         self.buffer.clear();
         if self.buffer.capacity() > WRITE_BUFFER_BYTES * 2 {
             self.buffer = Vec::new();

@@ -113,8 +113,13 @@ impl<'c> Session<'c> {
     /// The session of a new connection.
     #[must_use]
     pub fn new(context: &'c Context, client: &Client) -> Self {
+        Self::over(context, client.peer().ip(), client.id(), client.share_stream())
+    }
+
+    /// The same, of the connection with this number, from this address, over this socket.
+    #[must_use]
+    pub fn over(context: &'c Context, address: IpAddr, connection: u64, stream: Arc<TcpStream>) -> Self {
         let caller = if context.is_open { Caller::Open } else { Caller::Anonymous };
-        let (address, connection, stream) = (client.peer().ip(), client.id(), client.share_stream());
         Self { context, address, connection, caller, login: None, stream, challenge: None }
     }
 

@@ -5,12 +5,14 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use bank_server::arguments::Arguments;
+use bank_server::branch::outgoing::Outgoing;
 use bank_server::branch::session::{After, Session};
 use bank_server::config::Config;
 use bank_server::life::{Core, Opened, Stop, Surroundings};
 use bank_server::transfer::Engine;
 use clap::Parser as _;
 use crossbeam_channel::{Receiver, bounded};
+use protocol::frame::{BATCH_FRAME_BYTES_MAX, read_frame};
 use serde_json::Value;
 
 use super::host::{SimulatedCarrier, SimulatedHost, Station};
@@ -90,11 +92,16 @@ impl Process {
     /// Asks it something over a connection of its own.
     #[must_use]
     pub fn ask(&self, request: &str) -> Answer {
-        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let mut session = Session::new(&self.core.context, address, a_stream());
-        let mut body = Value::Null;
-        let mut take = |answer: &[u8]| body = serde_json::from_slice(answer).unwrap_or(Value::Null);
-        let (_, after) = session.answer(&[request.as_bytes()], &mut take);
+        let mut session = Session::over(&self.core.context, IpAddr::V4(Ipv4Addr::LOCALHOST), 0, a_stream());
+        let mut frames = Vec::new();
+        let mut outgoing = Outgoing::new(&mut frames);
+        let answered = session.answer(&[request.as_bytes()], false, &mut outgoing);
+        let (_, after) = answered.and_then(|answered| outgoing.flush().map(|()| answered)).expect("memory takes it");
+        drop(outgoing);
+        let mut body = Vec::new();
+        let is_whole = read_frame(&mut &frames[..], BATCH_FRAME_BYTES_MAX, &mut body);
+        assert!(matches!(is_whole, Ok(true)), "a request has an answer");
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let becomes = match after {
             After::GoOn | After::Watch(_) => Becomes::Connection,
             After::BecomeLink(_) => Becomes::Link,
