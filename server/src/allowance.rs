@@ -68,6 +68,9 @@ impl Allowance {
         if amount > self.share {
             return None;
         }
+        if amount == 0 {
+            return Some(Allowed { allowance: Arc::clone(self), owner, amount });
+        }
         let deadline = Instant::now() + patience;
         let mut books = self.books.lock();
         loop {

@@ -13,6 +13,13 @@ use protocol::request::BATCH_REQUESTS_MAX;
 pub const GROUP_OPERATIONS: usize = 1_024;
 /// Operations that may wait for a commit; past it a client is told that the bank is busy.
 pub const QUEUE_OPERATIONS: usize = 65_536;
+/// Those of one owner: a batch of the most requests beside some others.
+pub const QUEUE_OPERATIONS_SHARE: usize = 16_384;
+/// How long the operations of an owner are each undone by themselves after one of them had to be, at the cost of the
+/// whole group.
+pub const SUSPECT_FOR: Duration = Duration::from_secs(10);
+/// Owners that are remembered for that.
+pub const SUSPECTS: usize = 1_024;
 /// Connections for reading. Reads are short; more of them than this would only contend for the cores.
 pub const READERS: usize = 8;
 /// The writer's page cache in KiB: keeps the upper levels of every index of a large bank in memory.
@@ -112,7 +119,9 @@ pub const AUDIT_PROGRESS_ROWS: i64 = 10_000;
 pub const STOP_EVENTS: usize = 4;
 
 const _: () = assert!(HURRY_AFTER.as_millis() < SHUTDOWN_GRACE.as_millis());
-const _: () = assert!(GROUP_OPERATIONS <= QUEUE_OPERATIONS);
+const _: () = assert!(GROUP_OPERATIONS <= QUEUE_OPERATIONS_SHARE && QUEUE_OPERATIONS_SHARE * 4 <= QUEUE_OPERATIONS);
+const _: () = assert!(BATCH_REQUESTS_MAX <= QUEUE_OPERATIONS_SHARE);
+const _: () = assert!(PIPELINE_REQUESTS <= GROUP_OPERATIONS);
 
 /// Other branches that are remembered.
 pub const BRANCHES: usize = 256;
@@ -233,7 +242,11 @@ pub const SHORT_LIST_ROWS: usize = 100;
 pub const LONG_READS: usize = READERS - 2;
 /// Those of one owner.
 pub const LONG_READS_SHARE: usize = 2;
-/// How long a long read waits for its turn, before its client is told that the bank is busy.
+/// Transfers between branches of all clients whose answers are waited for, half of what the coordinator takes.
+pub const TRANSFERS: usize = 32_768;
+/// Those of one customer, or of one connection with the key.
+pub const TRANSFERS_SHARE: usize = 2_048;
+/// How long a long read, or a transfer beyond the share, waits for its turn, before its client is told that the bank is busy.
 pub const LONG_READ_WAIT: Duration = Duration::from_secs(10);
 /// The longest text of an error in an answer, in bytes: it may quote what was sent.
 pub const ERROR_TEXT_BYTES: usize = 300;
@@ -244,6 +257,7 @@ const _: () = assert!(BATCH_FRAME_BYTES_MAX <= FRAMES_BYTES_SHARE && FRAMES_BYTE
 const _: () = assert!(FRAME_BYTES_MAX <= STRANGERS_FRAMES_BYTES_SHARE);
 const _: () = assert!(STRANGERS_FRAMES_BYTES_SHARE * 4 <= STRANGERS_FRAMES_BYTES);
 const _: () = assert!(FRAME_BYTES_MAX < LONG_ANSWER_BYTES && ANSWERS_BYTES_SHARE * 4 <= ANSWERS_BYTES);
+const _: () = assert!(PIPELINE_REQUESTS <= TRANSFERS_SHARE && TRANSFERS_SHARE * 4 <= TRANSFERS);
 const _: () = assert!(LONG_READS_SHARE < LONG_READS && LONG_READS < READERS);
 // A refusal of each request of a batch fits its answer, also where the quoted text is escaped.
 const _: () = assert!(BATCH_REQUESTS_MAX * (2 * ERROR_TEXT_BYTES + 100) < BATCH_FRAME_BYTES_MAX);

@@ -73,6 +73,42 @@ fn unread_answers_are_bounded_by_bytes() {
 }
 
 #[test]
+fn others_batches_cost_a_bystander_one_of_them_at_most() {
+    const SENDERS: usize = 8;
+    let branch = Branch::start(Options::preloaded());
+    // Ten thousand that happen all or none, and are refused at the end.
+    let mut requests = deposits(9_999);
+    requests.push(json!({"action": "withdraw", "params": {"account_no": 1001, "amount": 99_999_999}}));
+    let refused = json!({"action": "batch", "params": {"requests": requests, "atomic": true}}).to_string();
+    let each = json!({"action": "batch", "params": {"requests": requests}}).to_string();
+    let mut bystander = customer(&branch, 1002);
+    let mut wait = || {
+        let start = Instant::now();
+        bystander.ask("deposit", json!({"account_no": 1002, "amount": "0.01"})).ok();
+        start.elapsed()
+    };
+    let mut senders: Vec<_> = (0..SENDERS).map(|_| customer(&branch, 1001)).collect();
+    for batch in [&refused, &each] {
+        let start = Instant::now();
+        senders[0].text(batch).ok();
+        let one = start.elapsed();
+        for sender in &senders {
+            sender.send_text(batch).unwrap();
+        }
+        let start = Instant::now();
+        let mut longest = Duration::ZERO;
+        while start.elapsed() < one * 3 {
+            longest = longest.max(wait());
+        }
+        for sender in &mut senders {
+            // The last of them may be told that the bank is busy.
+            sender.receive().unwrap();
+        }
+        assert!(longest < one * 5 / 2 + Duration::from_millis(400), "{longest:?} beside batches of {one:?}");
+    }
+}
+
+#[test]
 fn a_list_costs_its_reader_no_more_than_its_bound() {
     let branch = Branch::start(Options::preloaded());
     let mut known = customer(&branch, 1001);

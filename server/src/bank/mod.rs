@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use protocol::{AccountNum, BranchName, Money};
 
+use crate::allowance::Owner;
 use crate::clock::unix_ms_now;
 use crate::dbs_exec::{DbsExec, Query, Tx, params};
 use crate::error::{Error, Result};
@@ -278,7 +279,7 @@ impl Bank {
     /// # Errors
     /// As [`accounts::open`].
     pub fn open_account(&self, opening: Opening) -> Result<AccountNum> {
-        self.book(move |tx, booking| accounts::open(tx, &opening, booking))
+        self.book(Owner::Branch, move |tx, booking| accounts::open(tx, &opening, booking))
     }
 
     /// Closes an account and pays its balance out.
@@ -286,7 +287,7 @@ impl Bank {
     /// # Errors
     /// As [`accounts::close`].
     pub fn close_account(&self, number: AccountNum) -> Result<Money> {
-        self.book(move |tx, booking| accounts::close(tx, number, booking))
+        self.book(Owner::Account(number.as_i64()), move |tx, booking| accounts::close(tx, number, booking))
     }
 
     /// Cash in; gives the new balance.
@@ -294,7 +295,7 @@ impl Bank {
     /// # Errors
     /// As [`movements::deposit`].
     pub fn deposit(&self, number: AccountNum, amount: Money) -> Result<Money> {
-        self.book(move |tx, booking| movements::deposit(tx, number, amount, booking))
+        self.book(Owner::Account(number.as_i64()), move |tx, booking| movements::deposit(tx, number, amount, booking))
     }
 
     /// Cash out; gives the new balance.
@@ -302,7 +303,7 @@ impl Bank {
     /// # Errors
     /// As [`movements::withdraw`].
     pub fn withdraw(&self, number: AccountNum, amount: Money) -> Result<Money> {
-        self.book(move |tx, booking| movements::withdraw(tx, number, amount, booking))
+        self.book(Owner::Account(number.as_i64()), move |tx, booking| movements::withdraw(tx, number, amount, booking))
     }
 
     /// From one account of this branch to another.
@@ -310,7 +311,7 @@ impl Bank {
     /// # Errors
     /// As [`movements::transfer`].
     pub fn transfer(&self, from: AccountNum, to: AccountNum, amount: Money) -> Result<Transferred> {
-        self.book(move |tx, booking| movements::transfer(tx, from, to, amount, booking))
+        self.book(Owner::Account(from.as_i64()), move |tx, booking| movements::transfer(tx, from, to, amount, booking))
     }
 
     /// An open account.
@@ -389,7 +390,9 @@ impl Bank {
                 opening_balance: SAMPLE_BALANCE,
             });
         }
-        self.book(move |tx, booking| openings.iter().map(|opening| accounts::open(tx, opening, booking)).collect())
+        self.book(Owner::Branch, move |tx, booking| {
+            openings.iter().map(|opening| accounts::open(tx, opening, booking)).collect()
+        })
     }
 
     /// Who still has a password that this program made and everyone knows: 0 for the administrator.
@@ -410,13 +413,13 @@ impl Bank {
     }
 
     /// Executes a movement: reads the clock here, outside, and rings the sender of text messages after it.
-    fn book<T, F>(&self, mut operation: F) -> Result<T>
+    fn book<T, F>(&self, owner: Owner, mut operation: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>, &Booking) -> Result<T> + Send + 'static,
     {
         let booking = self.booking();
-        let result = self.dbs.execute(move |tx| operation(tx, &booking));
+        let result = self.dbs.execute_whole(owner, 1, move |tx| operation(tx, &booking));
         if result.is_ok() {
             self.moved();
         }

@@ -26,7 +26,7 @@ use crate::bank::Bank;
 use crate::error::{Error, Result};
 use crate::limits::{
     ANSWERS_BYTES, ANSWERS_BYTES_SHARE, FRAMES_BYTES, FRAMES_BYTES_SHARE, LONG_READ_WAIT, LONG_READS, LONG_READS_SHARE,
-    STRANGERS_FRAMES_BYTES, STRANGERS_FRAMES_BYTES_SHARE,
+    STRANGERS_FRAMES_BYTES, STRANGERS_FRAMES_BYTES_SHARE, TRANSFERS, TRANSFERS_SHARE,
 };
 use crate::listener::Clients;
 use crate::replication::Replication;
@@ -66,6 +66,8 @@ pub struct Allowances {
     pub answers: Arc<Allowance>,
     /// Places for long reads.
     pub reads: Arc<Allowance>,
+    /// Transfers between branches whose answers are waited for.
+    pub transfers: Arc<Allowance>,
 }
 
 impl Default for Allowances {
@@ -75,6 +77,7 @@ impl Default for Allowances {
             strangers_frames: Allowance::new(STRANGERS_FRAMES_BYTES, STRANGERS_FRAMES_BYTES_SHARE),
             answers: Allowance::new(ANSWERS_BYTES, ANSWERS_BYTES_SHARE),
             reads: Allowance::new(LONG_READS, LONG_READS_SHARE),
+            transfers: Allowance::new(TRANSFERS, TRANSFERS_SHARE),
         }
     }
 }

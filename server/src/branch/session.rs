@@ -31,7 +31,7 @@ use crate::bank::passwords::PasswordVersion;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
 use crate::idempotency::RequestKey;
-use crate::limits::{ERROR_TEXT_BYTES, LONG_ANSWER_BYTES, SHORT_LIST_ROWS, WRITE_TIMEOUT};
+use crate::limits::{ERROR_TEXT_BYTES, LONG_ANSWER_BYTES, LONG_READ_WAIT, SHORT_LIST_ROWS, WRITE_TIMEOUT};
 use crate::listener::Client;
 use crate::lockout::Origin;
 use crate::replication::Shipment;
@@ -289,7 +289,12 @@ impl<'c> Session<'c> {
         let operations = std::mem::take(&mut lot.operations);
         let transfers = std::mem::take(&mut lot.transfers);
         let mut operated = self.operate(operations).into_iter();
-        let started = transfer::begin(self.context, &transfers);
+        // Whoever has a share of all transfers under way waits until one of them is answered.
+        let held = self.context.allowances.transfers.take(self.owner(), transfers.len(), LONG_READ_WAIT);
+        let started = match &held {
+            Some(_) => transfer::begin(self.context, &transfers),
+            None => transfers.iter().map(|_| Err(Error::Busy)).collect(),
+        };
         let mut transferred = started.into_iter().zip(&transfers).map(|(started, wanted)| {
             started.and_then(|started| transfer::finish(self.context, wanted, started)).map(|json| (json, None))
         });
@@ -313,7 +318,7 @@ impl<'c> Session<'c> {
         let booking = self.context.bank.booking();
         let operations: Vec<_> =
             operations.into_iter().map(|operation| move |tx: &mut Tx<'_>| operation.run(tx, &booking)).collect();
-        let results = self.context.bank.dbs().execute_all(operations);
+        let results = self.context.bank.dbs().execute_for(self.owner(), operations);
         self.context.bank.moved();
         self.renew_login(set);
         match results {
@@ -510,7 +515,7 @@ impl<'c> Session<'c> {
         let booking = self.context.bank.booking();
         let failed = std::sync::Arc::new(parking_lot::Mutex::new(None));
         let failed_in_tx = std::sync::Arc::clone(&failed);
-        let result = self.context.bank.dbs().execute(move |tx| {
+        let result = self.context.bank.dbs().execute_whole(self.owner(), count, move |tx| {
             if let Some(key) = &key
                 && let Some(stored) = key.find(tx)?
             {

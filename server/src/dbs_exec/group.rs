@@ -1,10 +1,9 @@
-//! Who leads the next commit: the queue of waiting operations.
+//! Who leads the next commit, and what goes with it: the queue of waiting operations.
 //!
 //! A thread enters the queue with its *submission* (one or more operations). If nobody leads, it leads;
-//! else it sleeps. The leader takes everything that waits, commits it in one SQLite transaction, and then
-//! hands the lead to the first thread that came in the meantime *before* it wakes its own group. So there
-//! is always exactly one leader while anything waits, no thread polls, and each sleeper is woken once:
-//! with its results, or with the lead.
+//! else it sleeps. The leader takes a group of what waits, commits it in one SQLite transaction, and then
+//! hands the lead to a thread that waits *before* it wakes its own group. So there is always exactly one leader while
+//! anything waits, no thread polls, and each sleeper is woken once: with its results, or with the lead.
 //!
 //! ```text
 //! thread A  enter ─ leads ─ [ commit A ]
@@ -12,43 +11,89 @@
 //! thread C         enter ─ sleeps ······························ done
 //! thread D            enter ─ sleeps ··························· done
 //! ```
+//!
+//! # Whose turn it is
+//!
+//! Groups are filled by turns: each [`Owner`] gives one submission, then each one more, while they fit. A submission
+//! counts as the requests in it, so a batch of ten thousand that happen all or none counts as ten thousand. One that is
+//! longer than a whole group makes a group by itself, and every other group is of short ones. So whoever asks for
+//! little waits for at most one long submission of somebody else, however many wait and whoever sends them. What the
+//! branch itself owes (the records of transfers under way) goes before all clients.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
 use super::tx::Tx;
+use crate::allowance::Owner;
 use crate::error::{Error, Result};
-use crate::limits::GROUP_OPERATIONS;
+use crate::limits::{GROUP_OPERATIONS, QUEUE_OPERATIONS_SHARE};
 
-/// The submissions that wait for a commit, oldest first.
+/// The submissions that wait for a commit.
 ///
-/// Invariants: `is_led` whenever `waiting` is not empty; `operations` is the sum of their lengths.
+/// Invariants: somebody leads whenever anything waits; while a leader has not taken its group, its submission is in
+/// `leader`; `turns` names each owner in `clients` once, and none of their lists is empty; `operations` is the sum of
+/// all weights that wait.
 #[derive(Default)]
 pub struct Queue {
-    waiting: VecDeque<Arc<dyn Work>>,
+    leader: Option<Arc<dyn Work>>,
+    /// The branch's own, oldest first.
+    own: VecDeque<Arc<dyn Work>>,
+    clients: HashMap<Owner, Waiting>,
+    turns: VecDeque<Owner>,
     /// Submissions for which nobody waits: they go along with the next group.
     later: Vec<Arc<dyn Work>>,
     operations: usize,
     is_led: bool,
+    /// Whether a long submission is next, if one waits: the group before was of short ones.
+    is_long_next: bool,
+}
+
+/// What one owner has waiting, oldest first.
+#[derive(Default)]
+struct Waiting {
+    submissions: VecDeque<Arc<dyn Work>>,
+    operations: usize,
 }
 
 impl Queue {
     /// Adds a submission. `Ok(true)` tells the caller to lead now.
     ///
     /// # Errors
-    /// [`Error::Busy`] when more than `limit` operations would wait.
+    /// [`Error::Busy`] when more than `limit` operations would wait, or more than its owner's share. Whoever has
+    /// nothing waiting is let in with a short one all the same: others' many must not keep it out.
     pub fn enter(&mut self, submission: Arc<dyn Work>, limit: usize) -> Result<bool> {
-        // An empty queue takes a submission of any size: a large batch must be able to get in at all.
-        if !self.waiting.is_empty() && self.operations + submission.len() > limit {
+        let (owner, weight) = (submission.owner(), submission.weight());
+        let own_operations = match owner {
+            Owner::Branch => 0,
+            Owner::Stranger(_) | Owner::Account(_) | Owner::Connection(_) => {
+                self.clients.get(&owner).map_or(0, |waiting| waiting.operations)
+            }
+        };
+        let is_modest = owner != Owner::Branch && own_operations == 0 && weight <= GROUP_OPERATIONS;
+        let is_full = self.operations > 0 && self.operations + weight > limit && !is_modest;
+        if is_full || (own_operations > 0 && own_operations + weight > QUEUE_OPERATIONS_SHARE) {
             return Err(Error::Busy);
         }
-        self.operations += submission.len();
-        self.waiting.push_back(submission);
-        let leads = !self.is_led;
-        self.is_led = true;
-        Ok(leads)
+        self.operations += weight;
+        if !self.is_led {
+            self.is_led = true;
+            self.leader = Some(submission);
+            return Ok(true);
+        }
+        match owner {
+            Owner::Branch => self.own.push_back(submission),
+            Owner::Stranger(_) | Owner::Account(_) | Owner::Connection(_) => {
+                let waiting = self.clients.entry(owner).or_default();
+                if waiting.submissions.is_empty() {
+                    self.turns.push_back(owner);
+                }
+                waiting.operations += weight;
+                waiting.submissions.push_back(submission);
+            }
+        }
+        Ok(false)
     }
 
     /// Adds a submission for which nobody waits. Does not make anyone lead.
@@ -61,38 +106,107 @@ impl Queue {
         !self.later.is_empty()
     }
 
-    /// Takes the oldest submissions, about as many as one commit should carry, and at least one; and all for
-    /// which nobody waits, which come first: they were there before.
+    /// Takes the leader's submission, about as many others as one commit should carry beside it, and all for which
+    /// nobody waits, which come first: they were there before.
     pub fn take_group(&mut self) -> Vec<Arc<dyn Work>> {
-        let mut group = Vec::new();
-        let mut operations = 0;
-        while let Some(next) = self.waiting.front() {
-            if !group.is_empty() && operations + next.len() > GROUP_OPERATIONS {
-                break;
-            }
-            operations += next.len();
-            group.extend(self.waiting.pop_front());
+        let leader = self.leader.take().expect("a leader's submission waits until it takes its group");
+        let mut operations = leader.weight();
+        let is_alone = leader.owner() != Owner::Branch && operations > GROUP_OPERATIONS;
+        let mut group = std::mem::take(&mut self.later);
+        group.push(leader);
+        while let Some(next) = self.own.front()
+            && operations + next.weight() <= GROUP_OPERATIONS
+        {
+            operations += next.weight();
+            group.extend(self.own.pop_front());
         }
-        assert!(!group.is_empty(), "a leader's own submission is the oldest one");
+        // Clients find room also beside much of the branch's own.
+        let mut room = GROUP_OPERATIONS.saturating_sub(operations).max(GROUP_OPERATIONS / 4);
+        if is_alone {
+            room = 0;
+        }
+        // What doesn't fit is first the next time, so that it is not passed over for ever.
+        let mut passed_over = VecDeque::new();
+        while room > 0
+            && let Some(owner) = self.turns.pop_front()
+        {
+            match self.take_from(owner, room) {
+                Some(taken) => {
+                    room -= taken.weight();
+                    operations += taken.weight();
+                    group.push(taken);
+                }
+                None => passed_over.push_back(owner),
+            }
+        }
+        passed_over.append(&mut self.turns);
+        self.turns = passed_over;
         self.operations -= operations;
-        let mut taken = std::mem::take(&mut self.later);
-        taken.append(&mut group);
-        taken
+        group
     }
 
-    /// Makes the oldest waiting submission's thread the leader, if any waits.
+    /// Takes the oldest submission of an owner who was taken out of the turns, if it is at most so heavy; then the
+    /// owner's turn comes last, if there is more.
+    fn take_from(&mut self, owner: Owner, weight_max: usize) -> Option<Arc<dyn Work>> {
+        let waiting = self.clients.get_mut(&owner)?;
+        let taken = waiting.submissions.pop_front_if(|next| next.weight() <= weight_max)?;
+        waiting.operations -= taken.weight();
+        if waiting.submissions.is_empty() {
+            self.clients.remove(&owner);
+        } else {
+            self.turns.push_back(owner);
+        }
+        Some(taken)
+    }
+
+    /// Makes a waiting submission's thread the leader, if any waits: the branch's own before clients', and a long one
+    /// after each group of short ones.
     pub fn hand_on(&mut self) {
-        match self.waiting.front() {
-            Some(next) => next.lead(),
+        let long = self.turns.iter().position(|owner| self.is_long(*owner));
+        let short = self.turns.iter().position(|owner| !self.is_long(*owner));
+        let has_short = !self.own.is_empty() || short.is_some();
+        let next = match (long, has_short) {
+            (Some(long), has_short) if self.is_long_next || !has_short => {
+                self.is_long_next = false;
+                self.take_turn(long)
+            }
+            (Some(_) | None, _) => {
+                self.is_long_next = true;
+                match (self.own.pop_front(), short) {
+                    (Some(own), _) => Some(own),
+                    (None, Some(short)) => self.take_turn(short),
+                    (None, None) => None,
+                }
+            }
+        };
+        match next {
+            Some(next) => {
+                self.leader = Some(Arc::clone(&next));
+                next.lead();
+            }
             None => self.is_led = false,
         }
+    }
+
+    fn is_long(&self, owner: Owner) -> bool {
+        let next = self.clients.get(&owner).and_then(|waiting| waiting.submissions.front());
+        next.is_some_and(|next| next.weight() > GROUP_OPERATIONS)
+    }
+
+    fn take_turn(&mut self, position: usize) -> Option<Arc<dyn Work>> {
+        let owner = self.turns.remove(position)?;
+        self.take_from(owner, usize::MAX)
     }
 }
 
 /// A submission as the leader sees it, whatever its operations' type.
 pub trait Work: Send + Sync {
+    /// Whose it is.
+    fn owner(&self) -> Owner;
     /// How many operations there are.
     fn len(&self) -> usize;
+    /// How many requests it counts as.
+    fn weight(&self) -> usize;
     /// Runs one operation and keeps its result. `false` when it failed.
     fn run(&self, index: usize, tx: &mut Tx<'_>) -> bool;
     /// Wakes the thread with its results, or with the failure of the whole group.
@@ -123,7 +237,9 @@ pub enum Turn {
 
 /// One caller's operations, their results, and the caller's place to sleep.
 pub struct Submission<T, F> {
+    owner: Owner,
     len: usize,
+    weight: usize,
     state: Mutex<State<T, F>>,
     woken: Condvar,
 }
@@ -137,12 +253,14 @@ struct State<T, F> {
 }
 
 impl<T, F> Submission<T, F> {
-    /// A submission of at least one operation.
-    pub fn new(operations: Vec<F>) -> Self {
+    /// A submission of at least one operation, which counts as so many requests.
+    pub fn new(owner: Owner, weight: usize, operations: Vec<F>) -> Self {
         let len = operations.len();
         let results = (0..len).map(|_| Err(Error::Stopping)).collect();
         Self {
+            owner,
             len,
+            weight,
             state: Mutex::new(State { operations, results, turn: None, unconfirmed: None }),
             woken: Condvar::new(),
         }
@@ -180,8 +298,16 @@ where
     T: Send,
     F: FnMut(&mut Tx<'_>) -> Result<T> + Send,
 {
+    fn owner(&self) -> Owner {
+        self.owner
+    }
+
     fn len(&self) -> usize {
         self.len
+    }
+
+    fn weight(&self) -> usize {
+        self.weight
     }
 
     fn run(&self, index: usize, tx: &mut Tx<'_>) -> bool {
@@ -207,5 +333,74 @@ where
 
     fn lead(&self) {
         self.wake(Turn::Lead);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn submission(owner: Owner, weight: usize) -> Arc<dyn Work> {
+        Arc::new(Submission::new(owner, weight, vec![|_: &mut Tx<'_>| Ok(())]))
+    }
+
+    /// The owners and weights of the next group.
+    fn group(queue: &mut Queue) -> Vec<(Owner, usize)> {
+        let taken = queue.take_group().iter().map(|work| (work.owner(), work.weight())).collect();
+        queue.hand_on();
+        taken
+    }
+
+    const A: Owner = Owner::Account(1);
+    const B: Owner = Owner::Account(2);
+    const BYSTANDER: Owner = Owner::Account(3);
+    const LONG: usize = GROUP_OPERATIONS + 1;
+
+    #[test]
+    fn who_asks_for_little_waits_for_one_long_submission_at_most() {
+        let mut queue = Queue::default();
+        assert_eq!(queue.enter(submission(A, LONG), usize::MAX), Ok(true));
+        for owner in [A, B, A, B] {
+            assert_eq!(queue.enter(submission(owner, LONG), usize::MAX), Ok(false));
+        }
+        assert_eq!(group(&mut queue), [(A, LONG)]);
+        assert_eq!(queue.enter(submission(BYSTANDER, 1), usize::MAX), Ok(false));
+        // The lead was handed on before the bystander came.
+        assert_eq!(group(&mut queue), [(A, LONG)]);
+        assert_eq!(group(&mut queue), [(BYSTANDER, 1)]);
+        queue.enter(submission(BYSTANDER, 1), usize::MAX).unwrap();
+        assert_eq!(group(&mut queue), [(B, LONG)]);
+        assert_eq!(group(&mut queue), [(BYSTANDER, 1)]);
+        assert_eq!((group(&mut queue), group(&mut queue)), (vec![(A, LONG)], vec![(B, LONG)]));
+        assert!(!queue.is_led && queue.operations == 0 && queue.clients.is_empty() && queue.turns.is_empty());
+    }
+
+    #[test]
+    fn groups_are_filled_by_turns_and_what_did_not_fit_comes_next() {
+        let mut queue = Queue::default();
+        queue.enter(submission(A, 1), usize::MAX).unwrap();
+        for _ in 0..4 {
+            queue.enter(submission(A, GROUP_OPERATIONS / 2), usize::MAX).unwrap();
+        }
+        queue.enter(submission(B, GROUP_OPERATIONS / 2), usize::MAX).unwrap();
+        queue.enter(submission(BYSTANDER, 1), usize::MAX).unwrap();
+        queue.enter(submission(Owner::Branch, 1), usize::MAX).unwrap();
+        let half = GROUP_OPERATIONS / 2;
+        assert_eq!(group(&mut queue), [(A, 1), (Owner::Branch, 1), (A, half), (BYSTANDER, 1)]);
+        assert_eq!(group(&mut queue), [(B, half), (A, half)]);
+        assert_eq!(group(&mut queue), [(A, half), (A, half)]);
+        assert!(!queue.is_led);
+    }
+
+    #[test]
+    fn nobody_is_kept_out_by_others_and_nobody_fills_the_queue() {
+        let mut queue = Queue::default();
+        queue.enter(submission(A, 1), usize::MAX).unwrap();
+        queue.enter(submission(A, QUEUE_OPERATIONS_SHARE), 10_000_000).unwrap();
+        assert_eq!(queue.enter(submission(A, 1), 10_000_000), Err(Error::Busy));
+        assert_eq!(queue.enter(submission(B, LONG), 10), Err(Error::Busy));
+        assert_eq!(queue.enter(submission(B, 1), 10), Ok(false));
+        assert_eq!(queue.enter(submission(B, 1), 10), Err(Error::Busy));
+        assert_eq!(queue.enter(submission(Owner::Branch, 1), usize::MAX), Ok(false));
     }
 }

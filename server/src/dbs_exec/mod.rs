@@ -23,7 +23,8 @@
 //! Operations look before they write, so nearly all refusals (too little money, no such account) leave
 //! nothing to undo, and the group goes on. Should an operation fail *after* it has written, the whole group
 //! is rolled back and executed once more with a savepoint around each operation, so that the faulty one is
-//! undone alone. Savepoints are not free, so the usual case does without. It follows that an operation may
+//! undone alone. Savepoints are not free, so the usual case does without; a batch that happens all or none always has
+//! one, and so have the operations of whoever made a group run twice lately. It follows that an operation may
 //! run twice and must be a function of the database and its inputs alone: no I/O, no clock, no chance.
 //!
 //! # When the disk fails
@@ -93,6 +94,7 @@ pub use schema::{CASH, SUSPENSE, SchemaObject, TOTAL_CARRY, expected_schema, new
 pub use standing::{CopyRole, Epoch, Standing};
 pub use tx::{Params, Query, Reader, Tx};
 
+use crate::allowance::Owner;
 use crate::error::{Error, Result};
 use checkpoint::Checkpointer;
 use group::{Queue, Settled, Submission, Turn};
@@ -203,7 +205,32 @@ impl DbsExec {
         results.pop().expect("there is one result for each operation")
     }
 
-    /// Executes several operations of one caller in one commit, each undone alone if it fails. The results
+    /// As [`DbsExec::execute_all`], for a client: its work takes its turn among that of others.
+    ///
+    /// # Errors
+    /// As [`DbsExec::execute_all`].
+    pub fn execute_for<T, F>(&self, owner: Owner, operations: Vec<F>) -> Result<Vec<Result<T>>>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    {
+        self.submit((owner, operations.len()), operations, Patience::Client)
+    }
+
+    /// Executes one operation of a client that carries out so many requests, all or none.
+    ///
+    /// # Errors
+    /// As [`DbsExec::execute`].
+    pub fn execute_whole<T, F>(&self, owner: Owner, requests: usize, operation: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    {
+        let mut results = self.submit((owner, requests.max(1)), vec![operation], Patience::Client)?;
+        results.pop().expect("there is one result for each operation")
+    }
+
+    /// Executes several operations of the branch's own in one commit, each undone alone if it fails. The results
     /// are in the operations' order, which is also the order of execution.
     ///
     /// # Errors
@@ -213,7 +240,7 @@ impl DbsExec {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
-        self.submit(operations, Patience::Client)
+        self.submit((Owner::Branch, operations.len()), operations, Patience::Client)
     }
 
     /// As [`DbsExec::execute_all`], for what the branch owes to others, such as the records of a transfer
@@ -226,7 +253,7 @@ impl DbsExec {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
-        self.submit(operations, Patience::Owed)
+        self.submit((Owner::Branch, operations.len()), operations, Patience::Owed)
     }
 
     /// Lets the next group take an operation along, and does not wait for it. Only for what may be lost in a
@@ -235,7 +262,7 @@ impl DbsExec {
     where
         F: FnMut(&mut Tx<'_>) -> Result<()> + Send + 'static,
     {
-        self.queue.lock().add_for_later(Arc::new(Submission::new(vec![operation])));
+        self.queue.lock().add_for_later(Arc::new(Submission::new(Owner::Branch, 1, vec![operation])));
     }
 
     /// Commits what [`DbsExec::execute_later`] has left, if no group came by to take it along.
@@ -244,7 +271,7 @@ impl DbsExec {
     /// As [`DbsExec::execute`].
     pub fn flush(&self) -> Result<()> {
         if self.queue.lock().has_some_for_later() {
-            self.submit(vec![|_: &mut Tx<'_>| Ok(())], Patience::None)?.into_iter().collect()
+            self.submit((Owner::Branch, 1), vec![|_: &mut Tx<'_>| Ok(())], Patience::None)?.into_iter().collect()
         } else {
             Ok(())
         }
@@ -311,7 +338,12 @@ impl DbsExec {
         (self.on_disk_failure)(error);
     }
 
-    fn submit<T, F>(&self, operations: Vec<F>, patience: Patience) -> Result<Vec<Result<T>>>
+    fn submit<T, F>(
+        &self,
+        (owner, weight): (Owner, usize),
+        operations: Vec<F>,
+        patience: Patience,
+    ) -> Result<Vec<Result<T>>>
     where
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
@@ -331,7 +363,7 @@ impl DbsExec {
             }
             Patience::Owed | Patience::None => usize::MAX,
         };
-        let submission = Arc::new(Submission::new(operations));
+        let submission = Arc::new(Submission::new(owner, weight, operations));
         let leads_at_once = self.queue.lock().enter(Arc::clone(&submission) as _, queue_limit)?;
         if leads_at_once || submission.wait() == Turn::Lead {
             self.lead();

@@ -152,7 +152,7 @@ fn nothing_is_executed_after_close() {
     let dbs = open(&directory);
     dbs.close();
     assert_eq!(dbs.execute(insert_own_account(-10)), Err(Error::Stopping));
-    assert_eq!(count_own_accounts(&dbs), 0);
+    assert_eq!(count_own_accounts(&open(&directory)), 0);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn what_may_wait_goes_along_with_the_next_group_or_with_a_flush() {
     assert_eq!(count_own_accounts(&dbs), 3);
     later(-13);
     dbs.close();
-    assert_eq!(count_own_accounts(&dbs), 4);
+    assert_eq!(count_own_accounts(&open(&directory)), 4);
 }
 
 #[test]

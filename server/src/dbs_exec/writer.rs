@@ -1,9 +1,10 @@
 //! The writing connection: a group of operations becomes one durable SQLite transaction.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -14,9 +15,10 @@ use super::group_log::{GroupLog, LogRow, Position};
 use super::standing::{Standing, last_position};
 use super::tx::{Tx, Writing};
 use super::{OpenError, storage_error};
+use crate::allowance::Owner;
 use crate::clock::unix_ms_now;
 use crate::error::{Error, Result};
-use crate::limits::{LOG_BODY_BYTES, LOG_GROUPS, LOG_MIB, LOG_PRUNE_GROUPS, WRITER_CACHE_KIB};
+use crate::limits::{LOG_BODY_BYTES, LOG_GROUPS, LOG_MIB, LOG_PRUNE_GROUPS, SUSPECT_FOR, SUSPECTS, WRITER_CACHE_KIB};
 
 /// The one connection that writes.
 ///
@@ -33,6 +35,8 @@ pub struct Writer {
     pub(super) logins_written: Arc<AtomicU64>,
     /// Texts of a primary's statements that were looked at and may be executed.
     pub(super) fit_texts: RefCell<HashSet<String>>,
+    /// Owners of whom an operation failed after it had written, and when.
+    suspects: RefCell<HashMap<Owner, Instant>>,
     log_bytes: i64,
     log_first: i64,
     log_bytes_max: i64,
@@ -96,6 +100,7 @@ impl Writer {
             feed: Arc::new(Feed::new(position)),
             logins_written: Arc::default(),
             fit_texts: RefCell::default(),
+            suspects: RefCell::default(),
             log_bytes,
             log_first,
             log_bytes_max: i64::try_from(LOG_MIB << 20).unwrap_or(i64::MAX),
@@ -252,12 +257,15 @@ impl Writer {
         let mut tx = Tx::new(&self.connection, self.chain_head, writing);
         for work in group {
             for index in 0..work.len() {
+                // A batch that happens all or none is undone alone from the start: one savepoint, not a second run of
+                // everything that shares its commit. So are the operations of an owner who had others run again lately.
+                let guarded = isolated || work.weight() > work.len() || self.is_suspect(work.owner());
                 let (written_before, head_before) = (tx.statements_written, tx.chain_head);
                 let mark = match &tx.writing {
                     Writing::Logged(log) => Some(log.mark()),
                     Writing::Plain | Writing::Refused(_) => None,
                 };
-                if isolated {
+                if guarded {
                     self.run_statement("SAVEPOINT operation")?;
                 }
                 tx.last_failure = None;
@@ -269,7 +277,8 @@ impl Writer {
                     return Err(cause.unwrap_or_else(|| Error::Database("SQLite gave up the transaction".into())));
                 }
                 if !succeeded && tx.statements_written > written_before {
-                    if !isolated {
+                    if !guarded {
+                        self.suspect(work.owner());
                         self.roll_back();
                         return Ok(Attempt::NeedsIsolation);
                     }
@@ -280,7 +289,7 @@ impl Writer {
                         log.cut_back(mark);
                     }
                 }
-                if isolated {
+                if guarded {
                     self.run_statement("RELEASE operation")?;
                 }
             }
@@ -295,6 +304,22 @@ impl Writer {
             has_written_logins: tx.has_written_logins,
             log,
         }))
+    }
+
+    /// Whether an operation of this owner failed lately after it had written.
+    fn is_suspect(&self, owner: Owner) -> bool {
+        let suspects = self.suspects.borrow();
+        !suspects.is_empty() && suspects.get(&owner).is_some_and(|since| since.elapsed() < SUSPECT_FOR)
+    }
+
+    fn suspect(&self, owner: Owner) {
+        let mut suspects = self.suspects.borrow_mut();
+        if suspects.len() >= SUSPECTS {
+            suspects.retain(|_, since| since.elapsed() < SUSPECT_FOR);
+        }
+        if suspects.len() < SUSPECTS {
+            suspects.insert(owner, Instant::now());
+        }
     }
 
     pub(super) fn run_statement(&self, sql: &'static str) -> Result<()> {
