@@ -1,4 +1,4 @@
-//! One test for each of the ten rules, by name. The golden scripts show their cases one by one; here each
+//! One test for each of the rules, by name; rule 13 is the driver's. The golden scripts show their cases one by one; here each
 //! rule is one short story, told with the two machines and a disk that can crash.
 
 #![expect(clippy::unwrap_used, reason = "a test that finds something else than it expects must fail")]
@@ -257,6 +257,122 @@ fn rule_10_a_prepare_without_a_coordinator_waits_for_its_program_or_a_person() {
     assert_eq!(actions(&output), [LedgerAction::Apply], "its program");
     let output = first.resolve_by_hand(&txid(), Outcome::Aborted, "the program is gone").unwrap();
     assert_eq!(actions(&output), [LedgerAction::Release], "or a person");
+}
+
+#[test]
+fn rule_11_only_the_coordinator_decides_and_only_the_first_asker_adds() {
+    let program = PeerAddr::program(3);
+    let refused = |output: &Output, code: &str| {
+        assert!(!output.needs_write(), "nothing changes: {output:?}");
+        let codes: Vec<_> = messages(output)
+            .into_iter()
+            .map(|message| match message {
+                Message::Rejected { refusal, .. } | Message::Vote { vote: Vote::No(refusal), .. } => refusal.code,
+                other => panic!("{other}"),
+            })
+            .collect();
+        assert_eq!(codes, [code]);
+    };
+    let (mut participant, _) = prepared(Some(mumbai()));
+    for outcome in [Outcome::Committed, Outcome::Aborted] {
+        let output = participant.step(&program, &decision(outcome), OnDisk::Nothing);
+        refused(&output, Refusal::COORDINATED);
+        let output = participant.step(&"Pune".into(), &decision(outcome), OnDisk::Nothing);
+        refused(&output, Refusal::NOT_PREPARED);
+    }
+    // A further leg, or the same once more, in the coordinator's name; and a branch in another's name.
+    let mut further = legs()[1].clone();
+    (further.index, further.branch) = (7, None);
+    let further =
+        Transfer { txid: txid(), coordinator: Some(mumbai()), legs: vec![further], note: "".into(), by_program: false };
+    let output = participant.step(&program, &Message::Prepare(further.into()), OnDisk::Nothing);
+    refused(&output, Refusal::ID_REUSED);
+    refused(&participant.step(&program, &prepare(Some(mumbai())), OnDisk::Nothing), Refusal::ID_REUSED);
+    refused(&self::participant(&[]).0.step(&delhi(), &prepare(Some(mumbai())), OnDisk::Nothing), Refusal::MALFORMED);
+    // A restart changes nothing of that.
+    let (mut participant, _) = self::participant(&prepared(Some(mumbai())).1);
+    refused(&participant.step(&program, &decision(Outcome::Committed), OnDisk::Nothing), Refusal::COORDINATED);
+
+    // A coordinator tells an outcome to the parties alone: nobody else's legs go along.
+    let (mut coordinator, _) = committed();
+    let inquiry = Message::Inquiry { txid: txid() };
+    for (asker, outcome) in [(delhi(), Outcome::Committed), ("Pune".into(), Outcome::Aborted)] {
+        assert_eq!(messages(&coordinator.step(&asker, &inquiry, &Booked::Nothing)), [decision(outcome)]);
+    }
+    // What a program prepared in the coordinator's name is no part of what the coordinator has committed.
+    let (mut participant, _) = self::participant(&[]);
+    let _ = participant.step(&program, &prepare(Some(mumbai())), OnDisk::Nothing);
+    let _ = participant.written(&txid());
+    let output = participant.step(&mumbai(), &decision(Outcome::Committed), OnDisk::Nothing);
+    assert_eq!(actions(&output), [LedgerAction::Release]);
+    assert!(matches!(&messages(&output)[..], [Message::Rejected { .. }]));
+}
+
+#[test]
+fn rule_12_what_the_books_know_was_committed_whoever_has_forgotten_it() {
+    let inquiry = Message::Inquiry { txid: txid() };
+    let (mut forgetful, _) = coordinator(&[]);
+    let booked = Booked::Committed([delhi()].into());
+    assert_eq!(messages(&forgetful.step(&delhi(), &inquiry, &booked)), [decision(Outcome::Committed)]);
+    // For the parties whose legs are in the books alone.
+    assert_eq!(messages(&forgetful.step(&"Pune".into(), &inquiry, &booked)), [decision(Outcome::Aborted)]);
+    assert!(forgetful.step(&delhi(), &inquiry, &Booked::Unclear).is_empty(), "no answer is better than a wrong one");
+    // A participant that has booked its leg follows no abort, and acknowledges a commit.
+    let on_disk = OnDisk::Settled(Outcome::Committed);
+    let (mut forgetful, _) = participant(&[]);
+    assert_eq!(messages(&forgetful.step(&mumbai(), &decision(Outcome::Committed), on_disk)), [acknowledged()]);
+    let output = forgetful.step(&mumbai(), &decision(Outcome::Aborted), on_disk);
+    assert!(!output.needs_write());
+    assert!(matches!(&messages(&output)[..], [Message::Rejected { refusal, .. }] if refusal.code == Refusal::SETTLED));
+}
+
+#[test]
+fn rule_14_what_the_other_side_cannot_follow_is_recorded_and_a_person_ends_it() {
+    let rejected = |code: &'static str| Message::Rejected { txid: txid(), refusal: Refusal::new(code, "") };
+    let (mut first, mut log) = committed();
+    assert!(first.resolve_by_hand(&txid(), Outcome::Aborted, "").is_err(), "Delhi is silent, and may have paid");
+    let output = first.step(&delhi(), &rejected(Refusal::NOT_PREPARED), &Booked::Nothing);
+    assert!(matches!(&output.notices[..], [Notice::Contradicted { .. }]));
+    log.extend(output.records);
+    let _ = first.written(&txid());
+    assert!(first.step(&delhi(), &rejected(Refusal::NOT_PREPARED), &Booked::Nothing).is_empty(), "it is told once");
+    // It is told again only now and then, and a restart still knows.
+    let sent = |coordinator: &mut Coordinator, ticks: u64| {
+        (1..=ticks).flat_map(|now| coordinator.tick(now)).flat_map(|output| messages(&output)).count()
+    };
+    let insist_ticks = Options::new(mumbai()).insist_ticks;
+    assert_eq!(sent(&mut first, insist_ticks * 3), 3);
+    let (mut second, _) = coordinator(&log);
+    assert_eq!(second.contradicted_by(&txid()).count(), 1);
+    let output = second.resolve_by_hand(&txid(), Outcome::Aborted, "Delhi was restored").unwrap();
+    assert!(matches!(&output.records[..], [Record::Resolved { .. }]) && output.is_forced());
+    assert_eq!(actions(&output), [LedgerAction::SettleElsewhere { ours: Outcome::Committed }]);
+    log.extend(output.records);
+    let _ = second.written(&txid());
+    assert!(second.tick(500).is_empty(), "nothing is delivered any more");
+    let inquiry = Message::Inquiry { txid: txid() };
+    let answer = messages(&second.step(&delhi(), &inquiry, &Booked::Nothing));
+    assert_eq!(answer, [decision(Outcome::Aborted)], "the money of its part stands on the suspense account");
+    assert!(coordinator(&log).1.is_empty());
+
+    // An abort that somebody contradicts: this log is older than the decision.
+    let begun = coordinator(&[]).0.begin(txid(), legs(), "").unwrap().records;
+    let (mut restored, _) = coordinator(&begun);
+    let _ = restored.written(&txid());
+    let output = restored.step(&delhi(), &rejected(Refusal::SETTLED), &Booked::Nothing);
+    let [Record::Contradicted { ours: Outcome::Aborted, .. }] = &output.records[..] else { panic!("{output:?}") };
+    let log = output.records.clone();
+    let (mut restored, _) = coordinator(&log);
+    let output = restored.resolve_by_hand(&txid(), Outcome::Committed, "Delhi has paid").unwrap();
+    assert_eq!(actions(&output), [LedgerAction::SettleElsewhere { ours: Outcome::Aborted }]);
+
+    // One that is not decided can be given up, and in no other way settled.
+    let (mut voting, _) = coordinator(&[]);
+    let _ = voting.begin(txid(), legs(), "").unwrap();
+    let _ = voting.written(&txid());
+    assert!(voting.resolve_by_hand(&txid(), Outcome::Committed, "").is_err());
+    let output = voting.resolve_by_hand(&txid(), Outcome::Aborted, "the client is gone").unwrap();
+    assert_eq!(actions(&output), [LedgerAction::Release]);
 }
 
 #[test]

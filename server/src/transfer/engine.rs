@@ -479,6 +479,7 @@ impl Engine {
 
 impl Inbox for Engine {
     fn received(&self, from: &PeerAddr, messages: Vec<Posted>) {
+        let _guard = StopOnPanic(self);
         if !self.parts.dbs.feed().has_enough() {
             // Nothing that comes of these could be made durable where it must be. They are sent again.
             return;
@@ -490,6 +491,7 @@ impl Inbox for Engine {
     }
 
     fn undeliverable(&self, to: &PeerAddr, messages: Vec<Posted>) {
+        let _guard = StopOnPanic(self);
         let prepares = messages.into_iter().filter(|posted| matches!(posted.message, Message::Prepare(_)));
         let tasks = prepares.map(|posted| {
             let txid = posted.message.txid();
@@ -505,6 +507,7 @@ impl Inbox for Engine {
     }
 
     fn met_itself(&self, at: &PeerAddr) {
+        let _guard = StopOnPanic(self);
         // This branch's coordinator gives ids of its own, and none of them is taken here: it has begun no such transfer.
         let waiting: Vec<TxId> = {
             let site = self.site.lock();
@@ -522,7 +525,7 @@ impl Inbox for Engine {
 
 /// Stops the process when a machine, or what carries out its output, finds itself wrong: the transaction has been taken
 /// out of the map, and what is in memory is worth nothing any more. Rule: the disk is right, so it is read again.
-struct StopOnPanic<'e>(&'e Engine);
+pub(super) struct StopOnPanic<'e>(pub(super) &'e Engine);
 
 impl Drop for StopOnPanic<'_> {
     fn drop(&mut self) {

@@ -431,7 +431,9 @@ impl Engine {
                 }
             }
         };
-        if name == self.parts.name {
+        // One that differs by capital letters alone is meant to be this one, unless there is such a branch.
+        let is_meant = name.as_str().eq_ignore_ascii_case(self.parts.name.as_str());
+        if name == self.parts.name || (is_meant && self.links().directory().address_of(&name).is_none()) {
             let text = format!("{text} is this branch itself, which coordinates only what it has begun");
             return Err(Error::Invalid(text));
         }

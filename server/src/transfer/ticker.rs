@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::engine::Engine;
+use super::engine::{Engine, StopOnPanic};
 use super::{events, records};
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
@@ -135,6 +135,8 @@ fn repeat_until(stopped: &Receiver<()>, interval: Duration, engine: &Weak<Engine
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }
         let Some(engine) = engine.upgrade() else { return };
+        let guard = StopOnPanic(&engine);
         work(&engine);
+        drop(guard);
     }
 }
