@@ -1,5 +1,6 @@
 //! The command line as it is typed. What comes of it is in `config`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -49,6 +50,10 @@ pub struct ServeArguments {
     /// Another name under which browsers may ask for the bridge, such as that of a proxy; repeatable.
     #[arg(long, env = "BANK_BRIDGE_ALLOW_HOST", value_delimiter = ',', value_name = "NAME")]
     pub allow_host: Vec<String>,
+    /// The address of a proxy in front, whose headers X-Forwarded-For and X-Forwarded-Proto are believed: wrong
+    /// passwords are counted by the browser's address, and over HTTPS the cookie is Secure; repeatable.
+    #[arg(long, env = "BANK_BRIDGE_TRUST_PROXY", value_delimiter = ',', value_name = "ADDRESS")]
+    pub trust_proxy: Vec<IpAddr>,
     /// What the page calls the bank.
     #[arg(long, env = "BANK_BRIDGE_BANK_NAME", default_value = "The Bank", value_name = "NAME")]
     pub bank_name: String,

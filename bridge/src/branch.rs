@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use protocol::connection::CallError;
-use protocol::request::Action;
+use protocol::request::{Action, CheckPassword};
 use protocol::{Address, BranchName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,7 +22,9 @@ use tokio::sync::Semaphore;
 use crate::dial::{BranchConnection, dial, set_patience};
 use crate::error::Error;
 use crate::key::Keys;
-use crate::limits::{CALL_TIMEOUT, CALLS_PER_BRANCH, PLACE_TIMEOUT, TRANSFER_TIMEOUT, TRANSFERS_PER_BRANCH};
+use crate::limits::{
+    CALL_TIMEOUT, CALLS_PER_BRANCH, PASSWORDS_PER_BRANCH, PLACE_TIMEOUT, TRANSFER_TIMEOUT, TRANSFERS_PER_BRANCH,
+};
 use crate::request_id::RequestId;
 use crate::seen::Seen;
 
@@ -34,6 +36,7 @@ pub struct Branch {
     idle: Mutex<Vec<BranchConnection>>,
     places: Arc<Semaphore>,
     transfer_places: Arc<Semaphore>,
+    password_places: Arc<Semaphore>,
     /// Open streams that must break when the branch counts as down, or at the end.
     streams: Mutex<Vec<(u64, TcpStream)>>,
     next_stream: AtomicU64,
@@ -74,6 +77,7 @@ impl Branch {
             idle: Mutex::new(Vec::new()),
             places: Arc::new(Semaphore::new(CALLS_PER_BRANCH)),
             transfer_places: Arc::new(Semaphore::new(TRANSFERS_PER_BRANCH)),
+            password_places: Arc::new(Semaphore::new(PASSWORDS_PER_BRANCH)),
             streams: Mutex::new(Vec::new()),
             next_stream: AtomicU64::new(0),
             seen: Seen::default(),
@@ -117,6 +121,25 @@ impl Branch {
             Repeat::Transfer(_) => (&self.transfer_places, TRANSFER_TIMEOUT),
             Repeat::Read | Repeat::Write(_) | Repeat::Never => (&self.places, CALL_TIMEOUT),
         };
+        self.call_from(places, limit, move |branch, limit| branch.call_blocking(action, &params, &repeat, limit)).await
+    }
+
+    /// Whether a password is right.
+    ///
+    /// # Errors
+    /// As [`Branch::call`]; the branch refuses a wrong one.
+    pub async fn check_password(self: &Arc<Self>, params: CheckPassword) -> Result<Reply, Error> {
+        let check =
+            move |branch: &Self, limit| branch.call_blocking(Action::CheckPassword, &params, &Repeat::Read, limit);
+        self.call_from(&self.password_places, CALL_TIMEOUT, check).await
+    }
+
+    async fn call_from<R: Send + 'static>(
+        self: &Arc<Self>,
+        places: &Arc<Semaphore>,
+        limit: Duration,
+        call: impl FnOnce(&Self, Duration) -> Result<R, Error> + Send + 'static,
+    ) -> Result<R, Error> {
         let place = tokio::time::timeout(PLACE_TIMEOUT, Arc::clone(places).acquire_owned()).await;
         let Ok(Ok(place)) = place else {
             return Err(Error::Busy("too many requests wait for this branch; try again in a moment"));
@@ -124,7 +147,7 @@ impl Branch {
         let branch = Arc::clone(self);
         // The place is given back when the call ends, not when its client goes away.
         let call = move || {
-            let reply = branch.call_blocking(action, &params, &repeat, limit);
+            let reply = call(&branch, limit);
             drop(place);
             reply
         };
@@ -135,13 +158,17 @@ impl Branch {
     ///
     /// # Errors
     /// As [`Branch::call`].
-    pub async fn read<R: DeserializeOwned>(
+    pub async fn read<R: DeserializeOwned + Send + 'static>(
         self: &Arc<Self>,
         action: Action,
         params: impl Serialize + Send + 'static,
     ) -> Result<(R, Option<String>), Error> {
-        let reply = self.call(action, params, Repeat::Read).await?;
-        Ok((reply.read(self)?, reply.next))
+        // A long list takes a while to be read, and the async threads serve everybody.
+        let call = move |branch: &Self, limit| {
+            let reply = branch.call_blocking(action, &params, &Repeat::Read, limit)?;
+            Ok((reply.read(branch)?, reply.next))
+        };
+        self.call_from(&self.places, CALL_TIMEOUT, call).await
     }
 
     /// Asks the branch, on this thread.

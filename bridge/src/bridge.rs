@@ -12,11 +12,14 @@ use crate::branches::Branches;
 use crate::config::Config;
 use crate::error::Error;
 use crate::limits::LESSON_LEASE;
+use crate::logins::Logins;
 use crate::metrics::Metrics;
 use crate::origin::Origins;
+use crate::passwords::Passwords;
+use crate::quota::Quotas;
 use crate::recent::Recent;
 use crate::scenario::Stage;
-use crate::session::{Logins, Sessions};
+use crate::session::Sessions;
 use crate::stop::Stop;
 use crate::store::Store;
 use crate::written::Written;
@@ -48,7 +51,11 @@ pub struct Bridge {
     /// Who is signed in.
     pub sessions: Sessions,
     /// Passwords and how often they were wrong.
+    pub passwords: Passwords,
+    /// Which passwords opened what.
     pub logins: Logins,
+    /// What each caller has under way.
+    pub quotas: Quotas,
     /// What has happened.
     pub store: Store,
     /// The same as text for those who watch.
@@ -83,7 +90,9 @@ impl Bridge {
             origins: Origins::new(address, &config.host_names),
             branches: Branches::new(config.keys.clone()),
             sessions: Sessions::default(),
-            logins: Logins::new()?,
+            passwords: Passwords::new()?,
+            logins: Logins::default(),
+            quotas: Quotas::default(),
             store: Store::new(),
             written: Written::default(),
             books: Books::default(),

@@ -22,6 +22,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Names under which the bridge may be asked for, beside those of its own machine.
     pub host_names: Vec<String>,
+    /// The proxies whose word on who asks, and how, is believed.
+    pub trusted_proxies: Vec<IpAddr>,
     /// The branches that were named.
     pub branches: Vec<NamedAddress>,
     /// The keys that may be proved to a branch.
@@ -65,6 +67,7 @@ impl Config {
         Ok(Self {
             listen: SocketAddr::new(host, arguments.port),
             host_names,
+            trusted_proxies: arguments.trust_proxy.iter().map(IpAddr::to_canonical).collect(),
             branches: arguments.branch.clone(),
             keys,
             is_open: arguments.open,

@@ -119,6 +119,7 @@ fn start_and_serve(
         key: Some(folder.join(KEY_FILE)),
         open: false,
         allow_host: Vec::new(),
+        trust_proxy: Vec::new(),
         bank_name: BANK_NAME.into(),
         assets: arguments.assets.clone(),
     };

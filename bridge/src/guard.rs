@@ -12,14 +12,18 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use protocol::AccountNum;
-use protocol::BranchName;
-use protocol::request::{Action, CheckPassword, LoginNum};
+use protocol::answer::PasswordVersionOf;
+use protocol::request::{CheckPassword, LoginNum};
 
 use crate::access::{self, Access};
-use crate::branch::{Branch, Repeat};
+use crate::branch::Branch;
 use crate::bridge::Bridge;
 use crate::error::Error;
-use crate::session::{COOKIE, Found, Who, basic, is_same};
+use crate::logins::Login;
+use crate::origin::port_of;
+use crate::proxy::{self, Client};
+use crate::quota::Quota;
+use crate::session::{Found, Who, basic, cookie_name, is_same};
 
 /// The header with the session's token.
 const CSRF_HEADER: &str = "x-csrf-token";
@@ -44,10 +48,16 @@ const HEADERS: [(HeaderName, &str); 7] = [
 pub struct Caller {
     /// Who.
     pub who: Who,
+    /// The password by which they are in; none for those who need or have none.
+    pub login: Option<Arc<Login>>,
     /// The session's cookie, if there is one that lasts.
     pub session: Option<(String, Found)>,
     /// From where.
-    pub address: IpAddr,
+    pub client: Client,
+    /// The name that the session's cookie has for their browser.
+    pub cookie: String,
+    /// What they have under way.
+    pub quota: Arc<Quota>,
 }
 
 /// Lets a request pass, or answers it.
@@ -56,10 +66,15 @@ pub async fn guard(State(bridge): State<Arc<Bridge>>, request: Request, next: Ne
     let path = head.extensions.get::<MatchedPath>().map(|path| path.as_str().to_string());
     let method = head.method.clone();
     let mut response = match admit(&bridge, &head, path.as_deref()).await {
-        Ok(caller) => {
-            head.extensions.insert(caller);
-            next.run(Request::from_parts(head, body)).await
-        }
+        Ok(caller) => match caller.quota.request().await {
+            Ok(place) => {
+                head.extensions.insert(caller);
+                let response = next.run(Request::from_parts(head, body)).await;
+                drop(place);
+                response
+            }
+            Err(error) => error.into_response(),
+        },
         Err(error) => error.into_response(),
     };
     let headers = response.headers_mut();
@@ -76,10 +91,11 @@ async fn admit(bridge: &Arc<Bridge>, head: &Parts, path: Option<&str>) -> Result
     bridge.origins.check(&head.method, &head.uri, &head.headers)?;
     let row = path.and_then(|path| access::access(&head.method, path));
     let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-    let address = peer.ok_or_else(|| Error::Internal("a request without an address".into()))?;
+    let peer = peer.ok_or_else(|| Error::Internal("a request without an address".into()))?;
+    let client = proxy::client(peer, &head.headers, &bridge.config.trusted_proxies);
     // What is not in the table is answered by the router: there is no such path, or not for this method.
-    let Some(row) = row else { return Ok(Caller { who: Who::Nobody, session: None, address }) };
-    let caller = identify(bridge, &head.headers, address).await?;
+    let Some(row) = row else { return Ok(caller(bridge, &head.headers, client, Who::Nobody, None)) };
+    let caller = identify(bridge, &head.headers, client).await?;
     let is_write = head.method != Method::GET && head.method != Method::HEAD;
     // Signing in needs no token: it is for whoever has none that is right.
     let is_sign_in = head.method == Method::POST && path == Some("/session");
@@ -98,29 +114,36 @@ fn check_csrf(caller: &Caller, headers: &HeaderMap) -> Result<(), Error> {
     if is_same(given, &found.csrf) { Ok(()) } else { Err(Error::Csrf) }
 }
 
-async fn identify(bridge: &Arc<Bridge>, headers: &HeaderMap, address: IpAddr) -> Result<Caller, Error> {
-    if let Some(authorization) = headers.get(header::AUTHORIZATION) {
-        let login = authorization.to_str().ok().and_then(basic);
-        let (name, password) = login.ok_or_else(|| Error::Input("Authorization is to be HTTP Basic".into()))?;
+fn caller(bridge: &Bridge, headers: &HeaderMap, client: Client, who: Who, login: Option<Arc<Login>>) -> Caller {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let quota = bridge.quotas.of(&who, client.address);
+    Caller { who, login, session: None, client, cookie: cookie_name(port_of(host)), quota }
+}
+
+async fn identify(bridge: &Arc<Bridge>, headers: &HeaderMap, client: Client) -> Result<Caller, Error> {
+    let mut authorizations = headers.get_all(header::AUTHORIZATION).iter();
+    if let Some(authorization) = authorizations.next() {
+        let login = authorization.to_str().ok().and_then(basic).filter(|_| authorizations.next().is_none());
+        let (name, password) = login.ok_or_else(|| Error::Input("Authorization is to be HTTP Basic, once".into()))?;
         let (branch, account) = login_place(bridge, &name)?;
-        let who = check_login(bridge, address, &branch, account, &password, true).await?;
-        return Ok(Caller { who, session: None, address });
+        let login = check_login(bridge, client.address, &branch, account, &password, true).await?;
+        return Ok(caller(bridge, headers, client, login.who.clone(), Some(login)));
     }
-    let token = cookie(headers);
-    let session = token.and_then(|token| bridge.sessions.find(token).map(|found| (token.to_string(), found)));
-    let who = match &session {
-        Some((_, found)) => found.who.clone(),
-        None if bridge.config.is_open => Who::Open,
-        None => Who::Nobody,
+    let nobody = if bridge.config.is_open { Who::Open } else { Who::Nobody };
+    let stranger = caller(bridge, headers, client, nobody, None);
+    let token = cookie(headers, &stranger.cookie).map(ToOwned::to_owned);
+    let Some((token, found)) = token.and_then(|token| bridge.sessions.find(&token).map(|found| (token, found))) else {
+        return Ok(stranger);
     };
-    Ok(Caller { who, session, address })
+    let caller = caller(bridge, headers, client, found.login.who.clone(), Some(Arc::clone(&found.login)));
+    Ok(Caller { session: Some((token, found)), ..caller })
 }
 
 /// The session's cookie.
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+fn cookie<'h>(headers: &'h HeaderMap, cookie: &str) -> Option<&'h str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
     let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).map(|(_, token)| token)
+    pairs.find(|(name, _)| *name == cookie).map(|(_, token)| token)
 }
 
 /// Branch and account of `0`, `1001` or `Mumbai/1001`; without a branch, the first.
@@ -147,7 +170,7 @@ pub fn login_num(text: &str) -> Result<LoginNum, Error> {
 /// Has the branch check a password, unless it was right a moment ago.
 ///
 /// # Errors
-/// [`Error::WrongLogin`], [`Error::TooManyLogins`], or that the branch can't be asked.
+/// [`Error::WrongLogin`], [`Error::TooManyLogins`], [`Error::Busy`], or that the branch can't be asked.
 pub async fn check_login(
     bridge: &Arc<Bridge>,
     address: IpAddr,
@@ -155,29 +178,34 @@ pub async fn check_login(
     account: LoginNum,
     password: &str,
     may_remember: bool,
-) -> Result<Who, Error> {
+) -> Result<Arc<Login>, Error> {
     let number = u64::try_from(account.as_i64()).unwrap_or(u64::MAX);
-    let name: &BranchName = branch.name();
-    let who = match account {
-        LoginNum::Administrator => Who::Administrator { branch: name.clone() },
-        LoginNum::Customer(account) => Who::Customer { branch: name.clone(), account },
-    };
-    if may_remember && bridge.logins.was_right(name, number, password) {
-        return Ok(who);
+    let (name, passwords) = (branch.name(), &bridge.passwords);
+    let was_right = || passwords.was_right(name, number, password).filter(|_| may_remember);
+    if let Some(login) = was_right() {
+        return Ok(login);
     }
-    bridge.logins.begin(address)?;
-    let params = CheckPassword { account_no: account, password: password.to_string() };
-    match branch.call(Action::CheckPassword, params, Repeat::Read).await {
-        Ok(_) => {
-            bridge.logins.give_back(address);
+    let _turn = passwords.turn(name, number).await?;
+    // Someone with the same password may have been before us.
+    if let Some(login) = was_right() {
+        return Ok(login);
+    }
+    passwords.begin(address, name, number)?;
+    let checked = branch.check_password(CheckPassword { account_no: account, password: password.to_string() }).await;
+    match checked {
+        Ok(reply) => {
+            passwords.give_back(address, name, number);
+            // A branch of an older version answers null.
+            let told: Option<PasswordVersionOf> = reply.read(branch)?;
+            let login = bridge.logins.add(name, account, told.and_then(|told| told.password_version));
             if may_remember {
-                bridge.logins.remember(name, number, password);
+                passwords.remember(name, number, password, &login);
             }
-            Ok(who)
+            Ok(login)
         }
         Err(Error::Refused(error)) if error.code == "wrong_login" => Err(Error::WrongLogin),
         Err(error) => {
-            bridge.logins.give_back(address);
+            passwords.give_back(address, name, number);
             Err(error)
         }
     }

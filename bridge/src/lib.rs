@@ -8,6 +8,7 @@
 //! - [`serve`]: wires it together and serves until a signal.
 //! - [`server`]: sockets; [`guard`]: what each request passes; [`routes`]: the paths; [`access`]: who may.
 //! - [`branches`], [`branch`], [`dial`]: the allow-list, one branch, one connection.
+//! - [`session`], [`logins`], [`passwords`]: who is signed in, until when; [`quota`]: what each may have under way.
 //! - [`watchers`], [`auditor`]: threads that look at the branches; [`seen`], [`bank`], [`store`], [`recent`]: what they saw.
 //! - [`demo`], [`supervisor`]: a whole bank on this machine, for a lecture.
 //!
@@ -29,10 +30,14 @@ pub mod error;
 pub mod guard;
 pub mod key;
 pub mod limits;
+pub mod logins;
 pub mod metrics;
 pub mod openapi;
 pub mod origin;
 pub mod params;
+pub mod passwords;
+pub mod proxy;
+pub mod quota;
 pub mod recent;
 pub mod request_id;
 pub mod routes;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// Connections at once; one more is told that the bridge is busy. Each costs a few kilobytes while it is idle.
 pub const CONNECTIONS: usize = 4_096;
+/// Connections of one address, unless it is this machine's or a trusted proxy's, behind which there are many people.
+pub const CONNECTIONS_PER_ADDRESS: usize = 1_024;
 /// Connections that are being told so at the same time; beyond it they are closed without a word.
 pub const CONNECTIONS_TURNED_AWAY: usize = 64;
 /// How long a connection that is turned away has to read why.
@@ -20,14 +22,18 @@ pub const SEND_BUFFER_BYTES: u32 = 128 << 10;
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the body of a request may take.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may take nothing of what is sent to it before it is cut off.
+/// How long a client may take less than [`STALL_BYTES`] of what waits for it before it is cut off.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a slow line takes in that time, in bytes: whoever takes a byte now and then would hold an answer for ever.
+pub const STALL_BYTES: usize = 64 << 10;
 /// Header fields of a request.
 pub const HEADERS: usize = 64;
 /// The buffer of a connection, in bytes: the head of a request has to fit.
 pub const CONNECTION_BUFFER_BYTES: usize = 16 << 10;
 /// The body of a request, in bytes: no form or JSON of ours comes near it.
-pub const BODY_BYTES: usize = 64 << 10;
+pub const BODY_BYTES: usize = 16 << 10;
+/// What the requests of all connections may take, in bytes.
+pub const REQUEST_BYTES_ALL: usize = 128 << 20;
 /// Parameters of one request.
 pub const PARAMETERS: usize = 64;
 /// How long accepting pauses when the operating system has no more file descriptors to give.
@@ -57,6 +63,30 @@ pub const TLS_LINGER: Duration = Duration::from_secs(5);
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a transfer may take: a class in step mode has ten minutes, and the branch's answer comes after them.
 pub const TRANSFER_TIMEOUT: Duration = Duration::from_secs(630);
+
+/// How long a caller waits for what the own requests under way have taken, before being told to try again.
+pub const QUOTA_TIME: Duration = Duration::from_secs(2);
+/// Requests of one customer that are worked on at a time: fewer than [`CALLS_PER_BRANCH`], so that nobody takes all
+/// places at a branch.
+pub const REQUESTS_PER_CUSTOMER: usize = 12;
+/// Those of an administrator, or of an address at an open bridge.
+pub const REQUESTS_PER_OPERATOR: usize = 256;
+/// Those from one address of people who are not signed in.
+pub const REQUESTS_PER_STRANGER: usize = 512;
+/// Transfers of one customer that wait for another branch at a time.
+pub const TRANSFERS_PER_CUSTOMER: usize = 4;
+/// Streams of events of one customer.
+pub const STREAMS_PER_CUSTOMER: usize = 8;
+/// What one long answer takes at most, in KiB: 10,000 rows of history have 2,500. A longer list says where it goes on.
+pub const ANSWER_KIB: usize = 4 << 10;
+/// What the answers take that one customer has not read yet, in KiB,
+pub const ANSWER_KIB_PER_CUSTOMER: usize = 12 << 10;
+/// those of an administrator, or of an address at an open bridge,
+pub const ANSWER_KIB_PER_OPERATOR: usize = 32 << 10;
+/// those to an address of people who are not signed in,
+pub const ANSWER_KIB_PER_STRANGER: usize = 4 << 10;
+/// and those of all callers together.
+pub const ANSWER_KIB_ALL: usize = 96 << 10;
 
 /// How often each branch is asked for its status.
 pub const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -115,8 +145,12 @@ pub const STREAM_HEARTBEAT: Duration = Duration::from_secs(10);
 /// How often a customer's balance is looked at for their stream, at most.
 pub const STREAM_BALANCE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Sessions at once; past it the one that was idle longest ends.
-pub const SESSIONS: usize = 1_024;
+/// Sessions of one customer: some devices and browsers; a further sign-in ends the own oldest one.
+pub const SESSIONS_PER_CUSTOMER: usize = 8;
+/// Sessions of one branch's administrator, who may be several people.
+pub const SESSIONS_PER_ADMINISTRATOR: usize = 64;
+/// Sessions at once, about 300 bytes each; past it who has none is told to wait.
+pub const SESSIONS: usize = 4_096;
 /// How long a session may be idle: longer than a lecture.
 pub const SESSION_IDLE: Duration = Duration::from_secs(2 * 3600);
 /// How long a session lasts at most.
@@ -126,9 +160,14 @@ pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
 pub const LOGIN_CACHE_TIME: Duration = Duration::from_secs(60);
 /// Passwords so remembered, by a keyed hash.
 pub const LOGIN_CACHE: usize = 1_024;
-/// Wrong passwords from one address in [`LOGIN_WINDOW`] before further ones are not looked at. A class behind one
-/// address mistypes too; guesses at one account are the branch's to slow down.
-pub const LOGIN_FAILURES_PER_ADDRESS: u32 = 20;
+/// How often branches are asked whether passwords were changed: what they had opened ends within two seconds.
+pub const LOGIN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Passwords that one branch checks at a time for the bridge; it hashes two at a time itself. They have places of their
+/// own, so that nobody who is signed in waits behind those who sign in.
+pub const PASSWORDS_PER_BRANCH: usize = 4;
+/// Accounts at which an address may be wrong in [`LOGIN_WINDOW`] before its guesses at further ones are not looked at. A
+/// class behind one address mistypes too; guesses at one account are the branch's to slow down.
+pub const LOGIN_FAILURES_PER_ADDRESS: usize = 20;
 /// The time in which they are counted.
 pub const LOGIN_WINDOW: Duration = Duration::from_secs(60);
 /// Addresses that are counted at once; past it the oldest are forgotten.
@@ -138,8 +177,12 @@ pub const LOGIN_COUNTERS: usize = 4_096;
 pub const SEARCH_ROWS: usize = 200_000;
 /// Rows of history that one request looks through while it filters.
 pub const HISTORY_ROWS: usize = 100_000;
-/// Rows of history that one download holds.
+/// Rows of history that one download holds; one that is cut here says so in its last line.
 pub const DOWNLOAD_ROWS: usize = 1_000_000;
+/// The longest row of a list, in bytes,
+pub const ROW_BYTES_MAX: usize = 1 << 10;
+/// and what is set aside for each before they are known: rows of history have 150 to 300.
+pub const ROW_BYTES_USUAL: usize = 400;
 /// Rows asked of a branch at a time.
 pub const PAGE_ROWS: usize = 1_000;
 /// Rows of a list in one answer, when the request names no limit,
@@ -148,6 +191,8 @@ pub const LIST_ROWS_DEFAULT: usize = 100;
 pub const LIST_ROWS: usize = 10_000;
 /// Chunks of a download that wait for the client.
 pub const DOWNLOAD_CHUNKS: usize = 2;
+/// What a download takes while it is made, in KiB: the chunks that wait and the one in hand, a page of rows each.
+pub const DOWNLOAD_KIB: usize = 1 << 10;
 
 /// How long a branch of the demo may take until it listens; a large database is checked first.
 pub const DEMO_START: Duration = Duration::from_secs(20);
@@ -178,5 +223,10 @@ const _: () = assert!(
     STREAM_SETTLE.as_millis() + STREAM_GROUP_STEP.as_millis() * (STREAM_GROUPS as u128) < STREAM_INTERVAL.as_millis()
 );
 const _: () = assert!(LET_GO_TIME.as_millis() + SHUTDOWN_GRACE.as_millis() + THREADS_GRACE.as_millis() < 2_000);
-const _: () = assert!(LIST_ROWS_DEFAULT <= LIST_ROWS);
+const _: () = assert!(LIST_ROWS_DEFAULT <= LIST_ROWS && LIST_ROWS * ROW_BYTES_USUAL <= ANSWER_KIB << 10);
+const _: () = assert!(CONNECTIONS * (CONNECTION_BUFFER_BYTES + BODY_BYTES) <= REQUEST_BYTES_ALL);
+const _: () = assert!(REQUESTS_PER_CUSTOMER < CALLS_PER_BRANCH && TRANSFERS_PER_CUSTOMER < TRANSFERS_PER_BRANCH);
+const _: () = assert!(ANSWER_KIB <= ANSWER_KIB_PER_STRANGER && ANSWER_KIB <= ANSWER_KIB_PER_CUSTOMER);
+const _: () = assert!(ANSWER_KIB_PER_CUSTOMER < ANSWER_KIB_ALL && ANSWER_KIB_PER_OPERATOR < ANSWER_KIB_ALL);
+const _: () = assert!(SESSIONS_PER_CUSTOMER <= SESSIONS_PER_ADMINISTRATOR && SESSIONS_PER_ADMINISTRATOR < SESSIONS);
 const _: () = assert!(LESSON_LEASE.as_secs() >= 4 * (STATUS_INTERVAL.as_secs() + STATUS_TIMEOUT.as_secs()));

@@ -1,5 +1,6 @@
 //! What the bridge counts, and the bank's figures as Prometheus takes them. Money is in paise, whole numbers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -43,11 +44,11 @@ impl Metrics {
         self.requests.get_or_create(&labels).inc();
     }
 
-    /// Everything in Prometheus' text format.
+    /// Everything as text.
     ///
     /// # Errors
     /// When a value can't be written.
-    pub fn text(&self, view: &View) -> Result<String, std::fmt::Error> {
+    pub fn text(&self, view: &View, format: Format) -> Result<String, std::fmt::Error> {
         let mut registry = Registry::with_prefix("bank");
         registry.register("bridge_requests", "Requests that the bridge answered", self.requests.clone());
         let gauge = |registry: &mut Registry, name: &str, help: &str, value: i64| {
@@ -69,8 +70,71 @@ impl Metrics {
         replica_gauges(&mut registry, view);
         let mut text = String::new();
         encode(&mut text, &registry)?;
-        Ok(text)
+        Ok(match format {
+            Format::OpenMetrics => text,
+            Format::Prometheus => older(&text),
+        })
     }
+}
+
+/// How the figures are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus' text format 0.0.4, which everything reads.
+    Prometheus,
+    /// OpenMetrics 1.0.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The one that an `Accept` prefers; the older one where it says nothing of either.
+    #[must_use]
+    pub fn accepted(accept: &str) -> Self {
+        let mut wanted = [0.0_f32; 2];
+        for range in accept.split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0_f32);
+            match kind.as_str() {
+                "application/openmetrics-text" => wanted[1] = wanted[1].max(weight),
+                "text/plain" | "text/*" | "*/*" => wanted[0] = wanted[0].max(weight),
+                _ => {}
+            }
+        }
+        // At the same weight, as of a Prometheus that takes both, the newer one.
+        if wanted[1] > 0.0 && wanted[1] >= wanted[0] { Self::OpenMetrics } else { Self::Prometheus }
+    }
+
+    /// Its name over HTTP.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// The older format of the same: a counter is described under the name that its samples have, and there is no end.
+fn older(text: &str) -> String {
+    let mut counters = BTreeSet::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("# TYPE ").and_then(|line| line.strip_suffix(" counter")) {
+            counters.insert(name);
+        }
+    }
+    let mut out = String::with_capacity(text.len() + 64);
+    for line in text.lines().filter(|line| *line != "# EOF") {
+        let described = ["# HELP ", "# TYPE "].into_iter().find_map(|head| Some((head, line.strip_prefix(head)?)));
+        match described.and_then(|(head, rest)| Some((head, rest.split_once(' ')?))) {
+            Some((head, (name, rest))) if counters.contains(name) => {
+                out.push_str(&format!("{head}{name}_total {rest}"));
+            }
+            Some(_) | None => out.push_str(line),
+        }
+        out.push('\n');
+    }
+    out
 }
 
 impl Default for Metrics {
@@ -129,4 +193,32 @@ fn count(value: Option<u64>) -> Option<i64> {
 /// More paise than fit are the most that do.
 fn paise(total: Total) -> i64 {
     i64::try_from(total.paise()).unwrap_or(if total < Total::ZERO { i64::MIN } else { i64::MAX })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_format_is_the_one_that_is_asked_for() {
+        let check = |accept: &str, expected: Format| assert_eq!(Format::accepted(accept), expected, "{accept}");
+        check("", Format::Prometheus);
+        check("*/*", Format::Prometheus);
+        check("text/html,application/xhtml+xml,*/*;q=0.8", Format::Prometheus);
+        check("text/plain;version=0.0.4;q=0.5,*/*;q=0.1", Format::Prometheus);
+        check("application/openmetrics-text; version=1.0.0", Format::OpenMetrics);
+        check(
+            "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            Format::OpenMetrics,
+        );
+        check("application/openmetrics-text;q=0.2,text/plain;q=0.9", Format::Prometheus);
+        check("application/openmetrics-text;q=0", Format::Prometheus);
+    }
+
+    #[test]
+    fn the_older_format_names_counters_as_their_samples() {
+        let newer = "# HELP a_b Asked.\n# TYPE a_b counter\na_b_total{x=\"1\"} 5\n# HELP c Money.\n# TYPE c gauge\nc 1\n# EOF\n";
+        let expected = "# HELP a_b_total Asked.\n# TYPE a_b_total counter\na_b_total{x=\"1\"} 5\n# HELP c Money.\n# TYPE c gauge\nc 1\n";
+        assert_eq!(older(newer), expected);
+    }
 }

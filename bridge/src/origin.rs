@@ -75,6 +75,12 @@ impl Origins {
     }
 }
 
+/// The port of a Host.
+#[must_use]
+pub fn port_of(host: &str) -> u16 {
+    split(host).1.unwrap_or_default()
+}
+
 /// Name and port; without one it is HTTP's.
 fn split(host: &str) -> (String, Option<u16>) {
     let (name, port) = match host.rsplit_once(':') {

@@ -1,11 +1,12 @@
 //! The sockets: accepts connections, bounds their number and their time, and ends them.
 //!
 //! axum's own loop sets no limit of time on the head of a request, so this one serves each connection itself. A
-//! client that takes nothing of what is sent to it is cut off by `Patient`, so that it holds its place no longer.
+//! client that takes next to nothing of what is sent to it is cut off by `Patient`, so that it holds its place no longer.
 
+use std::collections::HashMap;
 use std::future::Future as _;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,15 +19,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use crate::bridge::Bridge;
 use crate::limits::{
-    ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES, CONNECTIONS, CONNECTIONS_TURNED_AWAY, HEAD_TIMEOUT, HEADERS, SHUTDOWN_GRACE,
-    STALL_TIMEOUT, TURN_AWAY_TIME,
+    ACCEPT_PAUSE, CONNECTION_BUFFER_BYTES, CONNECTIONS, CONNECTIONS_PER_ADDRESS, CONNECTIONS_TURNED_AWAY, HEAD_TIMEOUT,
+    HEADERS, SHUTDOWN_GRACE, STALL_BYTES, STALL_TIMEOUT, TURN_AWAY_TIME,
 };
 
 /// What a connection too many is told.
@@ -34,10 +36,47 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: applicat
     Retry-After: 1\r\nConnection: close\r\n\r\n\
     {\"status\":\"error\",\"error\":\"too many connections; try again in a moment\",\"code\":\"busy\"}";
 
+/// How many connections each address has.
+#[derive(Clone, Default)]
+struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// One of an address's connections.
+struct OfAddress {
+    addresses: Addresses,
+    address: IpAddr,
+}
+
+impl Addresses {
+    /// Counts a connection, unless its address has too many. This machine's and a trusted proxy's may have all.
+    fn count(&self, peer: SocketAddr, trusted: &[IpAddr]) -> Option<OfAddress> {
+        let address = peer.ip().to_canonical();
+        let mut counts = self.0.lock();
+        let count = counts.entry(address).or_insert(0);
+        if *count >= CONNECTIONS_PER_ADDRESS && !address.is_loopback() && !trusted.contains(&address) {
+            return None;
+        }
+        *count += 1;
+        Some(OfAddress { addresses: self.clone(), address })
+    }
+}
+
+impl Drop for OfAddress {
+    fn drop(&mut self) {
+        let mut counts = self.addresses.0.lock();
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
+}
+
 /// Serves until the bridge stops, and then ends all connections within [`SHUTDOWN_GRACE`].
 pub async fn serve(bridge: Arc<Bridge>, listener: TcpListener, router: Router) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let turned_away = Arc::new(Semaphore::new(CONNECTIONS_TURNED_AWAY));
+    let addresses = Addresses::default();
     let mut stopped = pin!(bridge.stop.reached());
     loop {
         let accepted = tokio::select! {
@@ -52,7 +91,10 @@ pub async fn serve(bridge: Arc<Bridge>, listener: TcpListener, router: Router) {
                 continue;
             }
         };
-        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+        let place = addresses
+            .count(peer, &bridge.config.trusted_proxies)
+            .and_then(|of_address| Arc::clone(&places).try_acquire_owned().ok().map(|place| (place, of_address)));
+        if let Some(place) = place {
             tokio::spawn(connection(Arc::clone(&bridge), stream, peer, router.clone(), place));
         } else if let Ok(place) = Arc::clone(&turned_away).try_acquire_owned() {
             tokio::spawn(async move {
@@ -75,7 +117,7 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
-    place: OwnedSemaphorePermit,
+    place: (OwnedSemaphorePermit, OfAddress),
 ) {
     let open = Arc::clone(&bridge.metrics.connections);
     open.fetch_add(1, Ordering::Relaxed);
@@ -129,11 +171,23 @@ async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// A stream whose writes fail when nothing of them is taken for [`STALL_TIMEOUT`].
+/// A stream whose writes fail when less than [`STALL_BYTES`] of what waits are taken in [`STALL_TIMEOUT`].
 struct Patient {
     stream: TcpStream,
-    /// Runs while a write waits.
-    patience: Option<Pin<Box<Sleep>>>,
+    /// Runs from the first write that waits until all that waits is written.
+    patience: Option<Patience>,
+}
+
+struct Patience {
+    end: Pin<Box<Sleep>>,
+    /// What was taken since it runs.
+    taken: usize,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { end: Box::pin(sleep_until(Instant::now() + STALL_TIMEOUT)), taken: 0 }
+    }
 }
 
 impl Patient {
@@ -141,17 +195,22 @@ impl Patient {
         Self { stream, patience: None }
     }
 
-    fn watch<T>(&mut self, context: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if poll.is_ready() {
-            self.patience = None;
+    fn watch(&mut self, context: &mut Context<'_>, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let (Poll::Ready(Ok(count)), Some(patience)) = (&poll, &mut self.patience) {
+            patience.taken += count;
+        }
+        if poll.is_ready() && self.patience.is_none() {
             return poll;
         }
-        let patience =
-            self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + STALL_TIMEOUT)));
-        match patience.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
+        let patience = self.patience.get_or_insert_with(Patience::new);
+        while patience.end.as_mut().poll(context).is_ready() {
+            if patience.taken < STALL_BYTES {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            // It is a slow line. It has as long again for as much.
+            *patience = Patience::new();
         }
+        poll
     }
 }
 
@@ -185,6 +244,8 @@ impl AsyncWrite for Patient {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes when it has written all that it has.
+        self.patience = None;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

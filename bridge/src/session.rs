@@ -1,29 +1,28 @@
-//! Who is signed in: cookie sessions, passwords of scripts, and how often a wrong one may be tried.
+//! Who is signed in: cookie sessions, and how scripts say who they are.
 //!
 //! A session's token is 32 random bytes and is kept as its hash alone. Sessions end by being idle, by their age, by
-//! signing out, and when there are too many. Passwords are the branch's to judge; a right one is remembered for a
-//! minute by a keyed hash, so that a script does not pay for Argon2id at each call. A wrong one never is: the branch
-//! slows guesses at an account down, and this module those from an address, which the branch does not see.
+//! signing out, and with the password that opened them. Their number is bounded by account, and whoever signs in too
+//! often ends only the own oldest.
 
 use std::collections::HashMap;
-use std::hash::Hash;
-use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use parking_lot::Mutex;
 use protocol::proof::to_hex;
 use protocol::{AccountNum, BranchName};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
-use crate::limits::{
-    LOGIN_CACHE, LOGIN_CACHE_TIME, LOGIN_COUNTERS, LOGIN_FAILURES_PER_ADDRESS, LOGIN_WINDOW, SESSION_IDLE,
-    SESSION_LIFE, SESSIONS,
-};
+use crate::limits::{SESSION_IDLE, SESSION_LIFE, SESSIONS, SESSIONS_PER_ADMINISTRATOR, SESSIONS_PER_CUSTOMER};
+use crate::logins::Login;
 
-/// The cookie's name.
-pub const COOKIE: &str = "bank_session";
+/// The cookie's name at a port. Cookies know no ports (RFC 6265, section 8.5), and two bridges on one host must not sign
+/// each other's people out; so the name has the port by which the browser asks.
+#[must_use]
+pub fn cookie_name(port: u16) -> String {
+    format!("bank_session_{port}")
+}
 
 /// Who makes a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,17 +53,17 @@ pub struct Sessions {
 
 #[derive(Clone, Debug)]
 struct Session {
-    who: Who,
+    login: Arc<Login>,
     csrf: String,
     began: Instant,
     used: Instant,
 }
 
 /// A session that was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Found {
-    /// Whose it is.
-    pub who: Who,
+    /// The password that opened it.
+    pub login: Arc<Login>,
     /// The token that its writes must carry.
     pub csrf: String,
 }
@@ -73,20 +72,34 @@ impl Sessions {
     /// Begins a session. Gives the cookie's value.
     ///
     /// # Errors
-    /// [`Error::Internal`] when the system gives no random bytes.
-    pub fn begin(&self, who: Who) -> Result<(String, Found), Error> {
+    /// [`Error::Busy`] when there are too many of others, [`Error::Internal`] when the system gives no random bytes.
+    pub fn begin(&self, login: Arc<Login>) -> Result<(String, Found), Error> {
         let (token, csrf) = (random_hex()?, random_hex()?);
         let now = Instant::now();
         let mut sessions = self.by_hash.lock();
         sessions.retain(|_, session| session.is_alive(now));
-        if sessions.len() >= SESSIONS
-            && let Some(oldest) = sessions.iter().min_by_key(|(_, session)| session.used).map(|(hash, _)| *hash)
-        {
-            sessions.remove(&oldest);
+        let most = match login.who {
+            Who::Administrator { .. } | Who::Open | Who::Nobody => SESSIONS_PER_ADMINISTRATOR,
+            Who::Customer { .. } => SESSIONS_PER_CUSTOMER,
+        };
+        let own = sessions.iter().filter(|(_, session)| session.login.who == login.who);
+        let (count, idle) =
+            own.fold((0, None), |(count, idle): (usize, Option<([u8; 32], Instant)>), (hash, session)| {
+                let is_longer = idle.is_none_or(|(_, used)| session.used < used);
+                (count + 1, if is_longer { Some((*hash, session.used)) } else { idle })
+            });
+        // The own oldest goes, also where all together are too many: nobody is signed out by another's signing in.
+        let is_full = count >= most || sessions.len() >= SESSIONS;
+        match idle {
+            Some((oldest, _)) if is_full => {
+                sessions.remove(&oldest);
+            }
+            None if is_full => return Err(Error::Busy("too many people are signed in; try again later")),
+            Some(_) | None => {}
         }
-        let session = Session { who: who.clone(), csrf: csrf.clone(), began: now, used: now };
+        let session = Session { login: Arc::clone(&login), csrf: csrf.clone(), began: now, used: now };
         sessions.insert(hash(&token), session);
-        Ok((token, Found { who, csrf }))
+        Ok((token, Found { login, csrf }))
     }
 
     /// The session of a cookie, which is used by that.
@@ -108,7 +121,7 @@ impl Sessions {
         if is_use {
             session.used = now;
         }
-        Some(Found { who: session.who.clone(), csrf: session.csrf.clone() })
+        Some(Found { login: Arc::clone(&session.login), csrf: session.csrf.clone() })
     }
 
     /// Ends a session.
@@ -118,13 +131,14 @@ impl Sessions {
 
     /// Ends every session of this kind, as when an account is closed.
     pub fn end_all_of(&self, who: &Who) {
-        self.by_hash.lock().retain(|_, session| session.who != *who);
+        self.by_hash.lock().retain(|_, session| session.login.who != *who);
     }
 }
 
 impl Session {
     fn is_alive(&self, now: Instant) -> bool {
-        now.duration_since(self.used) < SESSION_IDLE && now.duration_since(self.began) < SESSION_LIFE
+        let is_young = now.duration_since(self.used) < SESSION_IDLE && now.duration_since(self.began) < SESSION_LIFE;
+        is_young && !self.login.has_ended()
     }
 }
 
@@ -134,101 +148,6 @@ pub fn is_same(one: &str, other: &str) -> bool {
     // Hashing first makes both the same length, and what the time could tell is about the hashes.
     let (one, other) = (Sha256::digest(one.as_bytes()), Sha256::digest(other.as_bytes()));
     one.iter().zip(other.iter()).fold(0, |difference, (one, other)| difference | (one ^ other)) == 0
-}
-
-/// Passwords that were right a moment ago, and how many were wrong.
-pub struct Logins {
-    key: [u8; 32],
-    right: Mutex<HashMap<[u8; 32], Instant>>,
-    wrong_by_address: Counters<IpAddr>,
-}
-
-impl Logins {
-    /// Nobody has tried yet.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] when the system gives no random bytes.
-    pub fn new() -> Result<Self, Error> {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).map_err(|error| Error::Internal(format!("no random bytes: {error}")))?;
-        Ok(Self { key, right: Mutex::default(), wrong_by_address: Counters::new(LOGIN_FAILURES_PER_ADDRESS) })
-    }
-
-    /// Whether this password was right a moment ago.
-    #[must_use]
-    pub fn was_right(&self, branch: &BranchName, account: u64, password: &str) -> bool {
-        let now = Instant::now();
-        let right = self.right.lock();
-        let until = right.get(&self.fingerprint(branch, account, password));
-        until.is_some_and(|until| now < *until)
-    }
-
-    /// Takes a place for a password that is about to be checked: it counts as wrong until [`Logins::give_back`].
-    ///
-    /// # Errors
-    /// [`Error::TooManyLogins`].
-    pub fn begin(&self, address: IpAddr) -> Result<(), Error> {
-        self.wrong_by_address.count(address)
-    }
-
-    /// The password was right, or was not judged at all: the place is given back.
-    pub fn give_back(&self, address: IpAddr) {
-        self.wrong_by_address.give_back(&address);
-    }
-
-    /// Remembers a right password for a moment.
-    pub fn remember(&self, branch: &BranchName, account: u64, password: &str) {
-        let now = Instant::now();
-        let mut right = self.right.lock();
-        right.retain(|_, until| now < *until);
-        if right.len() < LOGIN_CACHE {
-            right.insert(self.fingerprint(branch, account, password), now + LOGIN_CACHE_TIME);
-        }
-    }
-
-    fn fingerprint(&self, branch: &BranchName, account: u64, password: &str) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
-        // A branch's name has no blank, so no two inputs run together.
-        mac.update(format!("{branch} {account} {password}").as_bytes());
-        mac.finalize().into_bytes().into()
-    }
-}
-
-/// How many there were of each within the window.
-struct Counters<K> {
-    most: u32,
-    counts: Mutex<HashMap<K, (Instant, u32)>>,
-}
-
-impl<K: Hash + Eq + Clone> Counters<K> {
-    fn new(most: u32) -> Self {
-        Self { most, counts: Mutex::default() }
-    }
-
-    fn count(&self, key: K) -> Result<(), Error> {
-        let now = Instant::now();
-        let mut counts = self.counts.lock();
-        counts.retain(|_, (began, _)| now.duration_since(*began) < LOGIN_WINDOW);
-        if !counts.contains_key(&key)
-            && counts.len() >= LOGIN_COUNTERS
-            && let Some(oldest) = counts.iter().min_by_key(|(_, (began, _))| *began).map(|(key, _)| key.clone())
-        {
-            counts.remove(&oldest);
-        }
-        let (began, count) = counts.entry(key).or_insert((now, 0));
-        if *count >= self.most {
-            let left = LOGIN_WINDOW.saturating_sub(now.duration_since(*began));
-            return Err(Error::TooManyLogins { retry_seconds: (left + Duration::from_secs(1)).as_secs() });
-        }
-        *count += 1;
-        Ok(())
-    }
-
-    fn give_back(&self, key: &K) {
-        if let Some((_, count)) = self.counts.lock().get_mut(key) {
-            *count = count.saturating_sub(1);
-        }
-    }
 }
 
 /// Name and password of an `Authorization: Basic` header.
@@ -279,38 +198,58 @@ fn random_hex() -> Result<String, Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use protocol::request::LoginNum;
 
-    fn customer(number: u64) -> Who {
-        Who::Customer { branch: "Mumbai".parse().unwrap(), account: AccountNum::new(number).unwrap() }
+    use super::*;
+    use crate::logins::Logins;
+
+    fn customer(number: u64) -> Arc<Login> {
+        let account = LoginNum::Customer(AccountNum::new(number).unwrap());
+        Logins::default().add(&"Mumbai".parse().unwrap(), account, Some("1".into()))
     }
 
     #[test]
-    fn a_session_lasts_until_it_is_ended() {
+    fn a_session_lasts_until_it_is_ended_or_its_password_is_changed() {
         let sessions = Sessions::default();
         let (token, found) = sessions.begin(customer(1001)).unwrap();
-        assert_eq!(sessions.find(&token), Some(found.clone()));
+        assert_eq!(sessions.find(&token).unwrap().csrf, found.csrf);
         assert_ne!(token, found.csrf);
-        assert_eq!(sessions.find(&found.csrf), None);
+        assert!(sessions.find(&found.csrf).is_none());
         sessions.end(&token);
         assert!(!sessions.lasts(&token));
         let (token, _) = sessions.begin(customer(1001)).unwrap();
-        let (other, _) = sessions.begin(customer(1002)).unwrap();
-        sessions.end_all_of(&customer(1001));
+        let (other, found) = sessions.begin(customer(1002)).unwrap();
+        sessions.end_all_of(&customer(1001).who);
         assert!(!sessions.lasts(&token) && sessions.lasts(&other));
+        found.login.end();
+        assert!(!sessions.lasts(&other));
     }
 
     #[test]
-    fn sessions_grow_old_and_their_number_is_bounded() {
+    fn who_signs_in_too_often_ends_the_own_oldest_session() {
         let sessions = Sessions::default();
-        let (first, _) = sessions.begin(customer(1001)).unwrap();
-        for _ in 0..SESSIONS {
-            sessions.begin(customer(1002)).unwrap();
-        }
-        assert!(!sessions.lasts(&first), "the one that was idle longest has ended");
-        assert_eq!(sessions.by_hash.lock().len(), SESSIONS);
+        let (other, _) = sessions.begin(customer(1001)).unwrap();
+        let own: Vec<_> = (0..SESSIONS_PER_CUSTOMER + 2).map(|_| sessions.begin(customer(1002)).unwrap().0).collect();
+        assert!(sessions.lasts(&other), "it was idle longest, and is another's");
+        let lasting: Vec<_> = own.iter().map(|token| sessions.lasts(token)).collect();
+        assert_eq!(lasting.iter().filter(|lasts| **lasts).count(), SESSIONS_PER_CUSTOMER);
+        assert!(!lasting[0] && !lasting[1] && lasting[2]);
+    }
+
+    #[test]
+    fn all_sessions_together_are_bounded_and_those_that_are_there_stay() {
+        let sessions = Sessions::default();
+        let tokens: Vec<_> = (1..=SESSIONS as u64).map(|number| sessions.begin(customer(number)).unwrap().0).collect();
+        assert!(matches!(sessions.begin(customer(1_000_000)), Err(Error::Busy(_))));
+        assert!(tokens.iter().all(|token| sessions.lasts(token)));
+        let (again, _) = sessions.begin(customer(1)).unwrap();
+        assert!(sessions.lasts(&again) && !sessions.lasts(&tokens[0]), "in place of the own one");
+    }
+
+    #[test]
+    fn sessions_grow_old() {
         let now = Instant::now();
-        let session = Session { who: Who::Open, csrf: String::new(), began: now, used: now };
+        let session = Session { login: customer(1001), csrf: String::new(), began: now, used: now };
         assert!(session.is_alive(now) && !session.is_alive(now + SESSION_IDLE));
         let used = Session { used: now + SESSION_LIFE, ..session };
         assert!(!used.is_alive(now + SESSION_LIFE), "used all the time, and still");
@@ -320,22 +259,6 @@ mod tests {
     fn texts_are_compared_whole() {
         assert!(is_same("abc", "abc"));
         assert!(!is_same("abc", "abd") && !is_same("abc", "ab") && !is_same("", "a"));
-    }
-
-    #[test]
-    fn right_passwords_are_remembered_and_wrong_ones_counted() {
-        let logins = Logins::new().unwrap();
-        let (address, branch) = ("10.0.0.1".parse().unwrap(), "Mumbai".parse().unwrap());
-        logins.remember(&branch, 1001, "secret");
-        assert!(logins.was_right(&branch, 1001, "secret"));
-        assert!(!logins.was_right(&branch, 1001, "other") && !logins.was_right(&branch, 1002, "secret"));
-        for _ in 0..LOGIN_FAILURES_PER_ADDRESS {
-            logins.begin(address).unwrap();
-        }
-        assert!(matches!(logins.begin(address), Err(Error::TooManyLogins { retry_seconds: 1.. })));
-        logins.begin("10.0.0.2".parse().unwrap()).unwrap();
-        logins.give_back(address);
-        logins.begin(address).unwrap();
     }
 
     #[test]

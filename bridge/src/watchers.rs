@@ -56,6 +56,8 @@ impl Watchers {
         }
         let auditing = Arc::clone(bridge);
         watchers.spawn("auditor".into(), move || crate::auditor::run(&auditing))?;
+        let checking = Arc::clone(bridge);
+        watchers.spawn("logins".into(), move || crate::logins::watch(&checking))?;
         Ok(watchers)
     }
 

@@ -114,7 +114,7 @@ pub struct Authenticate {
 }
 
 /// Who logs in: a customer by the account's number, or the administrator by 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LoginNum {
     /// Account 0.
     Administrator,

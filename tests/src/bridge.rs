@@ -288,7 +288,7 @@ impl Request {
         let mut stream = self.open().unwrap();
         let head = Head::read(&mut stream).unwrap();
         assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")), "{head:?}");
-        EventStream { stream, text: String::new() }
+        EventStream { stream, head, text: String::new() }
     }
 
     fn open(self) -> io::Result<BufReader<TcpStream>> {
@@ -386,6 +386,7 @@ impl Response {
 #[derive(Debug)]
 pub struct EventStream {
     stream: BufReader<TcpStream>,
+    head: Head,
     text: String,
 }
 
@@ -401,6 +402,12 @@ pub struct ServerEvent {
 }
 
 impl EventStream {
+    /// A header of the answer.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.header(name)
+    }
+
     /// The next event; none at the end of the stream.
     ///
     /// # Panics

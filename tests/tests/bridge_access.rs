@@ -49,9 +49,11 @@ fn a_session_begins_with_a_password_and_ends_by_signing_out() {
     bridge.form("/session", "branch=Delhi&account=0").refused(400, "invalid_params");
     let right = bridge.form("/session", "branch=Delhi&account=0&password=root");
     let cookie = right.header("set-cookie").unwrap();
-    for part in ["bank_session=", "HttpOnly", "SameSite=Strict", "Path=/"] {
+    let name = format!("bank_session_{}=", bridge.port());
+    for part in [name.as_str(), "HttpOnly", "SameSite=Strict", "Path=/"] {
         assert!(cookie.contains(part), "{cookie}");
     }
+    assert!(!cookie.contains("Secure"), "{cookie}");
     let session = right.ok();
     assert_eq!((&session["role"], &session["branch"]), (&json!("administrator"), &json!("Delhi")));
     let signed_in = bridge.sign_in("Delhi", "0", "root");
@@ -61,7 +63,7 @@ fn a_session_begins_with_a_password_and_ends_by_signing_out() {
     bridge.request("DELETE", "/session").header("Cookie", &signed_in.cookie).send().refused(403, "csrf");
     bridge.request("DELETE", "/session").session(&signed_in).send().ok();
     get("/audit").refused(401, "not_signed_in");
-    bridge.request("GET", "/audit").header("Cookie", "bank_session=guess").send().refused(401, "not_signed_in");
+    bridge.request("GET", "/audit").header("Cookie", &format!("{name}guess")).send().refused(401, "not_signed_in");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::branch::Reply;
 use crate::error::Error;
+use crate::quota::AnswerBytes;
 
 /// An answer whose result is JSON already.
 pub fn raw(result: &str, next: Option<&str>) -> Response {
@@ -15,21 +16,19 @@ pub fn raw(result: &str, next: Option<&str>) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }
 
+/// The same, of a long answer, whose bytes are held until they are sent.
+pub fn long(result: &str, next: Option<&str>, mut bytes: AnswerBytes) -> Response {
+    bytes.shrink_to(result.len());
+    let (head, body) = raw(result, next).into_parts();
+    Response::from_parts(head, bytes.with(body))
+}
+
 /// An answer with this result.
 ///
 /// # Errors
 /// [`Error::Internal`] when it can't be written as JSON.
 pub fn ok(result: &impl Serialize) -> Result<Response, Error> {
     Ok(raw(&to_json(result)?, None))
-}
-
-/// An answer with this list, and where it goes on.
-///
-/// # Errors
-/// [`Error::Internal`] when it can't be written as JSON.
-pub fn list(result: &impl Serialize, next: Option<&impl Serialize>) -> Result<Response, Error> {
-    let next = next.map(to_json).transpose()?;
-    Ok(raw(&to_json(result)?, next.as_deref()))
 }
 
 /// JSON.

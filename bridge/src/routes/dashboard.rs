@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -23,6 +23,7 @@ use crate::branch::{Branch, Repeat, Reply};
 use crate::bridge::Bridge;
 use crate::error::Error;
 use crate::guard::Caller;
+use crate::metrics::Format;
 use crate::params::Params;
 use crate::session::Who;
 
@@ -58,9 +59,13 @@ pub async fn branches(State(bridge): Shared, Extension(caller): Extension<Caller
     if sees_all(&caller.who) { answer::ok(&view.branches) } else { answer::ok(&auditor::reduced_cards(&view)) }
 }
 
-async fn metrics(State(bridge): Shared) -> Result<Response, Error> {
-    let text = bridge.metrics.text(&auditor::view(&bridge)).map_err(|error| Error::Internal(error.to_string()))?;
-    Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
+/// `GET /metrics`: in the format that is asked for.
+async fn metrics(State(bridge): Shared, headers: HeaderMap) -> Result<Response, Error> {
+    let accepted: Vec<_> = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok()).collect();
+    let format = Format::accepted(&accepted.join(","));
+    let text = bridge.metrics.text(&auditor::view(&bridge), format);
+    let text = text.map_err(|error| Error::Internal(error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, format.content_type()), (header::VARY, "Accept")], text).into_response())
 }
 
 /// `GET /audit`: all branches are asked anew.
@@ -125,7 +130,8 @@ struct PendingAt {
     pending: Pending,
 }
 
-/// `GET /pending`: of all branches. Those that gave no answer are named beside the list.
+/// `GET /pending`: of all branches. Those that gave no answer are named beside the list, and those that have more in
+/// doubt than one answer carries.
 async fn pending(State(bridge): Shared, params: Params) -> Result<Response, Error> {
     place::only(&params, &[])?;
     let branches = match place::named(&bridge, &params, &HERE)? {
@@ -133,29 +139,33 @@ async fn pending(State(bridge): Shared, params: Params) -> Result<Response, Erro
         None => bridge.branches.all(),
     };
     let asked: Vec<_> = branches.into_iter().map(|branch| tokio::spawn(pending_at(branch))).collect();
-    let (mut rows, mut missing) = (Vec::new(), Vec::new());
+    let (mut rows, mut missing, mut more) = (Vec::new(), Vec::new(), Vec::new());
     for asked in asked {
         let (branch, found) = asked.await.map_err(|error| Error::Internal(error.to_string()))?;
         match found {
-            Ok(found) => {
+            Ok((found, next)) => {
+                more.extend(next.map(|_| branch.name().to_string()));
                 rows.extend(found.into_iter().map(|pending| PendingAt { branch: branch.name().to_string(), pending }))
             }
             Err(_) => missing.push(branch.name().to_string()),
         }
     }
     rows.sort_by_key(|row| std::cmp::Reverse(row.pending.age_seconds));
-    let body = json!({"status": "ok", "result": rows, "missing": missing});
+    let body = json!({"status": "ok", "result": rows, "missing": missing, "more": more});
     Ok(axum::Json(body).into_response())
 }
 
-async fn pending_at(branch: Arc<Branch>) -> (Arc<Branch>, Result<Vec<Pending>, Error>) {
+/// What is in doubt at a branch, and where its list goes on.
+type PendingList = (Vec<Pending>, Option<String>);
+
+async fn pending_at(branch: Arc<Branch>) -> (Arc<Branch>, Result<PendingList, Error>) {
     if !branch.seen.is_up() {
         let cause = "it is down".to_string();
         let name = branch.name().to_string();
         return (branch, Err(Error::Unreachable { branch: name, cause }));
     }
     let found = branch.read::<Vec<Pending>>(Action::ListPending, NoParams {}).await;
-    (branch, found.map(|(rows, _)| rows))
+    (branch, found)
 }
 
 async fn resolve(State(bridge): Shared, Extension(caller): Extension<Caller>, params: Params) -> Result<Reply, Error> {

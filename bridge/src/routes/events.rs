@@ -5,34 +5,33 @@
 //! that takes none holds up its own task alone: it is cut off when it stalls for long, and one that is merely slow
 //! skips what it can't take, and is told how much with a `missed`.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Extension;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
-use futures_core::Stream;
 use protocol::AccountNum;
 use protocol::answer::Balance;
 use protocol::request::{Action, OneAccount};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
+use super::pieces::{Pieces, pieces};
 use crate::access::sees_all;
 use crate::branch::Branch;
 use crate::bridge::Bridge;
 use crate::error::Error;
 use crate::guard::Caller;
 use crate::limits::{
-    EVENT_STREAMS, STREAM_BALANCE_INTERVAL, STREAM_BEHIND, STREAM_CHUNKS, STREAM_GROUP_STEP, STREAM_GROUPS,
-    STREAM_HEARTBEAT, STREAM_INTERVAL, STREAM_SETTLE,
+    EVENT_STREAMS, LOGIN_CHECK_INTERVAL, SESSION_LIFE, STREAM_BALANCE_INTERVAL, STREAM_BEHIND, STREAM_CHUNKS,
+    STREAM_GROUP_STEP, STREAM_GROUPS, STREAM_HEARTBEAT, STREAM_INTERVAL, STREAM_SETTLE,
 };
+use crate::logins::Login;
 use crate::params::Params;
+use crate::quota;
 use crate::session::Who;
 use crate::store::{Audience, Message};
 use crate::written::{Portion, push, push_missed};
@@ -48,30 +47,37 @@ pub async fn events(
     params: Params,
 ) -> Result<Response, Error> {
     params.only(&["after"])?;
-    let place = Place::take(&bridge.metrics.event_streams)?;
+    let own_place = caller.quota.stream()?;
+    let place = Place::take(&bridge.metrics.event_streams, own_place)?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let after = match last {
         Some(after) => Some(after),
         None => params.parse("after")?,
     };
-    let (chunks, receiver) = mpsc::channel(STREAM_CHUNKS);
+    let (chunks, body) = pieces(STREAM_CHUNKS);
     let stream = EventStream::new(bridge, caller, after, chunks, place);
     tokio::spawn(stream.run());
-    let kind = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
-    Ok((kind, Body::from_stream(Chunks(receiver))).into_response())
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        // A proxy is to hand each event on as it comes: it must not change or compress the stream, nor gather it.
+        (header::CACHE_CONTROL, "no-store, no-cache, no-transform"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((headers, body).into_response())
 }
 
 /// One browser's stream.
 struct EventStream {
     bridge: Arc<Bridge>,
     session: Option<String>,
+    login: Option<Arc<Login>>,
     audience: Audience,
     /// Whose balance is told, if a customer watches.
     own: Option<OwnAccount>,
     after: u64,
     /// Whether it asked for a place in the past, and is still on its way from there.
     is_catching_up: bool,
-    chunks: mpsc::Sender<Chunk>,
+    chunks: Pieces,
     /// How long it waits after something has happened, by its group.
     settle: Duration,
     _place: Place,
@@ -86,10 +92,8 @@ struct OwnAccount {
     looked: Option<Instant>,
 }
 
-type Chunk = Result<Bytes, std::convert::Infallible>;
-
 impl EventStream {
-    fn new(bridge: Arc<Bridge>, caller: Caller, after: Option<u64>, chunks: mpsc::Sender<Chunk>, place: Place) -> Self {
+    fn new(bridge: Arc<Bridge>, caller: Caller, after: Option<u64>, chunks: Pieces, place: Place) -> Self {
         let own = match &caller.who {
             Who::Customer { branch, account } => bridge
                 .branches
@@ -101,6 +105,7 @@ impl EventStream {
         Self {
             audience: if sees_all(&caller.who) { Audience::All } else { Audience::Reduced },
             session: caller.session.map(|(token, _)| token),
+            login: caller.login,
             own,
             // A number from before the bridge's start is as good as none, and one from its future is none.
             after: after.filter(|after| *after <= bridge.store.newest()).unwrap_or_else(|| bridge.store.newest()),
@@ -114,10 +119,13 @@ impl EventStream {
 
     async fn run(mut self) {
         let bridge = Arc::clone(&self.bridge);
+        let right = lapse(Arc::clone(&self.bridge), self.session.clone(), self.login.clone());
         tokio::select! {
             () = self.tell() => {}
             () = bridge.stop.reached() => {}
+            () = right => {}
         }
+        self.chunks.end_now();
     }
 
     async fn tell(&mut self) {
@@ -145,15 +153,12 @@ impl EventStream {
             } else {
                 sleep(STREAM_INTERVAL).await;
             }
-            if self.session.as_ref().is_some_and(|token| !self.bridge.sessions.lasts(token)) {
-                return;
-            }
         }
     }
 
     /// Gives a chunk to the connection, unless it is empty. Gives whether the browser is still there.
     async fn send(&self, chunk: Bytes) -> bool {
-        chunk.is_empty() || self.chunks.send(Ok(chunk)).await.is_ok()
+        chunk.is_empty() || self.chunks.send(chunk).await
     }
 
     /// The newest word on everything.
@@ -202,16 +207,31 @@ impl EventStream {
     }
 }
 
+/// Waits until whoever watches has no right to it any more: the session has ended, the password was changed, or it was
+/// given too long ago.
+async fn lapse(bridge: Arc<Bridge>, session: Option<String>, login: Option<Arc<Login>>) {
+    let began = Instant::now();
+    loop {
+        sleep(LOGIN_CHECK_INTERVAL).await;
+        let is_over = session.as_ref().is_some_and(|token| !bridge.sessions.lasts(token));
+        let is_changed = login.as_ref().is_some_and(|login| login.has_ended() || began.elapsed() > SESSION_LIFE);
+        if is_over || is_changed {
+            return;
+        }
+    }
+}
+
 /// A stream's place among those that there may be.
 struct Place {
     open: Arc<AtomicI64>,
     /// How many there were before it.
     before: i64,
+    _own: quota::Place,
 }
 
 impl Place {
-    fn take(open: &Arc<AtomicI64>) -> Result<Self, Error> {
-        let place = Self { open: Arc::clone(open), before: open.fetch_add(1, Ordering::Relaxed) };
+    fn take(open: &Arc<AtomicI64>, own: quota::Place) -> Result<Self, Error> {
+        let place = Self { open: Arc::clone(open), before: open.fetch_add(1, Ordering::Relaxed), _own: own };
         if place.before < EVENT_STREAMS as i64 {
             Ok(place)
         } else {
@@ -229,16 +249,5 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The chunks as a body.
-pub struct Chunks<T>(pub mpsc::Receiver<T>);
-
-impl<T> Stream for Chunks<T> {
-    type Item = T;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
-        self.0.poll_recv(context)
     }
 }

@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -16,19 +15,22 @@ use protocol::AccountNum;
 use protocol::answer::HistoryLine;
 use protocol::request::{Action, History};
 use serde::Serialize;
-use tokio::sync::mpsc;
 
 use super::answer;
-use super::events::Chunks;
 use super::older::ACCOUNT;
+use super::pieces::{Pieces, pieces};
 use super::place::{self, HERE};
 use crate::access::own_account;
 use crate::branch::Branch;
 use crate::bridge::Bridge;
 use crate::error::Error;
 use crate::guard::Caller;
-use crate::limits::{DOWNLOAD_CHUNKS, DOWNLOAD_ROWS, HISTORY_ROWS, LIST_ROWS, LIST_ROWS_DEFAULT, PAGE_ROWS};
+use crate::limits::{
+    DOWNLOAD_CHUNKS, DOWNLOAD_KIB, DOWNLOAD_ROWS, HISTORY_ROWS, LIST_ROWS, LIST_ROWS_DEFAULT, PAGE_ROWS, ROW_BYTES_MAX,
+    ROW_BYTES_USUAL,
+};
 use crate::params::Params;
+use crate::quota::AnswerBytes;
 use crate::session::Who;
 
 /// The first line of a download.
@@ -52,16 +54,35 @@ pub async fn history(
             own_account(&caller.who, branch.name(), account)?;
         }
     }
-    let mut reader = Reader::new(branches, account, Filter::new(&params)?, params.get("after"))?;
+    let reader = Reader::new(branches, account, Filter::new(&params)?, params.get("after"))?;
     match params.get("format") {
-        None | Some("json") => {
-            let rows = reader.read(params.limit(LIST_ROWS_DEFAULT, LIST_ROWS)?, HISTORY_ROWS).await?;
-            let next = reader.next().await?;
-            answer::list(&rows, next.as_ref())
+        None | Some("json") => page(reader, &caller, params.limit(LIST_ROWS_DEFAULT, LIST_ROWS)?).await,
+        Some("csv") => {
+            let bytes = caller.quota.answer(DOWNLOAD_KIB).await?;
+            Ok(download(reader, params.limit(DOWNLOAD_ROWS, DOWNLOAD_ROWS)?, bytes))
         }
-        Some("csv") => Ok(download(reader)),
         Some(_) => Err(Error::Input("format is json or csv".into())),
     }
+}
+
+/// A page as JSON: at most so many rows, and no more than fit into an answer.
+async fn page(mut reader: Reader, caller: &Caller, limit: usize) -> Result<Response, Error> {
+    let bytes = caller.quota.answer(limit * ROW_BYTES_USUAL / 1_024 + 2 * ROW_BYTES_MAX / 1_024).await?;
+    let mut json = String::from("[");
+    let mut left = HISTORY_ROWS;
+    for count in 0..limit {
+        if json.len() + ROW_BYTES_MAX > bytes.limit() {
+            break;
+        }
+        let Some(row) = reader.next_row(&mut left).await? else { break };
+        if count > 0 {
+            json.push(',');
+        }
+        json.push_str(&answer::to_json(&row)?);
+    }
+    json.push(']');
+    let next = reader.next().await?.map(|next| answer::to_json(&next)).transpose()?;
+    Ok(answer::long(&json, next.as_deref(), bytes))
 }
 
 /// A row, with its branch.
@@ -154,31 +175,28 @@ impl Reader {
         Ok(Self { sources, account, filter })
     }
 
-    /// The next rows: at most `limit` that are wanted, and of at most `most` that are looked at.
-    async fn read(&mut self, limit: usize, most: usize) -> Result<Vec<Row>, Error> {
-        let mut rows = Vec::new();
-        for _ in 0..most {
-            if rows.len() == limit {
-                break;
-            }
+    /// The next row that is wanted; none at the end, or when so many rows as are `left` were looked at.
+    async fn next_row(&mut self, left: &mut usize) -> Result<Option<Row>, Error> {
+        while *left > 0 {
+            *left -= 1;
             for source in &mut self.sources {
                 source.fill(self.account).await?;
             }
             let newest = |source: &&mut Source| source.page.front().map(|line| line.date.clone());
             let Some(source) = self.sources.iter_mut().filter(|source| !source.page.is_empty()).max_by_key(newest)
             else {
-                break;
+                return Ok(None);
             };
-            let Some(line) = source.page.pop_front() else { break };
+            let Some(line) = source.page.pop_front() else { return Ok(None) };
             source.after = Some(line.transaction_id);
             if self.filter.ends_at(&line) {
                 source.page.clear();
                 source.next_page = None;
             } else if self.filter.takes(&line) {
-                rows.push(Row { branch: source.branch.name().to_string(), line });
+                return Ok(Some(Row { branch: source.branch.name().to_string(), line }));
             }
         }
-        Ok(rows)
+        Ok(None)
     }
 
     /// Where it goes on; none at the end.
@@ -222,35 +240,49 @@ impl Source {
     }
 }
 
-fn download(mut reader: Reader) -> Response {
-    let (chunks, receiver) = mpsc::channel::<Result<String, Error>>(DOWNLOAD_CHUNKS);
+/// All of it, page by page. A body that can't be made to its end breaks off; one that is cut says so in its last line.
+fn download(mut reader: Reader, limit: usize, bytes: AnswerBytes) -> Response {
+    let (chunks, body) = pieces(DOWNLOAD_CHUNKS);
     tokio::spawn(async move {
-        let mut left = DOWNLOAD_ROWS;
-        let mut text = CSV_HEAD.to_string();
-        loop {
-            let rows = match reader.read(PAGE_ROWS.min(left), PAGE_ROWS).await {
-                Ok(rows) => rows,
-                // The body breaks off, so that nobody takes half a history for the whole.
-                Err(error) => {
-                    log::warn!("a download broke off: {error}");
-                    let _ = chunks.send(Err(error)).await;
-                    return;
-                }
-            };
-            left -= rows.len();
-            rows.iter().for_each(|row| push_csv(&mut text, row));
-            let is_end = left == 0 || !matches!(reader.next().await, Ok(Some(_)));
+        match write_csv(&mut reader, limit, &chunks).await {
+            Ok(true) => chunks.end().await,
             // Whoever has gone needs no more of it.
-            if chunks.send(Ok(std::mem::take(&mut text))).await.is_err() || is_end {
-                return;
-            }
+            Ok(false) => {}
+            Err(error) => log::warn!("a download broke off: {error}"),
         }
     });
     let headers = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"transactions.csv\""),
     ];
-    (headers, Body::from_stream(Chunks(receiver))).into_response()
+    (headers, bytes.with(body)).into_response()
+}
+
+/// Gives whether the client took all of it.
+async fn write_csv(reader: &mut Reader, limit: usize, chunks: &Pieces) -> Result<bool, Error> {
+    let mut text = CSV_HEAD.to_string();
+    let mut rows = 0;
+    loop {
+        let mut left = PAGE_ROWS;
+        while rows < limit
+            && let Some(row) = reader.next_row(&mut left).await?
+        {
+            push_csv(&mut text, &row);
+            rows += 1;
+        }
+        let next = reader.next().await?;
+        if let Some(next) = next.as_ref().filter(|_| rows == limit) {
+            text.push_str(&quoted(&format!("# cut off after {rows} rows; the rest begins with after={next},")));
+            text.push_str("\r\n");
+        }
+        let is_end = next.is_none() || rows == limit;
+        if !chunks.send(std::mem::take(&mut text).into()).await {
+            return Ok(false);
+        }
+        if is_end {
+            return Ok(true);
+        }
+    }
 }
 
 fn push_csv(text: &mut String, row: &Row) {

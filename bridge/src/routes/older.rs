@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::{Extension, body};
 use protocol::answer::AccountLine;
+use protocol::frame::FRAME_BYTES_MAX;
 use protocol::request::{AccountAmount, Action, History, InterBranchTransfer, ListAccounts, LocalTransfer, OneAccount};
 
 use super::answer;
@@ -72,6 +73,8 @@ pub async fn transfer(
         dest_account_no.ok_or_else(|| Error::Input("the parameter dest_account is missing".into()))?;
     let amount = params.amount()?;
     let id = params.request_id(&caller.who)?;
+    // A transfer to another branch may wait for it; what one person has waiting is bounded.
+    let _place = if source.name() == destination.name() { None } else { Some(caller.quota.transfer().await?) };
     if source.name() == destination.name() {
         let order = LocalTransfer { src_account_no, dest_account_no, amount };
         return write(&source, Action::LocalTransfer, order, Repeat::Write(id)).await;
@@ -129,7 +132,7 @@ pub async fn get_logs(
     State(bridge): Shared,
     Extension(caller): Extension<Caller>,
     params: Params,
-) -> Result<Reply, Error> {
+) -> Result<Response, Error> {
     let branch = place::branch(&bridge, &caller.who, &params, &HERE)?;
     place::only(&params, &["account", "account_no", "after", "limit"])?;
     let account_no = place::account_if_named(&caller.who, &params, ACCOUNT)?;
@@ -138,7 +141,9 @@ pub async fn get_logs(
     }
     let limit = params.parse::<usize>("limit")?.map(|limit| limit.clamp(1, LIST_ROWS));
     let after = params.parse("after")?;
-    branch.call(Action::GetLogs, History { account_no, after, limit }, Repeat::Read).await
+    let bytes = caller.quota.answer(FRAME_BYTES_MAX >> 10).await?;
+    let reply = branch.call(Action::GetLogs, History { account_no, after, limit }, Repeat::Read).await?;
+    Ok(answer::long(&reply.result, reply.next.as_deref(), bytes))
 }
 
 /// `GET /list_accounts`: a page of them, or those whose number or name has the text `q`.
@@ -149,11 +154,12 @@ pub async fn list_accounts(
 ) -> Result<Response<body::Body>, Error> {
     place::only(&params, &["q", "after", "limit"])?;
     let branch = place::branch(&bridge, &caller.who, &params, &HERE)?;
+    let bytes = caller.quota.answer(FRAME_BYTES_MAX >> 10).await?;
     let mut after = params.parse("after")?;
     let Some(text) = params.get("q").map(str::to_lowercase) else {
         let limit = params.parse::<usize>("limit")?.map(|limit| limit.clamp(1, LIST_ROWS));
         let reply = branch.call(Action::ListAccounts, ListAccounts { after, limit }, Repeat::Read).await?;
-        return Ok(answer::raw(&reply.result, reply.next.as_deref()));
+        return Ok(answer::long(&reply.result, reply.next.as_deref(), bytes));
     };
     let limit = params.limit(LIST_ROWS_DEFAULT, LIST_ROWS)?;
     let mut found: Vec<AccountLine> = Vec::new();
@@ -167,15 +173,14 @@ pub async fn list_accounts(
             if line.name.to_lowercase().contains(&text) || line.account_no.to_string().contains(&text) {
                 found.push(line);
                 if found.len() == limit {
-                    return answer::list(&found, after.as_ref());
+                    break;
                 }
             }
         }
-        if next.is_none() {
-            return answer::ok(&found);
-        }
-        if looked_at >= SEARCH_ROWS {
-            return answer::list(&found, after.as_ref());
+        let is_end = next.is_none() && found.len() < limit;
+        if is_end || found.len() == limit || looked_at >= SEARCH_ROWS {
+            let after = after.filter(|_| !is_end).map(|after| answer::to_json(&after)).transpose()?;
+            return Ok(answer::long(&answer::to_json(&found)?, after.as_deref(), bytes));
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::guard::{Caller, check_login, login_num};
 use crate::limits::SESSION_LIFE;
 use crate::params::Params;
-use crate::session::{COOKIE, Found, Who};
+use crate::session::{Found, Who};
 
 /// Who is signed in, for the page.
 #[derive(Serialize)]
@@ -52,14 +52,14 @@ pub async fn sign_in(
     };
     let account = login_num(params.need("account")?)?;
     let password = params.need("password")?;
-    let who = check_login(&bridge, caller.address, &branch, account, password, false).await?;
+    let login = check_login(&bridge, caller.client.address, &branch, account, password, false).await?;
     // A new session at each sign-in: no token from before it is worth anything after it.
     if let Some((token, _)) = &caller.session {
         bridge.sessions.end(token);
     }
-    let (token, found) = bridge.sessions.begin(who)?;
-    let mut response = told(&bridge, &found.who, Some(&found))?;
-    set_cookie(&mut response, &token, SESSION_LIFE.as_secs());
+    let (token, found) = bridge.sessions.begin(login)?;
+    let mut response = told(&bridge, &found.login.who, Some(&found))?;
+    set_cookie(&mut response, &caller, &token, SESSION_LIFE.as_secs());
     Ok(response)
 }
 
@@ -73,12 +73,13 @@ pub async fn sign_out(
     }
     let who = if bridge.config.is_open { Who::Open } else { Who::Nobody };
     let mut response = told(&bridge, &who, None)?;
-    set_cookie(&mut response, "", 0);
+    set_cookie(&mut response, &caller, "", 0);
     Ok(response)
 }
 
-fn set_cookie(response: &mut Response, token: &str, seconds: u64) {
-    let cookie = format!("{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age={seconds}");
+fn set_cookie(response: &mut Response, caller: &Caller, token: &str, seconds: u64) {
+    let (name, secure) = (&caller.cookie, if caller.client.is_https { "; Secure" } else { "" });
+    let cookie = format!("{name}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age={seconds}{secure}");
     if let Ok(cookie) = cookie.parse() {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
