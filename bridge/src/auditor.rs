@@ -1,27 +1,29 @@
 //! Audits the whole bank again and again, as often as costs little, and tells those who watch how it stands.
 //!
-//! Two branches are never asked at the same instant, so a transfer under way shows as a difference between what they
-//! say of one another. Such a difference is a finding only when it stays, the same, while nothing is under way.
+//! How the whole is audited stands in the crate `bank_audit`: what is under way excuses itself and nothing else. Here the
+//! branches are asked, and what was found stands until the next round.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bank_audit::{Memory, Source};
 use parking_lot::Mutex;
-use protocol::Total;
-use protocol::answer::Audit;
-use protocol::request::{Action, NoParams};
+use protocol::answer::{Audit, HistoryLine, Pending, Status};
+use protocol::request::{Action, History, NoParams};
+use protocol::{Total, TxId};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::bank::{Card, Totals, Verdict, View, differences, findings, totals};
+use crate::bank::{Card, Totals, Verdict, View, totals};
 use crate::branch::{Branch, Repeat};
 use crate::bridge::Bridge;
 use crate::error::Error;
 use crate::limits::{
-    AUDIT_INTERVAL_FACTOR, AUDIT_INTERVAL_MIN, AUDIT_ROUNDS, BANK_INTERVAL, CALL_TIMEOUT, PLACE_TIMEOUT, RATE_SECONDS,
+    AUDIT_INTERVAL_FACTOR, AUDIT_INTERVAL_MIN, BANK_INTERVAL, CALL_TIMEOUT, PLACE_TIMEOUT, RATE_SECONDS,
 };
 use crate::store::Topic;
 
@@ -62,8 +64,12 @@ type Rows = BTreeMap<String, u64>;
 
 #[derive(Default)]
 struct State {
-    /// Differences between two branches, and in how many rounds in a row they were the same.
-    standing: BTreeMap<(String, String), (Total, u32)>,
+    /// What the last round found between branches, and who was not heard in it.
+    between: Vec<String>,
+    under_way: Vec<String>,
+    not_heard: BTreeMap<String, String>,
+    /// What the next round need not look for again.
+    memory: Memory,
     /// When the rows of all branches were how many.
     counts: VecDeque<(Instant, Rows)>,
     told: Option<Instant>,
@@ -76,6 +82,8 @@ pub struct Whole {
     ok: Option<bool>,
     complete: bool,
     findings: Vec<String>,
+    under_way: Vec<String>,
+    unreachable: BTreeMap<String, String>,
     balances: Total,
     in_transit: Total,
     money: Total,
@@ -113,31 +121,79 @@ pub fn run(bridge: &Arc<Bridge>) {
 /// How far two samples of the rate are apart at least, so that their number is bounded.
 const RATE_SAMPLE: Duration = Duration::from_millis(200);
 
-/// Asks all branches at once for their books.
+/// Asks all branches for their books, and compares them.
 pub fn round(bridge: &Arc<Bridge>) {
-    let branches = bridge.branches.all();
-    std::thread::scope(|scope| {
-        for branch in branches.iter().filter(|branch| branch.seen.is_up()) {
-            scope.spawn(|| {
-                let reply = branch.call_blocking(Action::Audit, &NoParams {}, &Repeat::Read, CALL_TIMEOUT);
-                match reply.and_then(|reply| reply.read::<Audit>(branch)) {
-                    Ok(audit) => branch.seen.audited(audit),
-                    Err(error) => log::debug!("the audit of {}: {error}", branch.name()),
-                }
-            });
+    let source = |branch: Arc<Branch>| Source {
+        name: branch.name().to_string(),
+        address: branch.address().to_string(),
+        books: Asked(branch),
+    };
+    let mut sources: Vec<_> = bridge.branches.all().into_iter().map(source).collect();
+    // Another round that is made meanwhile begins without what this one remembers.
+    let mut memory = std::mem::take(&mut bridge.books.state.lock().memory);
+    let whole = bank_audit::audit_all(&mut sources, &mut memory);
+    for Source { name, books: Asked(branch), .. } in sources {
+        if let Some(audit) = whole.branches.get(&name) {
+            branch.seen.audited(audit.clone());
         }
-    });
-    let (audits, is_complete) = books(bridge);
-    let is_under_way = branches.iter().any(|branch| {
-        let state = branch.seen.state();
-        state.count("in_doubt").unwrap_or(0) + state.count("undelivered").unwrap_or(0) > 0
-    });
+    }
     let mut state = bridge.books.state.lock();
-    let before = std::mem::take(&mut state.standing);
-    if is_complete && !is_under_way {
-        for (pair, difference) in differences(&audits) {
-            let rounds = before.get(&pair).filter(|(amount, _)| *amount == difference).map_or(0, |(_, rounds)| *rounds);
-            state.standing.insert(pair, (difference, rounds + 1));
+    state.memory = memory;
+    state.between = whole.between;
+    state.under_way = whole.under_way;
+    state.not_heard = whole.unreachable;
+}
+
+/// Parameters of `list_pending`.
+#[derive(Serialize)]
+struct PendingPage {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<TxId>,
+}
+
+/// A branch whose books are asked for.
+struct Asked(Arc<Branch>);
+
+impl Asked {
+    fn read<R: DeserializeOwned>(
+        &self,
+        action: Action,
+        params: &impl Serialize,
+    ) -> Result<(R, Option<String>), String> {
+        if !self.0.seen.is_up() {
+            return Err("it gives no answer".into());
+        }
+        let reply = self.0.call_blocking(action, params, &Repeat::Read, CALL_TIMEOUT);
+        let read = reply.and_then(|reply| Ok((reply.read(&self.0)?, reply.next)));
+        read.map_err(|error| error.to_string())
+    }
+}
+
+impl bank_audit::Books for Asked {
+    fn audit(&mut self) -> Result<Audit, String> {
+        let (audit, _) = self.read::<Audit>(Action::Audit, &NoParams {})?;
+        if audit.branch.is_some() && audit.role.is_some() {
+            return Ok(audit);
+        }
+        // An older program says only in its status who it is.
+        let (status, _) = self.read::<Status>(Action::Status, &NoParams {})?;
+        Ok(Audit { branch: Some(status.name), role: Some(status.role), epoch: status.epoch, ..audit })
+    }
+
+    fn history(&mut self, below: Option<i64>) -> Result<(Vec<HistoryLine>, Option<i64>), String> {
+        let (page, next) = self.read(Action::History, &History { after: below, ..History::default() })?;
+        Ok((page, next.and_then(|next| next.parse().ok())))
+    }
+
+    fn pending(&mut self) -> Result<Vec<Pending>, String> {
+        let (mut rows, mut params) = (Vec::new(), PendingPage { after: None });
+        loop {
+            let (page, next) = self.read::<Vec<Pending>>(Action::ListPending, &params)?;
+            rows.extend(page);
+            params.after = next.and_then(|next| serde_json::from_str(&next).ok());
+            if params.after.is_none() {
+                return Ok(rows);
+            }
         }
     }
 }
@@ -158,12 +214,11 @@ fn books(bridge: &Bridge) -> (BTreeMap<String, Audit>, bool) {
 }
 
 fn verdict(bridge: &Bridge, audits: &BTreeMap<String, Audit>, complete: bool) -> Verdict {
-    let mut found = findings(audits);
-    for ((one, other), (difference, rounds)) in &bridge.books.state.lock().standing {
-        if *rounds >= AUDIT_ROUNDS {
-            found.push(format!("{one} and {other} disagree by {difference} on what one owes the other"));
-        }
-    }
+    let mut found = bank_audit::findings(audits);
+    let state = bridge.books.state.lock();
+    found.extend(state.between.iter().cloned());
+    let complete = complete && state.not_heard.is_empty();
+    drop(state);
     let ok = if !found.is_empty() { Some(false) } else { complete.then_some(true) };
     Verdict { ok, complete, findings: found }
 }
@@ -189,7 +244,23 @@ pub fn whole(bridge: &Bridge) -> Whole {
     let (branches, complete) = books(bridge);
     let Verdict { ok, complete, findings } = verdict(bridge, &branches, complete);
     let Totals { money, balances, in_transit, paid_in, paid_out, suspense } = totals(&branches);
-    Whole { ok, complete, findings, balances, in_transit, money, paid_in, paid_out, suspense, branches }
+    let state = bridge.books.state.lock();
+    let (under_way, unreachable) = (state.under_way.clone(), state.not_heard.clone());
+    drop(state);
+    Whole {
+        ok,
+        complete,
+        findings,
+        under_way,
+        unreachable,
+        balances,
+        in_transit,
+        money,
+        paid_in,
+        paid_out,
+        suspense,
+        branches,
+    }
 }
 
 /// Tells those who watch how the bank stands, if that is news or they have not heard for long.

@@ -100,9 +100,6 @@ pub const DISCOVERY_INTERVAL: Duration = Duration::from_secs(5);
 pub const AUDIT_INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// and the pause as a multiple of how long the last one took, so that audits never take more than a twentieth.
 pub const AUDIT_INTERVAL_FACTOR: u32 = 20;
-/// Audits in a row that must find the same difference between two branches, with nothing under way, before it counts:
-/// two branches are never asked at the same instant.
-pub const AUDIT_ROUNDS: u32 = 3;
 /// The longest pause between two messages about the bank to those who watch.
 pub const BANK_INTERVAL: Duration = Duration::from_secs(5);
 /// Over how many seconds the rate of transactions is taken.

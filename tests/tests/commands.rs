@@ -295,7 +295,7 @@ fn the_audit_of_all_branches_sees_one_that_is_down_and_money_in_suspense() {
     mumbai.wait_for_crash();
     let incomplete = run(&bank, delhi.port(), "audit --all", "");
     assert_eq!(incomplete.status, Some(2), "{incomplete:?}");
-    assert!(incomplete.stdout.contains("not every branch could be asked"), "{incomplete:?}");
+    assert!(incomplete.stdout.contains("not every branch could be audited"), "{incomplete:?}");
     let pending = json(&done(&bank, &delhi, "--json pending"));
     let txid = pending["result"][0]["txid"].as_str().unwrap();
     done(&bank, &delhi, &format!("resolve {txid} abort --reason gone"));
