@@ -184,6 +184,21 @@ impl Error {
         }
     }
 
+    /// Whether a request that was carried out before may meet this when it is repeated: its answer is then still to be
+    /// looked for, outside of a transaction.
+    #[must_use]
+    pub fn may_meet_a_repeat(&self) -> bool {
+        matches!(
+            self,
+            Self::RequestRepeated
+                | Self::NotPrimary { .. }
+                | Self::Fenced { .. }
+                | Self::ReplicasMissing { .. }
+                | Self::DiskFull
+                | Self::Database(_)
+        )
+    }
+
     /// Whether this is the branch's own trouble, to be logged as an error, and no refusal of a request.
     #[must_use]
     pub fn is_trouble(&self) -> bool {

@@ -1,18 +1,31 @@
 //! Answers kept for repeated requests, so that a lost answer never means a double deposit.
 //!
-//! The answer to a write that carries a `request_id` is stored in the same transaction as its effect. A
-//! repeat finds it and gets it again; the same id with other parameters is refused. Refusals are not kept:
-//! they had no effect, and asking again may be right. An id belongs to its caller. The id of a transfer
-//! between branches is bound to its txid when the transfer begins, so that a repeat finds the transfer
-//! itself, under way or ended, also after a restart.
+//! The answer to a write that carries a `request_id` is stored in the same transaction as its effect. A repeat finds
+//! it and gets it again; the same id with another meaning is refused. The id is looked up before anything that may
+//! have changed since the first request, and in the transaction that would carry the repeat out: so of two requests
+//! at the same moment one takes effect, and both get its answer. Refusals are not kept: they had no effect, and asking
+//! again may be right. An id belongs to its caller. The id of a transfer between branches is bound to its txid when
+//! the transfer begins, so that a repeat finds the transfer itself, under way or ended, also after a restart.
+//!
+//! Two requests are the same when they *mean* the same. So the fingerprint is taken over the parameters as they were
+//! understood, written down in one way; the order of keys, blanks, notations of a number and unknown fields are none
+//! of it.
+//!
+//! A password is no part of a fingerprint, which is a fast hash and would let it be guessed fast. What is kept is the
+//! Argon2id hash that was set; the password of a repeat is held against that, at the price of a log-in.
+//!
+//! How long answers are kept is counted in [running time](crate::running_time), and how many there are by triggers of
+//! the table, in the transaction that adds or deletes: both bounds cost the same however many there are.
 
 use protocol::TxId;
 use protocol::request::Action;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::dbs_exec::{Query, Tx, params};
+use crate::dbs_exec::{Confirmed, DbsExec, Query, Tx, params};
 use crate::error::{Error, Result};
-use crate::limits::ANSWERS;
+use crate::limits::{ANSWERS, ANSWERS_KEPT, ANSWERS_ROOM, SYNC_CONFIRM_WAIT};
+use crate::running_time;
 
 /// The name of one request that may be repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,26 +33,58 @@ pub struct RequestKey {
     caller: String,
     request_id: String,
     fingerprint: [u8; 32],
+    /// As version 3 of the tables took it, over the text of the parameters: answers of that time are still found.
+    text_fingerprint: [u8; 32],
 }
 
 /// What is stored for a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
     /// The result, as JSON.
     pub answer: String,
     /// The transfer between branches that it is about; its outcome is asked for anew.
     pub txid: Option<TxId>,
+    /// The PHC strings of the passwords that the request has set, in their order.
+    pub password_hashes: Vec<String>,
+}
+
+impl Stored {
+    /// An answer and nothing else.
+    #[must_use]
+    pub fn answer(answer: String) -> Self {
+        Self { answer, ..Self::default() }
+    }
 }
 
 impl RequestKey {
-    /// The key of a request, with whose it is and a fingerprint of what it asks for.
+    /// The key of a request: whose it is, its id, and what it means. `meaning` holds the parameters as they were
+    /// understood, in one form, without passwords; `params_text` is what came.
     #[must_use]
-    pub fn new(caller: String, request_id: &str, action: Action, params_text: &str) -> Self {
-        let mut hasher = Sha256::new();
-        hasher.update(action.name());
-        hasher.update([0]);
-        hasher.update(params_text);
-        Self { caller, request_id: request_id.to_string(), fingerprint: hasher.finalize().into() }
+    pub fn new(caller: String, request_id: &str, action: Action, meaning: &Value, params_text: &str) -> Self {
+        let over = |parts: [&str; 3]| {
+            let mut hasher = Sha256::new();
+            for part in parts {
+                hasher.update(part);
+                hasher.update([0]);
+            }
+            hasher.finalize().into()
+        };
+        let mut text_hasher = Sha256::new();
+        text_hasher.update(action.name());
+        text_hasher.update([0]);
+        text_hasher.update(params_text);
+        Self {
+            caller,
+            request_id: request_id.to_string(),
+            fingerprint: over(["meaning", action.name(), &meaning.to_string()]),
+            text_fingerprint: text_hasher.finalize().into(),
+        }
+    }
+
+    /// Whether both have one caller and one id, whatever they ask for.
+    #[must_use]
+    pub fn has_id_of(&self, other: &Self) -> bool {
+        (&self.caller, &self.request_id) == (&other.caller, &other.request_id)
     }
 
     /// What is stored for this request, if it was carried out before.
@@ -48,53 +93,96 @@ impl RequestKey {
     /// [`Error::RequestIdReused`] when the id was another request's.
     pub fn find(&self, query: &impl Query) -> Result<Option<Stored>> {
         let found = query.query_opt(
-            "SELECT fingerprint, answer, txid FROM answers WHERE caller = ?1 AND request_id = ?2",
+            "SELECT fingerprint, answer, txid, password_hashes FROM answers WHERE caller = ?1 AND request_id = ?2",
             params![self.caller, self.request_id],
-            |row| Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, String>(1)?, row.get::<_, Option<String>>(2)?)),
+            |row| Ok((row.get::<_, [u8; 32]>(0)?, row.get(1)?, row.get::<_, Option<String>>(2)?, row.get(3)?)),
         )?;
-        match found {
-            None => Ok(None),
-            Some((fingerprint, ..)) if fingerprint != self.fingerprint => Err(Error::RequestIdReused),
-            Some((_, answer, txid)) => Ok(Some(Stored { answer, txid: txid.and_then(|txid| txid.parse().ok()) })),
+        let Some((fingerprint, answer, txid, hashes)) = found else { return Ok(None) };
+        if fingerprint != self.fingerprint && fingerprint != self.text_fingerprint {
+            return Err(Error::RequestIdReused);
         }
+        let hashes: Option<String> = hashes;
+        Ok(Some(Stored {
+            answer,
+            txid: txid.and_then(|txid| txid.parse().ok()),
+            password_hashes: hashes.map_or_else(Vec::new, |hashes| hashes.lines().map(str::to_string).collect()),
+        }))
     }
 
-    /// Stores the answer with the effect.
+    /// As [`RequestKey::find`] on a snapshot, for a request that can't be carried out now. An answer that is found
+    /// is given only when as many replicas have it as must: before that it may still be lost.
+    ///
+    /// # Errors
+    /// As [`RequestKey::find`], or [`Error::Unconfirmed`].
+    pub fn look_up(&self, dbs: &DbsExec) -> Result<Option<Stored>> {
+        let (stored, position) = dbs.read(|reader| Ok((self.find(reader)?, reader.last_position()?)))?;
+        let sequence = position.map_or(0, |position| position.sequence);
+        if stored.is_none() || dbs.feed().wait_confirmed(sequence, Some(SYNC_CONFIRM_WAIT)) == Confirmed::Yes {
+            return Ok(stored);
+        }
+        Err(Error::Unconfirmed)
+    }
+
+    /// Stores the answer with the effect, and lets the oldest go where there are too many.
     ///
     /// # Errors
     /// Trouble of the database; also when the id is taken, which the caller has looked for.
-    pub fn store(&self, tx: &mut Tx<'_>, answer: &str, txid: Option<&TxId>, now_unix_ms: i64) -> Result<()> {
+    pub fn store(&self, tx: &mut Tx<'_>, stored: &Stored) -> Result<()> {
+        if count(tx)? >= ANSWERS {
+            delete_oldest(tx, i64::MAX, ANSWERS_ROOM)?;
+        }
+        let at_unix_ms = running_time::stamp(tx)?;
+        let hashes = (!stored.password_hashes.is_empty()).then(|| stored.password_hashes.join("\n"));
         tx.execute(
-            "INSERT INTO answers (caller, request_id, fingerprint, answer, txid, at_unix_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![self.caller, self.request_id, self.fingerprint, answer, txid.map(TxId::as_str), now_unix_ms],
+            "INSERT INTO answers (caller, request_id, fingerprint, answer, txid, at_unix_ms, password_hashes)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![
+                self.caller,
+                self.request_id,
+                self.fingerprint,
+                stored.answer,
+                stored.txid.as_ref().map(TxId::as_str),
+                at_unix_ms,
+                hashes
+            ],
         )?;
         Ok(())
     }
 }
 
-/// How many answers there are beyond the bound. Counted on a snapshot, so that no writer waits for it.
+/// How many answers are kept.
 ///
 /// # Errors
 /// Trouble of the database.
-pub fn surplus(query: &impl Query) -> Result<u64> {
-    let count: Option<i64> = query.query_opt("SELECT count(*) FROM answers", params![], |row| row.get(0))?;
-    Ok(u64::try_from(count.unwrap_or(0)).unwrap_or(0).saturating_sub(ANSWERS))
+pub fn count(query: &impl Query) -> Result<u64> {
+    let count: Option<i64> = query.query_opt("SELECT count FROM answers_kept", params![], |row| row.get(0))?;
+    Ok(u64::try_from(count.unwrap_or(0)).unwrap_or(0))
 }
 
-/// Deletes answers from before `before_unix_ms`, and the `surplus` oldest, but no more than `limit` of each.
+/// Deletes answers that were kept long enough, and the oldest where there are too many, but no more than `limit`.
+/// Gives how many; with `limit` there may be more.
 ///
 /// # Errors
 /// Trouble of the database.
-pub fn prune(tx: &mut Tx<'_>, before_unix_ms: i64, surplus: u64, limit: usize) -> Result<()> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    for (before, rows) in [(i64::MAX, i64::try_from(surplus).unwrap_or(limit).min(limit)), (before_unix_ms, limit)] {
-        tx.execute(
-            "DELETE FROM answers WHERE (caller, request_id) IN (
-                 SELECT caller, request_id FROM answers WHERE at_unix_ms < ?1
-                 ORDER BY at_unix_ms, caller, request_id LIMIT ?2)",
-            params![before, rows],
-        )?;
+pub fn prune(tx: &mut Tx<'_>, limit: usize) -> Result<usize> {
+    let surplus = usize::try_from(count(tx)?.saturating_sub(ANSWERS)).unwrap_or(limit).min(limit);
+    if surplus > 0 {
+        return delete_oldest(tx, i64::MAX, surplus);
     }
-    Ok(())
+    let before_unix_ms = running_time::kept_before(tx, ANSWERS_KEPT)?;
+    // A look first: a statement that deletes nothing would still be a commit.
+    let oldest = "SELECT 1 FROM answers WHERE at_unix_ms < ?1 LIMIT 1";
+    match tx.query_opt(oldest, params![before_unix_ms], |_| Ok(()))? {
+        Some(()) => delete_oldest(tx, before_unix_ms, limit),
+        None => Ok(0),
+    }
+}
+
+fn delete_oldest(tx: &mut Tx<'_>, before_unix_ms: i64, limit: usize) -> Result<usize> {
+    tx.execute(
+        "DELETE FROM answers WHERE (caller, request_id) IN (
+             SELECT caller, request_id FROM answers WHERE at_unix_ms < ?1
+             ORDER BY at_unix_ms, caller, request_id LIMIT ?2)",
+        params![before_unix_ms, i64::try_from(limit).unwrap_or(i64::MAX)],
+    )
 }

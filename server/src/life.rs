@@ -26,6 +26,7 @@ use crate::limits::{HURRY_AFTER, SYNC_STOP_WAIT};
 use crate::listener::{Clients, Listener};
 use crate::menu::Texts;
 use crate::replication::{Dialler, Parts, Reopen, Replication, is_replaced, settle_role};
+use crate::running_time::RunningTime;
 use crate::sms::{self, Pace, SmsSender};
 use crate::transfer::directory::Directory;
 use crate::transfer::discovery;
@@ -108,10 +109,15 @@ impl Core {
             return Ok(Opened::Replaced(dbs.end()));
         }
         let is_primary = dbs.standing().role == CopyRole::Primary;
-        let sms = if is_primary { start_sms(config, &dbs)? } else { None };
+        let running_time = match is_primary {
+            true => RunningTime::start(&dbs, around.host.unix_ms()),
+            false => RunningTime::at_rest(&dbs),
+        };
+        let running_time = Arc::new(running_time.map_err(trouble)?);
+        let sms = if is_primary { start_sms(config, &dbs, &running_time)? } else { None };
         let replication = open_replication(config, &dbs, dialler, port, stop).map_err(trouble)?;
         let bank = open_bank(config, &dbs, sms.as_ref(), is_primary)?;
-        let engine = open_engine(config, &bank, sms.as_ref(), &key, around, &replication)?;
+        let engine = open_engine(config, &bank, running_time, sms.as_ref(), &key, around, &replication)?;
         if is_primary && config.replication.sync_replicas > 0 {
             dbs.feed().require(config.replication.sync_replicas);
         }
@@ -234,10 +240,14 @@ fn open_database(config: &Config, stop: Sender<Stop>) -> Result<Arc<DbsExec>, St
         .map_err(|error| format!("{}: {error}", config.db.display()))
 }
 
-fn start_sms(config: &Config, dbs: &Arc<DbsExec>) -> Result<Option<SmsSender>, String> {
+fn start_sms(
+    config: &Config,
+    dbs: &Arc<DbsExec>,
+    running_time: &Arc<RunningTime>,
+) -> Result<Option<SmsSender>, String> {
     let channel = config.sms.open_channel(&sms::process_environment).map_err(|error| error.to_string())?;
     let Some(channel) = channel else { return Ok(None) };
-    let sender = SmsSender::start(SqlOutbox::new(Arc::clone(dbs)), channel, Pace::default());
+    let sender = SmsSender::start(SqlOutbox::new(Arc::clone(dbs), Arc::clone(running_time)), channel, Pace::default());
     sender.map(Some).map_err(|error| format!("the sender of text messages did not start: {error}"))
 }
 
@@ -313,6 +323,7 @@ fn refuse_default_passwords(bank: &Bank) -> Result<(), String> {
 fn open_engine(
     config: &Config,
     bank: &Arc<Bank>,
+    running_time: Arc<RunningTime>,
     sms: Option<&SmsSender>,
     key: &BranchKey,
     around: Surroundings,
@@ -348,6 +359,7 @@ fn open_engine(
         carrier: around.carrier.unwrap_or_else(|| Box::new(Arc::clone(&links))),
         links,
         host: around.host,
+        running_time,
         sms: sms.map(SmsSender::notifier),
         is_teaching: config.teaching,
         on_failure: Box::new(on_failure),

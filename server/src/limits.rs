@@ -188,6 +188,16 @@ pub const PRUNE_ROWS: usize = 2_000;
 pub const ANSWERS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The most answers kept; past it the oldest go early. About 2 GiB of database.
 pub const ANSWERS: u64 = 5_000_000;
+/// The oldest answers that go together when a new one finds no room: few enough that nobody notices, and then that many
+/// new ones find room.
+pub const ANSWERS_ROOM: usize = 256;
+/// How often the running time is made durable: the grain of what is kept for a time, and what a crash loses of it.
+pub const RUNNING_TIME_STEP: Duration = Duration::from_secs(60);
+/// The most that one look counts as passed: a machine that slept, or a monotonic clock that jumped, ages nothing.
+pub const RUNNING_TIME_STEP_MAX: Duration = Duration::from_secs(120);
+
+const _: () = assert!(PRUNE_INTERVAL.as_millis() < RUNNING_TIME_STEP.as_millis());
+const _: () = assert!(RUNNING_TIME_STEP.as_millis() < RUNNING_TIME_STEP_MAX.as_millis());
 
 /// Messages that wait on the stage of a teaching branch; more are lost, as a network may lose them. More than a class
 /// can look through, and few enough to be listed in one answer.

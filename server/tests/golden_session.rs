@@ -244,11 +244,11 @@ impl Replies {
             ["deposited", balance] => Reply::Deposited { balance: money(balance) },
             ["withdrawn", balance] => Reply::Withdrawn { balance: money(balance) },
             ["transferred", balance] => {
-                Reply::Transferred { balance: money(balance), txid: None, delivery: Delivery::Done }
+                Reply::Transferred { balance: Some(money(balance)), txid: None, delivery: Delivery::Done }
             }
             ["transferred", balance, delivery, txid] => {
                 let delivery = if *delivery == "done" { Delivery::Done } else { Delivery::Pending };
-                Reply::Transferred { balance: money(balance), txid: Some(txid.parse().unwrap()), delivery }
+                Reply::Transferred { balance: Some(money(balance)), txid: Some(txid.parse().unwrap()), delivery }
             }
             ["password", "changed"] => Reply::PasswordChanged,
             ["opened", number, balance] => Reply::Opened { account: account(number), opening_balance: money(balance) },

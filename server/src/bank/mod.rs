@@ -274,6 +274,12 @@ impl Bank {
         self.hasher.hash(password)
     }
 
+    /// Whether `hash` was made of this password. Not for log-ins: it counts nothing.
+    #[must_use]
+    pub fn is_hash_of(&self, password: &str, hash: &str) -> bool {
+        self.hasher.verify(password, Some(hash))
+    }
+
     /// Opens an account.
     ///
     /// # Errors

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use super::accounts::Account;
 use super::movements::Booking;
+use crate::clock::unix_ms_now;
 use crate::dbs_exec::{DbsExec, Query as _, Tx, params};
 use crate::error::{Error, Result};
+use crate::running_time::{self, RunningTime};
 use crate::sms::{Outbox, OutboxError, OutboxMessage};
 
 /// Adds a message to `account`'s customer, if the branch sends any and the customer wants them.
@@ -21,12 +23,13 @@ pub fn add(tx: &mut Tx<'_>, account: &Account, booking: &Booking, body: impl FnO
         return Ok(());
     }
     let Some(phone) = &account.phone else { return Ok(()) };
+    // It has the movement's date; when it is due, and since when it fails, counts in running time.
     // The number is bound, because a replica must give the same one; SQLite's counter sees to it that none comes again.
     let last = "SELECT seq FROM sqlite_sequence WHERE name = 'sms_outbox'";
     let last: Option<i64> = tx.query_opt(last, params![], |row| row.get(0))?;
     tx.execute(
-        "INSERT INTO sms_outbox (id, phone_num, body, created_unix_ms, due_unix_ms) VALUES (?1, ?2, ?3, ?4, ?4)",
-        params![last.unwrap_or(0) + 1, phone, body(), booking.date_unix_ms],
+        "INSERT INTO sms_outbox (id, phone_num, body, created_unix_ms, due_unix_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![last.unwrap_or(0) + 1, phone, body(), booking.date_unix_ms, running_time::stamp(tx)?],
     )?;
     Ok(())
 }
@@ -34,13 +37,14 @@ pub fn add(tx: &mut Tx<'_>, account: &Account, booking: &Booking, body: impl FnO
 /// The outbox as the sender thread sees it.
 pub struct SqlOutbox {
     dbs: Arc<DbsExec>,
+    running_time: Arc<RunningTime>,
 }
 
 impl SqlOutbox {
     /// The outbox of a branch.
     #[must_use]
-    pub fn new(dbs: Arc<DbsExec>) -> Self {
-        Self { dbs }
+    pub fn new(dbs: Arc<DbsExec>, running_time: Arc<RunningTime>) -> Self {
+        Self { dbs, running_time }
     }
 }
 
@@ -51,10 +55,15 @@ impl From<Error> for OutboxError {
 }
 
 impl Outbox for SqlOutbox {
-    fn due(&mut self, now_unix_ms: i64, limit: usize) -> Result<Vec<OutboxMessage>, OutboxError> {
+    fn now_unix_ms(&self) -> i64 {
+        self.running_time.now_unix_ms()
+    }
+
+    fn due(&mut self, limit: usize) -> Result<Vec<OutboxMessage>, OutboxError> {
+        let now_unix_ms = self.now_unix_ms();
         let due = self.dbs.read(|reader| {
             reader.query_all(
-                "SELECT id, phone_num, body, created_unix_ms, attempts FROM sms_outbox
+                "SELECT id, phone_num, body, created_unix_ms, attempts, failing_since_unix_ms FROM sms_outbox
                  WHERE given_up_unix_ms IS NULL AND due_unix_ms <= ?1 ORDER BY due_unix_ms, id LIMIT ?2",
                 params![now_unix_ms, i64::try_from(limit).unwrap_or(i64::MAX)],
                 |row| {
@@ -64,6 +73,7 @@ impl Outbox for SqlOutbox {
                         body: row.get(2)?,
                         created_unix_ms: row.get(3)?,
                         attempts: row.get(4)?,
+                        failing_since_unix_ms: row.get(5)?,
                     })
                 },
             )
@@ -71,24 +81,26 @@ impl Outbox for SqlOutbox {
         Ok(due?)
     }
 
-    fn delivered(&mut self, id: i64, _now_unix_ms: i64) -> Result<(), OutboxError> {
+    fn delivered(&mut self, id: i64) -> Result<(), OutboxError> {
         self.dbs.execute(move |tx| tx.execute("DELETE FROM sms_outbox WHERE id = ?1", params![id]))?;
         Ok(())
     }
 
     fn retry_at(&mut self, id: i64, attempts: u32, at_unix_ms: i64, why: &str) -> Result<(), OutboxError> {
-        let why = why.to_string();
+        let (why, now_unix_ms) = (why.to_string(), self.now_unix_ms());
         self.dbs.execute(move |tx| {
             tx.execute(
-                "UPDATE sms_outbox SET attempts = ?2, due_unix_ms = ?3, last_error = ?4 WHERE id = ?1",
-                params![id, attempts, at_unix_ms, why],
+                "UPDATE sms_outbox SET attempts = ?2, due_unix_ms = ?3, last_error = ?4,
+                     failing_since_unix_ms = coalesce(failing_since_unix_ms, ?5) WHERE id = ?1",
+                params![id, attempts, at_unix_ms, why, now_unix_ms],
             )
         })?;
         Ok(())
     }
 
-    fn given_up(&mut self, id: i64, now_unix_ms: i64, why: &str) -> Result<(), OutboxError> {
-        let why = why.to_string();
+    fn given_up(&mut self, id: i64, why: &str) -> Result<(), OutboxError> {
+        // For people to read: by the wall clock.
+        let (why, now_unix_ms) = (why.to_string(), unix_ms_now());
         self.dbs.execute(move |tx| {
             tx.execute(
                 "UPDATE sms_outbox SET given_up_unix_ms = ?2, last_error = ?3 WHERE id = ?1",

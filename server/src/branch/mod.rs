@@ -4,9 +4,11 @@
 //!   [`outgoing`] keep them in bounded memory;
 //! - [`session`] answers them in order: what can share a commit does;
 //! - [`access`] says who may ask for what;
+//! - `batch` carries many out in one commit;
 //! - [`operation`], [`transfer`], [`report`] are the actions: on the ledger, between branches, and those that look;
 
 pub mod access;
+mod batch;
 pub mod door;
 pub mod incoming;
 pub mod operation;

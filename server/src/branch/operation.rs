@@ -2,12 +2,14 @@
 //!
 //! An [`Operation`] is a function of an open transaction and of what was read from the request; hashing and
 //! the clock come before. It runs alone, in a pipeline's group, or inside a batch, and always with its
-//! `request_id`, if it has one, in the same transaction.
+//! `request_id`, if it has one, in the same transaction. It is read, then made ready ([`Operation::make_ready`]: a
+//! password is hashed, or held against what a first request under the same id has set), then run.
 
 use protocol::answer::{Balance, Closed, Created, LocalTransferred, NewBalance, TransferSide};
 use protocol::request::{AccountAmount, Action, CreateAccount, LocalTransfer, OneAccount, RequestFrame, SetPassword};
 use protocol::{AccountNum, Money};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::access::{Caller, check_account};
 use crate::bank::Bank;
@@ -17,14 +19,26 @@ use crate::bank::movements::{self, Booking};
 use crate::bank::passwords::PasswordVersion;
 use crate::dbs_exec::{Query, Tx};
 use crate::error::{Error, Result};
-use crate::idempotency::RequestKey;
+use crate::idempotency::{RequestKey, Stored};
 use crate::lockout::Origin;
 
-/// One action on the ledger, ready to run.
-#[derive(Clone, Debug)]
+/// One action on the ledger.
+#[derive(Clone)]
 pub struct Operation {
     kind: Kind,
     key: Option<RequestKey>,
+    password: Option<Password>,
+    meaning: Value,
+}
+
+/// The password that an operation sets. Its hash is in the operation once it is ready.
+#[derive(Clone)]
+struct Password {
+    new: NewPassword,
+    /// The account's present password, where it has to be given.
+    confirmation: Option<String>,
+    /// Whether the operation was carried out before, with this very password: only its answer is wanted.
+    is_known: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -38,22 +52,49 @@ enum Kind {
     SetPassword { account: AccountNum, hash: String },
 }
 
+impl Kind {
+    /// The parameters as they were understood, in one form and without the password; the action's name is not of it.
+    fn meaning(&self, has_password: bool) -> Value {
+        match self {
+            Self::Create(opening) => json!([
+                opening.number,
+                opening.first_name,
+                opening.last_name,
+                opening.aadhaar,
+                opening.phone,
+                opening.sms,
+                has_password,
+                opening.opening_balance
+            ]),
+            Self::Close(account) | Self::Balance(account) => json!([account]),
+            Self::Deposit(account, amount) | Self::Withdraw(account, amount) => json!([account, amount]),
+            Self::Transfer { from, to, amount } => json!([from, to, amount]),
+            Self::SetPassword { account, hash: _ } => json!([account]),
+        }
+    }
+}
+
 impl Operation {
     /// Reads the operation that a request asks for; `None` when its action is not one of these.
-    ///
-    /// A new password is hashed here, which takes tens of milliseconds; a customer's present one is checked here too.
     ///
     /// # Errors
     /// What is wrong with the parameters, or that the caller may not do this.
     pub fn parse(
-        bank: &Bank,
-        (caller, origin): (Caller, Origin),
+        caller: Caller,
         action: Action,
         frame: &RequestFrame<'_>,
         request_id: Option<&str>,
     ) -> Result<Option<Self>> {
+        let mut password = None;
         let kind = match action {
-            Action::CreateAccount => Kind::Create(Box::new(opening(bank, frame.params()?)?)),
+            Action::CreateAccount => {
+                let params: CreateAccount = frame.params()?;
+                if let Some(text) = &params.password {
+                    let new = text.parse().map_err(invalid)?;
+                    password = Some(Password { new, confirmation: None, is_known: false });
+                }
+                Kind::Create(Box::new(opening(params)?))
+            }
             Action::CloseAccount => Kind::Close(frame.params::<OneAccount>()?.account_no),
             Action::Balance => {
                 let account = frame.params::<OneAccount>()?.account_no;
@@ -79,19 +120,10 @@ impl Operation {
             Action::SetPassword => {
                 let params: SetPassword = frame.params()?;
                 check_account(caller, params.account_no)?;
-                let password: NewPassword = params.password.parse().map_err(invalid)?;
-                // A repeat of what was done gets its answer, though the present password is another one since.
-                let key = request_id.map(|id| RequestKey::new(caller.id_owner(), id, action, frame.params_text()));
-                let is_repeat = match &key {
-                    Some(key) => bank.dbs().read(|reader| key.find(reader))?.is_some(),
-                    None => false,
-                };
-                if is_repeat {
-                    Kind::SetPassword { account: params.account_no, hash: String::new() }
-                } else {
-                    confirm_present(bank, (caller, origin), &params)?;
-                    Kind::SetPassword { account: params.account_no, hash: bank.hash_password(password.as_str())? }
-                }
+                let new = params.password.parse().map_err(invalid)?;
+                let confirmation = confirmation(caller, &params)?;
+                password = Some(Password { new, confirmation, is_known: false });
+                Kind::SetPassword { account: params.account_no, hash: String::new() }
             }
             Action::Hello
             | Action::Authenticate
@@ -130,6 +162,7 @@ impl Operation {
             | Action::Fault
             | Action::Crash => return Ok(None),
         };
+        let meaning = kind.meaning(password.is_some());
         let key = match &kind {
             // Looking twice does no harm, and should see what is there now.
             Kind::Balance(_) => None,
@@ -139,16 +172,83 @@ impl Operation {
             | Kind::Withdraw(..)
             | Kind::Transfer { .. }
             | Kind::SetPassword { .. } => {
-                request_id.map(|id| RequestKey::new(caller.id_owner(), id, action, frame.params_text()))
+                request_id.map(|id| RequestKey::new(caller.id_owner(), id, action, &meaning, frame.params_text()))
             }
         };
-        Ok(Some(Self { kind, key }))
+        Ok(Some(Self { kind, key, password, meaning }))
+    }
+
+    /// What it means, in one form, for the meaning of a batch that it is in.
+    #[must_use]
+    pub fn meaning(&self) -> &Value {
+        &self.meaning
+    }
+
+    /// Checks the present password and hashes a new one, which takes tens of milliseconds each. Where the request was
+    /// carried out before, its password is held against the one that was set then; the present one is another since.
+    ///
+    /// # Errors
+    /// [`Error::RequestIdReused`] for another password under the id, as [`Bank::confirm`], or trouble of the database.
+    pub fn make_ready(&mut self, bank: &Bank, origin: Origin) -> Result<()> {
+        let Some(password) = &mut self.password else { return Ok(()) };
+        let stored = match &self.key {
+            Some(key) => bank.dbs().read(|reader| key.find(reader))?,
+            None => None,
+        };
+        let ready_hash = if let Some(stored) = stored {
+            check_passwords(bank, &stored, &[password.new.as_str()])?;
+            password.is_known = true;
+            stored.password_hashes.into_iter().next().unwrap_or_default()
+        } else {
+            if let (Kind::SetPassword { account, .. }, Some(present)) = (&self.kind, &password.confirmation) {
+                bank.confirm(account.as_i64(), present, origin)?;
+            }
+            bank.hash_password(password.new.as_str())?
+        };
+        match &mut self.kind {
+            Kind::Create(opening) => opening.password_hash = Some(ready_hash),
+            Kind::SetPassword { hash, .. } => *hash = ready_hash,
+            Kind::Close(_) | Kind::Balance(_) | Kind::Deposit(..) | Kind::Withdraw(..) | Kind::Transfer { .. } => {
+                unreachable!("these set no password")
+            }
+        }
+        Ok(())
+    }
+
+    /// The answer of an earlier request with this id, for an operation that can't be carried out here and now.
+    ///
+    /// # Errors
+    /// [`Error::RequestIdReused`], [`Error::Unconfirmed`], or trouble of the database.
+    pub fn answer_before(&self, bank: &Bank) -> Result<Option<String>> {
+        let Some(key) = &self.key else { return Ok(None) };
+        let Some(stored) = key.look_up(bank.dbs())? else { return Ok(None) };
+        if let Some(password) = self.given_password() {
+            check_passwords(bank, &stored, &[password])?;
+        }
+        Ok(Some(stored.answer))
+    }
+
+    /// The password that it sets, as it came.
+    #[must_use]
+    pub fn given_password(&self) -> Option<&str> {
+        self.password.as_ref().map(|password| password.new.as_str())
+    }
+
+    /// The hash of the password that it sets, once that is made.
+    #[must_use]
+    pub fn password_hash(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Create(opening) => opening.password_hash.as_deref(),
+            Kind::SetPassword { hash, .. } => Some(hash),
+            Kind::Close(_) | Kind::Balance(_) | Kind::Deposit(..) | Kind::Withdraw(..) | Kind::Transfer { .. } => None,
+        }
     }
 
     /// Which password the operation sets, if it sets one.
     #[must_use]
     pub fn new_password(&self) -> Option<PasswordVersion> {
         match &self.kind {
+            Kind::SetPassword { .. } if self.is_known() => None,
             Kind::SetPassword { hash, .. } => Some(PasswordVersion::of(hash)),
             Kind::Create(_)
             | Kind::Close(_)
@@ -157,6 +257,10 @@ impl Operation {
             | Kind::Withdraw(..)
             | Kind::Transfer { .. } => None,
         }
+    }
+
+    fn is_known(&self) -> bool {
+        self.password.as_ref().is_some_and(|password| password.is_known)
     }
 
     /// Whether this only looks.
@@ -168,14 +272,18 @@ impl Operation {
     /// Carries the operation out, once: a repeat gets the first one's answer. Gives the result as JSON.
     ///
     /// # Errors
-    /// The ledger's refusal, or [`Error::RequestIdReused`].
+    /// The ledger's refusal, [`Error::RequestIdReused`], or [`Error::RequestRepeated`] where a first request under the
+    /// id came in between and has set a password: that is looked at outside of a transaction.
     pub fn run(&self, tx: &mut Tx<'_>, booking: &Booking) -> Result<String> {
         let Some(key) = &self.key else { return self.run_once(tx, booking) };
-        if let Some(stored) = key.find(tx)? {
-            return Ok(stored.answer);
+        match key.find(tx)? {
+            Some(stored) if self.is_known() || stored.password_hashes.is_empty() => return Ok(stored.answer),
+            None if !self.is_known() => {}
+            Some(_) | None => return Err(Error::RequestRepeated),
         }
         let answer = self.run_once(tx, booking)?;
-        key.store(tx, &answer, None, booking.date_unix_ms)?;
+        let password_hashes = self.password_hash().map(str::to_string).into_iter().collect();
+        key.store(tx, &Stored { password_hashes, ..Stored::answer(answer.clone()) })?;
         Ok(answer)
     }
 
@@ -205,10 +313,6 @@ impl Operation {
             }
             Kind::SetPassword { account, hash } => {
                 accounts::find_open(tx, *account)?;
-                if hash.is_empty() {
-                    // The answer that was found when the request was read has been pruned since.
-                    return Err(Error::RequestRepeated);
-                }
                 accounts::set_password_hash(tx, account.as_i64(), hash)?;
                 Ok("true".into())
             }
@@ -229,14 +333,23 @@ impl Operation {
     }
 }
 
-/// What an account made over the branch protocol is opened with.
-fn opening(bank: &Bank, params: CreateAccount) -> Result<Opening> {
+/// Whether a repeated request sets the passwords that the first one has set.
+///
+/// # Errors
+/// [`Error::RequestIdReused`] when it does not.
+pub fn check_passwords(bank: &Bank, stored: &Stored, passwords: &[&str]) -> Result<()> {
+    let is_same = stored.password_hashes.len() == passwords.len()
+        && passwords.iter().zip(&stored.password_hashes).all(|(password, hash)| bank.is_hash_of(password, hash));
+    if is_same { Ok(()) } else { Err(Error::RequestIdReused) }
+}
+
+/// What an account made over the branch protocol is opened with; its password is hashed later.
+fn opening(params: CreateAccount) -> Result<Opening> {
     let name: PersonName = params.name.parse().map_err(invalid)?;
     // The tables have two names; a single word is the first one.
     let (first_name, last_name) = name.as_str().split_once(' ').unwrap_or((name.as_str(), ""));
     let aadhaar = params.aadhar_num.map(|text| text.parse::<Aadhaar>().map_err(invalid)).transpose()?;
     let phone = params.phone_num.map(|text| text.parse::<Phone>().map_err(invalid)).transpose()?;
-    let password = params.password.map(|text| text.parse::<NewPassword>().map_err(invalid)).transpose()?;
     Ok(Opening {
         number: params.account_no,
         first_name: first_name.to_string(),
@@ -244,16 +357,16 @@ fn opening(bank: &Bank, params: CreateAccount) -> Result<Opening> {
         aadhaar: aadhaar.map(|aadhaar| aadhaar.as_str().to_string()),
         phone: phone.map(|phone| phone.as_str().to_string()),
         sms: params.sms.unwrap_or(false),
-        password_hash: password.map(|password| bank.hash_password(password.as_str())).transpose()?,
+        password_hash: None,
         opening_balance: params.balance.map_or(Ok(Money::ZERO), protocol::request::Amount::get)?,
     })
 }
 
 /// A customer sets the own password by the present one: a session alone is no proof of who sits there.
-fn confirm_present(bank: &Bank, (caller, origin): (Caller, Origin), params: &SetPassword) -> Result<()> {
+fn confirmation(caller: Caller, params: &SetPassword) -> Result<Option<String>> {
     match (caller, &params.present_password) {
-        (Caller::KeyHolder | Caller::Open, _) => Ok(()),
-        (Caller::Customer(account), Some(present)) => bank.confirm(account.as_i64(), present, origin),
+        (Caller::KeyHolder | Caller::Open, _) => Ok(None),
+        (Caller::Customer(_), Some(present)) => Ok(Some(present.clone())),
         (Caller::Customer(_) | Caller::Anonymous, _) => {
             Err(Error::Invalid("give the present password too, as present_password".into()))
         }

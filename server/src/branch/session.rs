@@ -15,8 +15,8 @@ use crossbeam_channel::Receiver;
 use protocol::answer::{PasswordVersionOf, TxStatus, Welcome, push_error, push_ok};
 use protocol::proof::{Nonce, Prover, from_hex, to_hex};
 use protocol::request::{
-    Action, Authenticate, Batch, CheckPassword, Hello, LIST_ROWS_DEFAULT, Link, Login, NoParams, OneTx, Prepare,
-    RequestFrame, Resolve, Watch,
+    Action, Authenticate, CheckPassword, Hello, LIST_ROWS_DEFAULT, Link, Login, NoParams, OneTx, Prepare, RequestFrame,
+    Resolve, Watch,
 };
 use two_phase_commit::{Outcome, PeerAddr, Side};
 
@@ -26,11 +26,8 @@ use super::outgoing::Outgoing;
 use super::transfer::{self, Wanted};
 use super::{Context, report};
 use crate::allowance::{Allowed, Owner};
-use crate::bank::movements::Booking;
 use crate::bank::passwords::PasswordVersion;
-use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
-use crate::idempotency::RequestKey;
 use crate::limits::{ERROR_TEXT_BYTES, LONG_ANSWER_BYTES, LONG_READ_WAIT, SHORT_LIST_ROWS, WRITE_TIMEOUT};
 use crate::listener::Client;
 use crate::lockout::Origin;
@@ -39,11 +36,11 @@ use crate::sessions::LoggedIn;
 
 /// One connection's session.
 pub struct Session<'c> {
-    context: &'c Context,
-    address: IpAddr,
+    pub(super) context: &'c Context,
+    pub(super) address: IpAddr,
     /// The connection's number.
     connection: u64,
-    caller: Caller,
+    pub(super) caller: Caller,
     /// The session of a customer who has logged in.
     login: Option<LoggedIn>,
     stream: Arc<TcpStream>,
@@ -210,7 +207,13 @@ impl<'c> Session<'c> {
         let action = frame.action()?;
         self.check_login(action)?;
         access::check(self.caller, action)?;
-        self.context.replication.check(action)?;
+        // A copy that takes no orders may still know what was done under an id.
+        let may_be_repeated = frame.request_id().is_some() && has_its_like(action);
+        if let Err(refusal) = self.context.replication.check(action)
+            && !may_be_repeated
+        {
+            return Err(refusal);
+        }
         let ends_the_session = matches!(action, Action::Link | Action::Replicate | Action::Promote | Action::Demote);
         if ends_the_session && !is_last {
             return Err(Error::Invalid(format!("nothing may follow {action} before it is answered")));
@@ -239,11 +242,17 @@ impl<'c> Session<'c> {
 
     /// Queues a request with its like; `false` when it has none.
     fn queue(&mut self, action: Action, frame: &RequestFrame<'_>, lot: &mut Lot) -> Result<bool> {
-        let caller = (self.caller, Origin::Address(self.address));
-        if let Some(operation) = Operation::parse(&self.context.bank, caller, action, frame, frame.request_id())? {
+        let refusal = self.context.replication.check(action).err();
+        if let Some(mut operation) = Operation::parse(self.caller, action, frame, frame.request_id())? {
             if !lot.transfers.is_empty() {
                 self.finish(lot);
             }
+            if let Some(refusal) = refusal {
+                self.finish(lot);
+                lot.slots.push_back(Slot::Answer(body_of(self.answer_before(&operation, &refusal))));
+                return Ok(true);
+            }
+            operation.make_ready(&self.context.bank, Origin::Address(self.address))?;
             if operation.is_read() && lot.operations.is_empty() {
                 let looked = self.context.bank.dbs().read(|reader| operation.look(reader));
                 lot.slots.push_back(Slot::Answer(body_of(looked.map(|json| (json, None)))));
@@ -257,7 +266,14 @@ impl<'c> Session<'c> {
             if !lot.operations.is_empty() {
                 self.finish(lot);
             }
-            lot.transfers.push(Wanted::parse(self.context, self.caller, action, frame)?);
+            let wanted = Wanted::parse(self.caller, action, frame)?;
+            if let Some(refusal) = refusal {
+                self.finish(lot);
+                let answer = transfer::answer_before(self.context, &wanted, &refusal);
+                lot.slots.push_back(Slot::Answer(body_of(answer.map(|json| (json, None)))));
+                return Ok(true);
+            }
+            lot.transfers.push(wanted);
             lot.slots.push_back(Slot::Transfer);
             return Ok(true);
         }
@@ -278,7 +294,7 @@ impl<'c> Session<'c> {
     }
 
     /// Goes on with a password that this session itself has set.
-    fn renew_login(&self, set: Option<PasswordVersion>) {
+    pub(super) fn renew_login(&self, set: Option<PasswordVersion>) {
         if let (Some(login), Some(set)) = (&self.login, set) {
             self.context.bank.renew_session(login, set);
         }
@@ -305,25 +321,6 @@ impl<'c> Session<'c> {
                 Slot::Transfer => transferred.next().expect("there is one result for each transfer"),
             };
             *slot = Slot::Answer(body_of(result));
-        }
-    }
-
-    /// Operations of one caller, in one commit, each on its own.
-    fn operate(&self, operations: Vec<Operation>) -> Vec<Result<report::Listed>> {
-        if operations.is_empty() {
-            return Vec::new();
-        }
-        let count = operations.len();
-        let set = operations.iter().filter_map(Operation::new_password).next_back();
-        let booking = self.context.bank.booking();
-        let operations: Vec<_> =
-            operations.into_iter().map(|operation| move |tx: &mut Tx<'_>| operation.run(tx, &booking)).collect();
-        let results = self.context.bank.dbs().execute_for(self.owner(), operations);
-        self.context.bank.moved();
-        self.renew_login(set);
-        match results {
-            Ok(results) => results.into_iter().map(|result| result.map(|json| (json, None))).collect(),
-            Err(error) => vec![Err(error); count],
         }
     }
 
@@ -460,121 +457,9 @@ impl<'c> Session<'c> {
         (self.caller, self.login) = (Caller::Customer(params.account_no), Some(login));
         Ok(format!(r#"{{"role":"customer","account_no":"{}"}}"#, params.account_no))
     }
-
-    /// Many requests in one commit: each on its own, or all or none.
-    fn batch(&self, frame: &RequestFrame<'_>) -> Result<String> {
-        let params: Batch<'_> = frame.params()?;
-        let parsed: Vec<Result<Operation>> = params
-            .requests
-            .iter()
-            .enumerate()
-            .map(|(index, raw)| self.batched(raw.get(), frame.request_id(), index, params.atomic))
-            .collect();
-        if params.atomic {
-            let key = frame
-                .request_id()
-                .map(|id| RequestKey::new(self.caller.id_owner(), id, Action::Batch, frame.params_text()));
-            return self.batch_atomically(parsed, key);
-        }
-        let operations = parsed.iter().filter_map(|parsed| parsed.as_ref().ok().cloned()).collect();
-        let mut results = self.operate(operations).into_iter();
-        let answers = parsed.into_iter().map(|parsed| match parsed {
-            Ok(_) => results.next().expect("there is one result for each operation"),
-            Err(error) => Err(error),
-        });
-        Ok(join(answers.map(body_of)))
-    }
-
-    /// One request of a batch. Where the batch has an id, each request in it has one of its own.
-    fn batched(&self, body: &str, batch_id: Option<&str>, index: usize, is_atomic: bool) -> Result<Operation> {
-        let frame = RequestFrame::parse(body.as_bytes())?;
-        let action = frame.action()?;
-        access::check(self.caller, action)?;
-        let id = match (frame.request_id(), batch_id) {
-            (Some(own), _) => Some(own.to_string()),
-            // The answer to all of them is kept under the batch's own id.
-            (None, Some(_)) if is_atomic => None,
-            (None, Some(batch_id)) => Some(format!("{batch_id}#{index}")),
-            (None, None) => None,
-        };
-        let caller = (self.caller, Origin::Address(self.address));
-        Operation::parse(&self.context.bank, caller, action, &frame, id.as_deref())?
-            .ok_or_else(|| Error::Invalid(format!("{action} cannot be part of a batch")))
-    }
-
-    fn batch_atomically(&self, parsed: Vec<Result<Operation>>, key: Option<RequestKey>) -> Result<String> {
-        let count = parsed.len();
-        let mut operations = Vec::with_capacity(count);
-        for (index, parsed) in parsed.into_iter().enumerate() {
-            match parsed {
-                Ok(operation) => operations.push(operation),
-                Err(error) => return Ok(all_refused(count, index, &error)),
-            }
-        }
-        let set = operations.iter().filter_map(Operation::new_password).next_back();
-        let booking = self.context.bank.booking();
-        let failed = std::sync::Arc::new(parking_lot::Mutex::new(None));
-        let failed_in_tx = std::sync::Arc::clone(&failed);
-        let result = self.context.bank.dbs().execute_whole(self.owner(), count, move |tx| {
-            if let Some(key) = &key
-                && let Some(stored) = key.find(tx)?
-            {
-                return Ok(stored.answer);
-            }
-            let answers = run_all(tx, &operations, &booking).map_err(|(index, error)| {
-                *failed_in_tx.lock() = Some(index);
-                error
-            })?;
-            if let Some(key) = &key {
-                key.store(tx, &answers, None, booking.date_unix_ms)?;
-            }
-            Ok(answers)
-        });
-        self.context.bank.moved();
-        self.renew_login(set);
-        let failed = *failed.lock();
-        match (result, failed) {
-            (Ok(answers), _) => Ok(answers),
-            (Err(error), Some(index)) if !error.is_trouble() => Ok(all_refused(count, index, &error)),
-            (Err(error), _) => Err(error),
-        }
-    }
 }
 
-fn run_all(tx: &mut Tx<'_>, operations: &[Operation], booking: &Booking) -> Result<String, (usize, Error)> {
-    let mut answers = Vec::with_capacity(operations.len());
-    for (index, operation) in operations.iter().enumerate() {
-        let json = operation.run(tx, booking).map_err(|error| (index, error))?;
-        answers.push(body_of(Ok((json, None))));
-    }
-    Ok(join(answers.into_iter()))
-}
-
-/// The answers of a batch of which nothing was carried out because of one request.
-fn all_refused(count: usize, index: usize, error: &Error) -> String {
-    let mut others = Vec::new();
-    push_error(
-        &mut others,
-        "batch_refused",
-        &format!("nothing was done: request {} of the batch was refused", index + 1),
-    );
-    join((0..count).map(|position| if position == index { error_body(error) } else { others.clone() }))
-}
-
-/// Answers as a JSON list.
-fn join(bodies: impl Iterator<Item = Vec<u8>>) -> String {
-    let mut json = String::from("[");
-    for (position, body) in bodies.enumerate() {
-        if position > 0 {
-            json.push(',');
-        }
-        json.push_str(&String::from_utf8_lossy(&body));
-    }
-    json.push(']');
-    json
-}
-
-fn body_of(result: Result<report::Listed>) -> Vec<u8> {
+pub(super) fn body_of(result: Result<report::Listed>) -> Vec<u8> {
     match result {
         Ok((json, next)) => {
             let mut body = Vec::with_capacity(json.len() + 32);
@@ -601,6 +486,21 @@ pub fn error_body(error: &Error) -> Vec<u8> {
     let mut body = Vec::new();
     push_error(&mut body, error.code(), &text);
     body
+}
+
+/// Whether requests of this sort are worked on together: writes on the ledger and transfers, which may be repeated.
+fn has_its_like(action: Action) -> bool {
+    matches!(
+        action,
+        Action::CreateAccount
+            | Action::CloseAccount
+            | Action::Deposit
+            | Action::Withdraw
+            | Action::LocalTransfer
+            | Action::SetPassword
+            | Action::InterBranchTransfer
+            | Action::SplitTransfer
+    )
 }
 
 /// Whether a password is hashed for this request, which takes tens of milliseconds.

@@ -1,28 +1,38 @@
 //! Actions between branches: `inter_branch_transfer`, `split_transfer`, and the raw ones.
 
+use std::net::IpAddr;
+
 use protocol::answer::{InterBranchTransferred, SplitPaid, SplitTransferred};
 use protocol::request::{Action, Destination, InterBranchTransfer, RequestFrame, SPLIT_LEGS_MAX, SplitTransfer};
 use protocol::{AccountNum, Money, TxId};
-use serde_json::{Value, from_str};
+use serde_json::{Value, from_str, json};
 
 use super::Context;
 use super::access::{Caller, check_account};
 use super::operation::to_json;
-use crate::clock::unix_ms_now;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
-use crate::idempotency::RequestKey;
-use crate::transfer::{Begun, Delivery, Order, Receiver, WithWrite};
+use crate::idempotency::{RequestKey, Stored};
+use crate::transfer::{Begun, Delivery, Order, Receiver, WithWrite, records};
 
-/// A transfer as a request asks for it.
+const NAME_THE_BRANCH: &str = "name the branch by dest_branch, or by dest_host and dest_port";
+
+/// A transfer as a request asks for it. Where its receivers are is found out when it begins: a repeat needs no branch
+/// but this one.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     payer: AccountNum,
-    receivers: Vec<Receiver>,
-    /// The text of each receiver in the answer, such as `127.0.0.1:1002`.
-    names: Vec<String>,
+    legs: Vec<WantedLeg>,
     is_split: bool,
     key: Option<RequestKey>,
+}
+
+/// One receiver.
+#[derive(Clone, Debug)]
+struct WantedLeg {
+    destination: Destination,
+    account: AccountNum,
+    amount: Money,
 }
 
 /// A transfer on its way to its answer.
@@ -34,115 +44,143 @@ pub enum Started {
 }
 
 impl Wanted {
-    /// Reads a transfer from its request. May make a link to a branch that is named by its address.
+    /// Reads a transfer from its request.
     ///
     /// # Errors
-    /// What is wrong with the parameters, that the caller may not do this, or that a branch is not known.
-    pub fn parse(context: &Context, caller: Caller, action: Action, frame: &RequestFrame<'_>) -> Result<Self> {
+    /// What is wrong with the parameters, or that the caller may not do this.
+    pub fn parse(caller: Caller, action: Action, frame: &RequestFrame<'_>) -> Result<Self> {
         let (payer, legs, is_split) = if action == Action::SplitTransfer {
             let params: SplitTransfer = frame.params()?;
             if params.legs.is_empty() {
                 return Err(Error::Invalid(format!("a split transfer has 1 to {SPLIT_LEGS_MAX} legs")));
             }
-            let legs = params.legs.iter().map(|leg| (leg.destination(), leg.account_no, leg.amount)).collect();
-            (params.src_account_no, legs, true)
+            let legs = params.legs.iter().map(|leg| WantedLeg::new(leg.destination(), leg.account_no, leg.amount));
+            (params.src_account_no, legs.collect::<Result<Vec<_>>>()?, true)
         } else {
             let params: InterBranchTransfer = frame.params()?;
             let destination = params.destination();
             if destination.dest_branch.is_none() && destination.dest_host.is_none() {
-                return Err(Error::Invalid("name the branch by dest_branch, or by dest_host and dest_port".into()));
+                return Err(Error::Invalid(NAME_THE_BRANCH.into()));
             }
-            (params.src_account_no, vec![(destination, params.dest_account_no, params.amount)], false)
+            let leg = WantedLeg::new(destination, params.dest_account_no, params.amount)?;
+            (params.src_account_no, vec![leg], false)
         };
         check_account(caller, payer)?;
-        let key = frame.request_id().map(|id| RequestKey::new(caller.id_owner(), id, action, frame.params_text()));
-        Self::find_places(context, payer, &legs, is_split, key)
+        let key = frame.request_id().map(|id| {
+            let legs: Vec<Value> = legs.iter().map(WantedLeg::meaning).collect();
+            let meaning = json!([payer, legs]);
+            RequestKey::new(caller.id_owner(), id, action, &meaning, frame.params_text())
+        });
+        Ok(Self { payer, legs, is_split, key })
     }
 
     /// The transfer of one amount to one receiver, as the menu asks for it.
     ///
     /// # Errors
-    /// That the branch is not known.
-    pub fn single(
-        context: &Context,
-        payer: AccountNum,
-        destination: Destination,
-        receiver: AccountNum,
-        amount: Money,
-    ) -> Result<Self> {
-        Self::find_places(context, payer, &[(destination, receiver, amount.into())], false, None)
+    /// What is wrong with the destination or the amount.
+    pub fn single(payer: AccountNum, destination: Destination, receiver: AccountNum, amount: Money) -> Result<Self> {
+        let legs = vec![WantedLeg::new(destination, receiver, amount.into())?];
+        Ok(Self { payer, legs, is_split: false, key: None })
     }
 
-    fn find_places(
-        context: &Context,
-        payer: AccountNum,
-        legs: &[(Destination, AccountNum, protocol::request::Amount)],
-        is_split: bool,
-        key: Option<RequestKey>,
-    ) -> Result<Self> {
-        let mut receivers = Vec::new();
-        let mut names = Vec::new();
-        for (destination, account, amount) in legs {
-            // The amount first: it costs nothing to look at.
-            let amount = amount.to_move()?;
-            let place = context.engine.place(destination)?;
-            let branch = match (&destination.dest_branch, &destination.dest_host) {
-                (Some(name), _) => name.to_string(),
-                (None, Some(host)) => host.clone(),
-                (None, None) => context.bank.name().to_string(),
-            };
-            names.push(format!("{branch}:{account}"));
-            receivers.push(Receiver { place, account: *account, amount });
-        }
-        Ok(Self { payer, receivers, names, is_split, key })
+    /// Finds the receivers' branches. May make a link to one that is named by its address.
+    fn find_receivers(&self, context: &Context) -> Result<Vec<Receiver>> {
+        let receivers = self.legs.iter().map(|leg| {
+            let place = context.engine.place(&leg.destination)?;
+            Ok(Receiver { place, account: leg.account, amount: leg.amount })
+        });
+        receivers.collect()
+    }
+
+    /// What is stored under the request's id.
+    fn stored(&self, context: &Context) -> Result<Option<(TxId, String)>> {
+        let Some(key) = &self.key else { return Ok(None) };
+        let stored = context.bank.dbs().read(|reader| key.find(reader))?;
+        Ok(stored.and_then(|stored| Some((stored.txid?, stored.answer))))
     }
 
     fn answer(&self, context: &Context, txid: &TxId) -> Result<String> {
         let from = format!("{}:{}", context.bank.name(), self.payer);
         let (status, delivery) = ("transfer_complete".to_string(), "pending".to_string());
         let mut total = Money::ZERO;
-        for receiver in &self.receivers {
-            total = total.checked_add(receiver.amount).ok_or(Error::Amount(protocol::MoneyError::TooLarge))?;
+        for leg in &self.legs {
+            total = total.checked_add(leg.amount).ok_or(Error::Amount(protocol::MoneyError::TooLarge))?;
         }
-        if !self.is_split {
-            let to = self.names[0].clone();
-            return Ok(to_json(&InterBranchTransferred {
-                status,
-                txid: txid.clone(),
-                amount: total,
-                from,
-                to,
-                delivery,
-            }));
+        let mut paid = self.legs.iter().map(|leg| SplitPaid { to: leg.name(context), amount: leg.amount });
+        let txid = txid.clone();
+        if self.is_split {
+            let to = paid.collect();
+            return Ok(to_json(&SplitTransferred { status, txid, amount: total, from, to, delivery }));
         }
-        let paid = self.names.iter().zip(&self.receivers);
-        let to = paid.map(|(to, receiver)| SplitPaid { to: to.clone(), amount: receiver.amount }).collect();
-        Ok(to_json(&SplitTransferred { status, txid: txid.clone(), amount: total, from, to, delivery }))
+        let to = paid.next().map_or_else(String::new, |paid| paid.to);
+        Ok(to_json(&InterBranchTransferred { status, txid, amount: total, from, to, delivery }))
     }
 }
 
-/// Begins transfers, all in one commit; each has its own result.
+impl WantedLeg {
+    fn new(destination: Destination, account: AccountNum, amount: protocol::request::Amount) -> Result<Self> {
+        let is_one_place = match (&destination.dest_branch, &destination.dest_host, destination.dest_port) {
+            (Some(_), None, None) | (None, Some(_), Some(_)) | (None, None, None) => true,
+            (_, _, _) => false,
+        };
+        if !is_one_place {
+            return Err(Error::Invalid(NAME_THE_BRANCH.into()));
+        }
+        Ok(Self { destination, account, amount: amount.to_move()? })
+    }
+
+    /// In one form: an address is the same in whatever case its host is written, and with brackets or without. A
+    /// branch's name and its address are two: what stands at an address may change.
+    fn meaning(&self) -> Value {
+        let Destination { dest_branch, dest_host, dest_port } = &self.destination;
+        let address = dest_host.as_ref().map(|host| {
+            let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+            let ip = bare.parse::<IpAddr>().map(|ip| ip.to_string());
+            ip.unwrap_or_else(|_| bare.to_ascii_lowercase())
+        });
+        json!([dest_branch, address, dest_port, self.account, self.amount])
+    }
+
+    /// Its text in the answer, such as `127.0.0.1:1002`.
+    fn name(&self, context: &Context) -> String {
+        let branch = match (&self.destination.dest_branch, &self.destination.dest_host) {
+            (Some(name), _) => name.to_string(),
+            (None, Some(host)) => host.clone(),
+            (None, None) => context.bank.name().to_string(),
+        };
+        format!("{branch}:{}", self.account)
+    }
+}
+
+/// Begins transfers, all in one commit; each has its own result. Those that an earlier request has begun under their
+/// ids are found before anything else is asked for: where a receiver is, what the payer has, whether writes are taken.
 pub fn begin(context: &Context, wanted: &[Wanted]) -> Vec<Result<Started>> {
     let mut orders = Vec::new();
     let prepared: Vec<Result<Prepared>> = wanted
         .iter()
         .map(|wanted| {
-            let prepared = prepare(context, wanted)?;
-            Ok(match prepared {
-                (Prepared::Order(answer), Some(order)) => {
-                    orders.push(order);
-                    Prepared::Order(answer)
-                }
-                (other, _) => other,
-            })
+            if let Some((txid, answer)) = wanted.stored(context)? {
+                return Ok(Prepared::Earlier(txid, answer));
+            }
+            let (order, answer) = make_order(context, wanted)?;
+            orders.push(order);
+            Ok(Prepared::Order(answer))
         })
         .collect();
     let mut begun = context.engine.begin(orders).into_iter();
-    let started = prepared.into_iter().map(|prepared| match prepared? {
-        Prepared::Earlier(txid, answer) => Ok(Started::Earlier(txid, answer)),
-        Prepared::Order(answer) => {
-            let begun = begun.next().expect("there is one result for each order");
-            begun.map(|begun| Started::Begun(begun, answer))
+    let started = prepared.into_iter().zip(wanted).map(|(prepared, wanted)| {
+        let refusal = match prepared {
+            Ok(Prepared::Earlier(txid, answer)) => return Ok(Started::Earlier(txid, answer)),
+            Ok(Prepared::Order(answer)) => match begun.next().expect("there is one result for each order") {
+                Ok(begun) => return Ok(Started::Begun(begun, answer)),
+                Err(refusal) => refusal,
+            },
+            Err(refusal) => refusal,
+        };
+        // It may have been begun since, by the same request on another connection.
+        match wanted.stored(context)? {
+            Some((txid, answer)) => Ok(Started::Earlier(txid, answer)),
+            None => Err(refusal),
         }
     });
     started.collect()
@@ -153,27 +191,32 @@ enum Prepared {
     Earlier(TxId, String),
 }
 
-fn prepare(context: &Context, wanted: &Wanted) -> Result<(Prepared, Option<Order>)> {
-    if let Some(key) = &wanted.key {
-        let stored = context.bank.dbs().read(|reader| key.find(reader))?;
-        if let Some((answer, txid)) = stored.and_then(|stored| Some((stored.answer, stored.txid?))) {
-            return Ok((Prepared::Earlier(txid, answer), None));
-        }
-    }
+fn make_order(context: &Context, wanted: &Wanted) -> Result<(Order, String)> {
+    let receivers = wanted.find_receivers(context)?;
     let txid = context.engine.new_txid()?;
     let answer = wanted.answer(context, &txid)?;
-    let with_begin = wanted.key.clone().map(|key| bind(key, answer.clone(), txid.clone()));
-    let order = Order { txid, payer: wanted.payer, receivers: wanted.receivers.clone(), with_begin };
-    Ok((Prepared::Order(answer), Some(order)))
+    let with_begin = wanted.key.clone().map(|key| {
+        let stored = Stored { txid: Some(txid.clone()), ..Stored::answer(answer.clone()) };
+        Box::new(Binding { key, stored }) as Box<dyn WithWrite>
+    });
+    Ok((Order { txid, payer: wanted.payer, receivers, with_begin }, answer))
 }
 
-/// Binds the request's id to the transfer, in the transaction that begins it.
-fn bind(key: RequestKey, answer: String, txid: TxId) -> WithWrite {
-    let now_unix_ms = unix_ms_now();
-    Box::new(move |tx: &mut Tx<'_>| match key.find(tx)? {
-        Some(_) => Err(Error::RequestRepeated),
-        None => key.store(tx, &answer, Some(&txid), now_unix_ms),
-    })
+/// Binds a request's id to its transfer, in the transaction that begins it. Of two at the same moment the second finds
+/// the first one's, before it is held against what that has left.
+struct Binding {
+    key: RequestKey,
+    stored: Stored,
+}
+
+impl WithWrite for Binding {
+    fn check(&mut self, tx: &Tx<'_>) -> Result<()> {
+        if self.key.find(tx)?.is_some() { Err(Error::RequestRepeated) } else { Ok(()) }
+    }
+
+    fn write(&mut self, tx: &mut Tx<'_>) -> Result<()> {
+        self.key.store(tx, &self.stored)
+    }
 }
 
 /// Waits for a transfer and gives its answer.
@@ -184,18 +227,31 @@ pub fn finish(context: &Context, wanted: &Wanted, started: Started) -> Result<St
     let (delivery, answer) = match started {
         Started::Earlier(txid, answer) => (context.engine.finish_again(&txid)?, answer),
         Started::Begun(begun, answer) => match context.engine.finish(&begun) {
-            Err(Error::Aborted { code, .. }) if code == Error::REQUEST_REPEATED => {
-                return match prepare(context, wanted)?.0 {
-                    Prepared::Earlier(txid, answer) => {
-                        context.engine.finish_again(&txid).map(|delivery| with_delivery(&answer, delivery))
-                    }
-                    Prepared::Order(_) => Err(Error::RequestRepeated),
-                };
-            }
+            Err(Error::Aborted { code, .. }) if code == Error::REQUEST_REPEATED => match wanted.stored(context)? {
+                Some((txid, answer)) => (context.engine.finish_again(&txid)?, answer),
+                None => return Err(Error::RequestRepeated),
+            },
             finished => (finished?, answer),
         },
     };
     Ok(with_delivery(&answer, delivery))
+}
+
+/// The answer of a transfer that was committed under the request's id, at a copy that begins none; else `refusal`.
+/// What is under way is the primary's to say.
+///
+/// # Errors
+/// `refusal`, [`Error::RequestIdReused`], or trouble of the database.
+pub fn answer_before(context: &Context, wanted: &Wanted, refusal: &Error) -> Result<String> {
+    if !context.replication.knows_what_was_done() {
+        return Err(refusal.clone());
+    }
+    match wanted.stored(context)? {
+        Some((txid, answer)) if context.bank.dbs().read(|reader| records::is_in_the_books(reader, &txid))? => {
+            Ok(with_delivery(&answer, Delivery::Pending))
+        }
+        Some(_) | None => Err(refusal.clone()),
+    }
 }
 
 /// The stored answer says "pending"; what is true now takes its place.

@@ -244,6 +244,28 @@ CREATE TABLE settled_by_hand (
     reason TEXT NOT NULL,
     PRIMARY KEY (txid, at_unix_ms)
 ) STRICT, WITHOUT ROWID;
+
+-- What is kept for a time is kept by running time: see `running_time.rs`. Stamps before `wall_clock_until_unix_ms` are
+-- an older program's, by the wall clock.
+CREATE TABLE running_time (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    unix_ms INTEGER NOT NULL,
+    wall_clock_until_unix_ms INTEGER NOT NULL
+) STRICT;
+INSERT INTO running_time (id, unix_ms, wall_clock_until_unix_ms) VALUES (1, 0, 0);
+
+-- Hashes of the passwords that a request has set, one a line; and how many answers there are, without counting them.
+ALTER TABLE answers ADD COLUMN password_hashes TEXT;
+CREATE TABLE answers_kept (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    count INTEGER NOT NULL
+) STRICT;
+INSERT INTO answers_kept (id, count) SELECT 1, count(*) FROM answers;
+CREATE TRIGGER answers_one_more AFTER INSERT ON answers BEGIN UPDATE answers_kept SET count = count + 1; END;
+CREATE TRIGGER answers_one_less AFTER DELETE ON answers BEGIN UPDATE answers_kept SET count = count - 1; END;
+
+-- A text message is given up when it has failed for long enough, in running time; its own date is the wall clock's.
+ALTER TABLE sms_outbox ADD COLUMN failing_since_unix_ms INTEGER;
 ";
 
 /// The version of the tables that this program makes and needs.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::allowance::Owner;
 use crate::audit;
-use crate::bank::accounts::{Account, Opening};
+use crate::bank::accounts::{self, Account, Opening};
 use crate::bank::customer::Aadhaar;
 use crate::bank::history::Transaction;
 use crate::bank::{ADMINISTRATOR, Bank};
@@ -166,15 +166,17 @@ fn pay(context: &Context, payer: AccountNum, to: Receiver, amount: Money) -> Res
     };
     if destination.dest_branch.is_none() && destination.dest_host.is_none() {
         let after = context.bank.transfer(payer, receiver, amount)?;
-        return Ok(Reply::Transferred { balance: after.from_balance, txid: None, delivery: Delivery::Done });
+        return Ok(Reply::Transferred { balance: Some(after.from_balance), txid: None, delivery: Delivery::Done });
     }
-    let wanted = Wanted::single(context, payer, destination, receiver, amount)?;
+    let wanted = Wanted::single(payer, destination, receiver, amount)?;
     let started = transfer::begin(context, std::slice::from_ref(&wanted)).pop();
     let answer = transfer::finish(context, &wanted, started.expect("there is one result for each transfer")?)?;
     let answer: InterBranchTransferred =
         serde_json::from_str(&answer).map_err(|error| Error::Database(format!("an answer cannot be read: {error}")))?;
+    // It is paid. Whatever this second look meets, such as an account that was closed since, is not its outcome.
+    let payer = context.bank.dbs().read(|reader| accounts::find(reader, payer));
     Ok(Reply::Transferred {
-        balance: context.bank.account(payer)?.balance,
+        balance: payer.ok().map(|payer| payer.balance),
         txid: Some(answer.txid),
         delivery: if answer.delivery == "done" { Delivery::Done } else { Delivery::Pending },
     })

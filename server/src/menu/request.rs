@@ -128,8 +128,8 @@ pub enum Reply {
     },
     /// A transfer was made.
     Transferred {
-        /// The payer's balance after it.
-        balance: Money,
+        /// The payer's balance after it, where that could be looked at.
+        balance: Option<Money>,
         /// The transfer's id, if it went to another branch.
         txid: Option<TxId>,
         /// Whether the other branch has said that the money is there.

@@ -232,11 +232,11 @@ impl Session {
             }
             (Waiting::Transfer(to, amount), Reply::Transferred { balance, txid, delivery }) => {
                 let txid = txid.map(|txid| format!(" (transfer {txid})")).unwrap_or_default();
+                let balance = balance.map(|balance| format!(" The balance is Rs {balance}.")).unwrap_or_default();
                 self.done(&match delivery {
-                    Delivery::Done => format!("Rs {amount} transferred to {to}{txid}. The balance is Rs {balance}."),
+                    Delivery::Done => format!("Rs {amount} transferred to {to}{txid}.{balance}"),
                     Delivery::Pending => format!(
-                        "Rs {amount} will arrive at {to}{txid}: it is paid, and its branch has not yet answered. \
-                         The balance is Rs {balance}."
+                        "Rs {amount} will arrive at {to}{txid}: it is paid, and its branch has not yet answered.{balance}"
                     ),
                 })
             }

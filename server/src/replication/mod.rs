@@ -224,6 +224,23 @@ impl Replication {
         }
     }
 
+    /// Whether this copy is the primary.
+    #[must_use]
+    pub fn is_primary(&self) -> bool {
+        self.role == CopyRole::Primary
+    }
+
+    /// Whether what was done under a request's id may be told here: at the primary, and at a replica that follows it.
+    /// A copy that was replaced, or has lost its primary, may have what the branch's books no longer have.
+    #[must_use]
+    pub fn knows_what_was_done(&self) -> bool {
+        match self.role {
+            CopyRole::Primary => true,
+            CopyRole::Replica => self.following.lock().state == FollowState::Following,
+            CopyRole::Fenced => false,
+        }
+    }
+
     fn refusal(&self) -> Error {
         let standing = self.parts.dbs.standing();
         standing.refusal().unwrap_or(Error::Stopping)

@@ -105,6 +105,7 @@ mod tests {
             body: body.into(),
             created_unix_ms: 1_795_311_299_123,
             attempts: 3,
+            failing_since_unix_ms: None,
         }
     }
 

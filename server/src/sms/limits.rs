@@ -12,11 +12,10 @@ pub const RETRY_AFTER_MAX_MS: u64 = 60 * 60 * 1_000;
 /// The longest rest of the whole sender after failures in a row, in milliseconds. One attempt a minute
 /// presses nobody, and one message that always fails can't hold up the others for longer.
 pub const REST_MAX_MS: u64 = 60 * 1_000;
-/// A message that still fails at this age, in milliseconds, is given up: after three days the customer has
-/// long seen the movement in the account's history, and the news would only confuse.
-pub const MESSAGE_AGE_MAX_MS: i64 = 3 * 24 * 60 * 60 * 1_000;
-/// The longest sleep of the sender, in milliseconds. A wall clock that jumps, or a due time that moved
-/// without a wake-up, costs at most this.
+/// A message that has failed for so long, in milliseconds of running time, is given up: after three days the customer
+/// has long seen the movement in the account's history, and the news would only confuse.
+pub const FAILING_MAX_MS: i64 = 3 * 24 * 60 * 60 * 1_000;
+/// The longest sleep of the sender, in milliseconds. A due time that moved without a wake-up costs at most this.
 pub const SLEEP_MAX_MS: u64 = 60 * 1_000;
 /// The shortest sleep of the sender, in milliseconds, so that an outbox whose clock differs from ours by
 /// some milliseconds is not asked in a tight loop.
@@ -40,7 +39,7 @@ pub const NAME_SHOWN_CHARS_MAX: usize = 60;
 
 const _: () = assert!(BACKOFF_BASE_MS < REST_MAX_MS && REST_MAX_MS < BACKOFF_MAX_MS);
 const _: () = assert!(BACKOFF_MAX_MS < RETRY_AFTER_MAX_MS);
-const _: () = assert!(RETRY_AFTER_MAX_MS < MESSAGE_AGE_MAX_MS as u64);
+const _: () = assert!(RETRY_AFTER_MAX_MS < FAILING_MAX_MS as u64);
 const _: () = assert!(SLEEP_MIN_MS < SLEEP_MAX_MS);
 // A message names at most one other party, with a name and a branch; the fixed words take under 200.
 const _: () = assert!(2 * NAME_SHOWN_CHARS_MAX + 200 < BODY_CHARS_MAX);

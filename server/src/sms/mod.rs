@@ -159,6 +159,8 @@ pub struct OutboxMessage {
     pub created_unix_ms: i64,
     /// Deliveries that failed so far.
     pub attempts: u32,
+    /// When the first of them failed, in the outbox's own time; none before.
+    pub failing_since_unix_ms: Option<i64>,
 }
 
 impl OutboxMessage {
@@ -184,20 +186,24 @@ impl fmt::Debug for OutboxMessage {
 ///
 /// Each call is durable when it returns `Ok`. The `why` texts hold no phone number, message or secret.
 pub trait Outbox: Send + 'static {
-    /// Messages due at `now_unix_ms`, oldest due first, at most `limit`. Those delivered or given up are
-    /// never due again.
+    /// The time by which messages fall due and grow old, in milliseconds: one that goes on only as time passes, and
+    /// that no step of the wall clock moves.
+    fn now_unix_ms(&self) -> i64;
+
+    /// Messages due now, oldest due first, at most `limit`. Those delivered or given up are never due again.
     ///
     /// # Errors
     /// [`OutboxError`] when the table can't be read; the sender asks again later.
-    fn due(&mut self, now_unix_ms: i64, limit: usize) -> Result<Vec<OutboxMessage>, OutboxError>;
+    fn due(&mut self, limit: usize) -> Result<Vec<OutboxMessage>, OutboxError>;
 
     /// Records that a message was taken by its channel.
     ///
     /// # Errors
     /// [`OutboxError`] when that can't be made durable; the sender tries to record it again.
-    fn delivered(&mut self, id: i64, now_unix_ms: i64) -> Result<(), OutboxError>;
+    fn delivered(&mut self, id: i64) -> Result<(), OutboxError>;
 
-    /// Records a failed delivery: `attempts` failures in all, due again at `at_unix_ms`.
+    /// Records a failed delivery: `attempts` failures in all, the first of them now if there was none, due again at
+    /// `at_unix_ms` of the outbox's time.
     ///
     /// # Errors
     /// As [`Outbox::delivered`].
@@ -207,7 +213,7 @@ pub trait Outbox: Send + 'static {
     ///
     /// # Errors
     /// As [`Outbox::delivered`].
-    fn given_up(&mut self, id: i64, now_unix_ms: i64, why: &str) -> Result<(), OutboxError>;
+    fn given_up(&mut self, id: i64, why: &str) -> Result<(), OutboxError>;
 
     /// When the next message falls due; `None` when none waits.
     ///
@@ -332,6 +338,7 @@ mod tests {
             body: "Your account".into(),
             created_unix_ms: 0,
             attempts: 0,
+            failing_since_unix_ms: None,
         };
         let shown = format!("{message:?}");
         assert!(shown.contains("id: 7") && !shown.contains("98765") && !shown.contains("account"), "{shown}");

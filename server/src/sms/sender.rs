@@ -7,7 +7,7 @@
 //! - the channel took it: recorded as delivered;
 //! - a permanent error: given up, with the reason in the outbox and the log;
 //! - a transient error: due again after a back-off that doubles with each attempt, up to a cap, with
-//!   jitter, and not sooner than the other side asked; given up at a certain age. A transient error says
+//!   jitter, and not sooner than the other side asked; given up when it has failed for long enough. A transient error says
 //!   more about the channel than about the message, so the whole sender rests too, ever longer while
 //!   errors follow one another, but never longer than [`limits::REST_MAX_MS`]: a message that always fails
 //!   doesn't hold up the others.
@@ -33,7 +33,6 @@ use log::{debug, error, warn};
 
 use super::limits;
 use super::{Channel, Outbox, OutboxError, OutboxMessage, SendError};
-use crate::clock::unix_ms_now;
 
 /// The sender's waits. The default is that of [`limits`]; tests are in more of a hurry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +43,8 @@ pub struct Pace {
     pub backoff_max_ms: u64,
     /// The longest rest of the whole sender, in milliseconds.
     pub rest_max_ms: u64,
-    /// The age at which a message that fails is given up, in milliseconds.
-    pub message_age_max_ms: i64,
+    /// How long a message may go on failing before it is given up, in milliseconds.
+    pub failing_max_ms: i64,
     /// How long a stop waits for a delivery under way, in milliseconds.
     pub stop_grace_ms: u64,
 }
@@ -56,7 +55,7 @@ impl Default for Pace {
             backoff_base_ms: limits::BACKOFF_BASE_MS,
             backoff_max_ms: limits::BACKOFF_MAX_MS,
             rest_max_ms: limits::REST_MAX_MS,
-            message_age_max_ms: limits::MESSAGE_AGE_MAX_MS,
+            failing_max_ms: limits::FAILING_MAX_MS,
             stop_grace_ms: limits::STOP_GRACE_MS,
         }
     }
@@ -228,7 +227,7 @@ impl<O: Outbox> Courier<O> {
         if let Some(outcome) = self.unrecorded.take() {
             self.record(outcome)?;
         }
-        let due = self.outbox.due(unix_ms_now(), limits::POLL_MESSAGES_MAX)?;
+        let due = self.outbox.due(limits::POLL_MESSAGES_MAX)?;
         let may_have_more = due.len() >= limits::POLL_MESSAGES_MAX;
         for message in due {
             if self.is_stopped() {
@@ -242,7 +241,7 @@ impl<O: Outbox> Courier<O> {
             return Ok(Next::Poll);
         }
         let wait_ms = match self.outbox.next_due_unix_ms()? {
-            Some(due_unix_ms) => u64::try_from(due_unix_ms.saturating_sub(unix_ms_now())).unwrap_or(0),
+            Some(due_unix_ms) => u64::try_from(due_unix_ms.saturating_sub(self.outbox.now_unix_ms())).unwrap_or(0),
             None => limits::SLEEP_MAX_MS,
         };
         Ok(Next::Sleep { wait_ms: wait_ms.clamp(limits::SLEEP_MIN_MS, limits::SLEEP_MAX_MS) })
@@ -250,7 +249,7 @@ impl<O: Outbox> Courier<O> {
 
     /// Sends one message and records what became of it. `Some` when the poll can't go on.
     fn deliver(&mut self, message: OutboxMessage) -> Result<Option<Next>, OutboxError> {
-        let (id, attempts, created_unix_ms) = (message.id, message.attempts, message.created_unix_ms);
+        let (id, attempts, failing_since) = (message.id, message.attempts, message.failing_since_unix_ms);
         if self.messages.send(message).is_err() {
             // The channel's thread has panicked; joining it tells.
             return Ok(Some(Next::End { worker_is_idle: true }));
@@ -274,7 +273,7 @@ impl<O: Outbox> Courier<O> {
                 None
             }
             Err(SendError::Transient { why, retry_after_ms }) => {
-                let outcome = self.after_transient(id, attempts, created_unix_ms, why, retry_after_ms);
+                let outcome = self.after_transient(id, attempts, failing_since, why, retry_after_ms);
                 let rest = self.rest(retry_after_ms);
                 self.record(outcome)?;
                 Some(rest)
@@ -305,13 +304,14 @@ impl<O: Outbox> Courier<O> {
         &self,
         id: i64,
         attempts_before: u32,
-        created_unix_ms: i64,
+        failing_since_unix_ms: Option<i64>,
         why: String,
         retry_after_ms: Option<u64>,
     ) -> Outcome {
-        let now_unix_ms = unix_ms_now();
-        if now_unix_ms.saturating_sub(created_unix_ms) >= self.pace.message_age_max_ms {
-            error!("text message {id}: given up for its age: {why}");
+        let now_unix_ms = self.outbox.now_unix_ms();
+        let failing_ms = failing_since_unix_ms.map_or(0, |since| now_unix_ms.saturating_sub(since));
+        if failing_ms >= self.pace.failing_max_ms {
+            error!("text message {id}: given up after failing for long enough: {why}");
             return Outcome::GivenUp { id, why: format!("too old to try again: {why}") };
         }
         let attempts = attempts_before.saturating_add(1);
@@ -332,11 +332,11 @@ impl<O: Outbox> Courier<O> {
     /// Makes an outcome durable; one that can't be is kept for later.
     fn record(&mut self, outcome: Outcome) -> Result<(), OutboxError> {
         let recorded = match &outcome {
-            Outcome::Delivered { id } => self.outbox.delivered(*id, unix_ms_now()),
+            Outcome::Delivered { id } => self.outbox.delivered(*id),
             Outcome::RetryAt { id, attempts, at_unix_ms, why } => {
                 self.outbox.retry_at(*id, *attempts, *at_unix_ms, why)
             }
-            Outcome::GivenUp { id, why } => self.outbox.given_up(*id, unix_ms_now(), why),
+            Outcome::GivenUp { id, why } => self.outbox.given_up(*id, why),
         };
         if recorded.is_err() {
             self.unrecorded = Some(outcome);

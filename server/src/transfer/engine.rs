@@ -34,17 +34,30 @@ use crate::bank::movements::Booking;
 use crate::dbs_exec::{DbsExec, Tx};
 use crate::error::{Error, Result};
 use crate::limits::{EVENT_NUMBERS_RESERVED, TICK};
+use crate::running_time::RunningTime;
 use crate::sms::Notifier;
 use crate::teaching::Teaching;
 
 /// Something to be done in the same transaction as an output's write.
-pub type WithWrite = Box<dyn FnMut(&mut Tx<'_>) -> Result<()> + Send>;
+pub trait WithWrite: Send {
+    /// Looks before anything is written: whether the output may be written at all.
+    ///
+    /// # Errors
+    /// Why not; nothing is written then.
+    fn check(&mut self, tx: &Tx<'_>) -> Result<()>;
+
+    /// Writes, after the output.
+    ///
+    /// # Errors
+    /// Trouble of the database.
+    fn write(&mut self, tx: &mut Tx<'_>) -> Result<()>;
+}
 
 /// One output on its way to become reality.
 pub struct Task {
     role: Role,
     output: Output,
-    with_write: Option<WithWrite>,
+    with_write: Option<Box<dyn WithWrite>>,
 }
 
 impl From<Step> for Task {
@@ -56,7 +69,7 @@ impl From<Step> for Task {
 impl Task {
     /// The same, with something to be done in the same transaction.
     #[must_use]
-    pub fn with_write(mut self, with_write: Option<WithWrite>) -> Self {
+    pub fn with_write(mut self, with_write: Option<Box<dyn WithWrite>>) -> Self {
         self.with_write = with_write;
         self
     }
@@ -74,6 +87,8 @@ pub struct EngineParts {
     pub carrier: Box<dyn Carrier>,
     /// The machine that it runs on.
     pub host: Box<dyn Host>,
+    /// What the branch's rows are kept by.
+    pub running_time: Arc<RunningTime>,
     /// Rung when text messages may have been written.
     pub sms: Option<Notifier>,
     /// Whether a class may step, break and crash it.
@@ -268,13 +283,15 @@ impl Engine {
                     (self.parts.name.clone(), task.output.ledger_ops.clone(), task.output.records.clone());
                 let mut with_write = task.with_write.take();
                 move |tx: &mut Tx<'_>| {
+                    // First: a hold may be refused for what the very same request has left.
+                    with_write.as_mut().map_or(Ok(()), |with_write| with_write.check(tx))?;
                     for op in &ops {
                         ledger::carry_out(tx, &own_name, op, &booking)?;
                     }
                     for record in &records {
                         records::write(tx, record, now_unix_ms)?;
                     }
-                    with_write.as_mut().map_or(Ok(()), |with_write| with_write(tx))
+                    with_write.as_mut().map_or(Ok(()), |with_write| with_write.write(tx))
                 }
             })
             .collect();

@@ -80,7 +80,7 @@ pub struct Order {
     /// Who is paid.
     pub receivers: Vec<Receiver>,
     /// Something to be done in the transaction that makes the transfer's begin durable.
-    pub with_begin: Option<WithWrite>,
+    pub with_begin: Option<Box<dyn WithWrite>>,
 }
 
 /// A transfer that has begun.

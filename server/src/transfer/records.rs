@@ -16,6 +16,8 @@ use super::ledger::OUTSIDE;
 
 use crate::dbs_exec::{Query, Row, Tx, params};
 use crate::error::{Error, Result};
+use crate::limits::ENDED_KEPT;
+use crate::running_time;
 
 /// The digits of the ids that a branch gives.
 const OWN_ID_DIGITS: usize = 19;
@@ -39,7 +41,7 @@ pub fn write(tx: &mut Tx<'_>, record: &Record, now_unix_ms: i64) -> Result<()> {
         Record::Aborted { .. } => tx.execute("DELETE FROM coordinated WHERE txid = ?1", params![txid]),
         Record::Ended { .. } => {
             tx.execute("DELETE FROM contradicted WHERE txid = ?1", params![txid])?;
-            end_coordinated(tx, txid, now_unix_ms)
+            end_coordinated(tx, txid)
         }
         Record::Contradicted { transfer, ours, by, refusal } => tx.execute(
             "INSERT INTO contradicted (txid, peer, transfer, outcome, code, text, since_unix_ms)
@@ -57,7 +59,7 @@ pub fn write(tx: &mut Tx<'_>, record: &Record, now_unix_ms: i64) -> Result<()> {
         Record::Resolved { outcome, reason, .. } => {
             note_by_hand(tx, txid, *outcome, reason, now_unix_ms)?;
             tx.execute("DELETE FROM contradicted WHERE txid = ?1", params![txid])?;
-            end_coordinated(tx, txid, now_unix_ms)
+            end_coordinated(tx, txid)
         }
         Record::Prepared(transfer) => tx.execute(
             "INSERT INTO prepared (txid, transfer, state, prepared_unix_ms, changed_unix_ms)
@@ -80,10 +82,12 @@ pub fn write(tx: &mut Tx<'_>, record: &Record, now_unix_ms: i64) -> Result<()> {
     Ok(())
 }
 
-fn end_coordinated(tx: &mut Tx<'_>, txid: &str, now_unix_ms: i64) -> Result<usize> {
+/// How long rows are kept after their end counts in running time.
+fn end_coordinated(tx: &mut Tx<'_>, txid: &str) -> Result<usize> {
+    let ended_unix_ms = running_time::stamp(tx)?;
     tx.execute(
         "UPDATE coordinated SET state = 'ended', changed_unix_ms = ?2 WHERE txid = ?1",
-        params![txid, now_unix_ms],
+        params![txid, ended_unix_ms],
     )
 }
 
@@ -102,20 +106,33 @@ fn settle_prepared(
     by_hand: Option<&str>,
     now_unix_ms: i64,
 ) -> Result<usize> {
+    let ended_unix_ms = running_time::stamp(tx)?;
     tx.execute(
         "INSERT INTO prepared (txid, state, by_hand, prepared_unix_ms, changed_unix_ms)
-             VALUES (?1, ?2, ?3, ?4, ?4)
+             VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (txid) DO UPDATE SET state = excluded.state, by_hand = excluded.by_hand,
                  changed_unix_ms = excluded.changed_unix_ms",
-        params![txid, outcome_text(outcome), by_hand, now_unix_ms],
+        params![txid, outcome_text(outcome), by_hand, now_unix_ms, ended_unix_ms],
     )
 }
 
-/// Deletes rows of transactions that ended before `ended_before_unix_ms`, at most `limit` of each kind.
+/// Deletes rows of transactions that ended long enough ago, at most `limit` of each kind.
 ///
 /// # Errors
 /// Trouble of the database.
-pub fn prune(tx: &mut Tx<'_>, ended_before_unix_ms: i64, limit: usize) -> Result<usize> {
+pub fn prune(tx: &mut Tx<'_>, limit: usize) -> Result<usize> {
+    let ended_before_unix_ms = running_time::kept_before(tx, ENDED_KEPT)?;
+    // A look first: a statement that deletes nothing would still be a commit.
+    let some = tx.query_opt(
+        "SELECT 1 FROM coordinated WHERE state = 'ended' AND changed_unix_ms < ?1
+         UNION ALL SELECT 1 FROM prepared WHERE state <> 'prepared' AND mixed IS NULL
+             AND (by_hand IS NULL OR confirmed = 1) AND changed_unix_ms < ?1 LIMIT 1",
+        params![ended_before_unix_ms],
+        |_| Ok(()),
+    )?;
+    if some.is_none() {
+        return Ok(0);
+    }
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let coordinated = tx.execute(
         "DELETE FROM coordinated WHERE txid IN (SELECT txid FROM coordinated

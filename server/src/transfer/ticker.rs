@@ -16,7 +16,7 @@ use super::{events, records};
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
 use crate::idempotency;
-use crate::limits::{ANSWERS_KEPT, ENDED_KEPT, EVENT_NUMBERS_RESERVED, FLUSH_TICKS, PRUNE_INTERVAL, PRUNE_ROWS, TICK};
+use crate::limits::{EVENT_NUMBERS_RESERVED, FLUSH_TICKS, PRUNE_INTERVAL, PRUNE_ROWS, TICK};
 use crate::teaching::Teaching;
 
 /// The threads. They end when the sender is dropped.
@@ -47,7 +47,7 @@ impl Engine {
         let (stop, stopped) = bounded(0);
         let mut threads = Vec::new();
         for (name, interval, work) in
-            [("ticker", TICK, Self::tick as fn(&Self)), ("pruner", PRUNE_INTERVAL, Self::prune as fn(&Self))]
+            [("ticker", TICK, Self::tick as fn(&Self) -> Again), ("pruner", PRUNE_INTERVAL, Self::prune)]
         {
             let (engine, stopped) = (Arc::downgrade(self), stopped.clone());
             let thread = std::thread::Builder::new()
@@ -61,7 +61,7 @@ impl Engine {
     }
 
     /// Does what is due by now: the ticker's work.
-    pub fn tick(&self) {
+    pub fn tick(&self) -> Again {
         match &self.teaching {
             None => self.tick_machines(),
             Some(teaching) => {
@@ -81,6 +81,7 @@ impl Engine {
         {
             log::warn!("records that may be lost in a crash could not be written: {error}");
         }
+        Again::Later
     }
 
     /// Does what is due by now.
@@ -89,26 +90,31 @@ impl Engine {
         self.carry_out_quietly(self.ask_all(|site| site.tick(now)));
     }
 
-    /// Deletes what is no longer needed, a little at a time, so that others wait for it only briefly: the pruner's work.
-    pub fn prune(&self) {
+    /// Deletes what is no longer needed, a little at a time, so that others wait for it only briefly; one lot after
+    /// another, so that no pace is below that of what makes the dirt: the pruner's work.
+    pub fn prune(&self) -> Again {
+        let is_expected =
+            |error: &Error| matches!(error, Error::Stopping | Error::ReplicasMissing { .. } | Error::Unconfirmed);
+        let dbs = &self.parts.dbs;
+        if let Err(error) = self.parts.running_time.advance(dbs, self.parts.host.elapsed())
+            && !is_expected(&error)
+        {
+            log::warn!("the running time could not be written: {error}");
+        }
         if self.teaching.as_ref().is_some_and(Teaching::is_stepping) {
             // A message may wait on the stage for longer than any is under way.
-            return;
+            return Again::Later;
         }
-        let before = |age: Duration| self.parts.host.unix_ms() - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        let (ended_before, answered_before) = (before(ENDED_KEPT), before(ANSWERS_KEPT));
-        let pruned = self.parts.dbs.read(|reader| idempotency::surplus(reader)).and_then(|surplus| {
-            let answers = move |tx: &mut Tx<'_>| idempotency::prune(tx, answered_before, surplus, PRUNE_ROWS);
-            self.parts.dbs.execute(answers)?;
-            while self.parts.dbs.execute(move |tx| records::prune(tx, ended_before, PRUNE_ROWS))? >= PRUNE_ROWS {}
-            Ok(())
-        });
-        if let Err(error) = pruned
-            && !matches!(error, Error::Stopping | Error::ReplicasMissing { .. } | Error::Unconfirmed)
-        {
-            log::warn!("old records could not be pruned: {error}");
+        let mut has_more = false;
+        for prune in [idempotency::prune as fn(&mut Tx<'_>, usize) -> Result<usize>, records::prune] {
+            match dbs.execute(move |tx| prune(tx, PRUNE_ROWS)) {
+                Ok(deleted) => has_more |= deleted >= PRUNE_ROWS,
+                Err(error) if is_expected(&error) => {}
+                Err(error) => log::warn!("old records could not be pruned: {error}"),
+            }
         }
         self.keep_event_numbers_reserved();
+        if has_more { Again::AtOnce } else { Again::Later }
     }
 
     fn keep_event_numbers_reserved(&self) {
@@ -128,15 +134,29 @@ pub(super) fn ticks(time: Duration) -> u64 {
     u64::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn repeat_until(stopped: &Receiver<()>, interval: Duration, engine: &Weak<Engine>, work: fn(&Engine)) {
+/// When a thread does its work the next time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// After its interval.
+    Later,
+    /// At once: not all was done.
+    AtOnce,
+}
+
+fn repeat_until(stopped: &Receiver<()>, interval: Duration, engine: &Weak<Engine>, work: fn(&Engine) -> Again) {
+    let mut next = Again::Later;
     loop {
-        match stopped.recv_timeout(interval) {
+        let wait = match next {
+            Again::Later => interval,
+            Again::AtOnce => Duration::ZERO,
+        };
+        match stopped.recv_timeout(wait) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }
         let Some(engine) = engine.upgrade() else { return };
         let guard = StopOnPanic(&engine);
-        work(&engine);
+        next = work(&engine);
         drop(guard);
     }
 }

@@ -16,7 +16,7 @@ const QUICK: Pace = Pace {
     backoff_base_ms: 1,
     backoff_max_ms: 4,
     rest_max_ms: 4,
-    message_age_max_ms: limits::MESSAGE_AGE_MAX_MS,
+    failing_max_ms: limits::FAILING_MAX_MS,
     stop_grace_ms: limits::STOP_GRACE_MS,
 };
 
@@ -48,13 +48,15 @@ struct MemoryOutbox(Arc<(Mutex<Table>, Condvar)>);
 
 impl MemoryOutbox {
     fn add(&self, id: i64) {
-        self.add_created_at(id, unix_ms_now());
+        self.add_failing_since(id, None);
     }
 
-    fn add_created_at(&self, id: i64, created_unix_ms: i64) {
+    /// Its date is of long ago, or of long after: the sender does not look at it.
+    fn add_failing_since(&self, id: i64, failing_since_unix_ms: Option<i64>) {
         let (phone, body) = ("9876543210".into(), format!("message {id}"));
-        let message = OutboxMessage { id, phone, body, created_unix_ms, attempts: 0 };
-        let state = State::Waiting { due_unix_ms: created_unix_ms };
+        let created_unix_ms = if id % 2 == 0 { 0 } else { i64::MAX };
+        let message = OutboxMessage { id, phone, body, created_unix_ms, attempts: 0, failing_since_unix_ms };
+        let state = State::Waiting { due_unix_ms: self.now_unix_ms() };
         self.change(|table| table.rows.insert(id, Row { message, state, waits_ms: Vec::new() }));
     }
 
@@ -78,7 +80,12 @@ impl MemoryOutbox {
 }
 
 impl Outbox for MemoryOutbox {
-    fn due(&mut self, now_unix_ms: i64, limit: usize) -> Result<Vec<OutboxMessage>, OutboxError> {
+    fn now_unix_ms(&self) -> i64 {
+        crate::clock::unix_ms_now()
+    }
+
+    fn due(&mut self, limit: usize) -> Result<Vec<OutboxMessage>, OutboxError> {
+        let now_unix_ms = self.now_unix_ms();
         self.change(|table| {
             if table.reads_failures_left > 0 {
                 table.reads_failures_left -= 1;
@@ -89,7 +96,7 @@ impl Outbox for MemoryOutbox {
         })
     }
 
-    fn delivered(&mut self, id: i64, _now_unix_ms: i64) -> Result<(), OutboxError> {
+    fn delivered(&mut self, id: i64) -> Result<(), OutboxError> {
         self.change(|table| {
             if table.delivered_failures_left > 0 {
                 table.delivered_failures_left -= 1;
@@ -101,16 +108,18 @@ impl Outbox for MemoryOutbox {
     }
 
     fn retry_at(&mut self, id: i64, attempts: u32, at_unix_ms: i64, _why: &str) -> Result<(), OutboxError> {
+        let now_unix_ms = self.now_unix_ms();
         self.change(|table| {
             let row = table.rows.get_mut(&id).unwrap();
             row.message.attempts = attempts;
-            row.waits_ms.push(at_unix_ms - unix_ms_now());
+            row.message.failing_since_unix_ms.get_or_insert(now_unix_ms);
+            row.waits_ms.push(at_unix_ms - now_unix_ms);
             row.state = State::Waiting { due_unix_ms: at_unix_ms };
         });
         Ok(())
     }
 
-    fn given_up(&mut self, id: i64, _now_unix_ms: i64, why: &str) -> Result<(), OutboxError> {
+    fn given_up(&mut self, id: i64, why: &str) -> Result<(), OutboxError> {
         self.change(|table| table.rows.get_mut(&id).unwrap().state = State::GivenUp { why: why.into() });
         Ok(())
     }
@@ -315,11 +324,11 @@ fn a_message_that_always_fails_does_not_hold_up_the_others() {
 }
 
 #[test]
-fn an_old_message_that_fails_is_given_up() {
+fn a_message_that_has_failed_for_long_enough_is_given_up() {
     let (channel, hand) = hand();
     let outbox = MemoryOutbox::default();
-    outbox.add_created_at(1, unix_ms_now() - limits::MESSAGE_AGE_MAX_MS);
-    outbox.add_created_at(2, unix_ms_now() - limits::MESSAGE_AGE_MAX_MS);
+    outbox.add_failing_since(1, Some(outbox.now_unix_ms() - limits::FAILING_MAX_MS));
+    outbox.add_failing_since(2, Some(outbox.now_unix_ms() - limits::FAILING_MAX_MS));
     let sender = SmsSender::start(outbox.clone(), channel, QUICK).unwrap();
     assert_eq!(hand.answer(transient(None)), 1);
     assert_eq!(hand.answer(Ok(())), 2);

@@ -76,7 +76,8 @@ fn channel(base_url: &str) -> TwilioChannel {
 }
 
 fn message(body: &str) -> OutboxMessage {
-    OutboxMessage { id: 1, phone: "9876543210".into(), body: body.into(), created_unix_ms: 0, attempts: 0 }
+    let (phone, body) = ("9876543210".into(), body.into());
+    OutboxMessage { id: 1, phone, body, created_unix_ms: 0, attempts: 0, failing_since_unix_ms: None }
 }
 
 fn send_for(head: &'static str, body: &str) -> Result<(), SendError> {
@@ -263,11 +264,15 @@ struct OneMessage {
 }
 
 impl Outbox for OneMessage {
-    fn due(&mut self, _now_unix_ms: i64, _limit: usize) -> Result<Vec<OutboxMessage>, OutboxError> {
+    fn now_unix_ms(&self) -> i64 {
+        crate::clock::unix_ms_now()
+    }
+
+    fn due(&mut self, _limit: usize) -> Result<Vec<OutboxMessage>, OutboxError> {
         Ok(self.message.iter().cloned().collect())
     }
 
-    fn delivered(&mut self, _id: i64, _now_unix_ms: i64) -> Result<(), OutboxError> {
+    fn delivered(&mut self, _id: i64) -> Result<(), OutboxError> {
         let attempts = self.message.take().unwrap().attempts;
         self.done.send(Ok(attempts)).map_err(OutboxError::new)
     }
@@ -277,7 +282,7 @@ impl Outbox for OneMessage {
         Ok(())
     }
 
-    fn given_up(&mut self, _id: i64, _now_unix_ms: i64, why: &str) -> Result<(), OutboxError> {
+    fn given_up(&mut self, _id: i64, why: &str) -> Result<(), OutboxError> {
         self.message = None;
         self.done.send(Err(why.into())).map_err(OutboxError::new)
     }
