@@ -30,7 +30,7 @@ VOLUME ["/data"]
 EXPOSE 9100 1069 5000
 # A stop takes at most two seconds.
 STOPSIGNAL SIGTERM
-# `status` is what anyone may ask; it fails when the branch does not answer.
+# It fails when the branch does not answer, where BANK_HOST and BANK_PORT say that it listens, with TLS or without.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s --retries=3 \
-    CMD ["bank-client", "--host", "127.0.0.1", "--timeout", "4", "status"]
+    CMD ["bank-client", "--timeout", "4", "health"]
 ENTRYPOINT ["bank-server"]

@@ -59,15 +59,27 @@ fn the_image_asks_a_branch_for_its_health_and_notices_when_it_is_gone() {
     let check = dockerfile.split("HEALTHCHECK").nth(1).unwrap().split("CMD").nth(1).unwrap().lines().next().unwrap();
     let words: Vec<String> = serde_json::from_str(check.trim()).unwrap();
     let mut branch = Branch::start(Options::preloaded());
-    let ask = |port: u16| -> Output {
+    let ask = |host: &str, port: u16| -> Output {
         let mut command = Command::new(program(&words[0]));
-        command.args(&words[1..]).env("BANK_PORT", port.to_string()).env("BANK_HOST", "0.0.0.0").output().unwrap()
+        command.args(&words[1..]).env("BANK_PORT", port.to_string()).env("BANK_HOST", host).output().unwrap()
     };
-    let healthy = ask(branch.port());
-    assert!(healthy.status.success(), "{healthy:?}");
+    for host in ["0.0.0.0", "127.0.0.1"] {
+        let healthy = ask(host, branch.port());
+        assert!(healthy.status.success(), "{host}: {healthy:?}");
+    }
     let port = branch.port();
     branch.kill9();
-    assert!(!ask(port).status.success());
+    assert!(!ask("0.0.0.0", port).status.success());
+    // One that speaks TLS alone, with a certificate that nobody here trusts, has answered.
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let made = rcgen::generate_simple_self_signed(["bank.example".to_string()]).unwrap();
+    fs::write(&certificate, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let options = Options::empty().value("--tls-cert", certificate.display()).value("--tls-key", key.display());
+    let branch = Branch::start(options);
+    let healthy = ask("127.0.0.1", branch.port());
+    assert!(healthy.status.success(), "{healthy:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod accounts;
 mod audit_all;
 mod batch;
 mod books;
+mod health;
 mod movements;
 mod password;
 mod replicas;
@@ -77,6 +78,9 @@ pub enum Command {
     History(books::HistoryArguments),
     /// Show how the branch is
     Status,
+    /// Tell whether a branch answers, over TLS or not; for container platforms
+    #[command(after_help = health::EXAMPLES)]
+    Health,
     /// Recompute the books of the branch, or of all branches
     #[command(after_help = audit_all::EXAMPLES)]
     Audit(audit_all::AuditArguments),
@@ -226,6 +230,7 @@ pub fn run(command: Command, session: &mut Session<'_>) -> Result<ExitStatus, Cl
         Command::SplitTransfer(arguments) => transfers::split(&arguments, session),
         Command::History(arguments) => books::history(&arguments, session),
         Command::Status => session.ask(Action::Status, &NoParams {}, |status| books::tell_status(&status)),
+        Command::Health => health::run(session),
         Command::Audit(arguments) => audit_all::audit(&arguments, session),
         Command::Branches => session.ask(Action::Branches, &NoParams {}, |rows: Vec<_>| books::tell_branches(&rows)),
         Command::ListPending => two_phase::list_pending(session),
