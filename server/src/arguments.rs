@@ -1,6 +1,7 @@
 //! The command line as it is typed. What comes of it is in `config`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
@@ -73,8 +74,8 @@ pub struct Arguments {
     pub peers: Vec<NamedAddress>,
     /// The replicas of this branch, as host:port of their branch protocol, separated by commas. Each is started with
     /// --replica-of and the same --name, on a database of its own; it follows this branch and can take its place.
-    #[arg(long, env = "BANK_REPLICAS", value_delimiter = ',', value_name = "HOST:PORT")]
-    pub replicas: Vec<Address>,
+    #[arg(long, env = "BANK_REPLICAS", value_name = "HOST:PORT")]
+    pub replicas: Vec<ReplicaList>,
     /// Be a replica of the branch at this address: follow it, answer what only looks, and take its place when
     /// bank-client promote says so. A new database begins with a copy of the primary's. The file bank.key beside the
     /// database must be the primary's.
@@ -125,6 +126,29 @@ pub struct Arguments {
     /// it reads TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_FROM).
     #[arg(long, env = "BANK_SMS", default_value = "off", value_name = "WHERE")]
     pub sms: SmsSetting,
+}
+
+/// Replicas as they are listed on a command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaList(pub Vec<Address>);
+
+impl FromStr for ReplicaList {
+    type Err = String;
+
+    /// Reads `host:port,host:port`, or as the older system wrote it: `[["127.0.0.1", 9200]]`, `[]`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        // An IPv6 address has a bracket of its own, and never two.
+        let squeezed: String = text.chars().filter(|character| !character.is_whitespace()).collect();
+        if squeezed.starts_with("[[") || squeezed == "[]" {
+            let pairs: Vec<(String, u16)> = serde_json::from_str(text).map_err(|error| {
+                format!("replicas are host:port,host:port, or as older programs write them [[\"127.0.0.1\", 9200]] ({error})")
+            })?;
+            let addresses: Result<_, _> = pairs.iter().map(|(host, port)| Address::new(host, *port)).collect();
+            return addresses.map(Self).map_err(|error| error.to_string());
+        }
+        let addresses: Result<_, _> = text.split(',').map(|part| part.trim().parse::<Address>()).collect();
+        addresses.map(Self).map_err(|error| error.to_string())
+    }
 }
 
 /// Which database, and so which branch.
@@ -187,3 +211,25 @@ const EXIT_STATUSES: &str = "\
 Exit status: 0 after a clean stop, or when an audit finds nothing; 1 when the server could not start or an \
 audit finds something; 64 for a wrong command line; 70 when the program found \
 itself wrong and stopped before it could do harm; 74 when the disk failed under the database.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_are_read_in_the_older_form_too() {
+        let check = |text: &str, expected: Option<&str>| {
+            let read = text.parse::<ReplicaList>().ok();
+            let read = read.map(|list| list.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+            assert_eq!(read.as_deref(), expected, "{text}");
+        };
+        check("a:1,b:2", Some("a:1 b:2"));
+        check("[::1]:9200", Some("[::1]:9200"));
+        check(r#"[["127.0.0.1",9200]]"#, Some("127.0.0.1:9200"));
+        check(r#" [["127.0.0.1", 9200], ["::1", 9201]]"#, Some("127.0.0.1:9200 [::1]:9201"));
+        check("[]", Some(""));
+        for wrong in ["", "a", "a:1,", "[[1]]", r#"[["a",0]]"#, r#"[["a",70000]]"#, r#"{"a":1}"#] {
+            check(wrong, None);
+        }
+    }
+}

@@ -108,7 +108,7 @@ impl Config {
             key: arguments.key.clone().unwrap_or_else(|| key_path(&arguments.database.path())),
             db: arguments.database.path(),
             replication: ReplicationSettings {
-                replicas: arguments.replicas.clone(),
+                replicas: arguments.replicas.iter().flat_map(|list| list.0.clone()).collect(),
                 replica_of: arguments.replica_of.clone(),
                 sync_replicas: arguments.sync_replicas,
                 log_mib: arguments.log_mib,

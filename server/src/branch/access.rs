@@ -99,12 +99,12 @@ pub fn check(caller: Caller, action: Action) -> Result<()> {
         (Caller::KeyHolder | Caller::Open, _) | (_, Access::Anyone) | (Caller::Customer(_), Access::OwnAccount) => {
             Ok(())
         }
-        (Caller::Anonymous, Access::OwnAccount) => {
-            Err(Error::NotAllowed("log in first, or prove the branch key (bank-client --key bank.key)"))
-        }
-        (Caller::Anonymous | Caller::Customer(_), Access::KeyOnly) => {
-            Err(Error::NotAllowed("this needs the branch key (bank-client --key bank.key)"))
-        }
+        (Caller::Anonymous, Access::OwnAccount) => Err(Error::NotAllowed(
+            "log in first, or prove the branch key (bank-client --key bank.key); an older program that knows neither needs a branch started with --open",
+        )),
+        (Caller::Anonymous | Caller::Customer(_), Access::KeyOnly) => Err(Error::NotAllowed(
+            "this needs the branch key (bank-client --key bank.key); an older program or branch that knows none needs a branch started with --open",
+        )),
     }
 }
 

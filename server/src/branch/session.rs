@@ -352,7 +352,10 @@ impl<'c> Session<'c> {
                 single(to_json(&linked))
             }
             Action::Replicate => {
-                let (granted, shipment) = context.replication.admit(&frame.params()?, self.address)?;
+                let params = frame.params().map_err(|error| Error::Invalid(format!(
+                    "this is no replica of this program ({error}): what an older system sends as replicate is not taken; start the copy with --replica-of"
+                )))?;
+                let (granted, shipment) = context.replication.admit(&params, self.address)?;
                 if let Some(shipment) = shipment {
                     *after = After::Replicate(shipment);
                 }
