@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn refusals_have_the_status_of_their_code() {
         let check = |code: &str, expected: u16| {
-            let error = Error::Refused(AnswerError { code: code.into(), text: "no".into() });
+            let error = Error::Refused(AnswerError { code: code.into(), text: "no".into(), known_epoch: None });
             assert_eq!((error.status().as_u16(), error.code()), (expected, code));
         };
         check("insufficient_funds", 409);

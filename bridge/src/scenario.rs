@@ -150,7 +150,7 @@ fn none() -> Error {
 
 fn refused(failure: Failure) -> Error {
     let Failure { code, text } = failure;
-    Error::Refused(protocol::answer::AnswerError { code, text })
+    Error::Refused(protocol::answer::AnswerError { code, text, known_epoch: None })
 }
 
 /// What a lesson needs of the bank.

@@ -211,7 +211,7 @@ fn read(reply: &Reply) -> Answered {
 
 fn failure(error: ClientError) -> Failure {
     match error {
-        ClientError::Branch(BranchError::Refused { error: AnswerError { code, text }, hint: None }) => {
+        ClientError::Branch(BranchError::Refused { error: AnswerError { code, text, .. }, hint: None }) => {
             Failure::refused(code, text)
         }
         other => Failure::unreachable(other.to_string()),

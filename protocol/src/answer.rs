@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::request::LoginNum;
-use crate::{AccountNum, LegSum, Money, Total, TxId};
+use crate::{AccountNum, Epoch, LegSum, Money, Total, TxId};
 
 /// An answer, as a client reads it.
 #[derive(Debug, Deserialize)]
@@ -26,6 +26,10 @@ pub struct Answer {
     error: Option<String>,
     #[serde(default)]
     code: Option<String>,
+    #[serde(default)]
+    known_epoch: Option<i64>,
+    #[serde(default)]
+    known_epoch_id: String,
 }
 
 impl Answer {
@@ -48,6 +52,7 @@ impl Answer {
             Err(AnswerError {
                 code: self.code.clone().unwrap_or_else(|| "error".into()),
                 text: self.error.clone().unwrap_or_else(|| "the branch gave no reason".into()),
+                known_epoch: self.known_epoch.map(|number| Epoch::new(number, &self.known_epoch_id)),
             })
         }
     }
@@ -60,6 +65,9 @@ pub struct AnswerError {
     pub code: String,
     /// One sentence for a person.
     pub text: String,
+    /// Where a copy of a branch was refused for its epoch: the one that is known of its branch.
+    #[serde(skip)]
+    pub known_epoch: Option<Epoch>,
 }
 
 impl fmt::Display for AnswerError {
@@ -83,14 +91,24 @@ pub fn push_ok(out: &mut Vec<u8>, result: &str, next: Option<&str>) {
 
 /// Appends the body of an error answer.
 pub fn push_error(out: &mut Vec<u8>, code: &str, text: &str) {
+    push_refused_epoch(out, code, text, None);
+}
+
+/// Appends the body of an error answer to a copy of a branch that is refused for its epoch, with the one that is known.
+pub fn push_refused_epoch(out: &mut Vec<u8>, code: &str, text: &str, known: Option<&Epoch>) {
     #[derive(Serialize)]
     struct Out<'a> {
         status: &'static str,
         error: &'a str,
         code: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        known_epoch: Option<i64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        known_epoch_id: Option<&'a str>,
     }
-    let body = serde_json::to_vec(&Out { status: "error", error: text, code });
-    out.extend_from_slice(&body.expect("strings are always JSON"));
+    let (number, id) = (known.map(|known| known.number), known.map(|known| known.id.as_str()));
+    let out_body = Out { status: "error", error: text, code, known_epoch: number, known_epoch_id: id };
+    out.extend_from_slice(&serde_json::to_vec(&out_body).expect("strings are always JSON"));
 }
 
 /// Result of `create_account`.
@@ -296,6 +314,9 @@ pub struct Status {
     /// How often a replica of this branch was promoted, and one; missing where there never was a replica.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<i64>,
+    /// What was drawn at the promotion that began it; missing for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch_id: Option<String>,
     /// How far this replica is behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<Lag>,
@@ -307,17 +328,17 @@ pub struct Status {
 /// How far a replica is behind its primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Lag {
-    /// Group commits of the primary that it does not have.
-    pub sequence: i64,
-    /// How long ago it had all, in seconds.
-    pub seconds: u64,
+    /// Group commits of the primary that it does not have; none, where nobody here can know: it is not connected.
+    pub sequence: Option<i64>,
+    /// How long ago it had all, in seconds; none when it has not had all since it was started.
+    pub seconds: Option<u64>,
 }
 
 /// What a branch with replicas, or a replica, says of itself.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Replication {
     /// A primary's `alone`, `shipping` or `waiting for replicas`; a replica's `connecting`, `snapshot`, `following` or
-    /// `diverged`; or `fenced`.
+    /// `diverged`; `fenced`, or `conflict` when the copy that it was fenced for has an epoch of the same number.
     pub state: String,
     /// The last group commit here.
     pub sequence: i64,
@@ -355,6 +376,9 @@ pub struct ReplicaLine {
 pub struct Promotion {
     /// The epoch that began.
     pub epoch: i64,
+    /// What was drawn for it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub epoch_id: String,
     /// The last group of the old primary that this copy had: what the old primary committed after it is not here.
     pub after_sequence: i64,
     /// The group that the old primary was last heard to have committed.
@@ -440,6 +464,9 @@ pub struct Linked {
     /// Its epoch: how often a replica was promoted in its place, and one.
     #[serde(default = "crate::request::first_epoch")]
     pub epoch: i64,
+    /// The id of that epoch.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub epoch_id: String,
 }
 
 /// Result of `hello`.

@@ -8,6 +8,7 @@
 //! - [`money`]: [`Money`], an amount in paise, and [`Total`], a sum of many amounts.
 //! - [`address`]: [`Address`], host and port of a branch, and [`NamedAddress`].
 //! - [`ids`]: [`AccountNum`], [`TxId`], [`BranchName`].
+//! - [`epoch`]: [`Epoch`], which copy of a branch is the one that is written.
 //! - [`menu_line`]: the directives that a menu server sends and the lines that a client answers.
 //! - [`frame`]: length-prefixed frames, capped.
 //! - [`request`], [`params`], [`answer`]: what is asked of a branch, and what it answers.
@@ -21,6 +22,7 @@
 pub mod address;
 pub mod answer;
 pub mod connection;
+pub mod epoch;
 pub mod event;
 pub mod frame;
 pub mod ids;
@@ -35,6 +37,7 @@ pub mod request;
 pub mod teaching;
 
 pub use address::{Address, AddressError, NamedAddress, bare_host};
+pub use epoch::{Epoch, EpochOrder};
 pub use ids::{AccountNum, BranchName, IdError, TxId};
 pub use leg_sum::LegSum;
 pub use money::{Money, MoneyError, Total};

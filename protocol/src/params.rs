@@ -200,9 +200,15 @@ pub struct Link {
     /// The epoch of the branch that asks: how often one of its replicas was promoted, and one.
     #[serde(default = "first_epoch")]
     pub epoch: i64,
+    /// The id of that epoch.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub epoch_id: String,
     /// The highest epoch of the branch that is asked, as far as the one that asks knows.
     #[serde(default)]
     pub your_epoch: i64,
+    /// The id of that epoch.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub your_epoch_id: String,
     /// Which running process of that branch it is: random text that tells two of one name apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
@@ -222,6 +228,9 @@ pub struct Replicate {
     pub port: u16,
     /// The highest epoch that it has heard of.
     pub heard_epoch: i64,
+    /// The id of that epoch.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub heard_epoch_id: String,
     /// The last group that it has; none when it needs a snapshot.
     pub position: Option<LogPosition>,
     /// The version of its tables.
@@ -244,6 +253,9 @@ pub struct LogPosition {
 pub struct Replicating {
     /// The primary's epoch.
     pub epoch: i64,
+    /// The id of that epoch.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub epoch_id: String,
     /// The last group of its log.
     pub sequence: i64,
     /// `log`: groups follow; `snapshot`: a snapshot follows, then groups; `diverged`: nothing follows.
@@ -254,7 +266,8 @@ pub struct Replicating {
     pub common: Option<LogPosition>,
 }
 
-/// Parameters of [`Action::Follow`](crate::request::Action::Follow).
+/// Parameters of [`Action::Follow`](crate::request::Action::Follow). With epoch 0, which no primary has, they only ask
+/// what the other copy is.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Follow {
     /// The branch.
@@ -263,6 +276,9 @@ pub struct Follow {
     pub port: u16,
     /// The primary's epoch.
     pub epoch: i64,
+    /// The id of that epoch.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub epoch_id: String,
 }
 
 /// Result of [`Action::Follow`](crate::request::Action::Follow): what the copy that was told is now.
@@ -272,12 +288,18 @@ pub struct Following {
     pub role: String,
     /// The highest epoch that it has heard of.
     pub epoch: i64,
+    /// The id of that epoch.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub epoch_id: String,
+    /// The last group of its log, and the epoch of which that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<LogPosition>,
 }
 
 /// Parameters of [`Action::Promote`](crate::request::Action::Promote).
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Promote {
-    /// Also when the primary still answers.
+    /// Also when the primary still answers, when there is more than this copy has, or when it was replaced.
     #[serde(default)]
     pub force: bool,
 }

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use protocol::request::RequestError;
-use protocol::{AccountNum, AddressError, Money, MoneyError, TxId};
+use protocol::{AccountNum, AddressError, Epoch, Money, MoneyError, TxId};
 
 use crate::lockout::Wait;
 
@@ -94,13 +94,22 @@ pub enum Error {
     Fenced {
         /// The epoch of the promoted one, or a lower bound of it.
         epoch: i64,
+        /// Whether that has the number of this one's: two were promoted side by side.
+        is_conflict: bool,
     },
     /// Someone of an older epoch was refused: another copy was promoted since.
     LowerEpoch {
         /// Whose epoch.
         branch: String,
         /// The epoch that is known here.
-        known: i64,
+        known: Epoch,
+    },
+    /// Someone of the epoch that is known here, and of another id, was refused: two copies were promoted side by side.
+    EpochConflict {
+        /// Whose epoch.
+        branch: String,
+        /// The epoch that is known here.
+        known: Epoch,
     },
     /// This replica has no copy of the books yet.
     NotReady,
@@ -130,6 +139,8 @@ pub enum Error {
 impl Error {
     /// The code of [`Error::LowerEpoch`], by which a branch learns that it was replaced.
     pub const LOWER_EPOCH: &str = "lower_epoch";
+    /// The code of [`Error::EpochConflict`], by which a branch learns that another copy has its number.
+    pub const EPOCH_CONFLICT: &str = "epoch_conflict";
     /// The code of [`Error::RequestRepeated`], which comes back through an aborted transfer.
     pub const REQUEST_REPEATED: &str = "request_repeated";
     /// The code of [`Error::NameTaken`], which a branch meets when it makes a link.
@@ -172,6 +183,7 @@ impl Error {
             Self::NotPrimary { .. } => "not_primary",
             Self::Fenced { .. } => "fenced",
             Self::LowerEpoch { .. } => Self::LOWER_EPOCH,
+            Self::EpochConflict { .. } => Self::EPOCH_CONFLICT,
             Self::NotReady => "not_ready",
             Self::ReplicasMissing { .. } => "replicas_missing",
             Self::Unconfirmed => "unconfirmed",
@@ -197,6 +209,12 @@ impl Error {
                 | Self::DiskFull
                 | Self::Database(_)
         )
+    }
+
+    /// Where someone was refused for an epoch: the one that is known here.
+    #[must_use]
+    pub fn known_epoch(&self) -> Option<&Epoch> {
+        if let Self::LowerEpoch { known, .. } | Self::EpochConflict { known, .. } = self { Some(known) } else { None }
     }
 
     /// Whether this is the branch's own trouble, to be logged as an error, and no refusal of a request.
@@ -236,6 +254,7 @@ impl Error {
             | Self::NotPrimary { .. }
             | Self::Fenced { .. }
             | Self::LowerEpoch { .. }
+            | Self::EpochConflict { .. }
             | Self::NotReady
             | Self::ReplicasMissing { .. }
             | Self::Unconfirmed
@@ -306,13 +325,21 @@ impl fmt::Display for Error {
             Self::NotPrimary { primary: None } => {
                 f.write_str("this is a replica, which takes no orders, and it knows of no primary")
             }
-            Self::Fenced { epoch } => write!(
+            Self::Fenced { epoch, is_conflict: false } => write!(
                 f,
-                "this branch was replaced: another copy of it was promoted (epoch {epoch}); make this one its replica with bank-client demote --to host:port"
+                "this branch was replaced: another copy of it was promoted (epoch {epoch}); make this one its replica with bank-client demote --to host:port, or the primary again with bank-client promote --yes, if that one is gone"
+            ),
+            Self::Fenced { epoch, is_conflict: true } => write!(
+                f,
+                "two copies of this branch were promoted to epoch {epoch}, so neither takes writes: choose one of them with bank-client promote --yes, and make the other its replica with bank-client demote --to host:port"
             ),
             Self::LowerEpoch { branch, known } => write!(
                 f,
                 "another copy of branch {branch} was promoted: epoch {known} is known here, and this is an older one"
+            ),
+            Self::EpochConflict { branch, known } => write!(
+                f,
+                "another copy of branch {branch} was promoted beside this one: epoch {known} is known here, and this is another of that number"
             ),
             Self::NotReady => f.write_str("this replica has no copy of its primary's books yet; ask again in a while"),
             Self::ReplicasMissing { connected, needed } => write!(

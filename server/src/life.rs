@@ -104,7 +104,8 @@ impl Core {
         if is_first {
             settle_role(&dbs, &config.replication).map_err(trouble)?;
         }
-        if is_replaced(&dbs, &dialler, port, &config.replication.replicas).map_err(trouble)? {
+        // Later lives begin by an order, before which the others were asked, or as a replica.
+        if is_first && is_replaced(&dbs, &dialler, port, &config.replication.replicas).map_err(trouble)? {
             dbs.close();
             return Ok(Opened::Replaced(dbs.end()));
         }
@@ -197,7 +198,6 @@ impl Life {
     pub fn close(self, is_change: bool) -> Receiver<()> {
         let Core { dbs, context, sms } = self.core;
         dbs.feed().stop_within(SYNC_STOP_WAIT);
-        context.replication.stop_soon();
         // A message that is just being delivered is waited for while the clients are told.
         let sms_stopping = sms.map(|sender| std::thread::spawn(move || sender.stop()));
         #[cfg(feature = "mdns")]
@@ -209,8 +209,9 @@ impl Life {
         for listener in self.listeners {
             listener.join();
         }
-        context.replication.stop();
+        // What this copy has promised is on its way to the replicas before they lose it.
         context.engine.stop();
+        context.replication.stop();
         if let Some(stopping) = sms_stopping
             && stopping.join().is_err()
         {
@@ -347,7 +348,7 @@ fn open_engine(
         tls: around.connector,
         on_replaced: Arc::new(move |epoch| {
             if let Some(replication) = replaced.upgrade() {
-                replication.fence(epoch);
+                replication.hear(epoch);
             }
         }),
     };

@@ -80,6 +80,8 @@ pub const HURRY_AFTER: Duration = Duration::from_millis(800);
 /// How long a thread that is just waiting for another machine may hold up a change of role, before it is left to end
 /// by itself: what it finds then is closed.
 pub const THREAD_STOP_WAIT: Duration = Duration::from_millis(500);
+/// How long a primary that ends waits for the replicas that follow it to have all that it has.
+pub const SHIPPED_WAIT: Duration = Duration::from_millis(700);
 /// How long accepting pauses when the operating system has no more file descriptors or threads to give.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -343,6 +345,10 @@ pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 pub const CHECK_ROWS: usize = 2_000;
 /// How often a primary looks for copies that don't follow it.
 pub const HERALD_INTERVAL: Duration = Duration::from_secs(2);
+/// How long the other copies are waited for when one is to be promoted: a person waits meanwhile.
+pub const COPIES_ASKED_FOR_PROMOTION: Duration = Duration::from_secs(2);
+/// How long they are waited for when a primary starts: it must not take a write if another was promoted.
+pub const COPIES_ASKED_AT_START: Duration = Duration::from_secs(4);
 /// A primary that was silent for this long counts as gone when its replica is promoted.
 pub const PRIMARY_SILENCE: Duration = Duration::from_secs(3);
 /// How long everything may take to be closed and opened again when the branch changes its role, before it is given up.

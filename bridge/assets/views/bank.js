@@ -253,7 +253,9 @@ function updateCard(node, branch, app) {
   replicas(slot("replicas"), copies);
   const lag = branch.lag ?? null;
   node.querySelector('[data-fact="lag"]').hidden = lag === null;
-  node.querySelector('[data-fact="lag"]').classList.toggle("lit", lag !== null && Number(lag.sequence) > 0);
+  node
+    .querySelector('[data-fact="lag"]')
+    .classList.toggle("lit", lag !== null && (lag.sequence === null || Number(lag.sequence) > 0));
   setText(
     slot("lag"),
     lag === null
@@ -269,7 +271,11 @@ function updateCard(node, branch, app) {
   actions(slot("actions"), app, branch, isDown);
 }
 
+/** A replica that is not connected can't know how far it is behind. */
 function behind(lag) {
+  if ((lag.sequence ?? null) === null) {
+    return "unknown";
+  }
   return `${counted(lag.sequence, "commit")}${Number(lag.seconds) >= 1 ? `, ${duration(lag.seconds)}` : ""}`;
 }
 

@@ -222,7 +222,8 @@ mod tests {
     fn each_answer_is_told_with_its_number_and_action() {
         let deposit = RawValue::from_string(r#"{"action":"deposit","params":{}}"#.into()).unwrap();
         assert_eq!(tell_answer(3, &deposit, Ok(r#"{"balance":5.00}"#)), r#"3. deposit: {"balance":5.00}"#);
-        let refusal = protocol::answer::AnswerError { code: "x".into(), text: "no such account".into() };
+        let refusal =
+            protocol::answer::AnswerError { code: "x".into(), text: "no such account".into(), known_epoch: None };
         assert_eq!(tell_answer(4, &deposit, Err(refusal)), "4. deposit REFUSED: no such account");
         assert_eq!(Told { done: 1, refused: 2 }.sum(), "3 requests: 1 done, 2 refused.");
     }

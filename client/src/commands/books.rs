@@ -1,9 +1,9 @@
 //! The branch's books and health: history, status, known branches, and how an audit of one branch is told.
 
 use clap::Args;
-use protocol::AccountNum;
 use protocol::answer::{Audit, Branch, HistoryLine, Lag, Status};
 use protocol::request::{Action, History};
+use protocol::{AccountNum, Epoch};
 
 use crate::commands::Session;
 use crate::commands::accounts::positive;
@@ -116,9 +116,16 @@ fn tell_replication(status: &Status) -> Vec<String> {
     let Some(replication) = &status.replication else { return Vec::new() };
     let line = |name: &str, value: String| format!("{name:<13}{value}");
     let groups = |count: i64| counted(usize::try_from(count).unwrap_or_default(), "group", "groups");
-    let tell_lag = |lag: &Lag| format!("{}, {} behind", groups(lag.sequence), age(lag.seconds));
+    let tell_lag = |lag: &Lag| match (lag.sequence, lag.seconds) {
+        (Some(sequence), seconds) => format!("{}, {} behind", groups(sequence), age(seconds.unwrap_or_default())),
+        (None, Some(seconds)) => format!("unknown; it had all that it had heard of {} ago", age(seconds)),
+        (None, None) => "unknown".to_string(),
+    };
     let mut lines = vec![
-        line("Epoch", status.epoch.unwrap_or_default().to_string()),
+        line(
+            "Epoch",
+            Epoch::new(status.epoch.unwrap_or_default(), status.epoch_id.as_deref().unwrap_or("")).to_string(),
+        ),
         line("Replication", format!("{}, at group {}", replication.state, replication.sequence)),
     ];
     lines.extend(replication.primary.as_ref().map(|primary| line("Primary", primary.clone())));

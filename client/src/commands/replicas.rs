@@ -4,9 +4,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use protocol::Address;
 use protocol::answer::{Promotion, Status};
 use protocol::request::{Action, Demote, NoParams, Promote};
+use protocol::{Address, Epoch};
 use serde::de::IgnoredAny;
 
 use crate::commands::Session;
@@ -17,8 +17,10 @@ Examples:
   bank-client --port 9200 promote
   bank-client --host replica.example --port 9200 promote --yes
 
-The replica becomes the primary under a higher epoch; transfers that were in doubt are finished by it, and the other
-branches follow it. The old primary, when it is back, takes no writes: bank-client demote makes it a replica.";
+The copy becomes the primary under a higher epoch; transfers that were in doubt are finished by it, and the other
+branches follow it. The old primary, when it is back, takes no writes: bank-client demote makes it a replica. Without
+--yes the order is refused while the primary answers, while there is more than this copy has, and at a copy that was
+replaced or that contradicts another one.";
 
 pub(super) const DEMOTE_EXAMPLES: &str = "\
 Examples:
@@ -35,7 +37,8 @@ const ASK_EVERY: Duration = Duration::from_millis(200);
 /// Arguments of `promote`.
 #[derive(Args, Debug)]
 pub struct PromoteArguments {
-    /// Also when the primary still answers: what it commits from then on is lost
+    /// Also when the primary still answers, when there is more than this copy has, or when it was replaced: what only
+    /// the others have is lost
     #[arg(long)]
     yes: bool,
 }
@@ -57,7 +60,8 @@ pub(super) fn promote(arguments: &PromoteArguments, session: &mut Session<'_>) -
 
 /// What a promotion may have lost, as far as the promoted copy knows.
 pub(super) fn tell_promotion(promotion: &Promotion) -> String {
-    let Promotion { epoch, after_sequence, heard_sequence, silent_seconds, at } = promotion;
+    let Promotion { epoch, epoch_id, after_sequence, heard_sequence, silent_seconds, at } = promotion;
+    let epoch = Epoch::new(*epoch, epoch_id);
     let mut text = format!("Epoch {epoch} began at {at} after group {after_sequence} of the old primary.");
     match heard_sequence.map(|heard| heard - after_sequence) {
         Some(missing) if missing > 0 => {

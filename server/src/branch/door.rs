@@ -7,9 +7,9 @@ use std::io::{self, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use protocol::Address;
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, FRAME_BYTES_MAX};
 use protocol::request::Watch;
+use protocol::{Address, Epoch};
 
 use super::Context;
 use super::access::Caller;
@@ -93,7 +93,8 @@ impl BranchDoor {
                     let caller = Address::from((client.peer().ip(), peer.port));
                     let told = peer.host.as_deref().and_then(|host| Address::new(host, peer.port).ok());
                     let address = told.map_or_else(|| caller.clone(), |told| told.told_by(&caller));
-                    let with = Peership { instance: peer.instance, epoch: peer.epoch };
+                    let epoch = Epoch::new(peer.epoch, &peer.epoch_id);
+                    let with = Peership { instance: peer.instance, epoch };
                     let stream = client.stream().try_clone()?;
                     self.0.engine.links().accept(&peer.branch, &address, with, stream);
                     return Ok(());

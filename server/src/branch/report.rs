@@ -121,7 +121,8 @@ pub fn status(context: &Context) -> Result<String> {
         uptime_seconds: context.started.elapsed().as_secs(),
         teaching: context.engine.is_teaching(),
         version: env!("CARGO_PKG_VERSION").into(),
-        epoch: replication.epoch,
+        epoch: replication.epoch.as_ref().map(|epoch| epoch.number),
+        epoch_id: replication.epoch.map(|epoch| epoch.id).filter(|id| !id.is_empty()),
         lag: replication.lag,
         replication: replication.replication,
     }))

@@ -12,7 +12,7 @@ use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
-use protocol::answer::{PasswordVersionOf, TxStatus, Welcome, push_error, push_ok};
+use protocol::answer::{PasswordVersionOf, TxStatus, Welcome, push_error, push_ok, push_refused_epoch};
 use protocol::proof::{Nonce, Prover, from_hex, to_hex};
 use protocol::request::{
     Action, Authenticate, CheckPassword, Hello, LIST_ROWS_DEFAULT, Link, Login, NoParams, OneTx, Prepare, RequestFrame,
@@ -487,7 +487,7 @@ pub fn error_body(error: &Error) -> Vec<u8> {
     // It may quote what was sent, which may be anything.
     text = text.replace(char::is_control, " ");
     let mut body = Vec::new();
-    push_error(&mut body, error.code(), &text);
+    push_refused_epoch(&mut body, error.code(), &text, error.known_epoch());
     body
 }
 

@@ -59,11 +59,12 @@ fn strip(copy: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Checks a copy that came from elsewhere, and makes it a replica of the primary at `primary`. Gives where it stands.
+/// Checks a copy that came from elsewhere, and makes it a replica of the primary at `primary`, to take the place of one
+/// that stands as `replaced`. Gives where it stands.
 ///
 /// # Errors
 /// What is wrong with it, in one sentence.
-pub fn check_copy(path: &Path, branch: &str, primary: &str) -> Result<Position, String> {
+pub fn check_copy(path: &Path, branch: &str, primary: &str, replaced: &Standing) -> Result<Position, String> {
     let trouble = |error: rusqlite::Error| format!("the snapshot cannot be used: {error}");
     let copy = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(trouble)?;
     let number = |sql: &str| copy.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(trouble);
@@ -94,6 +95,8 @@ pub fn check_copy(path: &Path, branch: &str, primary: &str) -> Result<Position, 
         primary: Some(primary.to_string()),
         promoted_from: None,
         diverged: None,
+        wants_snapshot: false,
+        started_with: replaced.started_with.clone(),
         ..theirs
     };
     standing.write(&copy).map_err(trouble)?;

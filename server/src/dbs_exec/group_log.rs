@@ -31,6 +31,9 @@ pub type LogDigest = [u8; 32];
 /// The encoding of bodies that this program writes and reads.
 const VERSION: u8 = 1;
 
+/// Bytes of a digest that are an epoch's id.
+const EPOCH_ID_BYTES: usize = 8;
+
 const TAG_NULL: u8 = 0;
 const TAG_INTEGER: u8 = 1;
 const TAG_REAL: u8 = 2;
@@ -66,6 +69,13 @@ impl LogRow {
         let sequence = before.map_or(0, |before| before.sequence) + 1;
         let digest = digest(before, [sequence, epoch, at_unix_ms], &body);
         Self { position: Position { sequence, epoch, digest }, at_unix_ms, body }
+    }
+
+    /// The id of the epoch that begins with this row: a part of the digest, into which goes what was drawn at the
+    /// promotion ([`marker_body`]). So every copy that has the row knows it.
+    #[must_use]
+    pub fn epoch_id(&self) -> String {
+        protocol::proof::to_hex(&self.position.digest[..EPOCH_ID_BYTES])
     }
 
     /// Whether this row is the next one and its digest is what its fields and the row before it give.

@@ -87,11 +87,11 @@ pub use duplicate::{copy_database, look_into, put_log_away};
 pub use feed::{Confirmed, Feed};
 pub use file_lock::FileLock;
 pub use group_log::{Input, LogDigest, LogError, LogRow, Position, push_bytes, push_number, push_value};
-pub use replica::ApplyError;
+pub use replica::{ApplyError, PromotionOrder};
 pub use rusqlite::types::{Value, ValueRef};
 pub use rusqlite::{Row, params};
 pub use schema::{CASH, SUSPENSE, SchemaObject, TOTAL_CARRY, expected_schema, newest_version};
-pub use standing::{CopyRole, Epoch, Standing};
+pub use standing::{CopyRole, EpochStart, Standing};
 pub use tx::{Params, Query, Reader, Tx};
 
 use crate::allowance::Owner;

@@ -5,10 +5,11 @@
 //! says it has are one and the same.
 
 use parking_lot::MutexGuard;
+use protocol::{Epoch, EpochOrder};
 use rusqlite::{OptionalExtension as _, params};
 
 use super::group_log::{LogError, LogRow, Position, Statement, decode, marker_body};
-use super::standing::{CopyRole, Epoch, Standing};
+use super::standing::{CopyRole, EpochStart, Standing};
 use super::writer::{Pruned, Writer};
 use super::{DbsExec, storage_error};
 use crate::error::{Error, Result};
@@ -29,6 +30,21 @@ impl From<Error> for ApplyError {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
+}
+
+/// What a promotion is made of.
+#[derive(Clone, Debug)]
+pub struct PromotionOrder {
+    /// When.
+    pub now_unix_ms: i64,
+    /// What tells this promotion from every other of the same number: drawn for it.
+    pub salt: [u8; 32],
+    /// The highest number of an epoch that other copies have heard of.
+    pub heard_elsewhere: i64,
+    /// The number that the old primary was last heard to have reached.
+    pub heard_sequence: Option<i64>,
+    /// How long the old primary has been silent, in milliseconds.
+    pub silent_ms: Option<i64>,
 }
 
 /// Why one group could not be executed.
@@ -100,15 +116,21 @@ impl DbsExec {
         }
     }
 
-    /// Notes that another copy is the primary of a higher epoch, durably, and ends all writing here.
+    /// Notes that another copy is the primary of this epoch, which is higher or contradicts this copy's, durably, and
+    /// ends all writing here.
     ///
     /// # Errors
     /// Trouble of the database.
-    pub fn fence(&self, epoch: i64) -> Result<()> {
+    pub fn fence(&self, epoch: &Epoch) -> Result<()> {
         let mut writer = self.open_writer()?;
-        let heard_epoch = writer.standing.heard_epoch.max(epoch);
+        let known = writer.standing.heard.clone();
+        let heard = match epoch.stands_to(&known) {
+            // What is told of a conflict is the other one.
+            EpochOrder::Conflict => epoch.clone(),
+            EpochOrder::Newer | EpochOrder::Same | EpochOrder::Older => known.or_later(epoch.clone()),
+        };
         let role = if writer.standing.role == CopyRole::Primary { CopyRole::Fenced } else { writer.standing.role };
-        let standing = Standing { role, heard_epoch, ..writer.standing.clone() };
+        let standing = Standing { role, heard, ..writer.standing.clone() };
         writer.write_standing(standing)?;
         self.note_standing(&writer);
         if role == CopyRole::Fenced {
@@ -127,45 +149,56 @@ impl DbsExec {
             return Ok(());
         }
         let standing = Standing { is_logging: true, ..writer.standing.clone() };
-        let row = LogRow::after(writer.position.as_ref(), standing.epoch, now_unix_ms, marker_body(salt));
+        let row = LogRow::after(writer.position.as_ref(), standing.epoch.number, now_unix_ms, marker_body(salt));
         writer.in_transaction(standing, Some(row), None)?;
         self.note_standing(&writer);
         Ok(())
     }
 
-    /// Makes this replica the primary of the next epoch. Gives the epoch.
+    /// Makes this copy, which is a replica or was replaced, the primary of an epoch above all that were heard of.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is no replica or has nothing to go on from, or trouble of the database.
-    pub fn promote(&self, now_unix_ms: i64, heard_sequence: Option<i64>, silent_ms: Option<i64>) -> Result<i64> {
+    /// [`Error::Invalid`] when it is the primary or has nothing to go on from, or trouble of the database.
+    pub fn promote(&self, order: &PromotionOrder) -> Result<EpochStart> {
         let mut writer = self.open_writer()?;
-        let (Some(position), CopyRole::Replica) = (writer.position, writer.standing.role) else {
-            return Err(Error::Invalid("only a replica that has a copy of the books can be promoted".into()));
-        };
-        let epoch = writer.standing.heard_epoch + 1;
+        let position = writer.position;
+        match writer.standing.role {
+            CopyRole::Primary => return Err(Error::Invalid("this copy is the primary".into())),
+            CopyRole::Replica if position.is_none() => {
+                return Err(Error::Invalid("this replica has no copy of the books yet to go on from".into()));
+            }
+            // One that never had a replica begins its log now.
+            CopyRole::Replica | CopyRole::Fenced => {}
+        }
+        let heard = writer.standing.heard.number.max(order.heard_elsewhere);
+        let number = Epoch::new(heard, "").next_number();
+        let number = number.ok_or_else(|| Error::Invalid(format!("there is no epoch above {heard}")))?;
+        let row = LogRow::after(position.as_ref(), number, order.now_unix_ms, marker_body(&order.salt));
+        let epoch = Epoch { number, id: row.epoch_id() };
         let standing = Standing {
             role: CopyRole::Primary,
-            epoch,
-            heard_epoch: epoch,
+            epoch: epoch.clone(),
+            heard: epoch.clone(),
             is_logging: true,
-            promoted_from: writer.standing.primary.clone(),
+            promoted_from: writer.standing.primary.clone().or_else(|| writer.standing.promoted_from.clone()),
             primary: None,
             diverged: None,
+            wants_snapshot: false,
+            started_with: writer.standing.started_with.clone(),
         };
-        let row = LogRow::after(Some(&position), epoch, now_unix_ms, marker_body(&position.digest));
-        let began = Epoch {
+        let began = EpochStart {
             epoch,
-            after_sequence: position.sequence,
-            after_digest: Some(position.digest),
-            began_unix_ms: now_unix_ms,
-            heard_sequence,
-            silent_ms,
+            after_sequence: position.map_or(0, |position| position.sequence),
+            after_digest: position.map(|position| position.digest),
+            began_unix_ms: order.now_unix_ms,
+            heard_sequence: order.heard_sequence,
+            silent_ms: order.silent_ms,
         };
-        writer.in_transaction(standing, Some(row), Some(began))?;
+        writer.in_transaction(standing, Some(row), Some(&began))?;
         self.note_standing(&writer);
         // What is under way in the old role ends; the new one begins with the database opened again.
         self.refuse_all();
-        Ok(epoch)
+        Ok(began)
     }
 
     /// Executes groups of the primary, all in one transaction, each with its own row of the log. Gives the last
@@ -213,12 +246,8 @@ impl DbsExec {
     ///
     /// # Errors
     /// Trouble of the database.
-    pub fn epochs(&self) -> Result<Vec<Epoch>> {
-        self.read(|reader| {
-            let sql = "SELECT epoch, after_sequence, after_digest, began_unix_ms, heard_sequence, silent_ms
-                       FROM replication_epochs ORDER BY epoch";
-            super::tx::Query::query_all(reader, sql, params![], Epoch::read)
-        })
+    pub fn epochs(&self) -> Result<Vec<EpochStart>> {
+        self.read(|reader| super::tx::Query::query_all(reader, EpochStart::SELECT, params![], EpochStart::read))
     }
 
     /// Other copies of this branch that were heard of.
@@ -260,7 +289,7 @@ impl Writer {
     }
 
     /// Writes the standing, a row of the log and the beginning of an epoch, in a transaction of their own.
-    fn in_transaction(&mut self, standing: Standing, row: Option<LogRow>, began: Option<Epoch>) -> Result<()> {
+    fn in_transaction(&mut self, standing: Standing, row: Option<LogRow>, began: Option<&EpochStart>) -> Result<()> {
         self.run_statement("BEGIN IMMEDIATE")?;
         let written = standing.write(&self.connection).map_err(storage_error).and_then(|()| {
             began.map_or(Ok(()), |began| began.insert(&self.connection)).map_err(storage_error)?;
@@ -348,9 +377,10 @@ impl Writer {
             Unfit::Diverged(why) => ApplyError::Diverged(format!("group {sequence} cannot be executed here: {why}")),
             Unfit::Failed(error) => ApplyError::Failed(error),
         })?;
-        if row.position.epoch > standing.epoch {
-            let began = Epoch {
-                epoch: row.position.epoch,
+        if row.position.epoch > standing.epoch.number {
+            let epoch = Epoch { number: row.position.epoch, id: row.epoch_id() };
+            let began = EpochStart {
+                epoch: epoch.clone(),
                 after_sequence: before.map_or(0, |before| before.sequence),
                 after_digest: before.map(|before| before.digest),
                 began_unix_ms: row.at_unix_ms,
@@ -358,8 +388,8 @@ impl Writer {
                 silent_ms: None,
             };
             began.insert(&self.connection).map_err(storage_error)?;
-            standing.epoch = row.position.epoch;
-            standing.heard_epoch = standing.heard_epoch.max(row.position.epoch);
+            standing.heard = standing.heard.clone().or_later(epoch.clone());
+            standing.epoch = epoch;
             standing.write(&self.connection).map_err(storage_error)?;
         }
         Ok(self.append(row)?)
@@ -400,10 +430,10 @@ fn check_next(row: &LogRow, before: Option<&Position>, standing: &Standing) -> R
     if sequence != next {
         return Err(ApplyError::Gap(format!("group {sequence} came where group {next} comes next")));
     }
-    if epoch < standing.epoch {
+    if epoch < standing.epoch.number {
         return Err(ApplyError::Gap(format!(
             "group {sequence} is of epoch {epoch}, and this is epoch {}",
-            standing.epoch
+            standing.epoch.number
         )));
     }
     if !row.follows(before) {

@@ -266,6 +266,22 @@ CREATE TRIGGER answers_one_less AFTER DELETE ON answers BEGIN UPDATE answers_kep
 
 -- A text message is given up when it has failed for long enough, in running time; its own date is the wall clock's.
 ALTER TABLE sms_outbox ADD COLUMN failing_since_unix_ms INTEGER;
+
+-- An epoch has an id beside its number: the beginning of its first group's digest, as far as the log still has that.
+ALTER TABLE replication_epochs ADD COLUMN id TEXT NOT NULL DEFAULT '';
+UPDATE replication_epochs SET id = coalesce((SELECT lower(hex(substr(digest, 1, 8))) FROM replication_log
+    WHERE sequence = after_sequence + 1 AND replication_log.epoch = replication_epochs.epoch), '');
+ALTER TABLE replication_standing ADD COLUMN epoch_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE replication_standing ADD COLUMN heard_epoch_id TEXT NOT NULL DEFAULT '';
+UPDATE replication_standing SET epoch_id = coalesce((SELECT id FROM replication_epochs
+    WHERE replication_epochs.epoch = replication_standing.epoch), '');
+UPDATE replication_standing SET heard_epoch_id = epoch_id WHERE heard_epoch = epoch;
+-- A new copy of the primary's books was ordered and is not here yet.
+ALTER TABLE replication_standing ADD COLUMN wants_snapshot INTEGER NOT NULL DEFAULT 0 CHECK (wants_snapshot IN (0, 1));
+-- The --replica-of that this copy was last started with: with the same again it stays what it has become since.
+ALTER TABLE replication_standing ADD COLUMN started_with TEXT;
+UPDATE replication_standing SET started_with = coalesce(promoted_from, primary_address);
+ALTER TABLE branches ADD COLUMN epoch_id TEXT NOT NULL DEFAULT '';
 ";
 
 /// The version of the tables that this program makes and needs.

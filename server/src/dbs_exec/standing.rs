@@ -1,9 +1,11 @@
 //! What this copy of the branch's database is: the primary, a replica of it, or a primary that was replaced.
 //!
 //! It is one row of a table that belongs to this copy alone. The funnel obeys it: only a primary's operations may
-//! write. *Epochs* number the primaries of a branch, 1, 2, 3, …: each promotion begins the next one, and whoever
-//! has heard of an epoch listens to no older one.
+//! write. *Epochs* number the primaries of a branch, 1, 2, 3, …: each promotion begins the next one and draws an id for
+//! it, and whoever has heard of an epoch listens to no older one, nor to another of the same number (`protocol`'s
+//! `epoch`).
 
+use protocol::{Epoch, EpochOrder};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::group_log::Position;
@@ -38,9 +40,9 @@ pub struct Standing {
     /// What this copy is.
     pub role: CopyRole,
     /// The epoch that it is of.
-    pub epoch: i64,
-    /// The highest epoch that it has heard of.
-    pub heard_epoch: i64,
+    pub epoch: Epoch,
+    /// The highest epoch that it has heard of; one of the same number and another id, where this copy is fenced for it.
+    pub heard: Epoch,
     /// Whether groups are logged.
     pub is_logging: bool,
     /// A replica's primary.
@@ -49,6 +51,10 @@ pub struct Standing {
     pub promoted_from: Option<String>,
     /// Why a replica follows no longer.
     pub diverged: Option<String>,
+    /// Whether a new copy of the primary's books was ordered and is not here yet.
+    pub wants_snapshot: bool,
+    /// The `--replica-of` that this copy was last started with.
+    pub started_with: Option<String>,
 }
 
 impl Standing {
@@ -58,8 +64,21 @@ impl Standing {
         match self.role {
             CopyRole::Primary => None,
             CopyRole::Replica => Some(Error::NotPrimary { primary: self.primary.clone() }),
-            CopyRole::Fenced => Some(Error::Fenced { epoch: self.heard_epoch }),
+            CopyRole::Fenced => Some(Error::Fenced { epoch: self.heard.number, is_conflict: self.is_in_conflict() }),
         }
+    }
+
+    /// The epoch of this copy, or that it has heard of, which `other` contradicts: of the same number, and another.
+    #[must_use]
+    pub fn contradicts(&self, other: &Epoch) -> Option<&Epoch> {
+        let contradicted = |known: &&Epoch| known.stands_to(other) == EpochOrder::Conflict;
+        [&self.epoch, &self.heard].into_iter().find(contradicted)
+    }
+
+    /// Whether this copy was fenced for another one that was promoted to the same number.
+    #[must_use]
+    pub fn is_in_conflict(&self) -> bool {
+        self.role == CopyRole::Fenced && self.heard.number == self.epoch.number
     }
 
     /// Makes it a replica's, of the primary at an address.
@@ -68,13 +87,14 @@ impl Standing {
         self.primary = Some(primary.to_string());
         self.promoted_from = None;
         self.diverged = None;
+        self.wants_snapshot = false;
     }
 
     /// Reads the row.
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         connection.query_row(
-            "SELECT role, epoch, heard_epoch, is_logging, primary_address, promoted_from, diverged
-             FROM replication_standing",
+            "SELECT role, epoch, heard_epoch, is_logging, primary_address, promoted_from, diverged, epoch_id,
+                 heard_epoch_id, wants_snapshot, started_with FROM replication_standing",
             [],
             |row| {
                 let role = match row.get_ref(0)?.as_str()? {
@@ -85,12 +105,14 @@ impl Standing {
                 };
                 Ok(Self {
                     role,
-                    epoch: row.get(1)?,
-                    heard_epoch: row.get(2)?,
+                    epoch: Epoch { number: row.get(1)?, id: row.get(7)? },
+                    heard: Epoch { number: row.get(2)?, id: row.get(8)? },
                     is_logging: row.get(3)?,
                     primary: row.get(4)?,
                     promoted_from: row.get(5)?,
                     diverged: row.get(6)?,
+                    wants_snapshot: row.get(9)?,
+                    started_with: row.get(10)?,
                 })
             },
         )
@@ -100,16 +122,21 @@ impl Standing {
     pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
         let mut statement = connection.prepare_cached(
             "UPDATE replication_standing SET role = ?1, epoch = ?2, heard_epoch = ?3, is_logging = ?4,
-                 primary_address = ?5, promoted_from = ?6, diverged = ?7",
+                 primary_address = ?5, promoted_from = ?6, diverged = ?7, epoch_id = ?8, heard_epoch_id = ?9,
+                 wants_snapshot = ?10, started_with = ?11",
         )?;
         statement.execute(params![
             self.role.as_str(),
-            self.epoch,
-            self.heard_epoch,
+            self.epoch.number,
+            self.heard.number,
             self.is_logging,
             self.primary,
             self.promoted_from,
-            self.diverged
+            self.diverged,
+            self.epoch.id,
+            self.heard.id,
+            self.wants_snapshot,
+            self.started_with
         ])?;
         Ok(())
     }
@@ -117,9 +144,9 @@ impl Standing {
 
 /// Where an epoch began.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Epoch {
-    /// Its number.
-    pub epoch: i64,
+pub struct EpochStart {
+    /// The epoch.
+    pub epoch: Epoch,
     /// The last group of the epoch before, which this one stands on.
     pub after_sequence: i64,
     /// That group's digest.
@@ -132,27 +159,34 @@ pub struct Epoch {
     pub silent_ms: Option<i64>,
 }
 
-impl Epoch {
+impl EpochStart {
+    /// All of them, the oldest first.
+    pub(super) const SELECT: &str =
+        "SELECT epoch, after_sequence, after_digest, began_unix_ms, heard_sequence, silent_ms, id
+         FROM replication_epochs ORDER BY epoch";
+
     pub(super) fn insert(&self, connection: &Connection) -> rusqlite::Result<()> {
         let mut statement = connection.prepare_cached(
-            "INSERT INTO replication_epochs (epoch, after_sequence, after_digest, began_unix_ms, heard_sequence, silent_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO replication_epochs
+                 (epoch, after_sequence, after_digest, began_unix_ms, heard_sequence, silent_ms, id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?;
         statement.execute(params![
-            self.epoch,
+            self.epoch.number,
             self.after_sequence,
             self.after_digest,
             self.began_unix_ms,
             self.heard_sequence,
-            self.silent_ms
+            self.silent_ms,
+            self.epoch.id
         ])?;
         Ok(())
     }
 
-    /// Reads one row of `SELECT * FROM replication_epochs`.
+    /// Reads one row of [`EpochStart::SELECT`].
     pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
-            epoch: row.get(0)?,
+            epoch: Epoch { number: row.get(0)?, id: row.get(6)? },
             after_sequence: row.get(1)?,
             after_digest: row.get(2)?,
             began_unix_ms: row.get(3)?,

@@ -3,6 +3,8 @@
 use std::sync::atomic::AtomicU64;
 use std::thread;
 
+use protocol::{Epoch, EpochOrder};
+
 use super::*;
 
 fn open(directory: &tempfile::TempDir) -> DbsExec {
@@ -152,7 +154,33 @@ fn nothing_is_executed_after_close() {
     let dbs = open(&directory);
     dbs.close();
     assert_eq!(dbs.execute(insert_own_account(-10)), Err(Error::Stopping));
-    assert_eq!(count_own_accounts(&open(&directory)), 0);
+    assert_eq!(dbs.read(|_| Ok(())), Err(Error::Stopping));
+    assert_eq!(dbs.fence(&Epoch::new(2, "")), Err(Error::Stopping));
+    // Whoever still holds it keeps nobody from opening it again.
+    let again = open(&directory);
+    again.execute(insert_own_account(-10)).unwrap();
+    assert_eq!(count_own_accounts(&again), 1);
+}
+
+#[test]
+fn a_look_that_takes_long_is_ended_when_the_database_closes() {
+    let directory = tempfile::tempdir().unwrap();
+    let dbs = open(&directory);
+    thread::scope(|scope| {
+        let (looking, looks) = bounded(0);
+        let dbs = &dbs;
+        let long = scope.spawn(move || {
+            dbs.read(|reader| {
+                looking.send(()).unwrap();
+                let endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
+                reader.query_opt(endless, params![], |row| row.get::<_, i64>(0))
+            })
+        });
+        looks.recv().unwrap();
+        dbs.close();
+        assert_eq!(long.join().unwrap(), Err(Error::Stopping));
+    });
+    DbsExec::open(dbs.path(), |_| {}).unwrap();
 }
 
 #[test]
@@ -202,13 +230,14 @@ fn replica_of(primary: &DbsExec, directory: &tempfile::TempDir) -> DbsExec {
     primary
         .execute(|tx| {
             tx.execute(
-                "INSERT INTO branch (id, name, created_unix_ms, next_account_num) VALUES (1, 'Pune', 0, 1)",
+                "INSERT INTO branch (id, name, created_unix_ms, next_account_num) VALUES (1, 'Pune', 0, 1)
+                     ON CONFLICT DO NOTHING",
                 params![],
             )
         })
         .unwrap();
     primary.copy_to(&copy, &|| false).unwrap();
-    check_copy(&copy, "Pune", "127.0.0.1:1").unwrap();
+    check_copy(&copy, "Pune", "127.0.0.1:1", &primary.standing()).unwrap();
     let path = directory.path().join("replica.db");
     assert_eq!(put_in_place(&copy, &path, ".aside").unwrap(), None);
     DbsExec::open(&path, |_| {}).unwrap()
@@ -301,7 +330,15 @@ fn a_promoted_replica_goes_on_from_where_it_was_and_the_old_primary_takes_nothin
     let replica = replica_of(&primary, &directory);
     primary.execute(insert_own_account(-10)).unwrap();
     replica.apply(&rows_after(&primary, 2)).unwrap();
-    assert_eq!(replica.promote(7, Some(9), Some(1_500)), Ok(2));
+    let order = |salt: u8| PromotionOrder {
+        now_unix_ms: 7,
+        salt: [salt; 32],
+        heard_elsewhere: 0,
+        heard_sequence: Some(9),
+        silent_ms: Some(1_500),
+    };
+    let began = replica.promote(&order(1)).unwrap();
+    assert_eq!((began.epoch.number, began.epoch.id.len()), (2, 16));
     assert_eq!(
         replica.execute(insert_own_account(-11)),
         Err(Error::Stopping),
@@ -312,18 +349,52 @@ fn a_promoted_replica_goes_on_from_where_it_was_and_the_old_primary_takes_nothin
     let promoted = DbsExec::open(&path, |_| {}).unwrap();
     promoted.execute(insert_own_account(-11)).unwrap();
     let epochs = promoted.epochs().unwrap();
-    assert_eq!((epochs[0].epoch, epochs[0].after_sequence, epochs[0].heard_sequence), (2, 3, Some(9)));
-    primary.fence(2).unwrap();
+    assert_eq!(epochs, vec![began.clone()]);
+    assert_eq!((began.after_sequence, began.heard_sequence), (3, Some(9)));
+    primary.fence(&began.epoch).unwrap();
     assert_eq!(primary.execute(insert_own_account(-12)), Err(Error::Stopping));
     let path = primary.path().to_path_buf();
     drop(primary);
     let old = DbsExec::open(&path, |_| {}).unwrap();
-    assert_eq!(old.execute(insert_own_account(-12)), Err(Error::Fenced { epoch: 2 }));
+    assert_eq!(old.execute(insert_own_account(-12)), Err(Error::Fenced { epoch: 2, is_conflict: false }));
     // Nothing was committed beyond the promoted one's beginning, so the old one can follow as it is.
     old.change_standing(|standing| standing.role = CopyRole::Replica).unwrap();
     assert_eq!(old.apply(&rows_after(&promoted, 3)), Ok(5));
-    assert_eq!((old.standing().epoch, old.epochs().unwrap().len()), (2, 1));
+    assert_eq!((old.standing().epoch, old.epochs().unwrap().len()), (began.epoch, 1), "its id came with the log");
     assert_eq!(old.position(), promoted.position());
+}
+
+#[test]
+fn two_promotions_to_one_number_draw_different_ids_and_a_fenced_copy_is_promoted_above_all_it_has_heard_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let promote = |dbs: &DbsExec, salt: u8, heard_elsewhere: i64| {
+        let order =
+            PromotionOrder { now_unix_ms: 7, salt: [salt; 32], heard_elsewhere, heard_sequence: None, silent_ms: None };
+        dbs.promote(&order).map(|began| began.epoch)
+    };
+    // One that never had a replica, and so no log, is fenced and promoted all the same.
+    let alone = open(&directory);
+    alone.fence(&Epoch::new(99, "")).unwrap();
+    assert_eq!(promote(&alone, 1, 0).unwrap().number, 100);
+    let path = alone.path().to_path_buf();
+    drop(alone);
+    let primary = DbsExec::open(&path, |_| {}).unwrap();
+    primary.execute(insert_own_account(-10)).unwrap();
+    assert!(matches!(promote(&primary, 1, 0), Err(Error::Invalid(_))), "it is the primary");
+    let (mut ids, directories) = (Vec::new(), [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()]);
+    for (salt, directory) in (1..).zip(&directories) {
+        let copy = replica_of(&primary, directory);
+        ids.push(promote(&copy, salt, 0).unwrap());
+        // In a conflict the other one is remembered, and the way out is above both.
+        let other = Epoch::new(101, "another");
+        copy.fence(&other).unwrap();
+        assert_eq!(copy.standing().heard, other);
+        assert_eq!(copy.standing().refusal(), Some(Error::Fenced { epoch: 101, is_conflict: true }));
+    }
+    assert_eq!(ids[0].stands_to(&ids[1]), EpochOrder::Conflict);
+    assert!(matches!(promote(&primary, 1, i64::MAX), Err(Error::Invalid(_))));
+    primary.fence(&Epoch::new(i64::MAX, "")).unwrap();
+    assert!(matches!(promote(&primary, 1, 0), Err(Error::Invalid(_))), "there is none above");
 }
 
 #[test]

@@ -180,7 +180,7 @@ impl Writer {
                 self.roll_back();
                 return Err(Error::Invalid("this is too much for one commit; split it".into()));
             }
-            let next = LogRow::after(self.position.as_ref(), self.standing.epoch, unix_ms_now(), body);
+            let next = LogRow::after(self.position.as_ref(), self.standing.epoch.number, unix_ms_now(), body);
             match self.append(&next) {
                 Ok(pruned) => row = Some((next, pruned)),
                 Err(error) => {

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use protocol::Address;
 use protocol::proof::{from_hex, to_hex};
 use protocol::request::{Follow, Following, Link, LogPosition, Replicate, Replicating};
+use protocol::{Address, Epoch, EpochOrder};
 
 use super::Replication;
 use crate::clock::unix_ms_now;
@@ -34,10 +35,7 @@ impl Replication {
             return Err(self.refusal());
         }
         let epoch = dbs.standing().epoch;
-        if params.heard_epoch > epoch {
-            self.fence(params.heard_epoch);
-            return Err(Error::Fenced { epoch: params.heard_epoch });
-        }
+        self.hear(&Epoch::new(params.heard_epoch, &params.heard_epoch_id)).map_or(Ok(()), Err)?;
         if params.version != newest_version() {
             return Err(Error::Invalid(format!(
                 "this primary's tables have version {} and the replica's {}: run the same program at both",
@@ -48,7 +46,9 @@ impl Replication {
         self.log_from_now_on()?;
         let address = Address::from((ip, params.port)).to_string();
         let sequence = dbs.position().map_or(0, |last| last.sequence);
-        let answer = |mode: &str, common| Replicating { epoch, sequence, mode: mode.into(), common };
+        let Epoch { number: epoch, id: epoch_id } = epoch;
+        let answer =
+            |mode: &str, common| Replicating { epoch, epoch_id: epoch_id.clone(), sequence, mode: mode.into(), common };
         let shipment = |from| Some(Shipment { address: address.clone(), from });
         let Some(position) = &params.position else { return Ok((answer("snapshot", None), shipment(None))) };
         let here = dbs.position_at(position.sequence)?;
@@ -57,7 +57,7 @@ impl Replication {
             return Ok((answer("log", None), shipment(Some(position.sequence))));
         }
         // The first epoch that the replica's log has nothing of began where the two logs part.
-        let parted = dbs.epochs()?.into_iter().find(|began| began.epoch > position.epoch);
+        let parted = dbs.epochs()?.into_iter().find(|began| began.epoch.number > position.epoch);
         let is_old = here.is_none()
             && position.sequence < sequence
             && parted.as_ref().is_none_or(|began| position.sequence <= began.after_sequence);
@@ -66,88 +66,121 @@ impl Replication {
         }
         let common = parted.map(|began| LogPosition {
             sequence: began.after_sequence,
-            epoch: began.epoch - 1,
+            epoch: began.epoch.number - 1,
             digest: began.after_digest.map_or_else(String::new, |digest| to_hex(&digest)),
         });
         Ok((answer("diverged", common), None))
     }
 
-    /// Another copy says that it is the primary. Gives what this one is then.
+    /// Another copy says that it is the primary, or asks what this one is. Gives what this one is then.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is a copy of another branch, or trouble of the database.
+    /// [`Error::Invalid`] when it is a copy of another branch or its epoch can't be, or trouble of the database.
     pub fn told_of_primary(&self, params: &Follow, ip: IpAddr) -> Result<Following> {
         let dbs = &self.parts.dbs;
         self.check_branch(&params.branch)?;
         let standing = dbs.standing();
-        let say = |role: CopyRole, epoch| Ok(Following { role: role.as_str().into(), epoch });
-        if params.epoch < standing.heard_epoch {
-            return say(standing.role, standing.heard_epoch);
+        let theirs = Epoch::new(params.epoch, &params.epoch_id);
+        let say = |role: CopyRole, epoch: Epoch| {
+            let position = dbs.position().as_ref().map(to_wire);
+            Ok(Following { role: role.as_str().into(), epoch: epoch.number, epoch_id: epoch.id, position })
+        };
+        if !standing.heard.may_become(&theirs) {
+            return Err(Error::Invalid(format!("no copy of this branch can be of epoch {theirs}")));
         }
-        match standing.role {
-            CopyRole::Replica => {
-                let address = Address::from((ip, params.port));
-                let primary = address.to_string();
-                dbs.change_standing(|standing| {
-                    standing.heard_epoch = standing.heard_epoch.max(params.epoch);
-                    // Unless it was promoted in this very moment.
-                    if standing.role == CopyRole::Replica {
-                        standing.primary = Some(primary.clone());
-                    }
-                })?;
-                let mut following = self.following.lock();
-                let is_other = following.primary.as_ref() != Some(&address);
-                following.primary = Some(address);
-                drop(following);
-                if is_other {
-                    log::info!("the primary is at {primary} now, epoch {}", params.epoch);
-                    self.interrupt();
-                }
-                say(CopyRole::Replica, params.epoch)
+        // In a conflict the answer tells of what this copy is of, so that the other one hears of it too and stops; also
+        // when this one has stopped for it already.
+        let is_older = theirs.stands_to(&standing.heard) == EpochOrder::Older;
+        if let Some(against) = standing.contradicts(&theirs).filter(|_| !is_older).cloned() {
+            self.hear(&theirs);
+            let role = if standing.role == CopyRole::Primary { CopyRole::Fenced } else { standing.role };
+            return say(role, against);
+        }
+        match (standing.role, theirs.stands_to(&standing.heard)) {
+            (role, EpochOrder::Older | EpochOrder::Conflict) => say(role, standing.heard),
+            (CopyRole::Replica, EpochOrder::Newer | EpochOrder::Same) => {
+                self.follow_from_now_on(&Address::from((ip, params.port)), &theirs)?;
+                say(CopyRole::Replica, theirs)
             }
-            CopyRole::Primary if params.epoch > standing.epoch => {
-                self.fence(params.epoch);
-                say(CopyRole::Fenced, params.epoch)
+            (CopyRole::Primary, EpochOrder::Newer) => {
+                self.hear(&theirs);
+                say(CopyRole::Fenced, theirs)
             }
-            CopyRole::Primary => say(CopyRole::Primary, standing.epoch),
-            CopyRole::Fenced => {
-                dbs.fence(params.epoch)?;
-                say(CopyRole::Fenced, params.epoch)
+            (CopyRole::Primary, EpochOrder::Same) => say(CopyRole::Primary, standing.epoch),
+            (CopyRole::Fenced, EpochOrder::Newer | EpochOrder::Same) => {
+                dbs.fence(&theirs)?;
+                say(CopyRole::Fenced, theirs)
             }
         }
     }
 
-    /// Looks at a branch's wish to link. Gives this branch's epoch.
+    /// The primary is there, as this replica was told.
+    fn follow_from_now_on(&self, address: &Address, epoch: &Epoch) -> Result<()> {
+        let primary = address.to_string();
+        self.parts.dbs.change_standing(|standing| {
+            standing.heard = standing.heard.clone().or_later(epoch.clone());
+            // Unless it was promoted in this very moment.
+            if standing.role == CopyRole::Replica {
+                standing.primary = Some(primary.clone());
+            }
+        })?;
+        let mut following = self.following.lock();
+        let is_other = following.primary.as_ref() != Some(address);
+        following.primary = Some(address.clone());
+        drop(following);
+        if is_other {
+            log::info!("the primary is at {primary} now, epoch {epoch}");
+            self.interrupt();
+        }
+        Ok(())
+    }
+
+    /// Looks at a branch's wish to link.
     ///
     /// # Errors
-    /// [`Error::LowerEpoch`] when the branch was replaced by a copy that is known here, [`Error::Fenced`] when this one
-    /// was, as the other knows.
-    pub fn admit_link(&self, params: &Link, directory: &Directory) -> Result<i64> {
-        let epoch = self.parts.dbs.standing().epoch;
-        if params.your_epoch > epoch {
-            self.fence(params.your_epoch);
-            return Err(Error::Fenced { epoch: params.your_epoch });
+    /// [`Error::LowerEpoch`] or [`Error::EpochConflict`] when the branch was replaced by a copy that is known here, or
+    /// contradicts it, [`Error::Fenced`] when this one was or does, as the other knows.
+    pub fn admit_link(&self, params: &Link, directory: &Directory) -> Result<()> {
+        self.hear(&Epoch::new(params.your_epoch, &params.your_epoch_id)).map_or(Ok(()), Err)?;
+        let theirs = Epoch::new(params.epoch, &params.epoch_id);
+        if params.branch != self.parts.dialler.branch {
+            return directory.learn_epoch(&params.branch, &theirs);
         }
-        directory.learn_epoch(&params.branch, params.epoch)?;
-        Ok(epoch)
+        // Another copy of this very branch.
+        self.hear(&theirs).map_or(Ok(()), Err)?;
+        let own = self.parts.dbs.standing().epoch;
+        match theirs.stands_to(&own) {
+            EpochOrder::Older => Err(Error::LowerEpoch { branch: params.branch.to_string(), known: own }),
+            EpochOrder::Conflict => Err(Error::EpochConflict { branch: params.branch.to_string(), known: own }),
+            EpochOrder::Same | EpochOrder::Newer => Ok(()),
+        }
     }
 
-    /// Ends this primary's writing: somebody has heard of a higher epoch.
-    pub fn fence(&self, epoch: i64) {
-        if self.role != CopyRole::Primary || self.claim_end().is_err() {
-            return;
+    /// Somebody knows of a copy of this branch that was promoted to an epoch. A higher one ends this primary's writing,
+    /// and so does another of the same number: which of the two is right only a person can say. One that can't be is
+    /// not believed. Gives what this copy refuses everything with from then on, if so.
+    pub fn hear(&self, other: &Epoch) -> Option<Error> {
+        let own = self.parts.dbs.standing().epoch;
+        let is_conflict = match other.stands_to(&own) {
+            EpochOrder::Older | EpochOrder::Same => return None,
+            EpochOrder::Newer => false,
+            EpochOrder::Conflict => true,
+        };
+        if !own.may_become(other) {
+            log::warn!("it is not believed that there is a copy of this branch of epoch {other}: this is {own}");
+            return None;
         }
-        log::error!(
-            "another copy of branch {} was promoted (epoch {epoch}): this one takes no writes",
-            self.parts.dialler.branch
-        );
-        match self.parts.dbs.fence(epoch) {
-            Ok(()) => drop(self.change_role()),
-            Err(error) => {
-                self.ending.store(false, std::sync::atomic::Ordering::SeqCst);
-                log::error!("that could not be noted: {error}");
+        if self.role == CopyRole::Primary && self.claim_end().is_ok() {
+            log::error!("another copy of branch {} was promoted (epoch {other})", self.parts.dialler.branch);
+            match self.parts.dbs.fence(other) {
+                Ok(()) => drop(self.change_role()),
+                Err(error) => {
+                    self.ending.store(false, Ordering::SeqCst);
+                    log::error!("that could not be noted: {error}");
+                }
             }
         }
+        Some(Error::Fenced { epoch: other.number, is_conflict })
     }
 
     pub(super) fn check_branch(&self, branch: &protocol::BranchName) -> Result<()> {

@@ -146,10 +146,12 @@ impl Replication {
             )));
         }
         let mut connection = self.parts.dialler.dial(&primary)?;
+        let heard = dbs.standing().heard;
         let params = Replicate {
             branch: self.parts.dialler.branch.clone(),
             port: self.parts.port,
-            heard_epoch: dbs.standing().heard_epoch,
+            heard_epoch: heard.number,
+            heard_epoch_id: heard.id,
             position: position.as_ref().filter(|_| !wants_snapshot).map(to_wire),
             version: newest_version(),
         };
@@ -295,7 +297,7 @@ impl Replication {
         following.heard_sequence = Some(heard);
         following.heard_at = Some(Instant::now());
         if last >= heard {
-            following.had_all = Instant::now();
+            following.had_all = Some(Instant::now());
         }
     }
 
@@ -332,8 +334,8 @@ impl Replication {
                 ToReplica::Chunk(chunk) => incoming.add(&chunk)?,
                 ToReplica::Beat { .. } => {}
                 ToReplica::End { bytes, digest } => {
-                    let finished =
-                        incoming.finish(bytes, &digest, self.parts.dialler.branch.as_str(), &primary.to_string());
+                    let (branch, standing) = (self.parts.dialler.branch.as_str(), self.parts.dbs.standing());
+                    let finished = incoming.finish((bytes, &digest), branch, &primary.to_string(), &standing);
                     let (copy, sequence) = finished.map_err(Ended::Again)?;
                     log::info!("the snapshot is here and sound, up to group {sequence}");
                     // Not beside a promotion, which stands on the present file.

@@ -35,6 +35,7 @@
 //! same as after a crash.
 
 mod admit;
+mod ask;
 pub mod dial;
 mod follow;
 mod herald;
@@ -63,7 +64,7 @@ pub use roles::{is_replaced, settle_role};
 
 use crate::dbs_exec::{CopyRole, DbsExec};
 use crate::error::{Error, Result};
-use crate::limits::THREAD_STOP_WAIT;
+use crate::limits::{SHIPPED_WAIT, THREAD_STOP_WAIT};
 use crate::transfer::Engine;
 
 /// Why everything is to be closed and opened again.
@@ -140,7 +141,8 @@ struct Following {
     stream: Option<Arc<TcpStream>>,
     heard_sequence: Option<i64>,
     heard_at: Option<Instant>,
-    had_all: Instant,
+    /// When this replica last had all that it had heard of; none when it has not since it was started.
+    had_all: Option<Instant>,
     wants_snapshot: bool,
 }
 
@@ -165,8 +167,8 @@ impl Replication {
             stream: None,
             heard_sequence: None,
             heard_at: None,
-            had_all: Instant::now(),
-            wants_snapshot: false,
+            had_all: None,
+            wants_snapshot: standing.wants_snapshot,
         };
         Arc::new(Self {
             role: standing.role,
@@ -193,10 +195,7 @@ impl Replication {
             }
             CopyRole::Replica => self.spawn("follow", |replication| replication.follow()),
             CopyRole::Fenced => {
-                log::error!(
-                    "branch {} was replaced by a promoted replica: it takes no writes; bank-client demote --to host:port makes it a replica",
-                    self.parts.dialler.branch
-                );
+                log::error!("branch {} takes no writes: {}", self.parts.dialler.branch, self.refusal());
                 Ok(())
             }
         }
@@ -247,7 +246,7 @@ impl Replication {
     }
 
     /// Has the threads and streams of this role end soon.
-    pub fn stop_soon(&self) {
+    fn stop_soon(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.interrupt();
     }
@@ -255,6 +254,7 @@ impl Replication {
     /// Ends the threads and streams of this role. Called when the clients have been told to leave. A thread that just
     /// waits for another machine is left to end by itself: it finds that it is not wanted any more.
     pub fn stop(&self) {
+        self.wait_until_shipped(SHIPPED_WAIT);
         self.stop_soon();
         let threads = std::mem::take(&mut *self.threads.lock());
         let deadline = Instant::now() + THREAD_STOP_WAIT;
@@ -277,7 +277,9 @@ impl Replication {
     /// Ends this role, as the database has it now. What is given gets something when this copy is open again.
     fn change_role(&self) -> Receiver<()> {
         let (awaited, opened) = bounded(1);
-        self.stop_soon();
+        if self.role == CopyRole::Replica {
+            self.stop_soon();
+        }
         (self.parts.reopen)(Reopen::Role { awaited: Some(awaited) });
         opened
     }

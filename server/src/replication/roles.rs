@@ -1,21 +1,22 @@
 //! What this copy is to be: from the command line at the start, and by order while it runs.
 
-use std::net::UdpSocket;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
-use protocol::Address;
 use protocol::answer::Promotion;
-use protocol::request::{Action, Demote, Follow, Following, Promote};
+use protocol::request::{Demote, Follow, Promote};
+use protocol::{Address, Epoch, EpochOrder};
 
-use super::dial::{DialError, Dialler};
+use super::ask::{heard_by, tell_copies};
+use super::dial::Dialler;
 use super::{FollowState, Replication};
 use crate::clock::{iso_utc, unix_ms_now};
 use crate::config::ReplicationSettings;
-use crate::dbs_exec::{CopyRole, DbsExec, Epoch};
+use crate::dbs_exec::{CopyRole, DbsExec, EpochStart, PromotionOrder, Standing};
 use crate::error::{Error, Result};
-use crate::limits::PRIMARY_SILENCE;
+use crate::limits::{COPIES_ASKED_AT_START, COPIES_ASKED_FOR_PROMOTION, PRIMARY_SILENCE};
+use crate::transfer::links::is_here;
 
 /// Makes the database what the command line says that it is. Done once, at the start of the process.
 ///
@@ -25,21 +26,30 @@ pub fn settle_role(dbs: &DbsExec, settings: &ReplicationSettings) -> Result<()> 
     dbs.keep_log(i64::try_from(settings.log_mib.saturating_mul(1 << 20)).unwrap_or(i64::MAX));
     let standing = dbs.standing();
     let Some(primary) = settings.replica_of.as_ref().map(ToString::to_string) else { return Ok(()) };
-    if standing.role == CopyRole::Primary && standing.promoted_from.as_ref() == Some(&primary) {
-        log::warn!(
-            "--replica-of {primary} is passed over: this copy was promoted in that one's place (epoch {}); bank-client demote --to makes it a replica again",
-            standing.epoch
-        );
-        return Ok(());
+    let is_as_before = standing.started_with.as_ref() == Some(&primary);
+    match standing.role {
+        // What it has become since was by a promotion, or is for a person to settle.
+        CopyRole::Primary | CopyRole::Fenced
+            if is_as_before && (standing.role == CopyRole::Primary || standing.is_in_conflict()) =>
+        {
+            log::warn!(
+                "--replica-of {primary} is passed over: this copy was promoted since (epoch {}); bank-client demote --to makes it a replica again",
+                standing.epoch
+            );
+            return Ok(());
+        }
+        // It may have been told of another primary since.
+        CopyRole::Replica if is_as_before => return Ok(()),
+        CopyRole::Primary | CopyRole::Replica | CopyRole::Fenced => {}
     }
-    if standing.role == CopyRole::Replica && standing.primary.as_ref() == Some(&primary) {
-        return Ok(());
-    }
-    dbs.change_standing(|standing| standing.begin_to_follow(&primary))
+    dbs.change_standing(|standing| {
+        standing.begin_to_follow(&primary);
+        standing.started_with = Some(primary.clone());
+    })
 }
 
-/// Asks the other copies whether one of them is of a higher epoch, and tells them of this one. `true` when this
-/// primary was replaced: it is fenced then.
+/// Asks the other copies whether one of them is of a higher epoch, or of another of the same number, and tells them of
+/// this one. `true` when this primary was replaced: it is fenced then.
 ///
 /// Done before a primary opens its doors: one that comes back after another was promoted in its place takes no
 /// write, if any other copy can be reached.
@@ -51,86 +61,170 @@ pub fn is_replaced(dbs: &DbsExec, dialler: &Dialler, port: u16, expected: &[Addr
     if standing.role != CopyRole::Primary || !standing.is_logging {
         return Ok(false);
     }
-    let mut others: Vec<Address> = expected.to_vec();
-    others.extend(dbs.members()?.iter().chain(&standing.promoted_from).filter_map(|address| address.parse().ok()));
+    let name = &dialler.branch;
+    let Epoch { number: epoch, id: epoch_id } = standing.epoch.clone();
+    let params = Follow { branch: name.clone(), port, epoch, epoch_id };
+    let others = other_copies(dbs, &standing, port, expected)?;
+    let told = tell_copies(dialler, &others, &params, COPIES_ASKED_AT_START);
+    let against = told.iter().filter_map(|(_, told)| told.as_ref().ok()).map(heard_by).filter(|heard| {
+        let contradicts = match heard.stands_to(&standing.epoch) {
+            EpochOrder::Newer | EpochOrder::Conflict => true,
+            EpochOrder::Same | EpochOrder::Older => false,
+        };
+        contradicts && standing.epoch.may_become(heard)
+    });
+    let Some(heard) = against.max_by_key(|heard| heard.number) else { return Ok(false) };
+    log::error!("another copy of branch {name} was promoted (epoch {heard}): this one takes no writes");
+    dbs.fence(&heard)?;
+    Ok(true)
+}
+
+/// Where other copies are, or may be.
+fn other_copies(dbs: &DbsExec, standing: &Standing, port: u16, expected: &[Address]) -> Result<Vec<Address>> {
+    let noted = dbs.members()?;
+    let noted = noted.iter().chain(&standing.promoted_from).chain(&standing.primary);
+    let mut others: Vec<Address> = noted.filter_map(|address| address.parse().ok()).collect();
+    others.extend_from_slice(expected);
     others.retain(|other| !is_here(other, port));
     others.sort();
     others.dedup();
-    let name = &dialler.branch;
-    let params = Follow { branch: name.clone(), port, epoch: standing.epoch };
-    let heard = std::thread::scope(|scope| {
-        let asked: Vec<_> =
-            others.iter().map(|other| scope.spawn(|| tell_of_primary(other, dialler, &params).ok())).collect();
-        asked.into_iter().filter_map(|asked| asked.join().ok().flatten()).map(|following| following.epoch).max()
-    });
-    match heard {
-        Some(heard) if heard > standing.epoch => {
-            log::error!("another copy of branch {name} was promoted (epoch {heard}): this one takes no writes");
-            dbs.fence(heard)?;
-            Ok(true)
-        }
-        Some(_) | None => Ok(false),
-    }
+    Ok(others)
 }
 
-/// Whether an address is this very copy's, whatever name it has there.
-pub(super) fn is_here(address: &Address, port: u16) -> bool {
-    // Only an address of this machine can be bound.
-    address.port == port && UdpSocket::bind((address.host.as_str(), 0)).is_ok()
-}
-
-/// Tells another copy that this one is the primary; gives what the other is then.
-///
-/// # Errors
-/// [`DialError`].
-pub(super) fn tell_of_primary(
-    other: &Address,
-    dialler: &Dialler,
-    params: &Follow,
-) -> std::result::Result<Following, DialError> {
-    let mut connection = dialler.dial(other)?;
-    connection.call(Action::Follow, params, None).map_err(|error| DialError::of(other, error))
+/// What this copy knows that speaks against its promotion, when it is asked for.
+struct Against {
+    /// One sentence; none when nothing speaks against it.
+    why: Option<Error>,
+    /// The highest number of an epoch that another copy has heard of.
+    heard_elsewhere: i64,
 }
 
 impl Replication {
-    /// Makes this replica the primary.
+    /// Makes this copy the primary. What is given with the promotion gets something when it is open as that.
+    ///
+    /// Without `force` it does so only when nothing that can be known speaks against it. The other copies are asked at
+    /// this moment: what was last heard of a primary says nothing of one that has just come back.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is no replica, has no copy, has diverged, or its primary still answers and `force`
-    /// is not given.
+    /// [`Error::Invalid`] when it is the primary or has no copy, and, without `force`, when it was replaced, its primary
+    /// answers, or there is more than it has; [`Error::Diverged`].
     pub fn promote(&self, params: &Promote) -> Result<(Promotion, Receiver<()>)> {
-        if self.role != CopyRole::Replica {
-            return Err(Error::Invalid(format!("this copy is no replica but {}", self.role.as_str())));
+        if self.role == CopyRole::Primary {
+            return Err(Error::Invalid("this copy is the primary".into()));
         }
-        let (heard_sequence, silent, state, primary) = {
+        let (heard_sequence, silent) = {
             let following = self.following.lock();
-            let silent = following.heard_at.map(|heard_at| heard_at.elapsed());
-            (following.heard_sequence, silent, following.state, following.primary.clone())
+            (following.heard_sequence, following.heard_at.map(|heard_at| heard_at.elapsed()))
         };
-        if state == FollowState::Diverged && !params.force {
-            return Err(Error::Diverged(
+        let against = self.speaks_against_promotion(!params.force)?;
+        if let Some(why) = against.why.filter(|_| !params.force) {
+            return Err(why);
+        }
+        let mut salt = [0; 32];
+        getrandom::fill(&mut salt).map_err(|error| Error::Database(format!("no randomness: {error}")))?;
+        let order = PromotionOrder {
+            now_unix_ms: unix_ms_now(),
+            salt,
+            heard_elsewhere: against.heard_elsewhere,
+            heard_sequence,
+            silent_ms: silent.and_then(|silent| i64::try_from(silent.as_millis()).ok()),
+        };
+        self.claim_end()?;
+        let began = self.parts.dbs.promote(&order).inspect_err(|_| self.ending.store(false, Ordering::SeqCst))?;
+        log::warn!(
+            "this copy is the primary of branch {} now: epoch {}, after group {}",
+            self.parts.dialler.branch,
+            began.epoch,
+            began.after_sequence
+        );
+        Ok((tell_promotion(&began), self.change_role()))
+    }
+
+    /// What speaks against the promotion of this copy: by what it has heard, and by what the others say now. What it
+    /// knows by itself is enough when nobody insists.
+    fn speaks_against_promotion(&self, is_enough: bool) -> Result<Against> {
+        let dbs = &self.parts.dbs;
+        let standing = dbs.standing();
+        let sequence = dbs.position().map_or(0, |last| last.sequence);
+        let why = self.knows_against_promotion(&standing, sequence);
+        let mut against = Against { why, heard_elsewhere: 0 };
+        if against.why.is_some() && is_enough {
+            return Ok(against);
+        }
+        let others = other_copies(dbs, &standing, self.parts.port, &self.parts.expected)?;
+        // No primary has epoch 0: nobody takes this for the word of one.
+        let params = Follow {
+            branch: self.parts.dialler.branch.clone(),
+            port: self.parts.port,
+            epoch: 0,
+            epoch_id: String::new(),
+        };
+        for (address, told) in tell_copies(&self.parts.dialler, &others, &params, COPIES_ASKED_FOR_PROMOTION) {
+            let Ok(told) = told else { continue };
+            let heard = heard_by(&told);
+            if !standing.heard.may_become(&heard) {
+                log::warn!("the copy at {address} speaks of epoch {heard}, which is not believed");
+                continue;
+            }
+            against.heard_elsewhere = against.heard_elsewhere.max(heard.number);
+            let why = if told.role == "primary" && heard.number >= standing.epoch.number {
+                Some(format!(
+                    "the primary at {address} answers (epoch {heard}): stop it first, or repeat the order with --yes: what it commits from now on is lost"
+                ))
+            } else if heard.number > standing.epoch.number {
+                Some(format!(
+                    "the copy at {address} has heard of epoch {heard}, and this one is of epoch {}: promote one of that epoch, or repeat the order with --yes",
+                    standing.epoch
+                ))
+            } else {
+                let more =
+                    told.position.filter(|theirs| theirs.epoch == standing.epoch.number && theirs.sequence > sequence);
+                more.map(|theirs| format!("the copy at {address} has group commits up to {}, and this one up to {sequence}: promote that one, or repeat the order with --yes: what is missing here is lost", theirs.sequence))
+            };
+            against.why = against.why.or(why.map(Error::Invalid));
+        }
+        Ok(against)
+    }
+
+    /// What speaks against the promotion by what this copy has heard.
+    fn knows_against_promotion(&self, standing: &Standing, sequence: i64) -> Option<Error> {
+        let invalid = |text: String| Some(Error::Invalid(format!("{text}, or repeat the order with --yes")));
+        if standing.role == CopyRole::Fenced {
+            return invalid(format!(
+                "this copy takes no writes because another one was promoted (epoch {}): make it a replica of that with bank-client demote --to host:port",
+                standing.heard
+            ));
+        }
+        let following = self.following.lock();
+        if following.state == FollowState::Diverged {
+            return Some(Error::Diverged(
                 "this replica's books are not its primary's; promote another one, or repeat the order with --yes"
                     .into(),
             ));
         }
-        if state == FollowState::Following && silent.is_some_and(|silent| silent < PRIMARY_SILENCE) && !params.force {
-            let primary = primary.map_or_else(String::new, |primary| format!(" at {primary}"));
-            return Err(Error::Invalid(format!(
+        let is_heard = following.heard_at.is_some_and(|heard_at| heard_at.elapsed() < PRIMARY_SILENCE);
+        if following.state == FollowState::Following && is_heard {
+            let primary = following.primary.as_ref().map_or_else(String::new, |primary| format!(" at {primary}"));
+            return Some(Error::Invalid(format!(
                 "the primary{primary} still answers; stop it first, or repeat the order with --yes: what it commits from now on is lost"
             )));
         }
-        let silent_ms = silent.and_then(|silent| i64::try_from(silent.as_millis()).ok());
-        self.claim_end()?;
-        let promoted = self.parts.dbs.promote(unix_ms_now(), heard_sequence, silent_ms);
-        promoted.inspect_err(|_| self.ending.store(false, Ordering::SeqCst))?;
-        let promotion = self.promotion()?.ok_or_else(|| Error::Database("the new epoch is not on disk".into()))?;
-        log::warn!(
-            "this copy is the primary of branch {} now: epoch {}, after group {}",
-            self.parts.dialler.branch,
-            promotion.epoch,
-            promotion.after_sequence
-        );
-        Ok((promotion, self.change_role()))
+        let missing = following.heard_sequence.unwrap_or(0).saturating_sub(sequence);
+        if missing > 0 {
+            return invalid(format!(
+                "the primary was heard to have {missing} group commits that this copy does not have: promote one that has them"
+            ));
+        }
+        if following.wants_snapshot {
+            return invalid("a new copy of the primary's books is ordered here and has not come: wait for it".into());
+        }
+        if standing.heard.number > standing.epoch.number {
+            return invalid(format!(
+                "this copy has heard of epoch {}, and has nothing of it: promote one that has",
+                standing.heard
+            ));
+        }
+        None
     }
 
     /// Makes this copy a replica of the primary at an address.
@@ -160,7 +254,11 @@ impl Replication {
         if self.role != CopyRole::Replica {
             return Err(Error::Invalid(format!("this copy is no replica but {}", self.role.as_str())));
         }
-        self.parts.dbs.change_standing(|standing| standing.diverged = None)?;
+        // On disk, so that a restart in the middle does not forget the order.
+        self.parts.dbs.change_standing(|standing| {
+            standing.diverged = None;
+            standing.wants_snapshot = true;
+        })?;
         let mut following = self.following.lock();
         following.wants_snapshot = true;
         following.state = FollowState::Connecting;
@@ -173,15 +271,16 @@ impl Replication {
 
     /// How this copy became the primary, if it was promoted.
     pub(super) fn promotion(&self) -> Result<Option<Promotion>> {
-        let epoch = self.parts.dbs.standing().epoch;
-        Ok(self.parts.dbs.epochs()?.iter().find(|began| began.epoch == epoch).map(tell_promotion))
+        let epoch = self.parts.dbs.standing().epoch.number;
+        Ok(self.parts.dbs.epochs()?.iter().find(|began| began.epoch.number == epoch).map(tell_promotion))
     }
 }
 
-fn tell_promotion(began: &Epoch) -> Promotion {
+fn tell_promotion(began: &EpochStart) -> Promotion {
     let silent = began.silent_ms.and_then(|silent| u64::try_from(silent).ok());
     Promotion {
-        epoch: began.epoch,
+        epoch: began.epoch.number,
+        epoch_id: began.epoch.id.clone(),
         after_sequence: began.after_sequence,
         heard_sequence: began.heard_sequence,
         silent_seconds: silent.map(|silent| Duration::from_millis(silent).as_secs()),

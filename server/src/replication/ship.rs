@@ -93,7 +93,7 @@ impl Replication {
         let mut progress =
             Progress { sent: from, beat_at: now, check_at: now + CHECK_INTERVAL, cursor: Cursor::default() };
         let mut out = Vec::new();
-        while !is_over.load(Ordering::SeqCst) && !self.is_stopping() && !self.parts.dbs.is_closed() {
+        while !is_over.load(Ordering::SeqCst) && !self.is_stopping() {
             out.clear();
             let is_all_sent = self.push_groups(&mut progress, &mut out)?;
             if is_all_sent && Instant::now() >= progress.check_at {
@@ -185,6 +185,20 @@ impl Replication {
             self.note_acknowledged(address, connection, sequence);
         }
         Ok(())
+    }
+
+    /// Waits until each replica that follows has all there is, at most so long: after a planned end of this primary one
+    /// of them can take its place, and nothing that was promised is missing there.
+    pub(super) fn wait_until_shipped(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        let last = self.last_sequence();
+        let is_behind = |ship: &Ship| match ship.state {
+            ShipState::Following | ShipState::CatchingUp => ship.acknowledged < last,
+            ShipState::Snapshot | ShipState::Away => false,
+        };
+        while self.ships.lock().values().any(is_behind) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     pub(super) fn last_sequence(&self) -> i64 {

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::Replication;
 use super::ship::push;
 use super::wire::ToReplica;
-use crate::dbs_exec::{LogDigest, check_copy};
+use crate::dbs_exec::{LogDigest, Standing, check_copy};
 use crate::limits::{LINK_HEARTBEAT, SNAPSHOT_CHUNK_BYTES};
 
 impl Replication {
@@ -103,12 +103,18 @@ impl Incoming {
 
     /// Checks what has come against what its sender says, and that it is a sound database of this branch. Gives the
     /// file, which is on disk, and its last group.
-    pub fn finish(self, bytes: u64, digest: &LogDigest, branch: &str, primary: &str) -> Result<(PathBuf, i64), String> {
+    pub fn finish(
+        self,
+        (bytes, digest): (u64, &LogDigest),
+        branch: &str,
+        primary: &str,
+        replaced: &Standing,
+    ) -> Result<(PathBuf, i64), String> {
         if self.bytes != bytes || *digest != <LogDigest>::from(self.hasher.finalize()) {
             return Err(format!("the snapshot came damaged: {} bytes of {bytes}", self.bytes));
         }
         self.file.sync_all().map_err(|error| format!("{}: {error}", self.path.display()))?;
-        let position = check_copy(&self.path, branch, primary)?;
+        let position = check_copy(&self.path, branch, primary, replaced)?;
         Ok((self.path, position.sequence))
     }
 }

@@ -1,16 +1,18 @@
 //! What `status` says of replicas.
 
+use protocol::Epoch;
 use protocol::answer::{Lag, ReplicaLine, Replication as Answer};
 use std::time::{Duration, Instant};
 
 use super::{FollowState, Replication, ShipState};
 use crate::dbs_exec::CopyRole;
+use crate::error::Error;
 
 /// What `status` has beside the branch's own counters.
 #[derive(Debug)]
 pub struct ReplicationStatus {
     /// The epoch.
-    pub epoch: Option<i64>,
+    pub epoch: Option<Epoch>,
     /// How far this replica is behind.
     pub lag: Option<Lag>,
     /// The rest.
@@ -45,7 +47,11 @@ impl Replication {
                 None
             }
             CopyRole::Fenced => {
-                answer.trouble = standing.refusal().map(|refusal| refusal.to_string());
+                let refusal = standing.refusal();
+                if let Some(Error::Fenced { is_conflict: true, .. }) = refusal {
+                    answer.state = "conflict".into();
+                }
+                answer.trouble = refusal.map(|refusal| refusal.to_string());
                 None
             }
         };
@@ -63,9 +69,10 @@ impl Replication {
         .into();
         answer.primary = following.primary.as_ref().map(ToString::to_string);
         answer.trouble.clone_from(&following.trouble);
-        let behind = following.heard_sequence.unwrap_or(0).saturating_sub(answer.sequence).max(0);
-        let is_current = behind == 0 && following.state == FollowState::Following;
-        Lag { sequence: behind, seconds: lag_seconds(following.had_all, is_current) }
+        // Who is not connected can't know how far the primary has come.
+        let heard = following.heard_sequence.filter(|_| following.state == FollowState::Following);
+        let behind = heard.map(|heard| heard.saturating_sub(answer.sequence).max(0));
+        Lag { sequence: behind, seconds: following.had_all.map(|had_all| lag_seconds(had_all, behind == Some(0))) }
     }
 
     fn fill_primary(&self, answer: &mut Answer) {
@@ -73,7 +80,7 @@ impl Replication {
         for (address, ship) in &*self.ships.lock() {
             let lag = (ship.state != ShipState::Away && ship.state != ShipState::Snapshot).then(|| {
                 let behind = answer.sequence.saturating_sub(ship.acknowledged).max(0);
-                Lag { sequence: behind, seconds: lag_seconds(ship.had_all, behind == 0) }
+                Lag { sequence: Some(behind), seconds: Some(lag_seconds(ship.had_all, behind == 0)) }
             });
             let state = match ship.state {
                 ShipState::Snapshot => "snapshot",

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use protocol::{Address, BranchName};
+use protocol::{Address, BranchName, Epoch, EpochOrder};
 
 use crate::dbs_exec::{DbsExec, Query as _, params};
 use crate::error::{Error, Result};
@@ -26,7 +26,7 @@ pub struct Directory {
     /// Other addresses at which a branch was found, so that a request which names one finds the link that is there.
     aliases: Mutex<BTreeMap<Address, BranchName>>,
     /// The highest epoch that each branch was heard to have.
-    epochs: Mutex<BTreeMap<BranchName, i64>>,
+    epochs: Mutex<BTreeMap<BranchName, Epoch>>,
     /// Branches whose epoch could not be written yet.
     unwritten: Mutex<BTreeSet<BranchName>>,
 }
@@ -38,8 +38,9 @@ impl Directory {
     /// Trouble of the database.
     pub fn open(dbs: Arc<DbsExec>) -> Result<Self> {
         let rows = dbs.read(|reader| {
-            reader.query_all("SELECT name, host, port, epoch FROM branches ORDER BY name", params![], |row| {
-                Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?, row.get::<_, i64>(3)?))
+            reader.query_all("SELECT name, host, port, epoch, epoch_id FROM branches ORDER BY name", params![], |row| {
+                let epoch = Epoch { number: row.get(3)?, id: row.get(4)? };
+                Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?, epoch))
             })
         })?;
         let (mut known, mut epochs) = (BTreeMap::new(), BTreeMap::new());
@@ -59,31 +60,58 @@ impl Directory {
         })
     }
 
-    /// The highest epoch that a branch was heard to have; 0 when nothing was heard.
+    /// The highest epoch that a branch was heard to have.
     #[must_use]
-    pub fn epoch_of(&self, name: &BranchName) -> i64 {
-        self.epochs.lock().get(name).copied().unwrap_or(0)
+    pub fn epoch_of(&self, name: &BranchName) -> Epoch {
+        self.epochs.lock().get(name).cloned().unwrap_or_default()
     }
 
-    /// Notes the epoch of a branch that was met, durably. An older one than is known is refused.
+    /// Whether a copy of a branch is of the epoch that this branch deals with, and not of an older or another one.
+    #[must_use]
+    pub fn deals_with(&self, name: &BranchName, epoch: &Epoch) -> bool {
+        match self.epoch_of(name).stands_to(epoch) {
+            EpochOrder::Newer | EpochOrder::Conflict => false,
+            EpochOrder::Same | EpochOrder::Older => true,
+        }
+    }
+
+    /// Notes the epoch of a branch that was met, durably. One that is older than what is known is refused, and so is
+    /// another of the same number: of two copies that were promoted side by side this branch deals with the first it
+    /// met, until one of a higher number comes.
     ///
     /// # Errors
-    /// [`Error::LowerEpoch`], or trouble of the database.
-    pub fn learn_epoch(&self, name: &BranchName, epoch: i64) -> Result<()> {
-        let known = self.epoch_of(name);
-        if epoch < known {
-            return Err(Error::LowerEpoch { branch: name.to_string(), known });
+    /// [`Error::LowerEpoch`], [`Error::EpochConflict`], [`Error::Invalid`] for one that can't be, or trouble of the
+    /// database.
+    pub fn learn_epoch(&self, name: &BranchName, epoch: &Epoch) -> Result<()> {
+        // One lock over look and note: of two that come at once, one is the first.
+        let mut epochs = self.epochs.lock();
+        let known = epochs.get(name).cloned().unwrap_or_default();
+        if !known.may_become(epoch) {
+            return Err(Error::Invalid(format!("branch {name} can't be of epoch {epoch}: {known} is known here")));
         }
+        match epoch.stands_to(&known) {
+            EpochOrder::Older => return Err(Error::LowerEpoch { branch: name.to_string(), known }),
+            EpochOrder::Conflict => return Err(Error::EpochConflict { branch: name.to_string(), known }),
+            EpochOrder::Newer | EpochOrder::Same => {}
+        }
+        let later = known.clone().or_later(epoch.clone());
         // That of a branch which never was replaced need not be kept.
-        if (epoch == known && !self.unwritten.lock().contains(name)) || epoch <= 1 {
+        if (later == known && !self.unwritten.lock().contains(name)) || epoch.number <= 1 {
             return Ok(());
         }
+        if epochs.len() >= BRANCHES && !epochs.contains_key(name) {
+            return Err(Error::Busy);
+        }
         // In memory first: what is refused from now on is refused in any case.
-        self.epochs.lock().insert(name.clone(), epoch);
+        epochs.insert(name.clone(), later.clone());
+        drop(epochs);
         self.unwritten.lock().insert(name.clone());
         let row_name = name.to_string();
         self.dbs.execute(move |tx| {
-            tx.execute("UPDATE branches SET epoch = ?2 WHERE name = ?1 AND epoch < ?2", params![row_name, epoch])
+            tx.execute(
+                "UPDATE branches SET epoch = ?2, epoch_id = ?3 WHERE name = ?1 AND (epoch < ?2 OR epoch = ?2 AND epoch_id = '')",
+                params![row_name, later.number, later.id],
+            )
         })?;
         self.unwritten.lock().remove(name);
         Ok(())
@@ -143,9 +171,9 @@ impl Directory {
         let (name, address) = (name.to_string(), address.clone());
         self.dbs.execute(move |tx| {
             tx.execute(
-                "INSERT INTO branches (name, host, port, epoch) VALUES (?1, ?2, ?3, ?4)
+                "INSERT INTO branches (name, host, port, epoch, epoch_id) VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT (name) DO UPDATE SET host = excluded.host, port = excluded.port",
-                params![name, address.host, address.port, epoch],
+                params![name, address.host, address.port, epoch.number, epoch.id],
             )
         })?;
         Ok(())

@@ -81,7 +81,9 @@ impl Finder {
         };
         let Some(teller) = self.links.directory().address_of(name) else { return };
         for heard in told.iter().take(BRANCHES).filter_map(|branch| heard_of(branch, &teller)) {
-            if heard.name != *self.links.own_name() && !self.is_up(&heard.name) {
+            if heard.name == *self.links.own_name() {
+                self.links.meet_namesake(&heard.address);
+            } else if !self.is_up(&heard.name) {
                 self.meet(&heard, name);
             }
         }

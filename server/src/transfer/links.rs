@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use protocol::event::VectorClock;
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, HEADER_BYTES, push_frame, read_frame};
 use protocol::proof::BranchKey;
-use protocol::{Address, BranchName};
+use protocol::{Address, BranchName, Epoch};
 use serde::{Deserialize, Serialize};
 use tls::Connector;
 use two_phase_commit::{Message, PeerAddr};
@@ -39,7 +39,7 @@ use crate::limits::{
     LINK_READ_BYTES, LINK_SILENCE, LINKS_PER_PEER, WRITE_TIMEOUT,
 };
 use dial::Dialled;
-pub use dial::reach;
+pub use dial::{is_here, reach};
 
 /// A message on its way, with what its sender knew.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -100,10 +100,11 @@ pub struct Identity {
     pub instance: String,
     /// How other branches are met, when they speak TLS.
     pub tls: Option<Connector>,
-    /// Its epoch: how often a replica was promoted in its place, and one.
-    pub epoch: i64,
-    /// Called when a peer knows of a higher epoch of this branch: this one was replaced.
-    pub on_replaced: Arc<dyn Fn(i64) + Send + Sync>,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Called with the epoch of another copy of this branch that a peer knows of, where that is higher, or another of
+    /// the same number.
+    pub on_replaced: Arc<dyn Fn(&Epoch) + Send + Sync>,
 }
 
 /// What the other end of a link has said of itself.
@@ -112,7 +113,7 @@ pub struct Peership {
     /// Which process it is, if it said so.
     pub instance: Option<String>,
     /// Its epoch.
-    pub epoch: i64,
+    pub epoch: Epoch,
 }
 
 /// All links of a branch.
@@ -160,7 +161,7 @@ struct Up {
 struct Link {
     id: u64,
     /// The peer's epoch.
-    epoch: i64,
+    epoch: Epoch,
     frames: Arc<AtomicU64>,
     stream: Arc<TcpStream>,
 }
@@ -348,6 +349,16 @@ impl Links {
         Ok(name)
     }
 
+    /// Looks at another process that is known elsewhere by this branch's name: most likely another copy of it that was
+    /// promoted. The two tell one another their epochs, which ends the older one, or both.
+    pub fn meet_namesake(self: &Arc<Self>, address: &Address) {
+        if !is_here(address, self.identity.port)
+            && let Err(error) = self.name_at(address)
+        {
+            log::debug!("of this branch's name there is another at {address}: {error}");
+        }
+    }
+
     /// Tells `discoverer` of each new link from now on.
     pub fn tell(&self, discoverer: Sender<BranchName>) {
         *self.discoverer.lock() = Some(discoverer);
@@ -522,13 +533,16 @@ impl Links {
             let _ = outgoing.try_send(posted);
         }
         (peer.is_dialing, peer.failures, peer.not_before) = (false, 0, None);
-        for rival in peer.up.iter().filter(|up| up.is_rival_of(with.instance.as_deref()) || up.with.epoch < with.epoch)
+        for rival in peer
+            .up
+            .iter()
+            .filter(|up| up.is_rival_of(with.instance.as_deref()) || up.with.epoch.number < with.epoch.number)
         {
             // The branch was started again, or elsewhere, or was replaced by a promoted copy: nobody is at the other
             // end of this any more who is to be listened to.
             let _ = rival.stream.shutdown(Shutdown::Both);
         }
-        let link = Link { id, epoch: with.epoch, frames: Arc::default(), stream: Arc::clone(&stream) };
+        let link = Link { id, epoch: with.epoch.clone(), frames: Arc::default(), stream: Arc::clone(&stream) };
         peer.up.push(Up { id, with, frames: Arc::clone(&link.frames), outgoing, stream });
         if peer.up.len() > LINKS_PER_PEER {
             let oldest = peer.up.remove(0);
@@ -580,7 +594,7 @@ impl Links {
             if self.stopping.load(Ordering::SeqCst) || self.is_cut(peer) {
                 return Ok(());
             }
-            if name.as_ref().is_some_and(|name| self.directory.epoch_of(name) > link.epoch) {
+            if name.as_ref().is_some_and(|name| !self.directory.deals_with(name, &link.epoch)) {
                 return Err(io::Error::other("it was replaced by a promoted copy"));
             }
             if let Some(inbox) = self.inbox()

@@ -2,7 +2,7 @@
 //!
 //! Each step takes a bounded time. Whoever is found under a name must have that name, and be the only one of it.
 
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 
 use protocol::answer::{Branch, Linked};
 use protocol::connection::{CallError, Connection};
@@ -11,7 +11,7 @@ use protocol::io_words::IoWords;
 use protocol::key_file::KEY_FILE;
 use protocol::proof::Nonce;
 use protocol::request::{Action, Link as LinkParams, NoParams};
-use protocol::{Address, BranchName};
+use protocol::{Address, BranchName, Epoch};
 use tls::{ConnectError, Connector, Patience, connect_within};
 use two_phase_commit::PeerAddr;
 
@@ -102,26 +102,38 @@ impl Links {
     /// no lower epoch than is known of it.
     pub(super) fn connect(&self, address: &Address) -> Result<Dialled> {
         let (name, mut connection) = self.open(address)?;
+        let known =
+            if name == self.identity.name { self.identity.epoch.clone() } else { self.directory.epoch_of(&name) };
         let params = LinkParams {
             branch: self.identity.name.clone(),
             port: self.identity.port,
             host: self.identity.host.clone(),
             instance: Some(self.identity.instance.clone()),
-            epoch: self.identity.epoch,
-            your_epoch: self.directory.epoch_of(&name),
+            epoch: self.identity.epoch.number,
+            epoch_id: self.identity.epoch.id.clone(),
+            your_epoch: known.number,
+            your_epoch_id: known.id,
         };
         let linked: Linked = connection.call(Action::Link, &params, None).map_err(|error| match error {
             CallError::Refused(refused) if refused.code == Error::NAME_TAKEN => {
                 Error::NameTaken(format!("the branch at {address} refuses the link: {}", refused.text))
             }
-            CallError::Refused(refused) if refused.code == Error::LOWER_EPOCH => {
-                (self.identity.on_replaced)(self.identity.epoch + 1);
+            CallError::Refused(refused)
+                if refused.code == Error::LOWER_EPOCH || refused.code == Error::EPOCH_CONFLICT =>
+            {
+                // A branch of an earlier version does not say which one it knows; it is higher.
+                let own = self.identity.epoch.number;
+                let known = refused.known_epoch.unwrap_or_else(|| Epoch::new(own.saturating_add(1), ""));
+                (self.identity.on_replaced)(&known);
                 no_answer(address, &refused.text)
             }
             other => no_answer(address, &other),
         })?;
-        if name != self.identity.name {
-            self.directory.learn_epoch(&name, linked.epoch)?;
+        let epoch = Epoch::new(linked.epoch, &linked.epoch_id);
+        if name == self.identity.name {
+            (self.identity.on_replaced)(&epoch);
+        } else {
+            self.directory.learn_epoch(&name, &epoch)?;
         }
         let mut stream = connection.into_stream();
         if let Err(error) = self.refuse_rival(&name, &linked.instance, linked.epoch) {
@@ -131,7 +143,7 @@ impl Links {
             let _ = write_frame(&mut stream, &body, BATCH_FRAME_BYTES_MAX);
             return Err(error);
         }
-        let with = Peership { instance: Some(linked.instance), epoch: linked.epoch };
+        let with = Peership { instance: Some(linked.instance), epoch };
         Ok(Dialled { name, with, stream })
     }
 
@@ -152,6 +164,13 @@ impl Links {
         self.refuse_cut(&PeerAddr::from(&name))?;
         Ok((name, connection))
     }
+}
+
+/// Whether an address is this very process's, whatever name it has there.
+#[must_use]
+pub fn is_here(address: &Address, port: u16) -> bool {
+    // Only an address of this machine can be bound.
+    address.port == port && UdpSocket::bind((address.host.as_str(), 0)).is_ok()
 }
 
 /// Connects, over TLS if there is a connector, and sets the time-outs. Takes a bounded time.

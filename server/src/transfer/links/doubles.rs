@@ -23,7 +23,7 @@ impl Links {
     #[must_use]
     pub fn introduction(&self) -> Linked {
         let Identity { name, instance, epoch, .. } = &self.identity;
-        Linked { branch: name.to_string(), instance: instance.clone(), epoch: *epoch }
+        Linked { branch: name.to_string(), instance: instance.clone(), epoch: epoch.number, epoch_id: epoch.id.clone() }
     }
 
     /// Refuses a peer that has the name of another branch which is running: this one, or one that is linked.
@@ -60,7 +60,7 @@ impl Links {
             let peers = self.peers.lock();
             let up = peers.get(&peer).map_or(&[][..], |peer| &peer.up[..]);
             up.iter()
-                .filter(|up| up.is_rival_of(Some(instance)) && up.with.epoch >= epoch)
+                .filter(|up| up.is_rival_of(Some(instance)) && up.with.epoch.number >= epoch)
                 .map(|up| (up.id, up.frames.load(Ordering::Relaxed)))
                 .collect()
         };
