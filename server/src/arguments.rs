@@ -19,7 +19,7 @@ have not. A transfer that it decided to commit after the backup counts as aborte
 deposit that it prepared or booked after the backup is gone here, while the payer's branch has it in its books. \
 Nothing settles that by itself. After the start: (1) run `bank-client audit --all` with every branch up: it names each \
 payment that one of two branches has not booked; (2) run `bank-client list_pending` at each branch, and settle by \
-`bank-client resolve`, with a reason, what asks this branch in vain; (3) compare both branches' `bank-client history` \
+`bank-client resolve`, with a reason, what asks this branch in vain and what another can't follow any more; (3) compare both branches' `bank-client history` \
 from the backup's time on, and book by hand what customers are owed. Movements at this branch alone \
 since the backup are lost, and its replicas need a new snapshot.";
 

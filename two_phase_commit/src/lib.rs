@@ -58,10 +58,13 @@
 //!
 //! A coordinator that is asked about a transaction of which it knows nothing answers "aborted" (rule 5). So an
 //! abort needs no forced record and no acknowledgement: forgetting it gives the right answer by itself. The
-//! price is that a commit must *not* be forgotten as long as anyone may still ask: its record stays until every
-//! participant has acknowledged, and some time more for questions that are still on their way. And not knowing
-//! counts only once the log has been read: a coordinator that has just been started knows nothing of anything,
-//! and until [`Coordinator::recover`] is done it answers no one.
+//! price is that a commit must *not* be forgotten as long as anyone may still ask. The textbooks keep its record until
+//! every participant has acknowledged, and they assume that a participant never forgets its acknowledgement. Ours may:
+//! it is restored from a backup, or a copy takes its place that lagged behind, and it is in doubt once more, long
+//! after. So the memory of a commit has no end here: when log and memory have let it go, the books answer (rule 12).
+//! A leg that is booked was committed, whoever has forgotten it. And not knowing counts only once the log has been
+//! read: a coordinator that has just been started knows nothing of anything, and until [`Coordinator::recover`] is
+//! done it answers no one.
 //!
 //! # What blocks, and why that can't be helped
 //!
@@ -79,7 +82,27 @@
 //! by hand; the participant goes on asking, and should the coordinator come back and say otherwise, the books
 //! say so: *mixed*, with the difference on a suspense account. Nothing is overwritten.
 //!
-//! # The ten rules, and where they live
+//! # Who may say what
+//!
+//! The decision is one party's, and each message is compared with who belongs (rule 11). A participant follows the
+//! coordinator that its prepare names, and nobody else who says "commit". It takes a prepare from a branch in that
+//! branch's own name alone. Legs join a prepared transaction only from whoever prepared its first: a coordinator asks
+//! for all its legs itself, so what comes from another is not part of what it decides. And a coordinator tells an
+//! outcome to the parties of that transfer alone; to anyone else it was never committed. An outside program may prepare
+//! in a branch's name, but what it prepared so can only ever be aborted: a coordinator commits what it has asked for
+//! itself.
+//!
+//! # When somebody has forgotten
+//!
+//! A participant that is told to commit what it has never prepared, or has aborted, can't follow. One of the two has
+//! lost what it wrote. The coordinator makes a record of it, tells the decision again only now and then (a copy that
+//! knows may come back), and waits for a person, for ever and in plain sight (rule 14). The same when the loss is its
+//! own: what was undecided by its log at a restart it tells as aborted, for a while and until all have acknowledged;
+//! whoever had followed a commit says so. [`Coordinator::resolve_by_hand`] ends it. What was decided stays; the part
+//! that the other side didn't do goes to the suspense account, so that the two branches' books agree, and the other
+//! side is told so should it ever ask.
+//!
+//! # The rules, and where they live
 //!
 //! 1. *Begin*: record and hold, then prepares. [`Coordinator::begin`]
 //! 2. *Vote*: record and hold, then yes; a refusal leaves nothing. [`Participant::step`], [`Participant::refused`]
@@ -91,9 +114,15 @@
 //!    [`Participant::recover`]
 //! 8. *Once*: anything may be lost, doubled, late or overtaken. Every message is answered by what is known of
 //!    its transaction, so a repeat gets the same answer and no second effect.
-//! 9. *By hand*: recorded, never overwritten. [`Participant::resolve_by_hand`]
+//! 9. *By hand*: recorded, never overwritten. [`Participant::resolve_by_hand`], [`Coordinator::resolve_by_hand`]
 //! 10. *No coordinator*: an outside program prepares leg by leg, and settles. A prepare that names no
-//!     coordinator never asks. Legs with one id join one transaction, which has one outcome at a branch.
+//!     coordinator never asks. Legs with one id join one transaction, which has one outcome at a branch. What a person
+//!     settles of it waits for nobody any more.
+//! 11. *Only the coordinator decides*, for its parties alone. [`Participant::step`], [`Coordinator::step`]
+//! 12. *The books answer* before anything is presumed. [`Booked`], [`OnDisk`]
+//! 13. *Speak after safe*: what is durable in more than one place is told when it is there. The driver's.
+//! 14. *Nothing is stuck, nothing is silent*: what can't be followed is recorded, shown, and settled by a person.
+//!     [`Coordinator::contradicted_by`]
 //!
 //! An abort may overtake its prepare. A participant remembers such an abort on disk, and votes no when the
 //! prepare comes. It need not remember for ever. A coordinator sends no prepare after its abort, so only a copy
@@ -130,8 +159,10 @@
 //! Call `tick` at least every few ticks with the current one, or at `next_deadline`. Give a message to
 //! [`Site::step`] with its sender under the same [`PeerAddr`] under which it was addressed. A [`Notice::Decided`] answers the client; a [`Notice::Delivered`] soon after makes it "done", else
 //! delivery is "pending". Each kind of record and how long to keep it is described at [`Record`]; a
-//! [`Notice::Forgotten`] allows to delete a transaction's. For a transaction that a participant no longer
-//! remembers, the rows in the books answer: see [`OnDisk`].
+//! [`Notice::Forgotten`] allows to delete a transaction's. For a transaction that a machine no longer remembers, the
+//! rows in the books answer: see [`OnDisk`] and [`Booked`]. Coordinator and participant of one branch share the ids: the
+//! ledger refuses to hold anything at the participant for an id that the coordinator has given. When a call panics, the
+//! machine has found itself wrong, and the transaction is no longer in its map: the process stops at once.
 //!
 //! # What keeps it true
 //!
@@ -148,8 +179,8 @@
 //! - *The read-only vote, and trees of coordinators*, both in R\*. Every participant here writes, and all are asked by
 //!   the source branch directly.
 //! - *Choosing another coordinator.* There is no election; a replica that is promoted brings the log along.
-//! - *Liars.* A peer may be slow, dead or late, but it holds the branch key and follows the protocol. Where it
-//!   visibly doesn't, a [`Notice::Contradicted`] says so, and nothing is changed.
+//! - *Liars.* A peer may be slow, dead, late or put back to an older state, but it holds the branch key and follows the
+//!   protocol. Where it visibly doesn't, a [`Notice::Contradicted`] says so, and nothing is changed.
 //!
 //! # Sources
 //!

@@ -113,6 +113,13 @@ impl Participant {
         if self.recovering {
             return Output::nothing(txid);
         }
+        if let Message::Prepare(transfer) = message
+            && !from.is_program()
+            && transfer.coordinator.as_ref() != Some(from)
+        {
+            // Rule 11: who prepares for another's transfer would add to it what its coordinator never asked for.
+            return vote_no(txid, from, not_the_askers(from));
+        }
         let Some(mut entry) = self.take(txid) else { return self.step_unknown(from, message, on_disk) };
         if entry.state.is_writing() {
             entry.defer(from, message);
@@ -294,10 +301,6 @@ impl Participant {
     fn step_unknown(&mut self, from: &PeerAddr, message: &Message, on_disk: OnDisk) -> Output {
         let txid = message.txid();
         match message {
-            // Rule 11: who prepares for another's transfer would add to it what its coordinator never asked for.
-            Message::Prepare(transfer) if !from.is_program() && transfer.coordinator.as_ref() != Some(from) => {
-                vote_no(txid, from, not_the_askers(from))
-            }
             Message::Prepare(transfer) => match on_disk {
                 OnDisk::Nothing => self.prepare(Entry::new(txid), from, transfer),
                 OnDisk::Settled(Outcome::Aborted) => vote_no(txid, from, aborted()),

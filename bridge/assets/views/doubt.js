@@ -12,9 +12,10 @@ const FOLLOW_MS = 1_000;
 const SHORTEST_REASON = 3;
 
 const STATES = {
-  prepared: { word: "in doubt", kind: "warn", isInDoubt: true },
-  deciding: { word: "deciding", kind: "info", isInDoubt: false },
-  delivering: { word: "decided, being delivered", kind: "info", isInDoubt: false },
+  prepared: { word: "in doubt", kind: "warn", isInDoubt: true, isForPeople: true },
+  deciding: { word: "deciding", kind: "info", isInDoubt: false, isForPeople: false },
+  delivering: { word: "decided, being delivered", kind: "info", isInDoubt: false, isForPeople: true },
+  contradicted: { word: "contradicted", kind: "bad", isInDoubt: true, isForPeople: true },
 };
 
 /** Shows the transfers in doubt at all branches. */
@@ -67,7 +68,7 @@ export function mountDoubt(root, app) {
 }
 
 function state(row) {
-  return STATES[row.state] ?? { word: row.state, kind: "info", isInDoubt: false };
+  return STATES[row.state] ?? { word: row.state, kind: "info", isInDoubt: false, isForPeople: false };
 }
 
 function columns(resolve) {
@@ -77,7 +78,13 @@ function columns(resolve) {
       title: "Transfer",
       cell: (row) => h("a", { class: "mono", href: withQuery("#lab", { txid: row.txid }) }, row.txid),
     },
-    { title: "State", cell: (row) => h("span", { class: `badge ${state(row).kind}` }, icon("clock"), state(row).word) },
+    {
+      title: "State",
+      cell: (row) => [
+        h("span", { class: `badge ${state(row).kind}` }, icon("clock"), state(row).word),
+        row.why === undefined ? "" : h("div", { class: "soft" }, row.why),
+      ],
+    },
     { title: "What it does there", cell: (row) => row.legs.map((leg) => h("div", null, leg)) },
     { title: "Age", isNumber: true, cell: (row) => duration(row.age_seconds) },
     { title: "Coordinator", cell: (row) => coordinator(row) },
@@ -85,7 +92,7 @@ function columns(resolve) {
       title: "What can be done",
       isAction: true,
       cell: (row) =>
-        state(row).isInDoubt
+        state(row).isForPeople
           ? h(
               "button",
               {
@@ -117,6 +124,38 @@ function coordinator(row) {
       answers ? "answers" : "does not answer",
     ),
   );
+}
+
+/** What settling this by hand means. */
+function warning(row) {
+  if (row.state === "prepared") {
+    return [
+      h("p", null, h("strong", null, "You decide in the place of the coordinator.")),
+      h(
+        "p",
+        null,
+        "If it decided otherwise, the two branches disagree: money was taken on one side alone, or appears on one side alone. The bank then marks the transfer as mixed and books the difference on a suspense account, and the audit reports it.",
+      ),
+      row.coordinator_answers === true
+        ? h("p", null, h("strong", null, `${row.coordinator} answers.`), " Wait: it will tell the outcome by itself.")
+        : h("p", null, "Do it only when the coordinator is gone for good, and you know what it decided."),
+    ];
+  }
+  const isContradicted = row.state === "contradicted";
+  return [
+    h("p", null, h("strong", null, "This is decided, and stays so. Settling it ends its delivery.")),
+    isContradicted
+      ? h(
+          "p",
+          null,
+          "The other branch can't follow: one of the two has lost what it wrote. The difference goes to this branch's suspense account, whichever you choose; say by your choice what is to become of it.",
+        )
+      : h(
+          "p",
+          null,
+          "The other branch is only silent, and may have carried it out: it can be settled as committed alone. Should it come back, it is told the outcome all the same.",
+        ),
+  ];
 }
 
 /** Asks how to settle, and why; says first what it may cost. */
@@ -187,15 +226,7 @@ function resolveDialog(app, row, settled) {
       h(
         "div",
         { class: "notice-text" },
-        h("p", null, h("strong", null, "You decide in the place of the coordinator.")),
-        h(
-          "p",
-          null,
-          "If it decided otherwise, the two branches disagree: money was taken on one side alone, or appears on one side alone. The bank then marks the transfer as mixed and books the difference on a suspense account, and the audit reports it.",
-        ),
-        row.coordinator_answers === true
-          ? h("p", null, h("strong", null, `${row.coordinator} answers.`), " Wait: it will tell the outcome by itself.")
-          : h("p", null, "Do it only when the coordinator is gone for good, and you know what it decided."),
+        ...warning(row),
       ),
     ),
     h(

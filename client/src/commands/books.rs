@@ -94,6 +94,10 @@ fn tell_history(rows: &[HistoryLine]) -> String {
 }
 
 pub(super) fn tell_status(status: &Status) -> String {
+    let undelivered = match status.contradicted {
+        0 => status.undelivered.to_string(),
+        count => format!("{}, {count} contradicted: see pending", status.undelivered),
+    };
     let rows = [
         ("Branch", status.name.clone()),
         ("Role", status.role.clone()),
@@ -101,7 +105,7 @@ pub(super) fn tell_status(status: &Status) -> String {
         ("Transactions", status.transactions.to_string()),
         ("Clients", status.clients.to_string()),
         ("In doubt", status.in_doubt.to_string()),
-        ("Undelivered", status.undelivered.to_string()),
+        ("Undelivered", undelivered),
         ("Teaching", if status.teaching { "yes" } else { "no" }.to_string()),
         ("Running for", age(status.uptime_seconds)),
         ("Version", status.version.clone()),

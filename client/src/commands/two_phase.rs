@@ -25,8 +25,10 @@ Examples:
   bank-client pending
   bank-client resolve Mumbai-17 abort --reason \"Mumbai's disk is lost; its paper log says aborted\"
 
-Only for a transfer whose coordinator is gone for good. It is recorded as settled by hand; if the coordinator comes
-back and says otherwise, the difference goes to the suspense account and the audit reports it.";
+Only for what pending lists and time won't end: a transfer whose coordinator is gone for good (state prepared), one
+whose receiver is (delivering, which can only be settled as committed), and one that another branch says it can't
+follow (contradicted). It is recorded as settled by hand, and the difference, if there is one, stands on the suspense
+account until clear_suspense moves it. docs/lost-promises.md shows one.";
 
 /// A transaction.
 #[derive(Args, Debug)]
@@ -203,7 +205,11 @@ fn tell_pending(rows: &[Pending]) -> String {
         ]
     });
     let shown = table(["Transfer", "State", "What it does here", "Coordinator", "Answers", "Age"], &[5], cells);
-    format!("{shown}\n{}", counted(rows.len(), "transfer", "transfers"))
+    let why: String = rows
+        .iter()
+        .filter_map(|row| Some(format!("\n{} is contradicted by {}", row.txid, row.why.as_ref()?)))
+        .collect();
+    format!("{shown}\n{}{why}", counted(rows.len(), "transfer", "transfers"))
 }
 
 pub(super) fn resolve(arguments: &ResolveArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
@@ -224,16 +230,20 @@ mod tests {
         let rows: Vec<Pending> = serde_json::from_str(
             r#"[{"txid":"Mumbai-1","state":"prepared","legs":["deposit 50.00 to 1002"],"coordinator":"Mumbai",
                  "coordinator_answers":false,"age_seconds":95},
+                {"txid":"Mumbai-2","state":"contradicted","why":"Delhi: no such transaction is prepared here",
+                 "legs":["withdraw 1.00 from 1001"],"coordinator":"Mumbai","coordinator_answers":true,"age_seconds":5},
                 {"txid":"T-9","state":"prepared","legs":["withdraw 5.00 from 1001"],"coordinator":null,
                  "coordinator_answers":false,"age_seconds":7300}]"#,
         )
         .unwrap();
         let expected = "\
-Transfer  State     What it does here        Coordinator  Answers        Age
------------------------------------------------------------------------------
-Mumbai-1  prepared  deposit 50.00 to 1002    Mumbai       no           1 min
-T-9       prepared  withdraw 5.00 from 1001  outside      -        2 h 1 min
-2 transfers";
+Transfer  State         What it does here        Coordinator  Answers        Age
+---------------------------------------------------------------------------------
+Mumbai-1  prepared      deposit 50.00 to 1002    Mumbai       no           1 min
+Mumbai-2  contradicted  withdraw 1.00 from 1001  Mumbai       yes            5 s
+T-9       prepared      withdraw 5.00 from 1001  outside      -        2 h 1 min
+3 transfers
+Mumbai-2 is contradicted by Delhi: no such transaction is prepared here";
         assert_eq!(tell_pending(&rows), expected);
         assert_eq!(tell_pending(&[]), "Nothing is in doubt, and every decision is delivered.");
     }

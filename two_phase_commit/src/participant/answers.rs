@@ -20,11 +20,13 @@ pub(super) fn reject(txid: &TxId, from: &PeerAddr, refusal: Refusal) -> Output {
     Output::nothing(txid).send(from, Message::Rejected { txid: txid.clone(), refusal })
 }
 
-/// Nothing is changed: the sender is told, and so is whoever reads the log.
+/// Nothing is changed: the sender is told, and, when it is a branch, so is whoever reads the log. A program reads its
+/// answer itself.
 pub(super) fn contradict(txid: &TxId, from: &PeerAddr, refusal: Refusal) -> Output {
-    Output::nothing(txid)
-        .send(from, Message::Rejected { txid: txid.clone(), refusal: refusal.clone() })
-        .tell(Notice::Contradicted { txid: txid.clone(), by: from.clone(), refusal })
+    if from.is_program() {
+        return reject(txid, from, refusal);
+    }
+    reject(txid, from, refusal.clone()).tell(Notice::Contradicted { txid: txid.clone(), by: from.clone(), refusal })
 }
 
 pub(super) fn aborted() -> Refusal {
