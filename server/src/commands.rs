@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::arguments::DatabaseArguments;
 use crate::audit::audit_at_rest;
 use crate::bank::customer::{CustomerError, NewPassword};
+use crate::bank::hashing::Orderer;
 use crate::bank::{Bank, BankSettings};
 use crate::dbs_exec::{ChainHead, DbsExec};
 use protocol::Money;
@@ -21,7 +22,7 @@ pub fn passwd(database: &DatabaseArguments, account: u64) -> Result<ExitCode, St
     let password = read_new_password(&who)?;
     check_new_password(&password).map_err(|error| error.to_string())?;
     let number = i64::try_from(account).map_err(|_| protocol::IdError::AccountNum.to_string())?;
-    bank.set_password(number, &password).map_err(|error| error.to_string())?;
+    bank.set_password(number, &password, Orderer::BRANCH).map_err(|error| error.to_string())?;
     println!("the password of {who} is changed");
     Ok(ExitCode::SUCCESS)
 }

@@ -44,6 +44,8 @@ pub enum Error {
     WrongPassword,
     /// There were too many wrong passwords; nothing was looked at.
     LockedOut(Wait),
+    /// Too many passwords of an account or from an address were hashed lately, right ones too.
+    TooManyPasswords(Wait),
     /// The session was opened by a password that is no longer the account's, or newer sessions took its place.
     SessionEnded(&'static str),
     /// The amount is not one.
@@ -161,7 +163,7 @@ impl Error {
             Self::MoneyHeld(_) => "money_held",
             Self::WrongLogin => "wrong_login",
             Self::WrongPassword => "wrong_password",
-            Self::LockedOut(_) => "locked_out",
+            Self::LockedOut(_) | Self::TooManyPasswords(_) => "locked_out",
             Self::SessionEnded(_) => "session_ended",
             Self::Amount(_) => "invalid_amount",
             Self::Request(error) => error.code(),
@@ -234,6 +236,7 @@ impl Error {
             | Self::WrongLogin
             | Self::WrongPassword
             | Self::LockedOut(_)
+            | Self::TooManyPasswords(_)
             | Self::SessionEnded(_)
             | Self::Amount(_)
             | Self::Request(_)
@@ -288,6 +291,9 @@ impl fmt::Display for Error {
             Self::WrongLogin => f.write_str("the account number or the password is wrong"),
             Self::WrongPassword => f.write_str("the password is wrong"),
             Self::LockedOut(wait) => write!(f, "too many wrong passwords; try again in {wait}"),
+            Self::TooManyPasswords(wait) => {
+                write!(f, "too many passwords of this account or from this address; try again in {wait}")
+            }
             Self::Amount(error) => error.fmt(f),
             Self::Request(error) => error.fmt(f),
             Self::Invalid(text) => f.write_str(text),

@@ -13,6 +13,7 @@ use protocol::Address;
 use protocol::proof::BranchKey;
 use tls::Connector;
 
+use crate::bank::hashing::Orderer;
 use crate::bank::outbox::SqlOutbox;
 use crate::bank::{ADMINISTRATOR, Bank, BankSettings};
 use crate::branch::{Allowances, Context};
@@ -296,7 +297,7 @@ fn open_bank(
     if let Some(password) = given {
         let password = password.into_string().map_err(|_| format!("{ADMIN_PASSWORD_VARIABLE}: it is not UTF-8"))?;
         commands::check_new_password(&password).map_err(|error| format!("{ADMIN_PASSWORD_VARIABLE}: {error}"))?;
-        bank.set_password(ADMINISTRATOR, &password).map_err(|error| error.to_string())?;
+        bank.set_password(ADMINISTRATOR, &password, Orderer::BRANCH).map_err(|error| error.to_string())?;
     }
     if config.preload {
         for account in bank.preload().map_err(|error| error.to_string())? {

@@ -87,6 +87,27 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Passwords that are hashed at the same time. Each takes 19 MiB and a core for some tens of milliseconds.
 pub const HASHING_THREADS: usize = 2;
+/// Passwords of one account that are hashed in a row, right or wrong, before it has to wait: far more than a person
+/// types, and a few seconds of work.
+pub const HASH_ACCOUNT_BURST: u32 = 100;
+/// How long each of them counts.
+pub const HASH_ACCOUNT_INTERVAL: Duration = Duration::from_millis(500);
+/// The same for an address beyond this machine, behind which a whole class may sit.
+pub const HASH_ADDRESS_BURST: u32 = 200;
+/// How long each of them counts: less than half of what two threads do in this time.
+pub const HASH_ADDRESS_INTERVAL: Duration = Duration::from_millis(125);
+/// Accounts, addresses and connections whose hashes are counted; about 1 MiB.
+pub const HASH_DEBTORS: usize = 10_000;
+/// Passwords that wait to be hashed; past it whoever has had most hashed is told that the bank is busy.
+pub const HASHES_WAITING: usize = 1_024;
+/// How often whoever waits for a hash looks whether its client is still there.
+pub const HASH_LOOK: Duration = Duration::from_millis(100);
+/// How long a hash may take before it is asked whether anybody still waits for it.
+pub const HASH_GONE_AFTER: Duration = Duration::from_secs(1);
+/// Passwords in one batch of a customer.
+pub const BATCH_PASSWORDS_CUSTOMER: usize = 1;
+/// Passwords in one batch of an operator: some classes, and half a minute of one thread.
+pub const BATCH_PASSWORDS: usize = 256;
 
 /// Wrong passwords at one account from which on a pause follows: people mistype three or four times.
 pub const ACCOUNT_PAUSE_FROM: u32 = 5;

@@ -104,6 +104,14 @@ impl Books {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait(Duration);
 
+impl Wait {
+    /// So long.
+    #[must_use]
+    pub const fn new(time: Duration) -> Self {
+        Self(time)
+    }
+}
+
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Rounded up: who waits so long is let in.

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use bank_tests::{Branch, BranchConnection, Options, frame, request};
+use bank_tests::{Bank, Branch, BranchConnection, Options, frame, request, wait_until};
 use serde_json::{Value, json};
 
 const MEBIBYTE: usize = 1 << 20;
@@ -106,6 +108,104 @@ fn others_batches_cost_a_bystander_one_of_them_at_most() {
         }
         assert!(longest < one * 5 / 2 + Duration::from_millis(400), "{longest:?} beside batches of {one:?}");
     }
+}
+
+#[test]
+fn what_one_customer_has_hashed_costs_the_others_little_and_ends_with_the_connection() {
+    const SENDERS: usize = 8;
+    let branch = Branch::start(Options::preloaded());
+    let log_in = |account: u64| {
+        let start = Instant::now();
+        let params = json!({"account_no": account, "password": account.to_string()});
+        let reply = branch.connect_anonymously().ask("login", params);
+        (start.elapsed(), reply)
+    };
+    let quiet = log_in(1002).0;
+    // One password is in a customer's batch at most.
+    let set = json!({"account_no": 1001, "password": "1001", "present_password": "1001"});
+    let set = json!({"action": "set_password", "params": set});
+    let mut own = customer(&branch, 1001);
+    own.ask("batch", json!({"requests": vec![set.clone(); 2]})).refused("invalid_params");
+    assert_eq!(own.ask("batch", json!({"requests": [set]})).ok()[0]["status"], "ok");
+    // Right passwords too are counted.
+    let login = frame(&request("login", json!({"account_no": 1001, "password": "1001"}), None)).repeat(400);
+    let mut senders: Vec<_> = (0..SENDERS).map(|_| branch.connect_anonymously()).collect();
+    for sender in &senders {
+        sender.send_bytes(&login).unwrap();
+    }
+    for _ in 0..4 {
+        let (took, reply) = log_in(1002);
+        reply.ok();
+        assert!(took < Duration::from_secs(3).max(quiet * 5), "{took:?} beside log-ins, {quiet:?} alone");
+    }
+    wait_until("the account to be told to wait", || senders[0].receive().unwrap().code() == "locked_out");
+    drop(senders);
+    let used = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", branch.process_id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    let mut before = used();
+    wait_until("the processor to be quiet", || {
+        std::thread::sleep(Duration::from_secs(1));
+        let ticks = used() - std::mem::replace(&mut before, used());
+        ticks < 20
+    });
+}
+
+#[test]
+fn a_class_of_forty_is_opened_in_one_batch_beside_others() {
+    let branch = Branch::start(Options::preloaded());
+    let create = |number: usize| {
+        let params = json!({"name": format!("Pupil {number}"), "password": format!("pupil-{number}")});
+        json!({"action": "create_account", "params": params})
+    };
+    let batch = |count: usize| json!({"requests": (0..count).map(create).collect::<Vec<_>>()});
+    let mut operator = branch.connect();
+    operator.ask("batch", batch(257)).refused("invalid_params");
+    let beside = branch.connect();
+    beside.send_text(&json!({"action": "batch", "params": batch(40)}).to_string()).unwrap();
+    let start = Instant::now();
+    customer(&branch, 1002);
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    let mut beside = beside;
+    let answers = beside.receive().unwrap().ok();
+    assert!(answers.as_array().unwrap().iter().all(|answer| answer["status"] == "ok"), "{answers}");
+}
+
+#[test]
+fn a_customer_makes_a_branch_dial_nobody() {
+    let bank = Bank::new();
+    let (mumbai, delhi) = (bank.branch("Mumbai"), bank.branch("Delhi"));
+    let someone = TcpListener::bind("127.0.0.1:0").unwrap();
+    someone.set_nonblocking(true).unwrap();
+    let listening = someone.local_addr().unwrap().port();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let to = |host: &str, port: u16| json!({"src_account_no": 1001, "dest_account_no": 1002, "amount": 1, "dest_host": host, "dest_port": port});
+    let mut known = customer(&mumbai, 1001);
+    let mut answers = Vec::new();
+    for port in [listening, closed, delhi.port()] {
+        let refused =
+            known.ask("inter_branch_transfer", to("127.0.0.1", port)).refused("branch_unreachable").text.clone();
+        answers.push(refused.replace(&port.to_string(), "PORT"));
+        let leg = json!({"account_no": 1002, "amount": 1, "dest_host": "127.0.0.1", "dest_port": port});
+        known.ask("split_transfer", json!({"src_account_no": 1001, "legs": [leg]})).refused("branch_unreachable");
+        let mut menu = mumbai.log_in("1001", "1001");
+        let failed = menu.operation(&["d", &format!("127.0.0.1:{port}/1002"), "1"]).unwrap();
+        assert!(failed.expect_fail().contains("branch is known at"), "{}", failed.text());
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    assert_eq!(someone.accept().map(drop).unwrap_err().kind(), ErrorKind::WouldBlock, "it was dialled");
+    // What an operator has named once is known, to customers too, by name and by address.
+    mumbai.connect().ask("inter_branch_transfer", to("127.0.0.1", delhi.port())).ok();
+    known.ask("inter_branch_transfer", to("127.0.0.1", delhi.port())).ok();
+    let by_name = json!({"src_account_no": 1001, "dest_account_no": 1002, "amount": 1, "dest_branch": "Delhi"});
+    known.ask("inter_branch_transfer", by_name).ok();
+    mumbai
+        .log_in("1001", "1001")
+        .operation(&["d", &format!("127.0.0.1:{}/1002", delhi.port()), "1"])
+        .unwrap()
+        .expect_done();
 }
 
 #[test]

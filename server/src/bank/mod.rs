@@ -7,6 +7,7 @@
 
 pub mod accounts;
 pub mod customer;
+pub mod hashing;
 pub mod history;
 pub mod movements;
 mod name_characters;
@@ -27,6 +28,7 @@ use crate::lockout::{Lockout, Origin};
 use crate::sessions::{LoggedIn, Sessions};
 use crate::sms::Notifier;
 use accounts::{Account, Opening};
+use hashing::Orderer;
 use history::Transaction;
 use movements::{Booking, Transferred};
 use passwords::{Hasher, PasswordVersion};
@@ -74,7 +76,7 @@ impl Bank {
         let has_administrator = bank.dbs.read(|reader| accounts::password_hash(reader, ADMINISTRATOR))?.is_some();
         let default_hash = match has_administrator {
             true => None,
-            false => Some(bank.hasher.hash(DEFAULT_ADMINISTRATOR_PASSWORD)?),
+            false => Some(bank.hasher.hash(DEFAULT_ADMINISTRATOR_PASSWORD, Orderer::BRANCH)?),
         };
         bank.dbs.execute(move |tx| {
             let stored = tx.query_opt("SELECT name FROM branch", params![], |row| row.get::<_, String>(0))?;
@@ -154,10 +156,11 @@ impl Bank {
     /// [`Error::WrongLogin`] for an unknown or closed account and for a wrong password, at the same cost;
     /// [`Error::LockedOut`] after too many of them.
     pub fn log_in(&self, account_num: i64, password: &str, origin: Origin) -> Result<PasswordVersion> {
-        self.try_password(account_num, password, origin)?.ok_or(Error::WrongLogin)
+        self.try_password(account_num, password, origin, None)?.ok_or(Error::WrongLogin)
     }
 
-    /// Checks a password and opens a session over this connection.
+    /// Checks a password and opens a session over this connection. Whether its end also ends the checking is the
+    /// door's to say: a menu's client may send all its lines ahead and close its side.
     ///
     /// # Errors
     /// As [`Bank::log_in`].
@@ -167,10 +170,13 @@ impl Bank {
         password: &str,
         origin: Origin,
         stream: Arc<TcpStream>,
+        is_watched: bool,
     ) -> Result<LoggedIn> {
         // Counted before the look at the password: a change that falls between the two is looked at again.
         let seen = self.dbs.logins_written();
-        let version = self.log_in(account_num, password, origin)?;
+        let version = self
+            .try_password(account_num, password, origin, is_watched.then_some(&*stream))?
+            .ok_or(Error::WrongLogin)?;
         Ok(self.sessions.enter(account_num, version, seen, stream))
     }
 
@@ -212,24 +218,36 @@ impl Bank {
     /// # Errors
     /// [`Error::WrongPassword`]; [`Error::LockedOut`] after too many of them.
     pub fn confirm(&self, account_num: i64, password: &str, origin: Origin) -> Result<()> {
-        self.try_password(account_num, password, origin)?.map(drop).ok_or(Error::WrongPassword)
+        self.try_password(account_num, password, origin, None)?.map(drop).ok_or(Error::WrongPassword)
     }
 
     /// One try at a password, counted when it is wrong. Gives which one it is when it is right.
-    fn try_password(&self, account_num: i64, password: &str, origin: Origin) -> Result<Option<PasswordVersion>> {
+    fn try_password(
+        &self,
+        account_num: i64,
+        password: &str,
+        origin: Origin,
+        connection: Option<&TcpStream>,
+    ) -> Result<Option<PasswordVersion>> {
         if let Some(wait) = self.lockout.wait(account_num, origin, Instant::now()) {
             return Err(Error::LockedOut(wait));
         }
-        let right = self.compare_password(account_num, password)?;
+        let orderer = Orderer::of_account(account_num, origin, connection);
+        let right = self.compare_password(account_num, password, orderer)?;
         self.lockout.settle(account_num, origin, right.is_some(), Instant::now()).map_err(Error::LockedOut)?;
         Ok(right)
     }
 
     /// Whether this is the password of that account, or of the administrator for 0, and which one. Not for clients: it
     /// counts nothing.
-    fn compare_password(&self, account_num: i64, password: &str) -> Result<Option<PasswordVersion>> {
+    fn compare_password(
+        &self,
+        account_num: i64,
+        password: &str,
+        orderer: Orderer<'_>,
+    ) -> Result<Option<PasswordVersion>> {
         let stored = self.dbs.read(|reader| accounts::password_hash(reader, account_num))?;
-        let is_right = self.hasher.verify(password, stored.as_deref());
+        let is_right = self.hasher.verify(password, stored.as_deref(), orderer)?;
         Ok(stored.filter(|_| is_right).map(|hash| PasswordVersion::of(&hash)))
     }
 
@@ -237,8 +255,8 @@ impl Bank {
     ///
     /// # Errors
     /// [`Error::NoSuchAccount`], [`Error::AccountClosed`].
-    pub fn set_password(&self, account_num: i64, password: &str) -> Result<PasswordVersion> {
-        let hash = self.hasher.hash(password)?;
+    pub fn set_password(&self, account_num: i64, password: &str, orderer: Orderer<'_>) -> Result<PasswordVersion> {
+        let hash = self.hasher.hash(password, orderer)?;
         let version = PasswordVersion::of(&hash);
         self.dbs.execute(move |tx| {
             if account_num != ADMINISTRATOR {
@@ -263,21 +281,23 @@ impl Bank {
         origin: Origin,
     ) -> Result<PasswordVersion> {
         self.confirm(number.as_i64(), present, origin)?;
-        self.set_password(number.as_i64(), new)
+        self.set_password(number.as_i64(), new, Orderer::of_account(number.as_i64(), origin, None))
     }
 
     /// The hash of a new account's password.
     ///
     /// # Errors
     /// As [`Hasher::hash`].
-    pub fn hash_password(&self, password: &str) -> Result<String> {
-        self.hasher.hash(password)
+    pub fn hash_password(&self, password: &str, orderer: Orderer<'_>) -> Result<String> {
+        self.hasher.hash(password, orderer)
     }
 
-    /// Whether `hash` was made of this password. Not for log-ins: it counts nothing.
-    #[must_use]
-    pub fn is_hash_of(&self, password: &str, hash: &str) -> bool {
-        self.hasher.verify(password, Some(hash))
+    /// Whether `hash` was made of this password. Not for log-ins: it counts no wrong ones.
+    ///
+    /// # Errors
+    /// As [`Hasher::verify`].
+    pub fn is_hash_of(&self, password: &str, hash: &str, orderer: Orderer<'_>) -> Result<bool> {
+        self.hasher.verify(password, Some(hash), orderer)
     }
 
     /// Opens an account.
@@ -392,7 +412,7 @@ impl Bank {
                 aadhaar: None,
                 phone: None,
                 sms: false,
-                password_hash: Some(self.hasher.hash(&number.to_string())?),
+                password_hash: Some(self.hasher.hash(&number.to_string(), Orderer::BRANCH)?),
                 opening_balance: SAMPLE_BALANCE,
             });
         }
@@ -407,11 +427,11 @@ impl Bank {
     /// [`Error::Database`] when SQLite fails.
     pub fn default_passwords(&self) -> Result<Vec<i64>> {
         let mut found = Vec::new();
-        if self.compare_password(ADMINISTRATOR, DEFAULT_ADMINISTRATOR_PASSWORD)?.is_some() {
+        if self.compare_password(ADMINISTRATOR, DEFAULT_ADMINISTRATOR_PASSWORD, Orderer::BRANCH)?.is_some() {
             found.push(ADMINISTRATOR);
         }
         for (number, _, _) in SAMPLE_ACCOUNTS {
-            if self.compare_password(number.cast_signed(), &number.to_string())?.is_some() {
+            if self.compare_password(number.cast_signed(), &number.to_string(), Orderer::BRANCH)?.is_some() {
                 found.push(number.cast_signed());
             }
         }

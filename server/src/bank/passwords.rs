@@ -3,17 +3,21 @@
 //! The parameters are OWASP's minimum for Argon2id (19 MiB of memory, 2 passes, 1 lane; OWASP Password
 //! Storage Cheat Sheet), stored in each PHC string, so that they can be raised later without locking
 //! anyone out. A hash takes tens of milliseconds of one core by design, therefore at most
-//! [`HASHING_THREADS`] run at once and the rest wait their turn: a crowd of logins can't starve the bank.
+//! [`HASHING_THREADS`] run at once and the rest wait their turn, which [`super::hashing`] decides.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use parking_lot::{Condvar, Mutex};
 use sha2::{Digest as _, Sha256};
 
+use super::hashing::{Debts, Line, Orderer};
 use crate::error::{Error, Result};
-use crate::limits::HASHING_THREADS;
+use crate::limits::{HASH_LOOK, HASHES_WAITING, HASHING_THREADS};
 
 /// Memory of one hash in KiB.
 const MEMORY_KIB: u32 = 19 * 1024;
@@ -52,15 +56,35 @@ impl fmt::Display for PasswordVersion {
 /// The threads are its own for the sake of memory: each keeps the 19 MiB of a hash for the next one, which the
 /// sessions' threads, of which there may be thousands, could not.
 pub struct Hasher {
-    jobs: Sender<Job>,
+    shared: Arc<Shared>,
     /// A hash of nothing that anyone knows, verified in place of an unknown account's.
     decoy: String,
 }
 
-/// What a hashing thread is asked to do. Whoever asks waits at the other end of the channel.
-enum Job {
-    Hash { password: String, done: Sender<Result<String>> },
-    Verify { password: String, stored: String, done: Sender<bool> },
+struct Shared {
+    state: Mutex<State>,
+    grown: Condvar,
+}
+
+struct State {
+    line: Line<Job>,
+    debts: Debts,
+    is_ended: bool,
+}
+
+/// What a hashing thread is asked to do. Whoever asks waits at the other end of the channel; that it is closed without
+/// an answer means that the job had to leave the line.
+struct Job {
+    password: String,
+    /// What it is compared with; without it, it is hashed anew.
+    stored: Option<String>,
+    done: Sender<Result<Hashed>>,
+}
+
+/// What comes of a job.
+enum Hashed {
+    New(String),
+    IsEqual(bool),
 }
 
 impl Hasher {
@@ -69,57 +93,101 @@ impl Hasher {
     /// # Errors
     /// [`Error::Database`] when the operating system gives no thread or no randomness.
     pub fn new() -> Result<Self> {
-        // Each waiting session has one job in the queue, so the clients' limit bounds it; a rendezvous is enough.
-        let (jobs, queue) = bounded::<Job>(0);
+        let state = State { line: Line::new(HASHES_WAITING), debts: Debts::default(), is_ended: false };
+        let shared = Arc::new(Shared { state: Mutex::new(state), grown: Condvar::new() });
+        let mut hasher = Self { shared, decoy: String::new() };
         for number in 1..=HASHING_THREADS {
-            let queue = queue.clone();
+            let shared = Arc::clone(&hasher.shared);
             std::thread::Builder::new()
                 .name(format!("hash-{number}"))
-                .spawn(move || work(&queue))
+                .spawn(move || work(&shared))
                 .map_err(|error| Error::Database(format!("there is no thread for hashing: {error}")))?;
         }
-        let mut hasher = Self { jobs, decoy: String::new() };
-        hasher.decoy = hasher.hash("a decoy that is no account's password")?;
+        hasher.decoy = hasher.hash("a decoy that is no account's password", Orderer::BRANCH)?;
         Ok(hasher)
     }
 
     /// The PHC string of a password, with a salt of its own.
     ///
     /// # Errors
-    /// [`Error::Database`] when the operating system gives no randomness or no memory.
-    pub fn hash(&self, password: &str) -> Result<String> {
-        let (done, hash) = bounded(1);
-        let job = Job::Hash { password: password.to_string(), done };
-        let failed = || Error::Database("a password could not be hashed".into());
-        self.jobs.send(job).map_err(|_| failed())?;
-        hash.recv().map_err(|_| failed())?
+    /// [`Error::TooManyPasswords`], [`Error::Busy`]; [`Error::Database`] when the operating system gives no randomness
+    /// or no memory.
+    pub fn hash(&self, password: &str, orderer: Orderer<'_>) -> Result<String> {
+        match self.order(password, None, orderer)? {
+            Hashed::New(phc) => Ok(phc),
+            Hashed::IsEqual(_) => unreachable!("nothing was compared"),
+        }
     }
 
     /// Whether `password` is the one that `stored` was made of. Without a stored hash the answer is no, at
     /// the same cost.
-    #[must_use]
-    pub fn verify(&self, password: &str, stored: Option<&str>) -> bool {
-        let (done, verified) = bounded(1);
-        let compared = stored.unwrap_or(&self.decoy).to_string();
-        let job = Job::Verify { password: password.to_string(), stored: compared, done };
-        let is_equal = self.jobs.send(job).is_ok() && verified.recv().unwrap_or(false);
-        is_equal && stored.is_some()
+    ///
+    /// # Errors
+    /// [`Error::TooManyPasswords`], [`Error::Busy`].
+    pub fn verify(&self, password: &str, stored: Option<&str>, orderer: Orderer<'_>) -> Result<bool> {
+        match self.order(password, Some(stored.unwrap_or(&self.decoy)), orderer)? {
+            Hashed::IsEqual(is_equal) => Ok(is_equal && stored.is_some()),
+            Hashed::New(_) => unreachable!("it was compared"),
+        }
+    }
+
+    /// Puts a job into the line and waits for it, as long as its client is there.
+    fn order(&self, password: &str, stored: Option<&str>, orderer: Orderer<'_>) -> Result<Hashed> {
+        let ordered = Instant::now();
+        let (done, hashed) = bounded(1);
+        let job = Job { password: password.to_string(), stored: stored.map(ToString::to_string), done };
+        let ticket = {
+            let mut state = self.shared.state.lock();
+            let debt = state.debts.charge(&orderer, ordered).map_err(Error::TooManyPasswords)?;
+            // Whoever has to leave the line learns it by the end of its channel.
+            let (ticket, _left) = state.line.enter(job, debt, ordered).map_err(|_| Error::Busy)?;
+            ticket
+        };
+        self.shared.grown.notify_one();
+        loop {
+            match hashed.recv_timeout(HASH_LOOK) {
+                Ok(hashed) => return hashed,
+                Err(RecvTimeoutError::Disconnected) => return Err(Error::Busy),
+                Err(RecvTimeoutError::Timeout) if orderer.has_gone(ordered) => {
+                    if self.shared.state.lock().line.leave(ticket).is_some() {
+                        return Err(Error::Busy);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+}
+
+impl Drop for Hasher {
+    fn drop(&mut self) {
+        self.shared.state.lock().is_ended = true;
+        self.shared.grown.notify_all();
     }
 }
 
 /// One hashing thread.
-fn work(queue: &Receiver<Job>) {
+fn work(shared: &Shared) {
     let mut bench = Bench { memory: Vec::new() };
-    // The one who asked may have gone; then nobody misses the answer.
-    for job in queue {
-        match job {
-            Job::Hash { password, done } => {
-                let _ = done.send(bench.hash(&password));
+    loop {
+        let job = {
+            let mut state = shared.state.lock();
+            loop {
+                if state.is_ended {
+                    return;
+                }
+                match state.line.next(Instant::now()) {
+                    Some(job) => break job,
+                    None => shared.grown.wait(&mut state),
+                }
             }
-            Job::Verify { password, stored, done } => {
-                let _ = done.send(bench.is_password(&password, &stored));
-            }
-        }
+        };
+        let hashed = match &job.stored {
+            None => bench.hash(&job.password).map(Hashed::New),
+            Some(stored) => Ok(Hashed::IsEqual(bench.is_password(&job.password, stored))),
+        };
+        // The one who asked may have gone; then nobody misses the answer.
+        let _ = job.done.send(hashed);
     }
 }
 
@@ -185,12 +253,12 @@ mod tests {
     #[test]
     fn only_the_right_password_of_a_known_account_is_right() {
         let hasher = Hasher::new().unwrap();
-        let stored = hasher.hash("मेरा पासवर्ड").unwrap();
+        let stored = hasher.hash("मेरा पासवर्ड", Orderer::BRANCH).unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
-        assert!(hasher.verify("मेरा पासवर्ड", Some(&stored)));
-        assert!(!hasher.verify("मेरा पासवर्ड ", Some(&stored)));
-        assert!(!hasher.verify("मेरा पासवर्ड", None));
-        assert!(!hasher.verify("x", Some("not a hash")));
-        assert_ne!(stored, hasher.hash("मेरा पासवर्ड").unwrap(), "each hash has a salt of its own");
+        assert!(hasher.verify("मेरा पासवर्ड", Some(&stored), Orderer::BRANCH).unwrap());
+        assert!(!hasher.verify("मेरा पासवर्ड ", Some(&stored), Orderer::BRANCH).unwrap());
+        assert!(!hasher.verify("मेरा पासवर्ड", None, Orderer::BRANCH).unwrap());
+        assert!(!hasher.verify("x", Some("not a hash"), Orderer::BRANCH).unwrap());
+        assert_ne!(stored, hasher.hash("मेरा पासवर्ड", Orderer::BRANCH).unwrap(), "each hash has a salt of its own");
     }
 }

@@ -328,6 +328,6 @@ fn sample_accounts_are_made_once_and_only_in_an_empty_branch() {
     assert_eq!(fixture.bank.default_passwords().unwrap(), [0, 1001, 1002]);
     fixture.bank.change_password(account(1001), "1001", "better", HERE).unwrap();
     assert_eq!(fixture.bank.change_password(account(1001), "1001", "x", HERE), Err(Error::WrongPassword));
-    fixture.bank.set_password(ADMINISTRATOR, "better still").unwrap();
+    fixture.bank.set_password(ADMINISTRATOR, "better still", Orderer::BRANCH).unwrap();
     assert_eq!(fixture.bank.default_passwords().unwrap(), [1002]);
 }

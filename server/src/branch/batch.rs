@@ -7,13 +7,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use protocol::answer::push_error;
 use protocol::request::{Action, Batch, RequestFrame};
 use serde_json::{Value, json};
 
-use super::access;
+use super::access::{self, Caller};
 use super::operation::{Operation, check_passwords};
 use super::report::Listed;
 use super::session::{Session, body_of, error_body};
@@ -21,6 +22,7 @@ use crate::bank::movements::Booking;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
 use crate::idempotency::{RequestKey, Stored};
+use crate::limits::{BATCH_PASSWORDS, BATCH_PASSWORDS_CUSTOMER};
 use crate::lockout::Origin;
 
 /// One request of a batch, as it was read.
@@ -46,6 +48,7 @@ impl Session<'_> {
             .enumerate()
             .map(|(index, raw)| self.read_part(raw.get(), frame.request_id(), index, params.atomic))
             .collect();
+        self.count_passwords(&parts)?;
         let is_write = |part: &Part| part.operation.as_ref().is_ok_and(|operation| !operation.is_read());
         let meaning = || {
             let parts: Vec<&Value> = parts.iter().map(|part| &part.meaning).collect();
@@ -59,6 +62,29 @@ impl Session<'_> {
         }
         let parsed = parts.into_iter().map(|part| part.operation);
         if params.atomic { self.batch_atomically(parsed, key) } else { self.batch_each(parsed, key) }
+    }
+
+    /// Hashing is what a batch may hold least of: a customer's has one password at most.
+    fn count_passwords(&self, parts: &[Part]) -> Result<()> {
+        let sets = |part: &&Part| part.operation.as_ref().is_ok_and(|operation| operation.given_password().is_some());
+        let most = match self.caller() {
+            Caller::Anonymous | Caller::Customer(_) => BATCH_PASSWORDS_CUSTOMER,
+            Caller::KeyHolder | Caller::Open => BATCH_PASSWORDS,
+        };
+        if parts.iter().filter(sets).count() > most {
+            return Err(Error::Invalid(format!("a batch holds at most {most} requests with a password")));
+        }
+        Ok(())
+    }
+
+    /// Makes an operation ready, unless it takes a password to be hashed for someone who has gone since the batch was
+    /// begun.
+    fn make_ready(&self, operation: &mut Operation, begun: Instant) -> Result<()> {
+        let orderer = self.orderer();
+        if operation.given_password().is_some() && orderer.has_gone(begun) {
+            return Err(Error::Busy);
+        }
+        operation.make_ready(&self.context.bank, Origin::Address(self.address), orderer)
     }
 
     /// Reads one request of a batch. Where the batch has an id, each request in it has one of its own.
@@ -87,10 +113,11 @@ impl Session<'_> {
 
     /// Each request on its own.
     fn batch_each(&self, parsed: impl Iterator<Item = Result<Operation>>, key: Option<RequestKey>) -> Result<String> {
+        let begun = Instant::now();
         let ready = parsed.map(|parsed| {
             let mut operation = parsed?;
             if self.context.replication.is_primary() {
-                operation.make_ready(&self.context.bank, Origin::Address(self.address))?;
+                self.make_ready(&mut operation, begun)?;
             }
             Ok(operation)
         });
@@ -124,8 +151,9 @@ impl Session<'_> {
         {
             return Ok(answer);
         }
+        let begun = Instant::now();
         for (index, operation) in operations.iter_mut().enumerate() {
-            if let Err(error) = operation.make_ready(bank, Origin::Address(self.address)) {
+            if let Err(error) = self.make_ready(operation, begun) {
                 return Ok(all_refused(count, index, &error));
             }
             if !operation.is_read()
@@ -158,7 +186,7 @@ impl Session<'_> {
         let (Some(key), true) = (key, self.context.replication.knows_what_was_done()) else { return Ok(None) };
         let Some(stored) = key.look_up(bank.dbs())? else { return Ok(None) };
         let passwords: Vec<&str> = operations.iter().filter_map(Operation::given_password).collect();
-        check_passwords(bank, &stored, &passwords)?;
+        check_passwords(bank, self.orderer(), &stored, &passwords)?;
         Ok(Some(stored.answer))
     }
 
@@ -249,7 +277,7 @@ impl Session<'_> {
         if !self.context.replication.knows_what_was_done() {
             return Err(refusal.clone());
         }
-        match operation.answer_before(&self.context.bank)? {
+        match operation.answer_before(&self.context.bank, self.orderer())? {
             Some(json) => Ok((json, None)),
             None => Err(refusal.clone()),
         }

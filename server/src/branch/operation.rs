@@ -15,6 +15,7 @@ use super::access::{Caller, check_account};
 use crate::bank::Bank;
 use crate::bank::accounts::{self, Opening};
 use crate::bank::customer::{Aadhaar, NewPassword, PersonName, Phone};
+use crate::bank::hashing::Orderer;
 use crate::bank::movements::{self, Booking};
 use crate::bank::passwords::PasswordVersion;
 use crate::dbs_exec::{Query, Tx};
@@ -189,21 +190,21 @@ impl Operation {
     ///
     /// # Errors
     /// [`Error::RequestIdReused`] for another password under the id, as [`Bank::confirm`], or trouble of the database.
-    pub fn make_ready(&mut self, bank: &Bank, origin: Origin) -> Result<()> {
+    pub fn make_ready(&mut self, bank: &Bank, origin: Origin, orderer: Orderer<'_>) -> Result<()> {
         let Some(password) = &mut self.password else { return Ok(()) };
         let stored = match &self.key {
             Some(key) => bank.dbs().read(|reader| key.find(reader))?,
             None => None,
         };
         let ready_hash = if let Some(stored) = stored {
-            check_passwords(bank, &stored, &[password.new.as_str()])?;
+            check_passwords(bank, orderer, &stored, &[password.new.as_str()])?;
             password.is_known = true;
             stored.password_hashes.into_iter().next().unwrap_or_default()
         } else {
             if let (Kind::SetPassword { account, .. }, Some(present)) = (&self.kind, &password.confirmation) {
                 bank.confirm(account.as_i64(), present, origin)?;
             }
-            bank.hash_password(password.new.as_str())?
+            bank.hash_password(password.new.as_str(), orderer)?
         };
         match &mut self.kind {
             Kind::Create(opening) => opening.password_hash = Some(ready_hash),
@@ -219,11 +220,11 @@ impl Operation {
     ///
     /// # Errors
     /// [`Error::RequestIdReused`], [`Error::Unconfirmed`], or trouble of the database.
-    pub fn answer_before(&self, bank: &Bank) -> Result<Option<String>> {
+    pub fn answer_before(&self, bank: &Bank, orderer: Orderer<'_>) -> Result<Option<String>> {
         let Some(key) = &self.key else { return Ok(None) };
         let Some(stored) = key.look_up(bank.dbs())? else { return Ok(None) };
         if let Some(password) = self.given_password() {
-            check_passwords(bank, &stored, &[password])?;
+            check_passwords(bank, orderer, &stored, &[password])?;
         }
         Ok(Some(stored.answer))
     }
@@ -336,11 +337,17 @@ impl Operation {
 /// Whether a repeated request sets the passwords that the first one has set.
 ///
 /// # Errors
-/// [`Error::RequestIdReused`] when it does not.
-pub fn check_passwords(bank: &Bank, stored: &Stored, passwords: &[&str]) -> Result<()> {
-    let is_same = stored.password_hashes.len() == passwords.len()
-        && passwords.iter().zip(&stored.password_hashes).all(|(password, hash)| bank.is_hash_of(password, hash));
-    if is_same { Ok(()) } else { Err(Error::RequestIdReused) }
+/// [`Error::RequestIdReused`] when it does not; as [`Bank::is_hash_of`].
+pub fn check_passwords(bank: &Bank, orderer: Orderer<'_>, stored: &Stored, passwords: &[&str]) -> Result<()> {
+    if stored.password_hashes.len() != passwords.len() {
+        return Err(Error::RequestIdReused);
+    }
+    for (password, hash) in passwords.iter().zip(&stored.password_hashes) {
+        if !bank.is_hash_of(password, hash, orderer)? {
+            return Err(Error::RequestIdReused);
+        }
+    }
+    Ok(())
 }
 
 /// What an account made over the branch protocol is opened with; its password is hashed later.

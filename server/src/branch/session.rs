@@ -26,6 +26,7 @@ use super::outgoing::Outgoing;
 use super::transfer::{self, Wanted};
 use super::{Context, report};
 use crate::allowance::{Allowed, Owner};
+use crate::bank::hashing::Orderer;
 use crate::bank::passwords::PasswordVersion;
 use crate::error::{Error, Result};
 use crate::limits::{ERROR_TEXT_BYTES, LONG_ANSWER_BYTES, LONG_READ_WAIT, SHORT_LIST_ROWS, WRITE_TIMEOUT};
@@ -133,6 +134,18 @@ impl<'c> Session<'c> {
             Caller::Anonymous => Owner::Stranger(self.address),
             Caller::Customer(account) => Owner::Account(account.as_i64()),
             Caller::KeyHolder | Caller::Open => Owner::Connection(self.connection),
+        }
+    }
+
+    /// For whom a password is hashed.
+    pub(super) fn orderer(&self) -> Orderer<'_> {
+        match self.caller {
+            Caller::Customer(account) => {
+                Orderer::of_account(account.as_i64(), Origin::Address(self.address), Some(&self.stream))
+            }
+            Caller::Anonymous | Caller::KeyHolder | Caller::Open => {
+                Orderer { owner: self.owner(), address: None, connection: Some(&self.stream) }
+            }
         }
     }
 
@@ -252,7 +265,7 @@ impl<'c> Session<'c> {
                 lot.slots.push_back(Slot::Answer(body_of(self.answer_before(&operation, &refusal))));
                 return Ok(true);
             }
-            operation.make_ready(&self.context.bank, Origin::Address(self.address))?;
+            operation.make_ready(&self.context.bank, Origin::Address(self.address), self.orderer())?;
             if operation.is_read() && lot.operations.is_empty() {
                 let looked = self.context.bank.dbs().read(|reader| operation.look(reader));
                 lot.slots.push_back(Slot::Answer(body_of(looked.map(|json| (json, None)))));
@@ -456,7 +469,7 @@ impl<'c> Session<'c> {
     fn log_in(&mut self, params: &Login) -> Result<String> {
         let origin = Origin::Address(self.address);
         let number = params.account_no.as_i64();
-        let login = self.context.bank.open_session(number, &params.password, origin, Arc::clone(&self.stream))?;
+        let login = self.context.bank.open_session(number, &params.password, origin, Arc::clone(&self.stream), true)?;
         (self.caller, self.login) = (Caller::Customer(params.account_no), Some(login));
         Ok(format!(r#"{{"role":"customer","account_no":"{}"}}"#, params.account_no))
     }

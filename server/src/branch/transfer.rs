@@ -24,6 +24,8 @@ pub struct Wanted {
     payer: AccountNum,
     legs: Vec<WantedLeg>,
     is_split: bool,
+    /// Whether a receiver's branch may be looked for at an address that is not known here.
+    may_dial: bool,
     key: Option<RequestKey>,
 }
 
@@ -71,22 +73,32 @@ impl Wanted {
             let meaning = json!([payer, legs]);
             RequestKey::new(caller.id_owner(), id, action, &meaning, frame.params_text())
         });
-        Ok(Self { payer, legs, is_split, key })
+        let may_dial = match caller {
+            Caller::KeyHolder | Caller::Open => true,
+            Caller::Customer(_) | Caller::Anonymous => false,
+        };
+        Ok(Self { payer, legs, is_split, may_dial, key })
     }
 
     /// The transfer of one amount to one receiver, as the menu asks for it.
     ///
     /// # Errors
     /// What is wrong with the destination or the amount.
-    pub fn single(payer: AccountNum, destination: Destination, receiver: AccountNum, amount: Money) -> Result<Self> {
+    pub fn single(
+        may_dial: bool,
+        payer: AccountNum,
+        destination: Destination,
+        receiver: AccountNum,
+        amount: Money,
+    ) -> Result<Self> {
         let legs = vec![WantedLeg::new(destination, receiver, amount.into())?];
-        Ok(Self { payer, legs, is_split: false, key: None })
+        Ok(Self { payer, legs, is_split: false, may_dial, key: None })
     }
 
     /// Finds the receivers' branches. May make a link to one that is named by its address.
     fn find_receivers(&self, context: &Context) -> Result<Vec<Receiver>> {
         let receivers = self.legs.iter().map(|leg| {
-            let place = context.engine.place(&leg.destination)?;
+            let place = context.engine.place(&leg.destination, self.may_dial)?;
             Ok(Receiver { place, account: leg.account, amount: leg.amount })
         });
         receivers.collect()

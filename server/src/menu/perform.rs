@@ -17,6 +17,7 @@ use crate::allowance::Owner;
 use crate::audit;
 use crate::bank::accounts::{self, Account, Opening};
 use crate::bank::customer::Aadhaar;
+use crate::bank::hashing::Orderer;
 use crate::bank::history::Transaction;
 use crate::bank::{ADMINISTRATOR, Bank};
 use crate::branch::transfer::{self, Wanted};
@@ -66,7 +67,8 @@ fn carry_out(context: &Context, client: &Client, login: &mut Option<LoggedIn>, r
     let origin = Origin::Address(client.peer().ip());
     match request {
         Request::LogIn { account, password } => {
-            let session = bank.open_session(auth_num(account), password.as_str(), origin, client.share_stream())?;
+            let session =
+                bank.open_session(auth_num(account), password.as_str(), origin, client.share_stream(), false)?;
             *login = Some(session);
             Ok(Reply::LoggedIn)
         }
@@ -93,7 +95,7 @@ fn carry_out(context: &Context, client: &Client, login: &mut Option<LoggedIn>, r
             }
             Ok(Reply::PasswordChanged)
         }
-        Request::OpenAccount(customer) => open_account(bank, &customer),
+        Request::OpenAccount(customer) => open_account(bank, client, &customer),
         Request::CloseAccount { account, administrator_password } => {
             bank.confirm(ADMINISTRATOR, administrator_password.as_str(), origin)?;
             bank.close_account(account).map(|paid_out| Reply::Closed { account, paid_out })
@@ -168,7 +170,8 @@ fn pay(context: &Context, payer: AccountNum, to: Receiver, amount: Money) -> Res
         let after = context.bank.transfer(payer, receiver, amount)?;
         return Ok(Reply::Transferred { balance: Some(after.from_balance), txid: None, delivery: Delivery::Done });
     }
-    let wanted = Wanted::single(payer, destination, receiver, amount)?;
+    // Whoever is at an open branch may have it dial from its other port anyway.
+    let wanted = Wanted::single(context.is_open, payer, destination, receiver, amount)?;
     let started = transfer::begin(context, std::slice::from_ref(&wanted)).pop();
     let answer = transfer::finish(context, &wanted, started.expect("there is one result for each transfer")?)?;
     let answer: InterBranchTransferred =
@@ -210,8 +213,9 @@ fn in_doubt_row(pending: Pending) -> InDoubtRow {
     }
 }
 
-fn open_account(bank: &Bank, customer: &NewCustomer) -> Result<Reply> {
+fn open_account(bank: &Bank, client: &Client, customer: &NewCustomer) -> Result<Reply> {
     let opening_balance = bank.opening_balance();
+    let by_administrator = Orderer { owner: Owner::Connection(client.id()), address: None, connection: None };
     let account = bank.open_account(Opening {
         number: None,
         first_name: customer.first_name.as_str().to_string(),
@@ -219,7 +223,7 @@ fn open_account(bank: &Bank, customer: &NewCustomer) -> Result<Reply> {
         aadhaar: Some(customer.aadhaar.as_str().to_string()),
         phone: Some(customer.phone.as_str().to_string()),
         sms: customer.sms,
-        password_hash: Some(bank.hash_password(customer.password.as_str())?),
+        password_hash: Some(bank.hash_password(customer.password.as_str(), by_administrator)?),
         opening_balance,
     })?;
     Ok(Reply::Opened { account, opening_balance })

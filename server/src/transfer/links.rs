@@ -16,7 +16,7 @@ mod doubles;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -193,6 +193,15 @@ impl Links {
     #[must_use]
     pub fn own_name(&self) -> &BranchName {
         &self.identity.name
+    }
+
+    /// Whether this branch itself takes requests there, as far as can be told without asking: at its own port on this
+    /// machine.
+    #[must_use]
+    pub fn is_own_address(&self, address: &Address) -> bool {
+        let is_here = address.host.eq_ignore_ascii_case("localhost")
+            || address.host.parse::<IpAddr>().is_ok_and(|host| host.to_canonical().is_loopback());
+        is_here && address.port == self.identity.port
     }
 
     /// The bank's key.
@@ -636,6 +645,6 @@ fn write(mut stream: &TcpStream, queued: &Receiver<Posted>) {
 #[must_use]
 pub fn unknown_branch(name: &str) -> Error {
     Error::Unreachable(format!(
-        "no branch {name} is known here; name it as host:port once, or start this branch with --peers {name}=host:port"
+        "no branch {name} is known here; have an operator name it as host:port once, or start this branch with --peers {name}=host:port"
     ))
 }

@@ -164,12 +164,14 @@ impl Engine {
         Ok(id.parse().expect("a branch name and 19 digits are a txid"))
     }
 
-    /// Finds the branch that a request names; may make a link to it, which takes a bounded time.
+    /// Finds the branch that a request names. For whoever `may_dial` it may make a link to an address, which takes a
+    /// bounded time. A customer names only a branch that is known, by its name or its address, and learns nothing about
+    /// what listens anywhere else: there is no look-up, no connection, and one error.
     ///
     /// # Errors
     /// [`Error::Unreachable`] when no such branch is known or nobody answers there, [`Error::Invalid`] when
     /// the request names none.
-    pub fn place(&self, destination: &Destination) -> Result<Place> {
+    pub fn place(&self, destination: &Destination, may_dial: bool) -> Result<Place> {
         let name = match (&destination.dest_branch, &destination.dest_host, destination.dest_port) {
             (Some(name), None, None) => {
                 let is_known = *name == self.parts.name || self.links().directory().address_of(name).is_some();
@@ -178,13 +180,28 @@ impl Engine {
                 }
                 name.clone()
             }
-            (None, Some(host), Some(port)) => self.links().name_at(&Address::new(host, port)?)?,
+            (None, Some(host), Some(port)) => {
+                let address = Address::new(host, port)?;
+                if may_dial { self.links().name_at(&address)? } else { self.known_at(&address)? }
+            }
             (None, None, None) => return Ok(Place::Here),
             (_, _, _) => {
                 return Err(Error::Invalid("name the branch by dest_branch, or by dest_host and dest_port".into()));
             }
         };
         Ok(if name == self.parts.name { Place::Here } else { Place::There(name) })
+    }
+
+    fn known_at(&self, address: &Address) -> Result<BranchName> {
+        let links = self.links();
+        if links.is_own_address(address) {
+            return Ok(self.parts.name.clone());
+        }
+        links.directory().name_at(address).ok_or_else(|| {
+            Error::Unreachable(format!(
+                "no branch is known at {address}; name one that is known here, such as Delhi/1002"
+            ))
+        })
     }
 
     /// Begins transfers, all in one commit. Each has its own result.
