@@ -116,13 +116,13 @@ impl Core {
             false => RunningTime::at_rest(&dbs),
         };
         let running_time = Arc::new(running_time.map_err(trouble)?);
+        if is_primary {
+            dbs.feed().announce(config.replication.sync_replicas);
+        }
         let sms = if is_primary { start_sms(config, &dbs, &running_time)? } else { None };
         let replication = open_replication(config, &dbs, dialler, port, stop).map_err(trouble)?;
         let bank = open_bank(config, &dbs, sms.as_ref(), is_primary)?;
         let engine = open_engine(config, &bank, running_time, sms.as_ref(), &key, around, &replication)?;
-        if is_primary && config.replication.sync_replicas > 0 {
-            dbs.feed().require(config.replication.sync_replicas);
-        }
         let context = Arc::new(Context {
             bank,
             engine,
@@ -363,6 +363,7 @@ fn open_engine(
         host: around.host,
         running_time,
         sms: sms.map(SmsSender::notifier),
+        sync_replicas: config.replication.sync_replicas,
         is_teaching: config.teaching,
         on_failure: Box::new(on_failure),
     };

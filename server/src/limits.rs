@@ -339,6 +339,10 @@ pub const SYNC_STEP_GROUPS: i64 = 64;
 pub const SYNC_CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// How long a committed write waits for its replicas, before its client is told that it is not confirmed.
 pub const SYNC_CONFIRM_WAIT: Duration = Duration::from_secs(5);
+/// How long the sender of text messages waits for replicas to have what a message tells of,
+pub const SMS_CONFIRM_WAIT: Duration = Duration::from_millis(100);
+/// and when it looks again if they don't.
+pub const SMS_KEPT_BACK: Duration = Duration::from_secs(1);
 /// How long waiting for replicas goes on when the branch stops.
 pub const SYNC_STOP_WAIT: Duration = Duration::from_millis(300);
 

@@ -1,7 +1,8 @@
 /*
- * Makes writes to, or syncs of, SQLite's write-ahead log fail: loaded into bank-server by LD_PRELOAD.
+ * Makes writes to, or syncs of, SQLite's write-ahead log fail, or reads of it and of the database: loaded into
+ * bank-server by LD_PRELOAD.
  *
- * It interferes only with files whose names end in "-wal", and only while the file named by BANK_FAULT exists.
+ * It interferes only with files whose names end in "-wal", in reads also ".db", and only while the file named by BANK_FAULT exists.
  * That file holds what fails, with which errno, and at which call of that kind, counted from the moment at which
  * the file appears: "write 28 1" fails every write at once, "sync 5 3" lets two syncs pass. A write that fails with
  * ENOSPC after the first has written half of its bytes, as a disk that fills up does.
@@ -19,12 +20,15 @@
 
 static atomic_int calls;
 
-static int is_log(int fd)
+/* Whether a call of this kind on this file may fail: reads also of the database itself. */
+static int is_ours(int fd, const char *kind)
 {
     char link[64], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path);
-    return length >= 4 && memcmp(path + length - 4, "-wal", 4) == 0;
+    if (length >= 4 && memcmp(path + length - 4, "-wal", 4) == 0)
+        return 1;
+    return strcmp(kind, "read") == 0 && length >= 3 && memcmp(path + length - 3, ".db", 3) == 0;
 }
 
 /* The errno with which this call fails, or 0. */
@@ -37,7 +41,7 @@ static int fault(int fd, const char *kind)
     if (file == NULL) {
         atomic_store(&calls, 0);
     } else {
-        if (is_log(fd) && fgets(text, sizeof text, file) != NULL
+        if (is_ours(fd, kind) && fgets(text, sizeof text, file) != NULL
             && sscanf(text, "%15s %d %d", wanted, &error, &first) >= 2 && strcmp(wanted, kind) == 0) {
             if (atomic_fetch_add(&calls, 1) + 1 < first)
                 error = 0;
@@ -72,6 +76,28 @@ ssize_t write(int fd, const void *bytes, size_t count)
     int error = fault(fd, "write");
     if (error == 0)
         return NEXT(write)(fd, bytes, count);
+    errno = error;
+    return -1;
+}
+
+#define FAULTY_PREAD(name, offset_type)                                           \
+    ssize_t name(int fd, void *bytes, size_t count, offset_type offset)           \
+    {                                                                             \
+        int error = fault(fd, "read");                                            \
+        if (error == 0)                                                           \
+            return NEXT(name)(fd, bytes, count, offset);                          \
+        errno = error;                                                            \
+        return -1;                                                                \
+    }
+
+FAULTY_PREAD(pread, off_t)
+FAULTY_PREAD(pread64, off64_t)
+
+ssize_t read(int fd, void *bytes, size_t count)
+{
+    int error = fault(fd, "read");
+    if (error == 0)
+        return NEXT(read)(fd, bytes, count);
     errno = error;
     return -1;
 }

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use super::accounts::Account;
 use super::movements::Booking;
 use crate::clock::unix_ms_now;
-use crate::dbs_exec::{DbsExec, Query as _, Tx, params};
+use crate::dbs_exec::{Confirmed, DbsExec, Query as _, Tx, params};
 use crate::error::{Error, Result};
+use crate::limits::{SMS_CONFIRM_WAIT, SMS_KEPT_BACK};
 use crate::running_time::{self, RunningTime};
 use crate::sms::{Outbox, OutboxError, OutboxMessage};
 
@@ -38,13 +39,15 @@ pub fn add(tx: &mut Tx<'_>, account: &Account, booking: &Booking, body: impl FnO
 pub struct SqlOutbox {
     dbs: Arc<DbsExec>,
     running_time: Arc<RunningTime>,
+    /// Whether messages are due that replicas do not have.
+    is_kept_back: bool,
 }
 
 impl SqlOutbox {
     /// The outbox of a branch.
     #[must_use]
     pub fn new(dbs: Arc<DbsExec>, running_time: Arc<RunningTime>) -> Self {
-        Self { dbs, running_time }
+        Self { dbs, running_time, is_kept_back: false }
     }
 }
 
@@ -61,8 +64,9 @@ impl Outbox for SqlOutbox {
 
     fn due(&mut self, limit: usize) -> Result<Vec<OutboxMessage>, OutboxError> {
         let now_unix_ms = self.now_unix_ms();
-        let due = self.dbs.read(|reader| {
-            reader.query_all(
+        self.is_kept_back = false;
+        let (due, position) = self.dbs.read(|reader| {
+            let due = reader.query_all(
                 "SELECT id, phone_num, body, created_unix_ms, attempts, failing_since_unix_ms FROM sms_outbox
                  WHERE given_up_unix_ms IS NULL AND due_unix_ms <= ?1 ORDER BY due_unix_ms, id LIMIT ?2",
                 params![now_unix_ms, i64::try_from(limit).unwrap_or(i64::MAX)],
@@ -76,9 +80,18 @@ impl Outbox for SqlOutbox {
                         failing_since_unix_ms: row.get(5)?,
                     })
                 },
-            )
-        });
-        Ok(due?)
+            )?;
+            Ok((due, reader.last_position()?))
+        })?;
+        // A message leaves the branch: where replicas must have its movement first, not before they have.
+        let sequence = position.map_or(0, |position| position.sequence);
+        match self.dbs.feed().wait_safe(sequence, Some(SMS_CONFIRM_WAIT)) {
+            Confirmed::Yes => Ok(due),
+            Confirmed::NotInTime | Confirmed::Stopping => {
+                self.is_kept_back = true;
+                Ok(Vec::new())
+            }
+        }
     }
 
     fn delivered(&mut self, id: i64) -> Result<(), OutboxError> {
@@ -111,6 +124,10 @@ impl Outbox for SqlOutbox {
     }
 
     fn next_due_unix_ms(&mut self) -> Result<Option<i64>, OutboxError> {
+        if self.is_kept_back {
+            let later = i64::try_from(SMS_KEPT_BACK.as_millis()).unwrap_or(i64::MAX);
+            return Ok(Some(self.now_unix_ms().saturating_add(later)));
+        }
         let next = self.dbs.read(|reader| {
             reader.query_opt(
                 "SELECT due_unix_ms FROM sms_outbox WHERE given_up_unix_ms IS NULL ORDER BY due_unix_ms LIMIT 1",
@@ -119,5 +136,40 @@ impl Outbox for SqlOutbox {
             )
         });
         Ok(next?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bank::{Bank, BankSettings};
+
+    #[test]
+    fn a_message_leaves_when_replicas_have_what_it_tells_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let dbs = Arc::new(DbsExec::open(&directory.path().join("bank.db"), |_| {}).unwrap());
+        let settings = BankSettings { name: "Pune".parse().unwrap(), opening_balance: protocol::Money::ZERO };
+        Bank::open(Arc::clone(&dbs), settings, None).unwrap();
+        dbs.start_logging(b"salt", 0).unwrap();
+        dbs.execute(|tx| {
+            tx.execute(
+                "INSERT INTO sms_outbox (id, phone_num, body, created_unix_ms, due_unix_ms)
+                 VALUES (1, '9876543210', 'paid', 0, 0)",
+                params![],
+            )
+        })
+        .unwrap();
+        let running_time = Arc::new(RunningTime::start(&dbs, 0).unwrap());
+        let mut outbox = SqlOutbox::new(Arc::clone(&dbs), running_time);
+        assert_eq!(outbox.due(10).unwrap().len(), 1, "nobody is waited for");
+        let feed = dbs.feed();
+        feed.announce(1);
+        assert!(outbox.due(10).unwrap().is_empty(), "the branch has not started");
+        feed.require(1);
+        assert!(outbox.due(10).unwrap().is_empty());
+        assert!(outbox.next_due_unix_ms().unwrap() > Some(outbox.now_unix_ms()), "it is looked again later");
+        let last = dbs.position().unwrap().sequence;
+        feed.connected("a", 1, last);
+        assert_eq!(outbox.due(10).unwrap().len(), 1);
     }
 }

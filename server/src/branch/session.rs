@@ -12,7 +12,7 @@ use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
-use protocol::answer::{PasswordVersionOf, TxStatus, Welcome, push_error, push_ok, push_refused_epoch};
+use protocol::answer::{PasswordVersionOf, TxStatus, Welcome, push_ok, push_refused_epoch};
 use protocol::proof::{Nonce, Prover, from_hex, to_hex};
 use protocol::request::{
     Action, Authenticate, CheckPassword, Hello, LIST_ROWS_DEFAULT, Link, Login, NoParams, OneTx, Prepare, RequestFrame,

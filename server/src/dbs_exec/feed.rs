@@ -22,6 +22,8 @@ use crate::limits::{LOG_TAIL_BYTES, SYNC_STEP_GROUPS};
 pub struct Feed {
     /// Replicas that must have a group before it is answered; 0 for none.
     needed: AtomicUsize,
+    /// As many will be needed from the end of the start on.
+    announced: AtomicUsize,
     state: Mutex<State>,
     grown: Condvar,
     confirmed: Condvar,
@@ -130,6 +132,20 @@ impl Feed {
         let mut state = self.state.lock();
         state.start = state.last.map_or(0, |last| last.sequence);
         self.needed.store(needed, Ordering::SeqCst);
+    }
+
+    /// Says how many replicas will be demanded once the branch has started: what it writes for itself until then waits
+    /// for none, and nothing leaves it meanwhile.
+    pub fn announce(&self, needed: usize) {
+        self.announced.store(needed, Ordering::SeqCst);
+    }
+
+    /// As [`Feed::wait_confirmed`], for what leaves the branch by another way than an answer, at any time.
+    pub fn wait_safe(&self, sequence: i64, wait: Option<Duration>) -> Confirmed {
+        if self.needed() == 0 && self.announced.load(Ordering::SeqCst) > 0 {
+            return Confirmed::NotInTime;
+        }
+        self.wait_confirmed(sequence, wait)
     }
 
     /// How many replicas must have a group before it is answered.
@@ -315,6 +331,8 @@ mod tests {
     fn a_group_is_confirmed_by_as_many_replicas_as_are_needed_and_stays_so() {
         let feed = feed(3);
         assert_eq!(feed.wait_confirmed(3, Some(SHORT)), Confirmed::Yes, "nobody is waited for");
+        feed.announce(2);
+        assert_eq!(feed.wait_safe(3, Some(SHORT)), Confirmed::NotInTime, "it has not begun");
         feed.require(2);
         assert!(!feed.wait_for_replicas(SHORT) && !feed.may_speak());
         feed.connected("a", 1, 3);

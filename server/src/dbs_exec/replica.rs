@@ -6,7 +6,7 @@
 
 use parking_lot::MutexGuard;
 use protocol::{Epoch, EpochOrder};
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{OptionalExtension as _, ffi, params};
 
 use super::group_log::{LogError, LogRow, Position, Statement, decode, marker_body};
 use super::standing::{CopyRole, EpochStart, Standing};
@@ -407,9 +407,17 @@ impl Writer {
                 fit_texts.insert(logged.sql.to_string());
             }
         }
-        let trouble = |error: rusqlite::Error| match storage_error(error) {
-            error @ (Error::DiskFull | Error::OutcomeUnknown(_)) => Unfit::Failed(error),
-            error => Unfit::Diverged(format!("{error} ({})", logged.sql)),
+        // Only what SQLite says of the rows or the tables tells of a difference; a disk that fails, a file that is locked
+        // or a machine without memory tell nothing, and are tried again.
+        let trouble = |error: rusqlite::Error| match error.sqlite_error_code() {
+            Some(
+                ffi::ErrorCode::ConstraintViolation
+                | ffi::ErrorCode::TypeMismatch
+                | ffi::ErrorCode::TooBig
+                | ffi::ErrorCode::Unknown,
+            )
+            | None => Unfit::Diverged(format!("{error} ({})", logged.sql)),
+            Some(_) => Unfit::Failed(storage_error(error)),
         };
         let mut statement = self.connection.prepare_cached(logged.sql).map_err(trouble)?;
         let changed = statement.execute(rusqlite::params_from_iter(&logged.params)).map_err(trouble)?;

@@ -8,7 +8,7 @@
 //! No lock is held while the disk or the network is waited for: the machines are locked for the moment of one
 //! call. When a record can't be made durable, memory and disk no longer agree, and the process stops.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -91,6 +91,8 @@ pub struct EngineParts {
     pub running_time: Arc<RunningTime>,
     /// Rung when text messages may have been written.
     pub sms: Option<Notifier>,
+    /// How many replicas must have a record before anything that stands on it is told.
+    pub sync_replicas: usize,
     /// Whether a class may step, break and crash it.
     pub is_teaching: bool,
     /// Called when a record could not be made durable; it must start the shutdown of the process.
@@ -108,6 +110,8 @@ pub struct Engine {
     pub(super) mailboxes: Mutex<HashMap<PeerAddr, Sender<Message>>>,
     pub(super) next_mailbox: AtomicU64,
     pub(super) crash: CrashSwitch,
+    /// Whom something was not told because replicas that must have it first did not.
+    pub(super) kept_back: Mutex<BTreeSet<PeerAddr>>,
     /// What a class does to this branch; there only with `--teaching`.
     pub(super) teaching: Option<Teaching<Came>>,
     pub(super) event_numbers_reserved: AtomicU64,
@@ -128,6 +132,8 @@ impl Engine {
         engine.crash.arm(crash_at);
         let inbox: Weak<dyn Inbox> = Arc::downgrade(&engine) as Weak<dyn Inbox>;
         engine.parts.links.deliver_to(inbox);
+        // Before anything is told of what was found: it may be on this disk alone. The branch's own start is written.
+        engine.parts.dbs.feed().require(engine.parts.sync_replicas);
         engine.recover(coordinated, prepared);
         Ok(engine)
     }
@@ -145,6 +151,7 @@ impl Engine {
             mailboxes: Mutex::default(),
             next_mailbox: AtomicU64::new(1),
             crash: CrashSwitch::default(),
+            kept_back: Mutex::default(),
             teaching: parts.is_teaching.then(Teaching::new),
             event_numbers_reserved: AtomicU64::new(last_number + EVENT_NUMBERS_RESERVED),
             threads: Mutex::new(None),
@@ -192,7 +199,7 @@ impl Engine {
         Some(TICK.saturating_mul(u32::try_from(tick).unwrap_or(u32::MAX)))
     }
 
-    fn recover(&self, coordinated: Vec<Record>, prepared: Vec<Record>) {
+    fn recover(self: &Arc<Self>, coordinated: Vec<Record>, prepared: Vec<Record>) {
         if !coordinated.is_empty() || !prepared.is_empty() {
             log::info!(
                 "recovering transfers: {} records as coordinator, {} as participant",
@@ -204,7 +211,8 @@ impl Engine {
             self.events.add(record.txid(), Happened::Note(format!("found on disk: {}", record_name(record))));
         }
         let records = coordinated.into_iter().chain(prepared);
-        self.carry_out_quietly(self.ask_all(|site| site.recover(records)));
+        // Aside, because replicas can come only when the doors are open.
+        self.carry_out_aside(self.ask_all(|site| site.recover(records)));
     }
 
     /// Makes outputs real: write, confirm, send; and the same with what comes of that.
@@ -353,11 +361,12 @@ impl Engine {
         let mut mail: BTreeMap<PeerAddr, Vec<Posted>> = BTreeMap::new();
         let mut votes = false;
         // What was found on disk at the start may not have reached the replicas that must have it. Until it has,
-        // everything is kept to oneself; the machines send again.
+        // everything is kept to oneself; the machines send it again as soon as it has.
         let may_speak = self.parts.dbs.feed().may_speak();
         for output in outputs {
             for Envelope { to, message } in output.messages {
                 if !may_speak {
+                    self.kept_back.lock().insert(to);
                     continue;
                 }
                 if let Some(mailbox) = self.mailboxes.lock().get(&to) {

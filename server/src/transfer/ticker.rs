@@ -86,8 +86,23 @@ impl Engine {
 
     /// Does what is due by now.
     pub(super) fn tick_machines(&self) {
+        self.say_what_was_kept_back();
         let now = self.now();
         self.carry_out_quietly(self.ask_all(|site| site.tick(now)));
+    }
+
+    /// As soon as replicas have what was found at the start, those who were told nothing of it are.
+    fn say_what_was_kept_back(&self) {
+        let peers = {
+            let mut kept_back = self.kept_back.lock();
+            if kept_back.is_empty() || !self.parts.dbs.feed().may_speak() {
+                return;
+            }
+            std::mem::take(&mut *kept_back)
+        };
+        log::info!("replicas have what was found at the start: {} branches are told", peers.len());
+        let mut site = self.site.lock();
+        peers.iter().for_each(|peer| site.reconnected(peer));
     }
 
     /// Deletes what is no longer needed, a little at a time, so that others wait for it only briefly; one lot after
