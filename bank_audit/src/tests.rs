@@ -60,6 +60,7 @@ fn line(number: usize, clock: i64, txid: &TxId, leg: i64, paise: i64, peer: &str
         txid: Some(txid.clone()),
         leg: Some(leg),
         peer: Some(peer.into()),
+        note: None,
     }
 }
 

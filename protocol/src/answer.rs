@@ -258,6 +258,23 @@ pub struct Pending {
     pub age_seconds: u64,
 }
 
+/// Result of `clear_suspense`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SuspenseCleared {
+    /// The transaction that moved it.
+    pub transaction_id: i64,
+    /// The transfer whose difference it was.
+    pub txid: TxId,
+    /// How much was moved.
+    pub amount: Money,
+    /// Out of what: `suspense`, `cash` or an account.
+    pub from: String,
+    /// Into what.
+    pub to: String,
+    /// What of the transfer is in suspense still; negative where money is lacking.
+    pub left: Total,
+}
+
 /// One row of `history`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct HistoryLine {
@@ -282,6 +299,9 @@ pub struct HistoryLine {
     pub leg: Option<i64>,
     /// The branch at the other end.
     pub peer: Option<String>,
+    /// Why a person booked it, where a person did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Result of `status`.

@@ -496,6 +496,25 @@ pub struct Resolve {
     pub reason: String,
 }
 
+/// Parameters of [`Action::ClearSuspense`](crate::request::Action::ClearSuspense).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ClearSuspense {
+    /// The transfer whose difference it is.
+    pub txid: TxId,
+    /// To this customer, or from them where money is lacking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_no: Option<AccountNum>,
+    /// Out of or into cash. Either this or an account is named.
+    #[serde(default)]
+    pub cash: bool,
+    /// How much of it; all without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Amount>,
+    /// Why; recorded with the transaction.
+    #[serde(default)]
+    pub reason: String,
+}
+
 /// Parameters of [`Action::History`](crate::request::Action::History) and of its older name `get_logs`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

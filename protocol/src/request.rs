@@ -96,6 +96,8 @@ actions! {
     ListPending = "list_pending",
     /// Settle a transfer in doubt by hand.
     Resolve = "resolve",
+    /// Move a difference out of suspense to whom it belongs.
+    ClearSuspense = "clear_suspense",
     /// Transactions, newest first.
     History = "history",
     /// The older name of `history`.

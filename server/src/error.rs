@@ -64,6 +64,8 @@ pub enum Error {
     Coordinated(String),
     /// The transfer can't be settled in this way; the text says why.
     CannotResolve(String),
+    /// Nothing of this transfer stands on the suspense account.
+    NothingInSuspense(TxId),
     /// A part of the program has found itself wrong; the process stops.
     Panicked(&'static str),
     /// The transfer between branches was aborted.
@@ -173,6 +175,7 @@ impl Error {
             Self::TxIdReused(_) => "transaction_id_reused",
             Self::Coordinated(_) => "coordinated",
             Self::CannotResolve(_) => "cannot_resolve",
+            Self::NothingInSuspense(_) => "nothing_in_suspense",
             Self::Panicked(_) => "panicked",
             Self::Aborted { code, .. } => code,
             Self::Unreachable(_) => "branch_unreachable",
@@ -246,6 +249,7 @@ impl Error {
             | Self::TxIdReused(_)
             | Self::Coordinated(_)
             | Self::CannotResolve(_)
+            | Self::NothingInSuspense(_)
             | Self::Aborted { .. }
             | Self::Unreachable(_)
             | Self::NameTaken(_)
@@ -297,6 +301,9 @@ impl fmt::Display for Error {
             Self::Amount(error) => error.fmt(f),
             Self::Request(error) => error.fmt(f),
             Self::Invalid(text) => f.write_str(text),
+            Self::NothingInSuspense(txid) => {
+                write!(f, "nothing of transfer {txid} is in suspense here; the audit names what is")
+            }
             Self::NoSuchTransfer(txid) => write!(f, "no transfer {txid} is prepared at this branch"),
             Self::TransferSettled(txid) => write!(f, "the transfer {txid} has ended at this branch"),
             Self::TxIdReused(txid) => {

@@ -133,6 +133,9 @@ const _: () =
     assert!(LOCKOUT_PAUSE_FIRST.as_secs() << (ADDRESS_LOCK_FROM - ADDRESS_PAUSE_FROM) < LOCKOUT_LOCK.as_secs());
 const _: () = assert!(LOCKOUT_LOCK.as_secs() < LOCKOUT_FORGET.as_secs());
 
+/// The longest reason of what a person settles by hand.
+pub const REASON_BYTES: usize = 500;
+
 /// Findings that an audit lists; it goes on counting beyond them.
 pub const AUDIT_FINDINGS: usize = 100;
 /// Transactions that an audit reads between two looks at whether to say how far it is.

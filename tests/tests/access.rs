@@ -46,6 +46,7 @@ fn who(action: Action) -> Who {
         | Action::TxStatus
         | Action::ListPending
         | Action::Resolve
+        | Action::ClearSuspense
         | Action::Audit
         | Action::Branches
         | Action::Watch
@@ -103,6 +104,7 @@ fn params(action: Action) -> Value {
         Action::Follow => json!({"branch": "Pune", "port": 1, "epoch": 1}),
         Action::Demote => json!({"to": "nobody"}),
         Action::Promote | Action::Resync => json!({}),
+        Action::ClearSuspense => json!({"txid": "none", "cash": true, "reason": "none"}),
         Action::Resolve => json!({"txid": "none", "outcome": "abort", "reason": "none"}),
         Action::PasswordVersions => json!({"account_nos": [1001]}),
         Action::CreateAccount => json!({"name": "Asha"}),

@@ -78,11 +78,12 @@ fn tell_history(rows: &[HistoryLine]) -> String {
         return table(["No.", "Date", "Type", "From", "To", "Amount"], &[0, 5], cells);
     }
     let cells = rows.iter().map(|row| {
-        let HistoryLine { date, kind, from_account, to_account, amount, txid, peer, .. } = row;
+        let HistoryLine { date, from_account, to_account, amount, txid, peer, note, .. } = row;
+        let kind = note.as_ref().map_or_else(|| row.kind.clone(), |note| format!("{}: {note}", row.kind));
         [
             number(row),
             date.clone(),
-            kind.clone(),
+            kind,
             from_account.clone(),
             to_account.clone(),
             amount.to_string(),
@@ -167,6 +168,9 @@ pub(super) fn tell_audit(audit: &Audit) -> String {
     for finding in &audit.findings {
         text.push_str("\n! ");
         text.push_str(finding);
+    }
+    if let Some(head) = &audit.chain_head {
+        text.push_str(&format!("\nHead of the chain: {}:{}", head.transaction_id, head.hash));
     }
     let rows = usize::try_from(audit.transactions).unwrap_or_default();
     text.push('\n');

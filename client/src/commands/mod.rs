@@ -13,6 +13,7 @@ mod movements;
 mod password;
 mod replicas;
 mod scenario;
+mod suspense;
 mod teaching;
 mod trace;
 mod transfers;
@@ -92,6 +93,9 @@ pub enum Command {
     /// Settle a transfer in doubt by hand
     #[command(after_help = two_phase::RESOLVE_EXAMPLES)]
     Resolve(two_phase::ResolveArguments),
+    /// Move a difference out of suspense to whom it belongs, with a reason
+    #[command(name = "clear_suspense", alias = "clear-suspense", after_help = suspense::EXAMPLES)]
+    ClearSuspense(suspense::ClearArguments),
     /// Make this replica the primary of its branch
     #[command(after_help = replicas::PROMOTE_EXAMPLES)]
     Promote(replicas::PromoteArguments),
@@ -235,6 +239,7 @@ pub fn run(command: Command, session: &mut Session<'_>) -> Result<ExitStatus, Cl
         Command::Branches => session.ask(Action::Branches, &NoParams {}, |rows: Vec<_>| books::tell_branches(&rows)),
         Command::ListPending => two_phase::list_pending(session),
         Command::Resolve(arguments) => two_phase::resolve(&arguments, session),
+        Command::ClearSuspense(arguments) => suspense::clear(arguments, session),
         Command::Promote(arguments) => replicas::promote(&arguments, session),
         Command::Demote(arguments) => replicas::demote(&arguments, session),
         Command::Resync => replicas::resync(session),

@@ -91,6 +91,11 @@ impl Auditor {
                 row.transaction_id, row.kind, row.from_account, row.to_account
             ));
         }
+        let is_clearing = kind == Some(Kind::Settlement) && ![from, to].contains(&Party::Own(Role::Due));
+        if is_clearing != row.note.is_some() {
+            let found = if is_clearing { "has no reason" } else { "has a note, and nobody books such a one by hand" };
+            self.findings.add(format!("transaction {} {found}", row.transaction_id));
+        }
         for (account, effect) in [(row.to_account, amount), (row.from_account, -amount)] {
             self.take_due(row, account, effect);
         }

@@ -27,6 +27,8 @@ pub struct Transaction {
     pub leg: Option<i64>,
     /// The branch at the other end.
     pub peer: Option<String>,
+    /// Why a person booked it, where a person did.
+    pub note: Option<String>,
 }
 
 impl Transaction {
@@ -41,6 +43,7 @@ impl Transaction {
             txid: row.get("txid")?,
             leg: row.get("leg")?,
             peer: row.get("peer")?,
+            note: row.get("note")?,
         })
     }
 }
@@ -51,7 +54,7 @@ impl Transaction {
 /// [`crate::error::Error::Database`] when SQLite fails.
 pub fn all(query: &impl Query, before: Option<i64>, limit: usize) -> Result<Vec<Transaction>> {
     query.query_all(
-        "SELECT transaction_id, date, type, amount, txid, leg, transactions.peer AS peer,
+        "SELECT transaction_id, date, type, amount, txid, leg, transactions.peer AS peer, note,
                 coalesce(debit.name, CAST(from_account AS TEXT)) AS from_name,
                 coalesce(credit.name, CAST(to_account AS TEXT)) AS to_name
          FROM transactions
@@ -83,7 +86,7 @@ pub fn of_account(
              SELECT * FROM (SELECT * FROM transactions WHERE to_account = ?1 AND transaction_id < ?2
                             ORDER BY transaction_id DESC LIMIT ?3)
          )
-         SELECT transaction_id, date, type, amount, txid, leg, page.peer AS peer,
+         SELECT transaction_id, date, type, amount, txid, leg, page.peer AS peer, note,
                 coalesce(debit.name, CAST(from_account AS TEXT)) AS from_name,
                 coalesce(credit.name, CAST(to_account AS TEXT)) AS to_name
          FROM page

@@ -13,6 +13,7 @@ pub mod movements;
 mod name_characters;
 pub mod outbox;
 pub mod passwords;
+pub mod suspense;
 
 use std::net::TcpStream;
 use std::sync::Arc;

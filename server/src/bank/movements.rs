@@ -220,7 +220,7 @@ pub(super) fn read_money(row: &Row<'_>, column: impl rusqlite::RowIndex) -> rusq
 }
 
 /// The balance after a debit: what is held can't be spent.
-fn debited(account: &Account, amount: Money) -> Result<Money> {
+pub(super) fn debited(account: &Account, amount: Money) -> Result<Money> {
     let available = account.available();
     if amount > available {
         return Err(Error::InsufficientFunds { available });
@@ -229,7 +229,7 @@ fn debited(account: &Account, amount: Money) -> Result<Money> {
 }
 
 /// The balance after a credit.
-fn credited(account: &Account, amount: Money) -> Result<Money> {
+pub(super) fn credited(account: &Account, amount: Money) -> Result<Money> {
     let balance = account.balance.checked_add(amount);
     // Room that prepared deposits have reserved is not free.
     let has_room = balance.is_some_and(|balance| balance.checked_add(account.incoming).is_some());

@@ -71,6 +71,7 @@ pub const fn access(action: Action) -> Access {
         | Action::TxStatus
         | Action::ListPending
         | Action::Resolve
+        | Action::ClearSuspense
         | Action::Audit
         | Action::Branches
         | Action::Watch

@@ -9,6 +9,7 @@
 
 pub mod access;
 mod batch;
+mod by_hand;
 pub mod door;
 pub mod incoming;
 pub mod operation;

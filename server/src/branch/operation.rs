@@ -12,12 +12,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::access::{Caller, check_account};
+use super::by_hand;
 use crate::bank::Bank;
 use crate::bank::accounts::{self, Opening};
 use crate::bank::customer::{Aadhaar, NewPassword, PersonName, Phone};
 use crate::bank::hashing::Orderer;
 use crate::bank::movements::{self, Booking};
 use crate::bank::passwords::PasswordVersion;
+use crate::bank::suspense::Clearing;
 use crate::dbs_exec::{Query, Tx};
 use crate::error::{Error, Result};
 use crate::idempotency::{RequestKey, Stored};
@@ -51,6 +53,7 @@ enum Kind {
     Withdraw(AccountNum, Money),
     Transfer { from: AccountNum, to: AccountNum, amount: Money },
     SetPassword { account: AccountNum, hash: String },
+    ClearSuspense(Box<Clearing>),
 }
 
 impl Kind {
@@ -71,6 +74,9 @@ impl Kind {
             Self::Deposit(account, amount) | Self::Withdraw(account, amount) => json!([account, amount]),
             Self::Transfer { from, to, amount } => json!([from, to, amount]),
             Self::SetPassword { account, hash: _ } => json!([account]),
+            Self::ClearSuspense(clearing) => {
+                json!([clearing.txid, clearing.account, clearing.amount, clearing.reason])
+            }
         }
     }
 }
@@ -126,6 +132,7 @@ impl Operation {
                 password = Some(Password { new, confirmation, is_known: false });
                 Kind::SetPassword { account: params.account_no, hash: String::new() }
             }
+            Action::ClearSuspense => Kind::ClearSuspense(Box::new(by_hand::clearing(frame.params()?)?)),
             Action::Hello
             | Action::Authenticate
             | Action::Login
@@ -172,7 +179,8 @@ impl Operation {
             | Kind::Deposit(..)
             | Kind::Withdraw(..)
             | Kind::Transfer { .. }
-            | Kind::SetPassword { .. } => {
+            | Kind::SetPassword { .. }
+            | Kind::ClearSuspense(_) => {
                 request_id.map(|id| RequestKey::new(caller.id_owner(), id, action, &meaning, frame.params_text()))
             }
         };
@@ -209,7 +217,12 @@ impl Operation {
         match &mut self.kind {
             Kind::Create(opening) => opening.password_hash = Some(ready_hash),
             Kind::SetPassword { hash, .. } => *hash = ready_hash,
-            Kind::Close(_) | Kind::Balance(_) | Kind::Deposit(..) | Kind::Withdraw(..) | Kind::Transfer { .. } => {
+            Kind::Close(_)
+            | Kind::Balance(_)
+            | Kind::Deposit(..)
+            | Kind::Withdraw(..)
+            | Kind::Transfer { .. }
+            | Kind::ClearSuspense(_) => {
                 unreachable!("these set no password")
             }
         }
@@ -241,7 +254,12 @@ impl Operation {
         match &self.kind {
             Kind::Create(opening) => opening.password_hash.as_deref(),
             Kind::SetPassword { hash, .. } => Some(hash),
-            Kind::Close(_) | Kind::Balance(_) | Kind::Deposit(..) | Kind::Withdraw(..) | Kind::Transfer { .. } => None,
+            Kind::Close(_)
+            | Kind::Balance(_)
+            | Kind::Deposit(..)
+            | Kind::Withdraw(..)
+            | Kind::Transfer { .. }
+            | Kind::ClearSuspense(_) => None,
         }
     }
 
@@ -256,7 +274,8 @@ impl Operation {
             | Kind::Balance(_)
             | Kind::Deposit(..)
             | Kind::Withdraw(..)
-            | Kind::Transfer { .. } => None,
+            | Kind::Transfer { .. }
+            | Kind::ClearSuspense(_) => None,
         }
     }
 
@@ -312,6 +331,7 @@ impl Operation {
                     amount: *amount,
                 }))
             }
+            Kind::ClearSuspense(clearing) => by_hand::clear_suspense(tx, clearing, booking),
             Kind::SetPassword { account, hash } => {
                 accounts::find_open(tx, *account)?;
                 accounts::set_password_hash(tx, account.as_i64(), hash)?;

@@ -76,6 +76,7 @@ pub fn history(context: &Context, caller: Caller, params: &History) -> Result<Li
             txid: transaction.txid.and_then(|txid| txid.parse::<TxId>().ok()),
             leg: transaction.leg,
             peer: transaction.peer,
+            note: transaction.note,
         })
         .collect();
     Ok(list(&lines, rows, |line| line.transaction_id.to_string()))

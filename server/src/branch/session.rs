@@ -21,6 +21,7 @@ use protocol::request::{
 use two_phase_commit::{Outcome, PeerAddr, Side};
 
 use super::access::{self, Access, Caller};
+use super::by_hand::reason_of;
 use super::operation::{Operation, to_json};
 use super::outgoing::Outgoing;
 use super::transfer::{self, Wanted};
@@ -435,6 +436,7 @@ impl<'c> Session<'c> {
             | Action::Withdraw
             | Action::LocalTransfer
             | Action::SetPassword
+            | Action::ClearSuspense
             | Action::InterBranchTransfer
             | Action::SplitTransfer => unreachable!("these are queued with their like"),
         }
@@ -514,6 +516,7 @@ fn has_its_like(action: Action) -> bool {
             | Action::Withdraw
             | Action::LocalTransfer
             | Action::SetPassword
+            | Action::ClearSuspense
             | Action::InterBranchTransfer
             | Action::SplitTransfer
     )
@@ -542,10 +545,7 @@ fn resolve(context: &Context, params: &Resolve) -> Result<String> {
         "abort" | "aborted" => Outcome::Aborted,
         _ => return Err(Error::Invalid("the outcome is commit or abort".into())),
     };
-    let reason = params.reason.trim();
-    if reason.is_empty() || reason.len() > 500 {
-        return Err(Error::Invalid("settling by hand needs a reason of at most 500 bytes, which is recorded".into()));
-    }
-    context.engine.resolve(&params.txid, outcome, reason)?;
+    let reason = reason_of(&params.reason)?;
+    context.engine.resolve(&params.txid, outcome, &reason)?;
     Ok(to_json(&TxStatus { outcome: outcome.to_string() }))
 }

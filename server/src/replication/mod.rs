@@ -365,6 +365,7 @@ const fn needs(action: Action) -> Needs {
         | Action::AbortWithdraw
         | Action::AbortDeposit
         | Action::Resolve
+        | Action::ClearSuspense
         | Action::SetPassword => Needs::Primary,
     }
 }

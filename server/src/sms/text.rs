@@ -75,6 +75,14 @@ pub fn closed(account: AccountNum, paid_out: Money, at_unix_ms: i64) -> String {
     format!("Your account {account} was closed on {at}; the remaining Rs {paid_out} was paid out.")
 }
 
+/// What a person has moved out of suspense to the customer (or from them into it), after a transfer between branches
+/// was settled by hand.
+#[must_use]
+pub fn settled(account: AccountNum, amount: Money, is_credit: bool, at_unix_ms: i64) -> String {
+    let verb = if is_credit { "credited with" } else { "debited by" };
+    format!("{} A transfer between branches was corrected.", movement(account, verb, amount, at_unix_ms))
+}
+
 fn movement(account: AccountNum, verb: &str, amount: Money, at_unix_ms: i64) -> String {
     format!("Your account {} was {verb} Rs {amount} on {}.", Masked(account), iso_utc(at_unix_ms))
 }

@@ -1,0 +1,111 @@
+//! The way out of suspense: a person moves a difference to whom it belongs.
+//!
+//! A transfer that was settled by hand, and whose other side had ended otherwise, leaves a difference on the suspense
+//! account (`transfer::ledger`). People find out whose it is; then it is moved to or from a customer, or paid out of or
+//! into cash, as a row of its own that has their reason and is chained like every other. Nothing that was booked
+//! before is changed. Never more is moved than stands there for that transfer, so a difference can't be cleared twice.
+
+use protocol::{AccountNum, Money, TxId};
+
+use super::accounts::{self, Account};
+use super::movements::{self, Booking, Entry, Kind, OwnSide};
+use super::outbox;
+use crate::dbs_exec::{CASH, Query, SUSPENSE, Tx, params};
+use crate::error::{Error, Result};
+use crate::sms::text;
+
+/// The rows that clear a transfer's difference are legs from here on downwards; above are those that made it.
+const CLEARING_LEGS_FROM: i64 = -1_000_000;
+const _: () = assert!(CLEARING_LEGS_FROM < -1 - two_phase_commit::LEGS_MAX.cast_signed() as i64);
+
+/// What a person wants to be moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clearing {
+    /// The transfer whose difference it is.
+    pub txid: TxId,
+    /// To or from this customer; cash without one.
+    pub account: Option<AccountNum>,
+    /// How much of it; all without it.
+    pub amount: Option<Money>,
+    /// Why.
+    pub reason: String,
+}
+
+/// What was moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cleared {
+    /// The row.
+    pub transaction_id: i64,
+    /// How much.
+    pub amount: Money,
+    /// Whether it went out of suspense, to the customer or cash; else from them into it.
+    pub is_out: bool,
+    /// What still stands there for the transfer, in paise; negative where money is lacking.
+    pub left_paise: i128,
+}
+
+/// What stands in suspense for a transfer, in paise: above zero when there is too much money here, below when there is
+/// too little.
+///
+/// # Errors
+/// Trouble of the database.
+pub fn standing(query: &impl Query, txid: &TxId) -> Result<i128> {
+    let mut paise = 0;
+    query.query_each(
+        "SELECT CASE WHEN to_account = ?2 THEN amount ELSE -amount END FROM transactions
+         WHERE txid = ?1 AND ?2 IN (from_account, to_account)",
+        params![txid.as_str(), SUSPENSE],
+        |row| {
+            paise += i128::from(row.get::<_, i64>(0)?);
+            Ok(())
+        },
+    )?;
+    Ok(paise)
+}
+
+/// Moves a difference out of suspense, or what is lacking into it.
+///
+/// # Errors
+/// [`Error::NothingInSuspense`]; [`Error::Invalid`] for more than stands there; [`Error::NoSuchAccount`],
+/// [`Error::AccountClosed`], [`Error::InsufficientFunds`], [`Error::BalanceLimit`].
+pub fn clear(tx: &mut Tx<'_>, clearing: &Clearing, booking: &Booking) -> Result<Cleared> {
+    let Clearing { txid, account, amount, reason } = clearing;
+    let stands = standing(tx, txid)?;
+    let most = Money::from_paise(i64::try_from(stands.unsigned_abs()).unwrap_or(i64::MAX)).unwrap_or(Money::MAX);
+    if most.is_zero() {
+        return Err(Error::NothingInSuspense(txid.clone()));
+    }
+    let amount = amount.unwrap_or(most);
+    if amount > most {
+        return Err(Error::Invalid(format!("only Rs {most} of transfer {txid} is in suspense")));
+    }
+    let is_out = stands > 0;
+    let account = account.map(|number| accounts::find_open(tx, number)).transpose()?;
+    match &account {
+        Some(account) => move_customer(tx, account, amount, is_out)?,
+        None => movements::move_own(tx, CASH, if is_out { OwnSide::Credited } else { OwnSide::Debited }, amount)?,
+    }
+    movements::move_own(tx, SUSPENSE, if is_out { OwnSide::Debited } else { OwnSide::Credited }, amount)?;
+    let other = account.as_ref().map_or(CASH, |account| account.number.as_i64());
+    let (from, to) = if is_out { (SUSPENSE, other) } else { (other, SUSPENSE) };
+    let transaction_id = tx.next_transaction_id();
+    let leg = Some((txid.as_str(), next_leg(tx, txid)?));
+    let entry = Entry { from, to, amount, kind: Kind::Settlement, leg, peer: None, note: Some(reason) };
+    movements::append(tx, &entry, booking)?;
+    if let Some(account) = &account {
+        outbox::add(tx, account, booking, || text::settled(account.number, amount, is_out, booking.date_unix_ms))?;
+    }
+    let moved = i128::from(amount.paise());
+    Ok(Cleared { transaction_id, amount, is_out, left_paise: stands - if is_out { moved } else { -moved } })
+}
+
+fn move_customer(tx: &mut Tx<'_>, account: &Account, amount: Money, is_out: bool) -> Result<()> {
+    let balance = if is_out { movements::credited(account, amount)? } else { movements::debited(account, amount)? };
+    movements::set_balance(tx, account.number, balance)
+}
+
+fn next_leg(query: &impl Query, txid: &TxId) -> Result<i64> {
+    let sql = "SELECT min(leg) FROM transactions WHERE txid = ?1";
+    let lowest: Option<i64> = query.query_opt(sql, params![txid.as_str()], |row| row.get(0))?.flatten();
+    Ok(lowest.map_or(CLEARING_LEGS_FROM, |lowest| (lowest - 1).min(CLEARING_LEGS_FROM)))
+}
