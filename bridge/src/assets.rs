@@ -55,6 +55,7 @@ files! {
     "lab/words.js",
     "money.js",
     "orders.js",
+    "stream.js",
     "style.css",
     "table.js",
     "tokens.css",

@@ -138,7 +138,8 @@ impl Known {
 }
 
 /// What a client sent, short enough to be shown in an answer.
-fn shown(text: &str) -> String {
+#[must_use]
+pub fn shown(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(64).collect()
 }
 

@@ -131,7 +131,7 @@ impl Error {
 fn status_of_refusal(code: &str) -> StatusCode {
     match code {
         "bad_json" | "unknown_action" | "invalid_params" | "invalid_amount" | "invalid_request_id"
-        | "frame_too_long" | "same_account" => StatusCode::BAD_REQUEST,
+        | "frame_too_long" => StatusCode::BAD_REQUEST,
         "wrong_login" | "wrong_password" => StatusCode::UNAUTHORIZED,
         "locked_out" => StatusCode::TOO_MANY_REQUESTS,
         // The bridge may do all at a branch that shares its key, so this is the bridge's trouble and not the client's.
@@ -260,6 +260,7 @@ mod tests {
             assert_eq!((error.status().as_u16(), error.code()), (expected, code));
         };
         check("insufficient_funds", 409);
+        check("same_account", 409);
         check("no_such_account", 404);
         check("invalid_amount", 400);
         check("branch_unreachable", 502);

@@ -124,7 +124,7 @@ async fn identify(bridge: &Arc<Bridge>, headers: &HeaderMap, client: Client) -> 
     let mut authorizations = headers.get_all(header::AUTHORIZATION).iter();
     if let Some(authorization) = authorizations.next() {
         let login = authorization.to_str().ok().and_then(basic).filter(|_| authorizations.next().is_none());
-        let (name, password) = login.ok_or_else(|| Error::Input("Authorization is to be HTTP Basic, once".into()))?;
+        let (name, password) = login.ok_or(Error::NotSignedIn)?;
         let (branch, account) = login_place(bridge, &name)?;
         let login = check_login(bridge, client.address, &branch, account, &password, true).await?;
         return Ok(caller(bridge, headers, client, login.who.clone(), Some(login)));

@@ -15,10 +15,13 @@ pub async fn document() -> Response {
 mod tests {
     use std::collections::BTreeSet;
 
+    use protocol::AccountNum;
+    use protocol::request::REQUEST_ID_BYTES_MAX;
     use serde_json::Value;
 
     use super::*;
     use crate::access::{Access, TABLE};
+    use crate::limits::LIST_ROWS;
 
     #[test]
     fn every_path_is_described_and_nothing_else() {
@@ -41,6 +44,19 @@ mod tests {
         };
         let table: BTreeSet<_> = TABLE.iter().map(row).collect();
         assert_eq!(described, table);
+    }
+
+    #[test]
+    fn operations_have_names_and_bounds_are_those_of_the_code() {
+        let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+        let operations =
+            document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+        let names: Vec<_> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
+        let schemas = &document["components"]["schemas"];
+        assert_eq!(schemas["Limit"]["maximum"], LIST_ROWS);
+        assert_eq!(schemas["RequestId"]["maxLength"], REQUEST_ID_BYTES_MAX);
+        assert_eq!(schemas["Account"]["anyOf"][1]["maximum"], AccountNum::MAX);
     }
 
     #[test]

@@ -167,7 +167,7 @@ impl Params {
                 Value::Null => String::new(),
                 Value::Bool(is) => is.to_string(),
                 // With serde_json's arbitrary_precision a number is the digits that were sent.
-                Value::Number(number) => number.to_string(),
+                Value::Number(number) => whole(number.to_string()),
                 Value::String(text) => text,
                 Value::Array(_) | Value::Object(_) => {
                     return Err(Error::Input(format!("{name} is to be a text, a number or true or false")));
@@ -200,6 +200,14 @@ impl Params {
                 Ok(())
             }
         }
+    }
+}
+
+/// A whole number as programs write it that know floats alone: `1001.0` is the account 1001. Other digits stay.
+fn whole(number: String) -> String {
+    match number.split_once('.') {
+        Some((whole, "0" | "00")) => whole.to_string(),
+        Some(_) | None => number,
     }
 }
 
@@ -305,6 +313,9 @@ mod tests {
         assert_eq!(form.amount().unwrap(), Amount::from("100.50".parse::<Money>().unwrap()));
         assert_eq!(form.account(&["account"]).unwrap().unwrap().get(), 1001);
         assert_eq!(form.parse::<u16>("port").unwrap(), Some(9100));
+        let floats = read("POST", "/deposit", JSON, r#"{"port":9100.0,"account":1001.0}"#).unwrap();
+        assert_eq!(floats.parse::<u16>("port").unwrap(), Some(9100));
+        assert_eq!(floats.account(&["account"]).unwrap().unwrap().get(), 1001);
     }
 
     #[test]
@@ -322,6 +333,8 @@ mod tests {
         check("0.1", Ok("0.10"));
         check("1e3", Err("invalid_amount"));
         check("0.001", Err("invalid_amount"));
+        check("5.0", Ok("5.00"));
+        check("5.000", Err("invalid_amount"));
         check("-1", Err("invalid_amount"));
         check("0", Err("invalid_amount"));
         check("\"\"", Err("invalid_params"));

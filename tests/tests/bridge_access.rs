@@ -96,8 +96,8 @@ fn scripts_sign_in_by_http_basic() {
     audit("1001", "1001").refused(403, "not_allowed");
     let balance = |name: &str| bridge.request("POST", "/balance").basic(name, "1002").body(FORM, "").send();
     assert_eq!(balance("Delhi/1002").ok()["name"], "Vikram Shah");
-    bridge.request("GET", "/audit").header("Authorization", "Bearer x").send().refused(400, "invalid_params");
-    bridge.request("GET", "/audit").header("Authorization", "Basic ???").send().refused(400, "invalid_params");
+    bridge.request("GET", "/audit").header("Authorization", "Bearer x").send().refused(401, "not_signed_in");
+    bridge.request("GET", "/audit").header("Authorization", "Basic ???").send().refused(401, "not_signed_in");
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn wrong_requests_are_refused_with_a_status_and_a_code() {
     check("/deposit", "branch=Mumbai&account=4711&amount=1", 404, "no_such_account");
     check("/withdraw", "branch=Mumbai&account=1001&amount=5000", 409, "insufficient_funds");
     check("/balance", "branch=Pune&account=1001", 403, "branch_not_allowed");
-    check("/transfer", "src_branch=Mumbai&src_account=1001&dest_account=1001&amount=1", 400, "same_account");
+    check("/transfer", "src_branch=Mumbai&src_account=1001&dest_account=1001&amount=1", 409, "same_account");
     check("/transfer", "src_branch=Mumbai&src_account=1001&dest_branch=Delhi&amount=1", 400, "invalid_params");
     check(
         "/transfer",

@@ -42,10 +42,12 @@ export function mountDoubt(root, app) {
 
   async function load() {
     try {
-      const { result: rows, missing = [] } = await app.api.getPage("/pending");
+      const { result: rows, missing = [], more = [] } = await app.api.getPage("/pending");
       const inDoubt = rows.filter((row) => state(row).isInDoubt).length;
       told.hide();
-      const unknown = missing.length === 0 ? "" : ` ${missing.join(", ")} could not be asked.`;
+      const unknown =
+        (missing.length === 0 ? "" : ` ${missing.join(", ")} could not be asked.`) +
+        (more.length === 0 ? "" : ` There are more at ${more.join(", ")} than can be listed.`);
       setText(
         summary,
         `${inDoubt === 0 ? "Nothing is in doubt." : `${counted(inDoubt, "transfer")} in doubt.`}${unknown}`,

@@ -56,7 +56,12 @@ export function mountTransactions(root, app, params) {
   });
   const csv = h(
     "a",
-    { class: "button", id: "transactions-csv", download: "transactions.csv" },
+    {
+      class: "button",
+      id: "transactions-csv",
+      download: "transactions.csv",
+      title: "At most a million rows; a file that is cut says so in its last line.",
+    },
     icon("download"),
     "CSV",
   );

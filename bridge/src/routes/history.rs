@@ -22,6 +22,7 @@ use super::pieces::{Pieces, pieces};
 use super::place::{self, HERE};
 use crate::access::own_account;
 use crate::branch::Branch;
+use crate::branches::shown;
 use crate::bridge::Bridge;
 use crate::error::Error;
 use crate::guard::Caller;
@@ -170,7 +171,8 @@ impl Reader {
             };
             let number = number.parse().map_err(|_| wrong())?;
             let is_named = |source: &&mut Source| name.is_none_or(|name| source.branch.name().as_str() == name);
-            sources.iter_mut().find(is_named).ok_or_else(wrong)?.after = Some(number);
+            let unknown = || name.map_or_else(wrong, |name| Error::BranchNotAllowed(shown(name)));
+            sources.iter_mut().find(is_named).ok_or_else(unknown)?.after = Some(number);
         }
         Ok(Self { sources, account, filter })
     }
