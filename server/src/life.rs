@@ -87,6 +87,8 @@ pub struct Surroundings {
     pub carrier: Option<Box<dyn Carrier>>,
     /// Where it is said that the life is to end.
     pub stop: Sender<Stop>,
+    /// Ends the process at once, with this status.
+    pub exit: fn(i32),
 }
 
 impl Core {
@@ -99,7 +101,7 @@ impl Core {
     pub fn open(config: &Config, around: Surroundings, is_first: bool) -> Result<Opened<Self>, String> {
         let trouble = |error: Error| format!("{}: {error}", config.db.display());
         let (port, stop) = (around.port, around.stop.clone());
-        let dbs = open_database(config, stop.clone())?;
+        let dbs = open_database(config, stop.clone(), around.exit)?;
         let key = find_or_make(&config.key)?;
         let dialler = Dialler { branch: config.name.clone(), key: key.clone(), tls: around.connector.clone() };
         if is_first {
@@ -168,6 +170,7 @@ impl Life {
             host: Box::new(ThisMachine::new()),
             carrier: None,
             stop: stop.clone(),
+            exit: |status| std::process::exit(status),
         };
         let core = match Core::open(config, around, is_first)? {
             Opened::Open(core) => *core,
@@ -226,17 +229,17 @@ impl Life {
 
 /// What can't go on in memory goes on from the disk. After a panic that is at once: nothing may be answered any more by
 /// a machine that has found itself wrong, and whoever waits for it would wait for ever.
-fn stop_for(error: &Error, stop: &Sender<Stop>) {
+fn stop_for(error: &Error, stop: &Sender<Stop>, exit: fn(i32)) {
     if matches!(error, Error::Panicked(_)) {
         log::error!("{error}");
-        std::process::exit(EXIT_WRONG);
+        exit(EXIT_WRONG);
     }
     // A full channel means that the server is stopping already.
     let _ = stop.try_send(Stop::DiskFailed);
 }
 
-fn open_database(config: &Config, stop: Sender<Stop>) -> Result<Arc<DbsExec>, String> {
-    let on_disk_failure = move |error: &Error| stop_for(error, &stop);
+fn open_database(config: &Config, stop: Sender<Stop>, exit: fn(i32)) -> Result<Arc<DbsExec>, String> {
+    let on_disk_failure = move |error: &Error| stop_for(error, &stop, exit);
     DbsExec::open(&config.db, on_disk_failure)
         .map(Arc::new)
         .map_err(|error| format!("{}: {error}", config.db.display()))
@@ -353,7 +356,7 @@ fn open_engine(
             }
         }),
     };
-    let on_failure = move |error: &Error| stop_for(error, &around.stop);
+    let on_failure = move |error: &Error| stop_for(error, &around.stop, around.exit);
     let links = Links::new(identity, directory);
     let parts = EngineParts {
         name: config.name.clone(),

@@ -70,6 +70,8 @@ impl Process {
             host: Box::new(SimulatedHost(Arc::clone(&station))),
             carrier: Some(Box::new(SimulatedCarrier(Arc::clone(&station)))),
             stop,
+            // The panic that asks for it goes on, and the world sees to it that nothing of the process is used again.
+            exit: |_| {},
         };
         match Core::open(&config, around, is_first)? {
             Opened::Open(core) => Ok(Some(Self { core, station, stop: stopped })),
