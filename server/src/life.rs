@@ -26,7 +26,7 @@ use crate::key::find_or_make;
 use crate::limits::{HURRY_AFTER, SYNC_STOP_WAIT};
 use crate::listener::{Clients, Listener};
 use crate::menu::Texts;
-use crate::replication::{Dialler, Parts, Reopen, Replication, is_replaced, settle_role};
+use crate::replication::{Dialler, Exchange, Parts, Reopen, Replication, is_replaced, settle_role};
 use crate::running_time::RunningTime;
 use crate::sms::{self, Pace, SmsSender};
 use crate::transfer::directory::Directory;
@@ -85,6 +85,8 @@ pub struct Surroundings {
     pub host: Box<dyn Host>,
     /// The network, when it is not the links' own.
     pub carrier: Option<Box<dyn Carrier>>,
+    /// Where other copies of the branch are met, when it is not the network.
+    pub exchange: Option<Arc<dyn Exchange>>,
     /// Where it is said that the life is to end.
     pub stop: Sender<Stop>,
     /// Ends the process at once, with this status.
@@ -103,7 +105,12 @@ impl Core {
         let (port, stop) = (around.port, around.stop.clone());
         let dbs = open_database(config, stop.clone(), around.exit)?;
         let key = find_or_make(&config.key)?;
-        let dialler = Dialler { branch: config.name.clone(), key: key.clone(), tls: around.connector.clone() };
+        let dialler = Dialler {
+            branch: config.name.clone(),
+            key: key.clone(),
+            tls: around.connector.clone(),
+            exchange: around.exchange.clone(),
+        };
         if is_first {
             settle_role(&dbs, &config.replication).map_err(trouble)?;
         }
@@ -169,6 +176,7 @@ impl Life {
             connector: doors.connector.clone(),
             host: Box::new(ThisMachine::new()),
             carrier: None,
+            exchange: None,
             stop: stop.clone(),
             exit: |status| std::process::exit(status),
         };

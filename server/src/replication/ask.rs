@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
-use protocol::request::{Action, Follow, Following};
+use protocol::request::{Follow, Following};
 use protocol::{Address, Epoch};
 
 use super::dial::{DialError, Dialler};
@@ -22,9 +22,7 @@ pub(super) fn tell_copies(dialler: &Dialler, others: &[Address], params: &Follow
     for other in others {
         let (dialler, params, other, answers) = (dialler.clone(), params.clone(), other.clone(), answers.clone());
         let ask = move || {
-            let told = dialler.dial(&other).and_then(|mut connection| {
-                connection.call(Action::Follow, &params, None).map_err(|error| DialError::of(&other, error))
-            });
+            let told = dialler.tell(&other, &params);
             // Nobody may wait any more.
             let _ = answers.try_send((other, told));
         };

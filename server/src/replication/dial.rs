@@ -1,9 +1,12 @@
 //! Connecting to another copy of this branch, with the key proved both ways. Takes a bounded time.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 
 use protocol::connection::{CallError, Connection};
 use protocol::proof::{BranchKey, Nonce};
+use protocol::request::{Action, Follow, Following};
 use protocol::{Address, BranchName};
 use tls::Connector;
 
@@ -57,9 +60,45 @@ pub struct Dialler {
     pub key: BranchKey,
     /// For copies that speak TLS.
     pub tls: Option<Connector>,
+    /// Where the copies are met, when it is not the network.
+    pub exchange: Option<Arc<dyn Exchange>>,
 }
 
+/// Connects processes that are met elsewhere than on the network: those of a simulation.
+pub trait Exchange: Send + Sync {
+    /// A connection to whoever is at an address, by which everything is allowed.
+    fn connect(&self, at: &Address) -> Option<Box<dyn Duplex>>;
+}
+
+/// What a connection can be made of.
+pub trait Duplex: Read + Write {}
+
+impl<S: Read + Write> Duplex for S {}
+
 impl Dialler {
+    /// Tells the copy at `address` what `params` say.
+    ///
+    /// # Errors
+    /// [`DialError`].
+    pub fn tell(&self, address: &Address, params: &Follow) -> Result<Following, DialError> {
+        let told = match &self.exchange {
+            None => self.dial(address)?.call(Action::Follow, params, None),
+            Some(exchange) => meet(&**exchange, address)?.call(Action::Follow, params, None),
+        };
+        told.map_err(|error| DialError::of(address, error))
+    }
+
+    /// Looks whether a copy of this branch is at `address`.
+    ///
+    /// # Errors
+    /// [`DialError`].
+    pub fn find(&self, address: &Address) -> Result<(), DialError> {
+        match &self.exchange {
+            None => self.dial(address).map(drop),
+            Some(exchange) => meet(&**exchange, address).map(drop),
+        }
+    }
+
     /// Connects to the copy at `address`.
     ///
     /// # Errors
@@ -76,4 +115,10 @@ impl Dialler {
         }
         Ok(connection)
     }
+}
+
+fn meet(exchange: &dyn Exchange, address: &Address) -> Result<Connection<Box<dyn Duplex>>, DialError> {
+    let stream =
+        exchange.connect(address).ok_or_else(|| DialError::Unreachable(format!("{address}: nobody is there")))?;
+    Ok(Connection::new(stream))
 }

@@ -38,6 +38,14 @@ impl Replication {
         }
     }
 
+    /// Tells the other copies once: one round of a primary's heralding.
+    pub fn tell_once(self: &Arc<Self>) {
+        let standing = self.parts.dbs.standing();
+        if standing.is_logging {
+            self.tell_others(&standing, &mut BTreeMap::new());
+        }
+    }
+
     /// Tells the copies that don't follow, all at the same time: one that hangs doesn't keep it from the others.
     fn tell_others(self: &Arc<Self>, standing: &Standing, said: &mut BTreeMap<Address, String>) {
         let others = members(self).into_iter().chain(standing.promoted_from.clone());

@@ -59,7 +59,7 @@ use protocol::Address;
 use protocol::request::Action;
 
 pub use admit::Shipment;
-pub use dial::Dialler;
+pub use dial::{Dialler, Duplex, Exchange};
 pub use roles::{is_replaced, settle_role};
 
 use crate::dbs_exec::{CopyRole, DbsExec};

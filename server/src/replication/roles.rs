@@ -237,8 +237,8 @@ impl Replication {
             return Err(Error::Invalid("that is this copy itself; name another one".into()));
         }
         // Whoever is there must be this branch; whether it is the primary shows when it is followed.
-        let connection = self.parts.dialler.dial(&to);
-        connection.map_err(|error| Error::Invalid(format!("that is no primary to follow: {error}")))?;
+        let found = self.parts.dialler.find(&to);
+        found.map_err(|error| Error::Invalid(format!("that is no primary to follow: {error}")))?;
         self.claim_end()?;
         let demoted = self.parts.dbs.demote(&to.to_string());
         demoted.inspect_err(|_| self.ending.store(false, Ordering::SeqCst))?;

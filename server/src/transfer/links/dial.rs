@@ -2,6 +2,7 @@
 //!
 //! Each step takes a bounded time. Whoever is found under a name must have that name, and be the only one of it.
 
+use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 
 use protocol::answer::{Branch, Linked};
@@ -102,8 +103,33 @@ impl Links {
     /// no lower epoch than is known of it.
     pub(super) fn connect(&self, address: &Address) -> Result<Dialled> {
         let (name, mut connection) = self.open(address)?;
+        let agreed = self.agree(&name, address, &mut connection);
+        let mut stream = connection.into_stream();
+        match agreed {
+            Ok(with) => Ok(Dialled { name, with, stream }),
+            Err(error @ Error::NameTaken(_)) => {
+                // The other side may count this as a link; so it is told there why it ends.
+                let farewell = LinkFrame { messages: Vec::new(), refused: Some(error.to_string()) };
+                let body = serde_json::to_vec(&farewell).expect("a sentence is always JSON");
+                let _ = write_frame(&mut stream, &body, BATCH_FRAME_BYTES_MAX);
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks the branch at the other end of a connection for a link, and weighs what it says of itself.
+    ///
+    /// # Errors
+    /// That it refuses, or that it is not to be dealt with.
+    pub fn agree<S: Read + Write>(
+        &self,
+        name: &BranchName,
+        address: &Address,
+        connection: &mut Connection<S>,
+    ) -> Result<Peership> {
         let known =
-            if name == self.identity.name { self.identity.epoch.clone() } else { self.directory.epoch_of(&name) };
+            if *name == self.identity.name { self.identity.epoch.clone() } else { self.directory.epoch_of(name) };
         let params = LinkParams {
             branch: self.identity.name.clone(),
             port: self.identity.port,
@@ -130,21 +156,13 @@ impl Links {
             other => no_answer(address, &other),
         })?;
         let epoch = Epoch::new(linked.epoch, &linked.epoch_id);
-        if name == self.identity.name {
+        if *name == self.identity.name {
             (self.identity.on_replaced)(&epoch);
         } else {
-            self.directory.learn_epoch(&name, &epoch)?;
+            self.directory.learn_epoch(name, &epoch)?;
         }
-        let mut stream = connection.into_stream();
-        if let Err(error) = self.refuse_rival(&name, &linked.instance, linked.epoch) {
-            // The other side counts this as a link; so it is told there why it ends.
-            let farewell = LinkFrame { messages: Vec::new(), refused: Some(error.to_string()) };
-            let body = serde_json::to_vec(&farewell).expect("a sentence is always JSON");
-            let _ = write_frame(&mut stream, &body, BATCH_FRAME_BYTES_MAX);
-            return Err(error);
-        }
-        let with = Peership { instance: Some(linked.instance), epoch };
-        Ok(Dialled { name, with, stream })
+        self.refuse_rival(name, &linked.instance, linked.epoch)?;
+        Ok(Peership { instance: Some(linked.instance), epoch })
     }
 
     /// Connects and proves the key both ways. Takes a bounded time.
