@@ -186,3 +186,132 @@ fn delete_oldest(tx: &mut Tx<'_>, before_unix_ms: i64, limit: usize) -> Result<u
         params![before_unix_ms, i64::try_from(limit).unwrap_or(i64::MAX)],
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::limits::{PRUNE_ROWS, RUNNING_TIME_STEP};
+    use crate::running_time::RunningTime;
+
+    /// 2026, by the wall clock.
+    const NOW_UNIX_MS: i64 = 1_795_311_299_123;
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    struct Fixture {
+        dbs: DbsExec,
+        _directory: tempfile::TempDir,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let dbs = DbsExec::open(&directory.path().join("bank.db"), |error| panic!("{error}")).unwrap();
+            Self { dbs, _directory: directory }
+        }
+
+        fn execute(&self, sql: &'static str, value: i64) {
+            self.dbs.execute(move |tx| tx.execute(sql, params![value])).unwrap();
+        }
+
+        fn store(&self, id: &str) {
+            let key = key(id, 1);
+            self.dbs.execute(move |tx| key.store(tx, &Stored::answer("1".into()))).unwrap();
+        }
+
+        fn find(&self, key: &RequestKey) -> Result<Option<String>> {
+            self.dbs.read(|reader| Ok(key.find(reader)?.map(|stored| stored.answer)))
+        }
+
+        fn prune(&self) -> usize {
+            self.dbs.execute(|tx| prune(tx, PRUNE_ROWS)).unwrap()
+        }
+
+        fn rows(&self) -> (u64, u64) {
+            let counted = |reader: &crate::dbs_exec::Reader<'_>| {
+                let rows = reader.query_opt("SELECT count(*) FROM answers", params![], |row| row.get(0))?;
+                Ok((count(reader)?, rows.map_or(0, i64::cast_unsigned)))
+            };
+            self.dbs.read(counted).unwrap()
+        }
+
+        /// Lets so much time pass, as a process that runs all the time counts it.
+        fn pass(&self, time: Duration) {
+            let ms = i64::try_from(time.as_millis()).unwrap();
+            self.execute("UPDATE running_time SET unix_ms = unix_ms + ?1", ms);
+        }
+    }
+
+    fn key(id: &str, amount: i64) -> RequestKey {
+        let text = format!(r#"{{"amount":{amount}}}"#);
+        RequestKey::new("key".into(), id, Action::Deposit, &json!([amount]), &text)
+    }
+
+    #[test]
+    fn answers_go_after_their_time_and_no_wall_clock_hastens_it() {
+        let fixture = Fixture::new();
+        RunningTime::start(&fixture.dbs, NOW_UNIX_MS).unwrap();
+        fixture.store("early");
+        // Restarts with the clock in another century, either way.
+        for wall_unix_ms in [NOW_UNIX_MS * 3, 0, -5] {
+            RunningTime::start(&fixture.dbs, wall_unix_ms).unwrap();
+            assert_eq!(fixture.prune(), 0);
+        }
+        fixture.pass(ANSWERS_KEPT);
+        fixture.store("late");
+        assert_eq!(fixture.prune(), 0, "the stamp may be a step older than what it stands on");
+        fixture.pass(RUNNING_TIME_STEP + Duration::from_millis(1));
+        assert_eq!((fixture.prune(), fixture.prune()), (1, 0));
+        assert_eq!(fixture.find(&key("early", 1)), Ok(None));
+        assert_eq!(fixture.find(&key("late", 1)), Ok(Some("1".into())));
+        assert_eq!(fixture.rows(), (1, 1));
+    }
+
+    #[test]
+    fn what_an_older_program_has_stored_is_found_or_refused_and_kept_its_time_from_now() {
+        let fixture = Fixture::new();
+        // Stamped by a clock that was ten years ahead, and by one that was right.
+        for (id, at) in [("ahead", NOW_UNIX_MS + 10 * 365 * 86_400_000), ("right", NOW_UNIX_MS)] {
+            let text_fingerprint = key(id, 1).text_fingerprint;
+            let insert = "INSERT INTO answers (caller, request_id, fingerprint, answer, at_unix_ms)
+                          VALUES ('key', ?1, ?2, '1', ?3)";
+            fixture.dbs.execute(move |tx| tx.execute(insert, params![id, text_fingerprint, at])).unwrap();
+        }
+        let password = key("password", 1);
+        let (id, fingerprint) = (password.request_id.clone(), password.text_fingerprint);
+        let insert = "INSERT INTO answers (caller, request_id, fingerprint, answer, at_unix_ms)
+                      VALUES ('key', ?1, ?2, 'true', 0)";
+        fixture.dbs.execute(move |tx| tx.execute(insert, params![id, fingerprint])).unwrap();
+        RunningTime::start(&fixture.dbs, NOW_UNIX_MS).unwrap();
+        fixture.pass(ANSWERS_KEPT - DAY);
+        assert_eq!(fixture.prune(), 0);
+        for id in ["ahead", "right"] {
+            assert_eq!(fixture.find(&key(id, 1)), Ok(Some("1".into())), "{id}");
+            assert_eq!(fixture.find(&key(id, 2)), Err(Error::RequestIdReused), "{id}");
+        }
+        assert_eq!(fixture.find(&password), Err(Error::RequestIdReused), "its fingerprint is forgotten");
+        fixture.pass(DAY + RUNNING_TIME_STEP + Duration::from_millis(1));
+        assert_eq!(fixture.prune(), 3);
+    }
+
+    #[test]
+    fn there_are_never_more_answers_than_the_bound() {
+        let fixture = Fixture::new();
+        RunningTime::start(&fixture.dbs, NOW_UNIX_MS).unwrap();
+        (0..300).for_each(|number| fixture.store(&format!("{number:03}")));
+        assert_eq!(fixture.rows(), (300, 300));
+        // As if there were as many as there may be.
+        let full = i64::try_from(ANSWERS).unwrap();
+        fixture.execute("UPDATE answers_kept SET count = ?1", full);
+        fixture.store("one more");
+        assert_eq!(fixture.rows(), (ANSWERS - ANSWERS_ROOM as u64 + 1, 300 - ANSWERS_ROOM as u64 + 1));
+        assert_eq!(fixture.find(&key("255", 1)), Ok(None), "the oldest go");
+        assert!(fixture.find(&key("256", 1)).unwrap().is_some());
+        // An older program has left too many.
+        fixture.execute("UPDATE answers_kept SET count = ?1", full + 10);
+        assert_eq!((fixture.prune(), fixture.prune()), (10, 0));
+    }
+}

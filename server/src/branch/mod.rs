@@ -5,7 +5,7 @@
 //! - [`session`] answers them in order: what can share a commit does;
 //! - [`access`] says who may ask for what;
 //! - `batch` carries many out in one commit;
-//! - [`operation`], [`transfer`], [`report`] are the actions: on the ledger, between branches, and those that look;
+//! - [`operation`], [`transfer`], [`raw`], [`report`] are the actions: on the ledger, between branches, and those that look;
 
 pub mod access;
 mod batch;
@@ -14,6 +14,7 @@ pub mod door;
 pub mod incoming;
 pub mod operation;
 pub mod outgoing;
+pub mod raw;
 pub mod report;
 pub mod session;
 pub mod transfer;

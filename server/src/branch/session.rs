@@ -15,8 +15,7 @@ use crossbeam_channel::Receiver;
 use protocol::answer::{PasswordVersionOf, TxStatus, Welcome, push_ok, push_refused_epoch};
 use protocol::proof::{Nonce, Prover, from_hex, to_hex};
 use protocol::request::{
-    Action, Authenticate, CheckPassword, Hello, LIST_ROWS_DEFAULT, Link, Login, NoParams, OneTx, Prepare, RequestFrame,
-    Resolve, Watch,
+    Action, Authenticate, CheckPassword, Hello, LIST_ROWS_DEFAULT, Link, Login, NoParams, OneTx, RequestFrame, Watch,
 };
 use two_phase_commit::{Outcome, PeerAddr, Side};
 
@@ -25,7 +24,7 @@ use super::by_hand::reason_of;
 use super::operation::{Operation, to_json};
 use super::outgoing::Outgoing;
 use super::transfer::{self, Wanted};
-use super::{Context, report};
+use super::{Context, raw, report};
 use crate::allowance::{Allowed, Owner};
 use crate::bank::hashing::Orderer;
 use crate::bank::passwords::PasswordVersion;
@@ -412,14 +411,14 @@ impl<'c> Session<'c> {
                 let outcome = context.engine.tx_status(&frame.params::<OneTx>()?.txid)?;
                 single(to_json(&TxStatus { outcome: outcome.as_str().into() }))
             }
-            Action::Resolve => resolve(context, &frame.params()?).and_then(single),
-            Action::PrepareWithdraw => prepare(context, Side::Withdraw, &frame.params()?).and_then(single),
-            Action::PrepareDeposit => prepare(context, Side::Deposit, &frame.params()?).and_then(single),
+            Action::Resolve => raw::resolve(context, self.caller, frame).and_then(single),
+            Action::PrepareWithdraw => raw::prepare(context, Side::Withdraw, &frame.params()?).and_then(single),
+            Action::PrepareDeposit => raw::prepare(context, Side::Deposit, &frame.params()?).and_then(single),
             Action::CommitWithdraw | Action::CommitDeposit => {
-                decide(context, &frame.params()?, Outcome::Committed).and_then(single)
+                raw::decide(context, &frame.params()?, Outcome::Committed).and_then(single)
             }
             Action::AbortWithdraw | Action::AbortDeposit => {
-                decide(context, &frame.params()?, Outcome::Aborted).and_then(single)
+                raw::decide(context, &frame.params()?, Outcome::Aborted).and_then(single)
             }
             Action::Batch => self.batch(frame).and_then(single),
             // A branch without --teaching has no lesson, and looks at nothing else.
@@ -526,26 +525,4 @@ fn has_its_like(action: Action) -> bool {
 fn hashes(action: Action, frame: &RequestFrame<'_>) -> bool {
     matches!(action, Action::Login | Action::CheckPassword | Action::SetPassword)
         || (action == Action::CreateAccount && frame.params_text().contains("password"))
-}
-
-fn prepare(context: &Context, side: Side, params: &Prepare) -> Result<String> {
-    let amount = params.amount.to_move()?;
-    context.engine.prepare(&params.txid, side, params.account_no, amount, params.coordinator.as_deref())?;
-    Ok(r#"{"vote":"yes"}"#.into())
-}
-
-fn decide(context: &Context, params: &OneTx, outcome: Outcome) -> Result<String> {
-    context.engine.decide(&params.txid, outcome)?;
-    Ok(to_json(&TxStatus { outcome: outcome.to_string() }))
-}
-
-fn resolve(context: &Context, params: &Resolve) -> Result<String> {
-    let outcome = match params.outcome.as_str() {
-        "commit" | "committed" => Outcome::Committed,
-        "abort" | "aborted" => Outcome::Aborted,
-        _ => return Err(Error::Invalid("the outcome is commit or abort".into())),
-    };
-    let reason = reason_of(&params.reason)?;
-    context.engine.resolve(&params.txid, outcome, &reason)?;
-    Ok(to_json(&TxStatus { outcome: outcome.to_string() }))
 }

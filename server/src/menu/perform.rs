@@ -119,7 +119,7 @@ fn carry_out(context: &Context, client: &Client, login: &mut Option<LoggedIn>, r
                 SettledAs::Committed => Outcome::Committed,
                 SettledAs::Aborted => Outcome::Aborted,
             };
-            context.engine.resolve(&txid, outcome, &reason).map(|()| Reply::Resolved)
+            context.engine.resolve(&txid, outcome, &reason, None).map(|()| Reply::Resolved)
         }
         Request::LogOut { who: _ } => {
             *login = None;

@@ -559,7 +559,13 @@ impl Engine {
     /// # Errors
     /// [`Error::NoSuchTransfer`] when there is nothing to settle here, [`Error::TransferSettled`],
     /// [`Error::CannotResolve`] when the outcome isn't possible, [`Error::Busy`]; or why it could not be made durable.
-    pub fn resolve(&self, txid: &TxId, outcome: Outcome, reason: &str) -> Result<()> {
+    pub fn resolve(
+        &self,
+        txid: &TxId,
+        outcome: Outcome,
+        reason: &str,
+        with_write: Option<Box<dyn WithWrite>>,
+    ) -> Result<()> {
         self.parts.dbs.check_writable()?;
         let task = self.try_ask(|site| site.resolve_by_hand(txid, outcome, reason)).map_err(|error| match error {
             ResolveError::Unknown => Error::NoSuchTransfer(txid.clone()),
@@ -568,7 +574,7 @@ impl Engine {
             ResolveError::NotVoted | ResolveError::MayBePaid(_) => Error::CannotResolve(error.to_string()),
         })?;
         log::warn!("transfer {txid} is settled by hand: {outcome}, because: {reason}");
-        self.carry_out(vec![task])
+        self.carry_out(vec![task.with_write(with_write)])
     }
 
     fn describe(&self, transfer: &Transfer, state: &str, since_unix_ms: Option<i64>) -> Pending {
