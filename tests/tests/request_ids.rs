@@ -418,3 +418,32 @@ fn a_repeat_needs_no_replica_and_a_replica_that_follows_knows_it_too() {
     mumbai.restart();
     assert_eq!(mumbai.connect().ask_once("once", "deposit", deposit("5")).text, first);
 }
+
+#[test]
+fn an_answer_that_no_replica_has_is_not_told_yet() {
+    let bank = Bank::new();
+    let mut mumbai = bank.start("mumbai", Options::named("Mumbai"));
+    let mut replica = bank.replica_of(&mumbai, "mumbai-replica");
+    mumbai.stop();
+    let port = replica.port();
+    let mumbai = {
+        let database = mumbai.database_path().to_path_buf();
+        drop(mumbai);
+        let options = Options::named("Mumbai").value("--sync-replicas", 1);
+        Branch::start(options.value("--replicas", format!("127.0.0.1:{port}")).database(database))
+    };
+    let mut connection = mumbai.connect();
+    bank_tests::wait_until("it takes writes", || connection.ask("deposit", deposit("1")).is_ok());
+    replica.signal(rustix::process::Signal::STOP);
+    connection.ask_once("once", "deposit", deposit("5")).refused("unconfirmed");
+    replica.kill9();
+    bank_tests::wait_until("it lacks its replica", || {
+        connection.ask("deposit", deposit("1")).code() == "replicas_missing"
+    });
+    connection.ask_once("once", "deposit", deposit("5")).refused("unconfirmed");
+    connection.ask_once("once", "deposit", deposit("6")).refused("request_id_reused");
+    connection.ask_once("never", "deposit", deposit("5")).refused("replicas_missing");
+    replica.restart();
+    bank_tests::wait_until("the replica has it", || connection.ask_once("once", "deposit", deposit("5")).is_ok());
+    connection.ask_once("once", "deposit", deposit("5")).ok();
+}

@@ -257,3 +257,20 @@ fn a_branch_with_another_key_is_no_branch_of_this_bank() {
     assert_eq!(balances(&mumbai), ["1000.00", "1000.00"]);
     assert_eq!(balances(&stranger), ["1000.00", "1000.00"]);
 }
+
+#[test]
+fn what_was_paid_is_told_as_paid_though_the_account_is_closed_by_then() {
+    let bank = Bank::new();
+    let delhi = bank.branch_that_crashes("Delhi", "after-vote");
+    let peer = format!("Delhi=127.0.0.1:{}", delhi.port());
+    let mumbai = bank.start("Mumbai", Options::named("Mumbai").value("--peers", peer));
+    let mut menu = bank_tests::MenuConnection::open(mumbai.menu_port()).unwrap();
+    menu.answers(&["a", "1001", "1001", "d", "Delhi/1002"]).unwrap();
+    menu.send("1000").unwrap();
+    // It is committed, and waits for its delivery, which does not come.
+    let mut operator = mumbai.connect();
+    bank_tests::wait_until("it is paid", || operator.balance(1001) == "0.00");
+    operator.ask("close_account", json!({"account_no": 1001})).ok();
+    let told = menu.turn().unwrap();
+    told.expect_done();
+}
