@@ -1,15 +1,75 @@
-//! What a person does by hand, with a reason: moving a difference out of suspense.
+//! What a person does by hand, with a reason: settling a transfer, and moving a difference out of suspense.
+//!
+//! Both take a `request_id`: what was settled can't be settled again, and who lost the answer should get it.
 
 use protocol::Total;
-use protocol::answer::SuspenseCleared;
-use protocol::request::ClearSuspense;
+use protocol::answer::{SuspenseCleared, TxStatus};
+use protocol::request::{Action, ClearSuspense, RequestFrame, Resolve};
+use serde_json::json;
+use two_phase_commit::Outcome;
 
+use super::Context;
+use super::access::Caller;
 use super::operation::to_json;
 use crate::bank::movements::Booking;
 use crate::bank::suspense::{self, Clearing};
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
+use crate::idempotency::{RequestKey, Stored};
 use crate::limits::REASON_BYTES;
+use crate::transfer::WithWrite;
+
+/// Settles a transfer by hand.
+///
+/// # Errors
+/// [`Error::Invalid`] without an outcome and a reason, or as [`crate::transfer::Engine::resolve`].
+pub fn resolve(context: &Context, caller: Caller, frame: &RequestFrame<'_>) -> Result<String> {
+    let params: Resolve = frame.params()?;
+    let outcome = match params.outcome.as_str() {
+        "commit" | "committed" => Outcome::Committed,
+        "abort" | "aborted" => Outcome::Aborted,
+        _ => return Err(Error::Invalid("the outcome is commit or abort".into())),
+    };
+    let reason = reason_of(&params.reason)?;
+    let answer = to_json(&TxStatus { outcome: outcome.to_string() });
+    let Some(id) = frame.request_id() else {
+        return context.engine.resolve(&params.txid, outcome, &reason, None).map(|()| answer);
+    };
+    let meaning = json!([params.txid, outcome.to_string(), reason]);
+    let key = RequestKey::new(caller.id_owner(), id, Action::Resolve, &meaning, frame.params_text());
+    if let Some(stored) = key.look_up(context.bank.dbs())? {
+        return Ok(stored.answer);
+    }
+    let kept = Kept { key: key.clone(), stored: Stored::answer(answer.clone()) };
+    match context.engine.resolve(&params.txid, outcome, &reason, Some(Box::new(kept))) {
+        Ok(()) => Ok(answer),
+        // The first one under this id may have come in between, and what it settled can't be settled again.
+        Err(refusal) => match key.look_up(context.bank.dbs())? {
+            Some(stored) => Ok(stored.answer),
+            None => Err(refusal),
+        },
+    }
+}
+
+/// Keeps the answer with the settling, if its id is still free. The settling itself is decided and can't fail for it.
+struct Kept {
+    key: RequestKey,
+    stored: Stored,
+}
+
+impl WithWrite for Kept {
+    fn check(&mut self, _tx: &Tx<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn write(&mut self, tx: &mut Tx<'_>) -> Result<()> {
+        match self.key.find(tx) {
+            Ok(None) => self.key.store(tx, &self.stored),
+            Ok(Some(_)) | Err(Error::RequestIdReused) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
 
 /// What is to be moved out of suspense.
 ///

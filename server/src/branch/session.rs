@@ -20,11 +20,10 @@ use protocol::request::{
 use two_phase_commit::{Outcome, PeerAddr, Side};
 
 use super::access::{self, Access, Caller};
-use super::by_hand::reason_of;
 use super::operation::{Operation, to_json};
 use super::outgoing::Outgoing;
 use super::transfer::{self, Wanted};
-use super::{Context, raw, report};
+use super::{Context, by_hand, raw, report};
 use crate::allowance::{Allowed, Owner};
 use crate::bank::hashing::Orderer;
 use crate::bank::passwords::PasswordVersion;
@@ -411,7 +410,7 @@ impl<'c> Session<'c> {
                 let outcome = context.engine.tx_status(&frame.params::<OneTx>()?.txid)?;
                 single(to_json(&TxStatus { outcome: outcome.as_str().into() }))
             }
-            Action::Resolve => raw::resolve(context, self.caller, frame).and_then(single),
+            Action::Resolve => by_hand::resolve(context, self.caller, frame).and_then(single),
             Action::PrepareWithdraw => raw::prepare(context, Side::Withdraw, &frame.params()?).and_then(single),
             Action::PrepareDeposit => raw::prepare(context, Side::Deposit, &frame.params()?).and_then(single),
             Action::CommitWithdraw | Action::CommitDeposit => {
