@@ -391,9 +391,7 @@ impl DbsExec {
             if self.is_closed() {
                 Err(Error::Stopping)
             } else {
-                let guard = StopOnPanic(self);
                 let outcome = writer.commit_group(&group);
-                drop(guard);
                 if let Err(error @ Error::OutcomeUnknown(_)) = &outcome {
                     self.stop_for(error);
                 }
@@ -443,18 +441,6 @@ impl DbsExec {
         }
         drop(self.file_lock.lock().take());
         drop(self.ended.lock().take());
-    }
-}
-
-/// Stops the process when an operation panics: whoever else is in its group, or waits for the lead, would wait for ever,
-/// and what the operation was about is not as its caller believes.
-struct StopOnPanic<'d>(&'d DbsExec);
-
-impl Drop for StopOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.stop_for(&Error::Panicked("an operation on the books"));
-        }
     }
 }
 

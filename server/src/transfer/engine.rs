@@ -619,3 +619,6 @@ impl Engine {
 fn may_be_written_later(output: &Output) -> bool {
     output.ledger_ops.is_empty() && !output.is_forced()
 }
+
+#[cfg(test)]
+mod tests;

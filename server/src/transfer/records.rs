@@ -398,3 +398,6 @@ fn outcome_from(state: &str) -> Option<Outcome> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
