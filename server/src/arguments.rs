@@ -57,6 +57,7 @@ pub struct Arguments {
     pub menus: Option<PathBuf>,
     /// Speak TLS at the branch port and at the menu, with the certificate in this PEM file, which must name this host
     /// as its clients and other branches know it (addresses too). Certificates between it and its authority follow it.
+    /// All these files are read again on SIGHUP.
     #[arg(long, env = "BANK_TLS_CERT", requires = "tls_key", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
     /// The certificate's private key, in PEM.

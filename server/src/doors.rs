@@ -48,6 +48,26 @@ impl Doors {
         Ok(Self { branch, menu, lab, port, acceptor, connector, are_announced: Cell::new(false) })
     }
 
+    /// Reads the certificates again, for connections from now on. Those that were read before stay if it fails.
+    pub fn renew_tls(&self, config: &Config) {
+        if self.acceptor.is_none() && self.connector.is_none() {
+            log::info!("SIGHUP received: there are no certificates to read again");
+            return;
+        }
+        match open_tls(config) {
+            Ok((acceptor, connector)) => {
+                if let (Some(shown), Some(read)) = (&self.acceptor, &acceptor) {
+                    shown.renew(read);
+                }
+                if let (Some(trusted), Some(read)) = (&self.connector, &connector) {
+                    trusted.renew(read);
+                }
+                log::info!("SIGHUP received: the certificates were read again");
+            }
+            Err(error) => log::error!("the certificates could not be read again, the old ones stay: {error}"),
+        }
+    }
+
     /// Answers whoever comes, and says once on standard output where.
     ///
     /// # Errors

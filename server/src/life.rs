@@ -48,6 +48,8 @@ const EXIT_WRONG: i32 = 70;
 pub enum Stop {
     /// The process was sent this signal.
     Signal(i32),
+    /// Nothing ends: what is read at the start from files that others keep up, the certificates, is to be read again.
+    ReadAgain,
     /// Standard input has ended, and with it whoever started the process.
     InputEnded,
     /// What is in memory may not be what is on disk any more.

@@ -17,7 +17,7 @@ use bank_server::{backup, clock, commands};
 use command_line::EXIT_USAGE;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// The server could not start.
 const EXIT_FAILED: u8 = 1;
@@ -81,7 +81,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
                     // Whoever ordered the change of role may have gone.
                     let _ = awaited.try_send(());
                 }
-                let ended = wait_for_stop(&stopped);
+                let ended = wait_for_stop(&stopped, || doors.renew_tls(config));
                 let is_change = matches!(ended, Ended::Reopen(_));
                 (ended, life.close(is_change))
             }
@@ -135,17 +135,42 @@ fn raise_descriptor_limit() {
     }
 }
 
+/// SIGINT and SIGTERM stop the branch. So does SIGHUP when it says that the terminal is gone from which the branch was
+/// started, unless that was to be ignored (`nohup`); sent by anyone else, it has the certificates read again, as
+/// service managers expect.
 fn watch_signals(stop: Sender<Stop>) -> Result<(), String> {
     let trouble = |error: io::Error| format!("signals cannot be watched: {error}");
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).map_err(trouble)?;
+    let is_hangup_ignored = is_hangup_ignored();
+    let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(trouble)?;
+    let ends_with_terminal = has_terminal() && !is_hangup_ignored;
     let watch = move || {
         for signal in signals.forever() {
+            if signal == SIGHUP && !(ends_with_terminal && !has_terminal()) {
+                // One that waits is enough; and the channel must have room for what ends the branch.
+                if stop.is_empty() {
+                    let _ = stop.try_send(Stop::ReadAgain);
+                }
+                continue;
+            }
             // A full channel means that the server is stopping already.
             let _ = stop.try_send(Stop::Signal(signal));
         }
     };
     std::thread::Builder::new().name("signals".into()).spawn(watch).map_err(trouble)?;
     Ok(())
+}
+
+/// Whether the process has a terminal that controls it.
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
+/// Whether whoever started the process had it ignore SIGHUP, as `nohup` does. It is not known on every system.
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (SIGHUP - 1)) != 0
 }
 
 /// Whoever started this branch holds the other end of its standard input; that it is closed means that they are gone.
@@ -159,8 +184,15 @@ fn watch_input(stop: Sender<Stop>) -> Result<(), String> {
     spawned.map(drop).map_err(|error| format!("standard input cannot be watched: {error}"))
 }
 
-fn wait_for_stop(stopped: &Receiver<Stop>) -> Ended {
-    match stopped.recv().expect("the signals' thread keeps a sender as long as the process runs") {
+fn wait_for_stop(stopped: &Receiver<Stop>, read_again: impl Fn()) -> Ended {
+    let stop = loop {
+        match stopped.recv().expect("the signals' thread keeps a sender as long as the process runs") {
+            Stop::ReadAgain => read_again(),
+            stop => break stop,
+        }
+    };
+    match stop {
+        Stop::ReadAgain => unreachable!("that ends nothing"),
         Stop::Signal(signal) => {
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
             log::info!("{name} received: the branch is stopping");

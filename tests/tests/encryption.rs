@@ -9,8 +9,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bank_tests::{
-    Bank, Branch, Bridge, DEADLINE, Options, Transcript, client_command, replica_options, run_client, wait_until_within,
+    Bank, Branch, Bridge, DEADLINE, Options, Transcript, client_command, replica_options, run_client, wait_until,
+    wait_until_within,
 };
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tls::{Connector, Patience, Tunnel};
@@ -117,6 +119,31 @@ fn a_certificate_that_nobody_vouches_for_is_not_spoken_to() {
     let told = command(&branch, Some(&trusted), &["balance", "1001"]);
     assert_eq!(told.status, Some(2), "{told:?}");
     assert!(told.stderr.contains("no TLS comes about with") && told.stderr.contains("--tls-ca"), "{told:?}");
+}
+
+#[test]
+fn certificates_are_read_again_on_sighup_and_bad_ones_are_not_taken() {
+    let (certificate, renewed) = (Certificate::make(), Certificate::make());
+    let branch = Branch::start(certificate.on(Options::preloaded()));
+    let files = ["cert.pem", "key.pem"].map(|name| (certificate.0.path().join(name), renewed.0.path().join(name)));
+    let balance = |trusted: &Certificate| command(&branch, Some(trusted), &["balance", "1001"]).status;
+    assert_eq!((balance(&certificate), balance(&renewed)), (Some(0), Some(2)));
+    let before = fs::read(&files[0].0).unwrap();
+    for (ours, new) in &files {
+        fs::copy(new, ours).unwrap();
+    }
+    branch.signal(Signal::HUP);
+    wait_until("the new certificate", || balance(&renewed) == Some(0));
+    // A certificate to which the key does not belong changes nothing.
+    fs::write(&files[0].0, before).unwrap();
+    branch.signal(Signal::HUP);
+    wait_until("the complaint", || branch.log().text().contains("the old ones stay"));
+    assert_eq!(balance(&renewed), Some(0));
+    // Without TLS there is nothing to read again, and nothing else happens.
+    let plain = Branch::start(Options::preloaded());
+    plain.signal(Signal::HUP);
+    wait_until("the signal to be taken", || plain.log().text().contains("no certificates to read again"));
+    plain.connect().ask("status", json!({})).ok();
 }
 
 #[test]

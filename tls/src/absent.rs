@@ -31,6 +31,11 @@ impl Acceptor {
     }
 
     /// Never called.
+    pub fn renew(&self, _read: &Self) {
+        match self.0 {}
+    }
+
+    /// Never called.
     #[must_use]
     pub fn warning(&self) -> Option<&str> {
         match self.0 {}
@@ -52,6 +57,11 @@ impl Connector {
     /// Always.
     pub fn new(authorities: Option<&Path>) -> Result<Self, SetUpError> {
         Err(SetUpError::new(authorities.unwrap_or(Path::new("TLS")), ABSENT))
+    }
+
+    /// Never called.
+    pub fn renew(&self, _read: &Self) {
+        match self.0 {}
     }
 
     /// Never called.

@@ -6,16 +6,17 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
 pub use crate::tunnel::Tunnel;
 use crate::{Patience, SetUpError, files};
 
-/// Takes TLS connections, with a certificate to show.
+/// Takes TLS connections, with a certificate to show. Clones show the same one, also after it was read again.
 #[derive(Clone)]
 pub struct Acceptor {
-    config: Arc<ServerConfig>,
+    config: Arc<RwLock<Arc<ServerConfig>>>,
     warning: Option<String>,
 }
 
@@ -27,7 +28,12 @@ impl Acceptor {
     pub fn new(certificate: &Path, key: &Path) -> Result<Self, SetUpError> {
         let config = files::server_config(certificate, key)?;
         let warning = files::out_of_time(certificate, &files::read_certificates(certificate)?);
-        Ok(Self { config: Arc::new(config), warning })
+        Ok(Self { config: Arc::new(RwLock::new(Arc::new(config))), warning })
+    }
+
+    /// Takes over what was read again, for connections from now on.
+    pub fn renew(&self, read: &Self) {
+        *self.config.write() = read.config.read().clone();
     }
 
     /// What the operator should know of the certificate, though it can be used: that its time is over.
@@ -41,15 +47,15 @@ impl Acceptor {
     /// # Errors
     /// The connection's, or that the client speaks no TLS that we speak.
     pub fn accept(&self, stream: TcpStream, patience: Patience) -> io::Result<Tunnel> {
-        let session = ServerConnection::new(Arc::clone(&self.config)).map_err(io::Error::other)?;
+        let session = ServerConnection::new(self.config.read().clone()).map_err(io::Error::other)?;
         Tunnel::start(stream, session.into(), patience)
     }
 }
 
-/// Makes TLS connections, and checks who is at the other end.
+/// Makes TLS connections, and checks who is at the other end. Clones trust the same, also after it was read again.
 #[derive(Clone)]
 pub struct Connector {
-    config: Arc<ClientConfig>,
+    config: Arc<RwLock<Arc<ClientConfig>>>,
 }
 
 impl Connector {
@@ -70,7 +76,13 @@ impl Connector {
         }
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
         let builder = builder.map_err(|error| SetUpError::new(authorities.unwrap_or(Path::new("TLS")), error))?;
-        Ok(Self { config: Arc::new(builder.with_root_certificates(roots).with_no_client_auth()) })
+        let config = builder.with_root_certificates(roots).with_no_client_auth();
+        Ok(Self { config: Arc::new(RwLock::new(Arc::new(config))) })
+    }
+
+    /// Takes over what was read again, for connections from now on.
+    pub fn renew(&self, read: &Self) {
+        *self.config.write() = read.config.read().clone();
     }
 
     /// Shakes hands with the host that was dialled, whose certificate must name it: a name, or an IP address.
@@ -79,7 +91,7 @@ impl Connector {
     /// The connection's, or that the other end speaks no TLS or is not who it should be.
     pub fn connect(&self, stream: TcpStream, host: &str, patience: Patience) -> io::Result<Tunnel> {
         let name = ServerName::try_from(host.to_string()).map_err(io::Error::other)?;
-        let session = ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
+        let session = ClientConnection::new(self.config.read().clone(), name).map_err(io::Error::other)?;
         Tunnel::start(stream, session.into(), patience).map_err(|error| explain(error, host))
     }
 }
