@@ -8,9 +8,10 @@
 //! - a wrong value that came from a variable is told with the variable's name, since nobody has typed the flag;
 //! - a flag on the command line wins over its variable, whatever that holds.
 //!
-//! The log that the servers begin with is in [`logging`].
+//! The log that the servers begin with is in [`logging`]; how they write to streams, in [`streams`].
 
 pub mod logging;
+pub mod streams;
 
 use std::env;
 use std::ffi::OsString;
@@ -99,13 +100,20 @@ impl Notice {
     }
 
     fn print(&self) -> ExitCode {
-        // A closed output leaves nothing else to say.
-        let _ = self.error.print();
-        if !self.error.use_stderr() {
-            return ExitCode::SUCCESS;
+        let printed = self.error.print().and_then(|()| io::stdout().flush());
+        if self.error.use_stderr() {
+            // A closed output leaves nothing else to say.
+            let _ = io::stderr().write_all(self.more.as_bytes());
+            return ExitCode::from(EXIT_USAGE);
         }
-        let _ = io::stderr().write_all(self.more.as_bytes());
-        ExitCode::from(EXIT_USAGE)
+        match printed {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                let text = format!("standard output can't be written ({})\n", streams::in_words(&error));
+                let _ = streams::write_patiently(&mut io::stderr().lock(), text.as_bytes());
+                ExitCode::from(streams::EXIT_IO)
+            }
+        }
     }
 }
 

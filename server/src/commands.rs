@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::arguments::DatabaseArguments;
-use crate::audit::audit_at_rest;
+use crate::audit::{self, audit_at_rest};
 use crate::bank::customer::{CustomerError, NewPassword};
 use crate::bank::hashing::Orderer;
 use crate::bank::{Bank, BankSettings};
-use crate::dbs_exec::{ChainHead, DbsExec};
+use crate::dbs_exec::{ChainHead, DbsExec, Look, OpenError, Opening, Reader};
+use crate::report::Report;
 use protocol::Money;
 
 /// Sets the password of an account, or of the administrator for 0.
@@ -23,37 +24,49 @@ pub fn passwd(database: &DatabaseArguments, account: u64) -> Result<ExitCode, St
     check_new_password(&password).map_err(|error| error.to_string())?;
     let number = i64::try_from(account).map_err(|_| protocol::IdError::AccountNum.to_string())?;
     bank.set_password(number, &password, Orderer::BRANCH).map_err(|error| error.to_string())?;
-    println!("the password of {who} is changed");
-    Ok(ExitCode::SUCCESS)
+    let done = format!("the password of {who} is changed");
+    let mut report = Report::default();
+    report.line(&done);
+    Ok(report.print(&done, ExitCode::SUCCESS))
 }
 
-/// Audits the books, the hash chain and the file. The head of the chain is printed for who keeps it elsewhere.
+/// Audits the books, the hash chain and the file, and changes nothing, in the folder neither. The head of the chain is
+/// printed for who keeps it elsewhere.
 ///
 /// # Errors
 /// One sentence for the operator, when there could be no audit.
 pub fn audit(database: &DatabaseArguments, json: bool, expected: Option<ChainHead>) -> Result<ExitCode, String> {
-    let bank = open_at_rest(database)?;
-    let audited = bank.dbs().read(|reader| audit_at_rest(reader, expected));
-    let audit = audited.map_err(|error| error.to_string())?;
+    let path = database.path();
+    let trouble = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let look = Look::open_newest(&path).map_err(|error| trouble(&error))?;
+    if look.is_served() {
+        return Err(trouble(&OpenError::InUse(path.clone())));
+    }
+    let audited = look.read(|reader| Ok((Bank::name_in(reader)?, audit_at_rest(reader, expected)?)));
+    let (name, audit) = audited.map_err(|error| trouble(&error))?;
+    let name = name.ok_or_else(|| trouble(&"no branch was ever opened with this database"))?;
+    let verdict = if audit.ok { "the books are clean" } else { "the books are NOT clean" };
+    let mut report = Report::default();
     if json {
-        println!("{}", serde_json::to_string(&audit).map_err(|error| error.to_string())?);
+        report.line(serde_json::to_string(&audit).map_err(|error| error.to_string())?);
     } else {
         for finding in &audit.findings {
-            println!("finding: {finding}");
+            report.line(format_args!("finding: {finding}"));
         }
-        println!("branch        {}", bank.name());
-        println!("transactions  {}", audit.transactions);
-        println!("balances      Rs {}", audit.balances);
-        println!("sent, net     Rs {}", audit.in_transit);
-        println!("paid in       Rs {}", audit.paid_in);
-        println!("paid out      Rs {}", audit.paid_out);
-        println!("suspense      Rs {}", audit.suspense);
+        report.line(format_args!("branch        {name}"));
+        report.line(format_args!("transactions  {}", audit.transactions));
+        report.line(format_args!("balances      Rs {}", audit.balances));
+        report.line(format_args!("sent, net     Rs {}", audit.in_transit));
+        report.line(format_args!("paid in       Rs {}", audit.paid_in));
+        report.line(format_args!("paid out      Rs {}", audit.paid_out));
+        report.line(format_args!("suspense      Rs {}", audit.suspense));
         if let Some(head) = &audit.chain_head {
-            println!("chain head    {}:{}", head.transaction_id, head.hash);
+            report.line(format_args!("chain head    {}:{}", head.transaction_id, head.hash));
         }
-        println!("{}", if audit.ok { "the books are clean" } else { "the books are NOT clean" });
+        report.line(verdict);
     }
-    Ok(if audit.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let status = if audit.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    Ok(report.print(&format!("the audit is done, and {verdict}"), status))
 }
 
 /// Whether a password may be set.
@@ -68,13 +81,19 @@ pub fn check_new_password(password: &str) -> Result<(), CustomerError> {
 fn open_at_rest(database: &DatabaseArguments) -> Result<Bank, String> {
     let path = database.path();
     let trouble = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    if !path.exists() {
-        return Err(trouble(&"there is no such database; name it with --db or --name"));
-    }
-    let dbs = Arc::new(DbsExec::open(&path, |_| {}).map_err(|error| trouble(&error))?);
+    let opening = Opening { must_exist: true, judge: &judge_books };
+    let dbs = Arc::new(DbsExec::open_as(&path, &opening, |_| {}).map_err(|error| trouble(&error))?);
     let stored = Bank::stored_name(&dbs).map_err(|error| trouble(&error))?;
     let name = stored.ok_or_else(|| trouble(&"no branch was ever opened with this database"))?;
     Bank::open(dbs, BankSettings { name, opening_balance: Money::ZERO }, None).map_err(|error| trouble(&error))
+}
+
+/// What is wrong with books that come of a database and a log of which nobody knows whether they belong together.
+///
+/// # Errors
+/// [`crate::error::Error::Database`] when SQLite fails.
+pub fn judge_books(reader: &Reader<'_>) -> crate::error::Result<Vec<String>> {
+    Ok(audit::audit(reader)?.findings)
 }
 
 fn read_new_password(who: &str) -> Result<String, String> {

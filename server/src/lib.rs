@@ -20,6 +20,7 @@ pub mod listener;
 pub mod lockout;
 pub mod menu;
 pub mod replication;
+pub mod report;
 pub mod running_time;
 pub mod sessions;
 pub mod sms;

@@ -19,7 +19,7 @@ use crate::bank::{ADMINISTRATOR, Bank, BankSettings};
 use crate::branch::{Allowances, Context};
 use crate::commands;
 use crate::config::Config;
-use crate::dbs_exec::{CopyRole, DbsExec};
+use crate::dbs_exec::{CopyRole, DbsExec, Failure, Opening};
 use crate::doors::Doors;
 use crate::error::Error;
 use crate::key::find_or_make;
@@ -54,6 +54,8 @@ pub enum Stop {
     InputEnded,
     /// What is in memory may not be what is on disk any more.
     DiskFailed,
+    /// The open files are no longer those under their names.
+    FilesLost,
     /// Everything is to be opened again.
     Reopen(Reopen),
 }
@@ -249,8 +251,13 @@ fn stop_for(error: &Error, stop: &Sender<Stop>, exit: fn(i32)) {
 }
 
 fn open_database(config: &Config, stop: Sender<Stop>, exit: fn(i32)) -> Result<Arc<DbsExec>, String> {
-    let on_disk_failure = move |error: &Error| stop_for(error, &stop, exit);
-    DbsExec::open(&config.db, on_disk_failure)
+    let on_failure = move |failure: &Failure| match failure {
+        Failure::Disk(error) => stop_for(error, &stop, exit),
+        // A full channel means that the server is stopping already.
+        Failure::FilesLost(_) => drop(stop.try_send(Stop::FilesLost)),
+    };
+    let opening = Opening { must_exist: false, judge: &commands::judge_books };
+    DbsExec::open_as(&config.db, &opening, on_failure)
         .map(Arc::new)
         .map_err(|error| format!("{}: {error}", config.db.display()))
 }

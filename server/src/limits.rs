@@ -34,10 +34,23 @@ pub const READ_CLOSE_WAIT: Duration = Duration::from_millis(1_500);
 pub const STATEMENT_CACHE: usize = 128;
 /// How long SQLite waits for another connection's lock. Only the start and a checkpoint ever meet one.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Write statements after which the log is moved into the database file, about 100 MiB of log.
-pub const CHECKPOINT_STATEMENTS: u64 = 20_000;
-/// With fewer writes than that, the log is moved after this long, so that a quiet bank starts at once.
+/// SQLite's write-ahead log is moved into the database file when it has become so long, in bytes.
+pub const LOG_CHECKPOINT_BYTES: u64 = 12 << 20;
+/// With less than that, the log is moved after this long, and its file is emptied, so that a quiet bank starts at once.
 pub const CHECKPOINT_IDLE: Duration = Duration::from_secs(5);
+/// At this length writers wait for the branch's own readers to let the log begin anew. One more commit may follow; then
+/// it ends below 32 MiB, unless that commit is a very large one, or another program reads the database.
+pub const LOG_STALL_BYTES: u64 = 24 << 20;
+/// How long they wait at most, before the log may grow a little more,
+pub const LOG_STALL_WAIT: Duration = Duration::from_secs(10);
+/// and how long reads wait for others to end, before that bound is reached.
+pub const LOG_DRAIN_WAIT: Duration = Duration::from_secs(1);
+/// A reader that keeps the log from beginning anew for longer than this is named in the branch's log, once.
+pub const LOG_HELD_AFTER: Duration = Duration::from_secs(15);
+/// How often a branch looks whether its files are still the ones under their names, when nothing is committed.
+pub const FILE_LOOK: Duration = Duration::from_secs(1);
+
+const _: () = assert!(LOG_CHECKPOINT_BYTES < LOG_STALL_BYTES);
 
 /// Pages that a backup copies at a time, some 4 MiB: between two lots it looks whether to say how far it is.
 pub const COPY_PAGES: i32 = 1_000;

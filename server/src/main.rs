@@ -7,22 +7,22 @@ use std::sync::Arc;
 
 use bank_server::arguments::{Arguments, Command};
 use bank_server::config::Config;
-use bank_server::dbs_exec::put_in_place;
+use bank_server::dbs_exec::{put_in_place, remove_database};
 use bank_server::doors::Doors;
 use bank_server::life::{Life, Opened, Stop};
 use bank_server::limits::{REOPEN_WAIT, STOP_EVENTS};
 use bank_server::menu::Texts;
 use bank_server::replication::Reopen;
+use bank_server::report::complain;
 use bank_server::{backup, clock, commands};
 use command_line::EXIT_USAGE;
+use command_line::streams::EXIT_IO;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// The server could not start.
 const EXIT_FAILED: u8 = 1;
-/// The disk failed under the database (`EX_IOERR` of sysexits.h).
-const EXIT_DISK: u8 = 74;
 
 fn main() -> ExitCode {
     let parsed = match command_line::parse::<Arguments>() {
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         None => match Config::resolve(arguments) {
             Ok(config) => serve(&config),
             Err(error) => {
-                eprintln!("bank-server: {}", parsed.explain(&error));
+                complain(&parsed.explain(&error));
                 return ExitCode::from(EXIT_USAGE);
             }
         },
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("bank-server: {error}");
+            complain(&error);
             ExitCode::from(EXIT_FAILED)
         }
     }
@@ -117,7 +117,7 @@ fn take_over(config: &Config, copy: &Path, keep_old: bool) -> Result<(), String>
     match aside {
         Some(aside) if keep_old => log::warn!("the database that was here before is kept as {}", aside.display()),
         // It was the primary's past, which the snapshot has too; or empty.
-        Some(aside) => std::fs::remove_file(&aside).map_err(|error| format!("{}: {error}", aside.display()))?,
+        Some(aside) => remove_database(&aside).map_err(|error| format!("{}: {error}", aside.display()))?,
         None => {}
     }
     Ok(())
@@ -203,9 +203,13 @@ fn wait_for_stop(stopped: &Receiver<Stop>, read_again: impl Fn()) -> Ended {
             Ended::Stopped(ExitCode::SUCCESS)
         }
         Stop::Reopen(reopen) => Ended::Reopen(reopen),
+        Stop::FilesLost => {
+            log::error!("put the database back in its place, or restore a backup, before the next start");
+            Ended::Stopped(ExitCode::from(EXIT_IO))
+        }
         Stop::DiskFailed => {
             log::error!("the branch stops because its disk failed; the next start recovers from what is on disk");
-            Ended::Stopped(ExitCode::from(EXIT_DISK))
+            Ended::Stopped(ExitCode::from(EXIT_IO))
         }
     }
 }

@@ -166,7 +166,7 @@ fn a_database_that_cannot_be_written() {
     refused(options.clone(), &path, 1, "this database cannot be written; check the permissions of the file");
     fs::remove_file(path.with_file_name("bank.db.lock")).unwrap();
     permit(folder.path(), 0o555);
-    refused(options, &path, 1, "check the path and its permissions");
+    refused(options, &path, 1, "permission denied");
     permit(folder.path(), 0o755);
 }
 

@@ -8,6 +8,7 @@ use super::{Auditing, audit_with, check_file};
 use crate::dbs_exec::{ChainHead, Query};
 use crate::error::Result;
 use crate::limits::{COPY_PROGRESS_AFTER, COPY_PROGRESS_EVERY};
+use crate::report::complain;
 
 /// Audits the books and the file. On standard error it says how far it is, once it takes its time.
 ///
@@ -20,12 +21,12 @@ pub fn audit_at_rest(query: &impl Query, expected: Option<ChainHead>) -> Result<
         if Instant::now() >= next {
             next = Instant::now() + COPY_PROGRESS_EVERY;
             let percent = (done * 100).checked_div(all).unwrap_or(100);
-            eprintln!("bank-server: {percent} % audited ({done} of {all} transactions)");
+            complain(&format!("{percent} % audited ({done} of {all} transactions)"));
         }
     };
     let mut audit = audit_with(query, Auditing { expected, progress: Some(&mut progress) })?;
     if begin.elapsed() >= COPY_PROGRESS_AFTER {
-        eprintln!("bank-server: the books are audited; SQLite checks the file");
+        complain("the books are audited; SQLite checks the file");
     }
     audit.findings.extend(check_file(query)?);
     audit.ok = audit.findings.is_empty();

@@ -3,16 +3,18 @@
 //! The copy is made with SQLite's backup interface under one read transaction, so it is of one instant and no writer
 //! waits for it. It comes without the replication log, except for the last row, which says where the copy stands.
 //!
-//! A copy takes a database's place by one rename, and what was there before is kept under another name: at every
-//! instant, also in a crash, one of the two whole files has the name. The write-ahead log of the old file must be
-//! gone before that, because SQLite would replay it onto the new one.
+//! A copy takes a database's place as any other does (`replace.rs`): what was there before is kept under another name,
+//! with its log, and at every instant, also in a crash, the next start finds the one or the other.
 
-use std::fs::{self, File};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
+use super::database_file::{DatabaseFile, PRIVATE, remove_database};
 use super::duplicate::copy_pages;
+use super::replace::{lock_to_replace, replace};
 use super::schema::{APPLICATION_ID, newest_version};
 use super::standing::{CopyRole, Standing, last_position};
 use super::{DbsExec, Position, open_connection, storage_error};
@@ -29,7 +31,9 @@ impl DbsExec {
         let opened = open_connection(self.path(), OpenFlags::SQLITE_OPEN_READ_ONLY);
         let from = opened.map_err(|error| trouble(&error))?;
         remove_database(to).map_err(|error| trouble(&error))?;
-        let mut copy = Connection::open(to).map_err(|error| trouble(&error))?;
+        // Private whatever the umask.
+        OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(to).map_err(|error| trouble(&error))?;
+        let mut copy = open_connection(to, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|error| trouble(&error))?;
         // The read transaction keeps the source at one instant, whatever is committed meanwhile.
         from.execute_batch("BEGIN").map_err(storage_error)?;
         let position = last_position(&from).map_err(storage_error)?;
@@ -111,39 +115,10 @@ pub fn check_copy(path: &Path, branch: &str, primary: &str, replaced: &Standing)
 /// # Errors
 /// One sentence; the old database is then in its place still.
 pub fn put_in_place(copy: &Path, path: &Path, aside_suffix: &str) -> Result<Option<PathBuf>, String> {
-    let trouble = |what: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", what.display());
-    let mut aside = None;
-    if path.exists() {
-        let old = Connection::open(path).map_err(|error| trouble(path, &error))?;
-        // Back to a single file: its write-ahead log is moved into it and deleted.
-        old.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(())).map_err(|error| trouble(path, &error))?;
-        old.close().map_err(|(_, error)| trouble(path, &error))?;
-        if beside(path, "-wal").exists() {
-            return Err(trouble(path, &"its write-ahead log is still there; another program may have it open"));
-        }
-        let kept = beside(path, aside_suffix);
-        fs::hard_link(path, &kept).map_err(|error| trouble(&kept, &error))?;
-        aside = Some(kept);
-    }
-    fs::rename(copy, path).map_err(|error| trouble(copy, &error))?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| trouble(folder, &error))?;
-    Ok(aside)
-}
-
-/// Deletes a file of ours and what SQLite may have left beside it.
-fn remove_database(path: &Path) -> std::io::Result<()> {
-    for suffix in ["", "-wal", "-shm", "-journal"] {
-        match fs::remove_file(beside(path, suffix)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-    }
-    Ok(())
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
+    let trouble = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let file = DatabaseFile::resolve(path).map_err(|error| trouble(&error))?;
+    let _lock = lock_to_replace(&file).map_err(|error| trouble(&error))?;
+    let kept = file.beside(aside_suffix);
+    let had_old = replace(&file, copy, &kept)?;
+    Ok(had_old.then_some(kept))
 }

@@ -4,42 +4,40 @@
 //! never has to begin anew however much is written meanwhile, and no writer waits for it. What it costs the
 //! branch is that the log can't be wholly put away until the copy is done.
 //! (<https://www.sqlite.org/c3ref/backup_finish.html>, and <https://www.sqlite.org/wal.html> on long readers.)
+//!
+//! The copy is brought to this program's version before anybody judges or uses it: an older one has tables missing.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::readers::Readers;
-use super::{OpenError, Reader, open_connection, schema};
-use crate::error::Result;
+use super::drafts::Draft;
+use super::look::Look;
+use super::{OpenError, open_connection, schema};
 use crate::limits::{BUSY_TIMEOUT, COPY_PAGES, COPY_PAUSE};
 
-/// Copies the database at `from` to the new file `to`, which only this user may read, and forces it to disk.
+/// Copies the database that `source` looks at to a draft beside `to`, in this program's version, and forces it to disk.
 /// The copy is one file: it needs no log beside it. `progress` is told how many pages are done, of how many.
 ///
 /// # Errors
-/// [`OpenError`]: `from` is no database of this bank, `to` exists, or a disk failed. A file that was begun is left.
-pub fn copy_database(from: &Path, to: &Path, mut progress: impl FnMut(u64, u64)) -> Result<(), OpenError> {
-    // Opened for writing where that is allowed, so that a database at rest is left without a log again.
-    let source = open_connection(from, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    source.execute_batch("PRAGMA query_only = ON; BEGIN")?;
-    schema::recognise(&source)?;
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
-    let mut target = open_connection(to, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+/// [`OpenError`]: the draft can't be made, or a disk failed.
+pub fn copy_database(source: &Look, to: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Draft, OpenError> {
+    source.connection().execute_batch("BEGIN")?;
+    let draft = Draft::make(to)?;
+    let mut target = open_connection(draft.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // A crash leaves a file that nobody uses; so it is forced to disk once, at the end.
     target.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")?;
-    copy_pages(&source, &mut target, |done, all| {
+    copy_pages(source.connection(), &mut target, |done, all| {
         progress(done, all);
         true
     })?;
     // The copied header says that there is a log beside the file.
-    target.pragma_update(None, "journal_mode", "DELETE")?;
+    target.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
+    schema::migrate(&mut target)?;
     target.close().map_err(|(_, error)| error)?;
-    file.sync_all()?;
-    Ok(())
+    draft.sync()?;
+    Ok(draft)
 }
 
 /// Copies every page. `go_on` is told how many are done, of how many, and may end it; gives whether it let it finish.
@@ -73,24 +71,4 @@ pub(super) fn copy_pages(
             }
         }
     }
-}
-
-/// Runs `look` on a database that no branch serves, such as a copy.
-///
-/// # Errors
-/// `look`'s own, or [`crate::error::Error::Database`].
-pub fn look_into<T>(path: &Path, look: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
-    Readers::new(path.to_path_buf()).read(look)
-}
-
-/// Moves the log of a database at rest into its file, as a clean stop does, so that the file is whole by itself.
-///
-/// # Errors
-/// [`OpenError`] when SQLite can't use the file.
-pub fn put_log_away(path: &Path) -> Result<(), OpenError> {
-    let connection = open_connection(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-    connection.close().map_err(|(_, error)| error)?;
-    Ok(())
 }

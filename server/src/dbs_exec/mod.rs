@@ -57,36 +57,51 @@
 mod chain;
 mod checkpoint;
 mod compare;
+mod connection;
 mod copy;
+mod database_file;
 mod determinism;
+mod drafts;
 mod duplicate;
 mod feed;
 mod file_lock;
+mod file_watch;
 mod group;
 mod group_log;
+mod left_log;
+mod log_room;
+mod look;
+mod open_error;
+mod opening;
 mod readers;
+mod replace;
 mod replica;
 mod schema;
 mod standing;
 mod tx;
 mod writer;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
-use rusqlite::{Connection, OpenFlags, ffi};
+use rusqlite::ffi;
 
 pub use chain::{ChainHead, ChainedRow};
 pub use compare::{SharedTable, Slice};
 pub use copy::{check_copy, put_in_place};
-pub use duplicate::{copy_database, look_into, put_log_away};
+pub use database_file::{DatabaseFile, remove_database};
+pub use drafts::Draft;
+pub use duplicate::copy_database;
 pub use feed::{Confirmed, Feed};
 pub use file_lock::FileLock;
 pub use group_log::{Input, LogDigest, LogError, LogRow, Position, push_bytes, push_number, push_value};
+pub use look::Look;
+pub use open_error::OpenError;
+pub use opening::{Failure, Judge, Opening};
+pub use replace::{lock_to_replace, replace_database};
 pub use replica::{ApplyError, PromotionOrder};
 pub use rusqlite::types::{Value, ValueRef};
 pub use rusqlite::{Row, params};
@@ -97,7 +112,10 @@ pub use tx::{Params, Query, Reader, Tx};
 use crate::allowance::Owner;
 use crate::error::{Error, Result};
 use checkpoint::Checkpointer;
+use connection::{open_connection, open_immutable};
+use file_watch::{FileWatch, FileWatcher};
 use group::{Queue, Settled, Submission, Turn};
+use log_room::LogRoom;
 use readers::Readers;
 use writer::Writer;
 
@@ -108,15 +126,18 @@ use writer::Writer;
 /// - when [`DbsExec::execute`] gives `Ok`, the operation is on disk;
 /// - once a commit's outcome is unknown, no further write reaches the database.
 pub struct DbsExec {
+    /// Before all that it watches.
+    watcher: FileWatcher,
     queue: Mutex<Queue>,
     checkpointer: Checkpointer,
     /// Before the writer, so that the writer's connection closes last: only one that may write can put the
     /// log away.
     readers: Readers,
+    room: Arc<LogRoom>,
     writer: Arc<Mutex<Writer>>,
     /// Set when a commit's outcome is unknown, at [`DbsExec::close`], or when this copy changes its role: no more
     /// writes.
-    closed: AtomicBool,
+    closed: Arc<AtomicBool>,
     feed: Arc<Feed>,
     logins_written: Arc<AtomicU64>,
     /// A copy changes its role only by being opened again.
@@ -125,57 +146,17 @@ pub struct DbsExec {
     standing: Mutex<Standing>,
     /// Whether the last write found too few replicas, so that the log says it once.
     lacks_replicas: AtomicBool,
-    on_disk_failure: Box<dyn Fn(&Error) + Send + Sync>,
+    on_failure: Arc<dyn Fn(&Failure) + Send + Sync>,
+    watch: Arc<FileWatch>,
     path: PathBuf,
     /// Given back by [`DbsExec::close`]; after the connections, so that the file is unlocked when each is closed.
-    file_lock: Mutex<Option<FileLock>>,
+    file_lock: Mutex<Option<Arc<FileLock>>>,
     end: Receiver<()>,
     /// Last of all: whoever holds `end` learns that the database is closed and unlocked.
     ended: Mutex<Option<Sender<()>>>,
 }
 
 impl DbsExec {
-    /// Opens the database at `path`, makes it when there is none, and brings it to this version.
-    ///
-    /// `on_disk_failure` is called once, when a commit's outcome is unknown; it must start the shutdown of
-    /// the process.
-    ///
-    /// # Errors
-    /// [`OpenError`]: the file is another server's, another program's, newer, read-only, or no database.
-    pub fn open(path: &Path, on_disk_failure: impl Fn(&Error) + Send + Sync + 'static) -> Result<Self, OpenError> {
-        let file_lock = FileLock::acquire(path)?;
-        // Nothing is ever sent: the end is that the sender is dropped.
-        let (ended, end) = bounded(0);
-        let mut connection = open_connection(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-        if connection.is_readonly(rusqlite::MAIN_DB)? {
-            return Err(OpenError::ReadOnly);
-        }
-        schema::migrate(&mut connection)?;
-        let writer = Writer::new(connection)?;
-        let (feed, logins_written) = (Arc::clone(&writer.feed), Arc::clone(&writer.logins_written));
-        let is_primary = writer.standing.role == CopyRole::Primary;
-        let standing = writer.standing.clone();
-        let writer = Arc::new(Mutex::new(writer));
-        let checkpointer = Checkpointer::start(path, Arc::clone(&writer))?;
-        Ok(Self {
-            queue: Mutex::new(Queue::default()),
-            writer,
-            readers: Readers::new(path.to_path_buf()),
-            checkpointer,
-            closed: AtomicBool::new(false),
-            feed,
-            logins_written,
-            is_primary,
-            standing: Mutex::new(standing),
-            lacks_replicas: AtomicBool::new(false),
-            on_disk_failure: Box::new(on_disk_failure),
-            path: path.to_path_buf(),
-            file_lock: Mutex::new(Some(file_lock)),
-            end,
-            ended: Mutex::new(Some(ended)),
-        })
-    }
-
     /// Is disconnected when the database is closed and unlocked, by [`DbsExec::close`] or by its last user.
     #[must_use]
     pub fn end(&self) -> Receiver<()> {
@@ -331,11 +312,20 @@ impl DbsExec {
         self.closed.store(true, Ordering::SeqCst);
     }
 
-    /// Nobody knows what is on disk: the process stops.
-    fn stop_for(&self, error: &Error) {
+    /// Nobody knows what is on disk, or the files are no longer ours: the process stops.
+    fn stop_for(&self, writer: &mut Writer, error: &Error) {
         self.refuse_all();
-        log::error!("{error}");
-        (self.on_disk_failure)(error);
+        let failure = match self.watch.check() {
+            Err(lost) => Failure::FilesLost(writer.abandon(&lost)),
+            Ok(()) => Failure::Disk(error.clone()),
+        };
+        self.stop(&failure);
+    }
+
+    fn stop(&self, failure: &Failure) {
+        self.refuse_all();
+        log::error!("{failure}");
+        (self.on_failure)(failure);
     }
 
     fn submit<T, F>(
@@ -385,6 +375,7 @@ impl DbsExec {
 
     /// Commits the group at the front of the queue, hands the lead on, and wakes the group.
     fn lead(&self) {
+        self.room.wait_for_room();
         let group = self.queue.lock().take_group();
         let outcome = {
             let mut writer = self.writer.lock();
@@ -393,9 +384,9 @@ impl DbsExec {
             } else {
                 let outcome = writer.commit_group(&group);
                 if let Err(error @ Error::OutcomeUnknown(_)) = &outcome {
-                    self.stop_for(error);
+                    self.stop_for(&mut writer, error);
                 }
-                self.checkpointer.note(writer.statements_since_checkpoint());
+                self.checkpointer.note();
                 outcome
             }
         };
@@ -431,6 +422,7 @@ impl DbsExec {
             log::warn!("what could be left for later was lost: {error}");
         }
         self.refuse_all();
+        self.watcher.stop();
         self.checkpointer.stop();
         // The writer's connection closes last: only one that may write can put the log away.
         let is_left = self.readers.close();
@@ -444,17 +436,7 @@ impl DbsExec {
     }
 }
 
-/// Opens a connection with the settings that all of them share.
-fn open_connection(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
-    // Each connection is used by one thread at a time (a mutex or the readers' pool sees to it).
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
-    connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;")?;
-    Ok(connection)
-}
-
-use crate::limits::{BUSY_TIMEOUT, QUEUE_OPERATIONS, STATEMENT_CACHE, SYNC_CONFIRM_WAIT, SYNC_CONNECT_WAIT};
+use crate::limits::{QUEUE_OPERATIONS, SYNC_CONFIRM_WAIT, SYNC_CONNECT_WAIT};
 
 /// How long a submission waits for replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -474,76 +456,6 @@ fn storage_error(error: rusqlite::Error) -> Error {
         // Only closing interrupts a reader.
         Some(ffi::ErrorCode::OperationInterrupted) => Error::Stopping,
         Some(_) | None => Error::Database(error.to_string()),
-    }
-}
-
-/// Why a database could not be opened. Each message says what to do next.
-#[derive(Debug)]
-pub enum OpenError {
-    /// Another server has this database open.
-    InUse(PathBuf),
-    /// The file is a database of another program.
-    Foreign,
-    /// The file is of a newer version of this program.
-    Newer {
-        /// The file's version.
-        version: u32,
-        /// The newest version that this program knows.
-        newest: u32,
-    },
-    /// The file can be read and not written.
-    ReadOnly,
-    /// The file holds something else than a database.
-    NotADatabase,
-    /// The file or its directory cannot be opened.
-    Io(std::io::Error),
-    /// SQLite failed.
-    Sqlite(rusqlite::Error),
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InUse(lock) => write!(
-                f,
-                "another program of the bank has this database open (it holds {}); stop it first, or name another database with --db",
-                lock.display()
-            ),
-            Self::Foreign => f.write_str("this is another program's SQLite database; name another file with --db"),
-            Self::Newer { version, newest } => write!(
-                f,
-                "this database has version {version}, made by a newer program; this one knows versions up to {newest}: use the newer program"
-            ),
-            Self::ReadOnly => f.write_str("this database cannot be written; check the permissions of the file"),
-            Self::NotADatabase => {
-                f.write_str("this file is no SQLite database; name another with --db, or move it away")
-            }
-            Self::Io(error) => write!(f, "{error}; check the path and its permissions"),
-            Self::Sqlite(error) => {
-                write!(
-                    f,
-                    "SQLite cannot use this file ({error}); check that it is a file of yours and that no other program has it open"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
-
-impl From<rusqlite::Error> for OpenError {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ffi::ErrorCode::NotADatabase) => Self::NotADatabase,
-            Some(ffi::ErrorCode::ReadOnly) => Self::ReadOnly,
-            Some(_) | None => Self::Sqlite(error),
-        }
-    }
-}
-
-impl From<std::io::Error> for OpenError {
-    fn from(error: std::io::Error) -> Self {
-        Self::Io(error)
     }
 }
 

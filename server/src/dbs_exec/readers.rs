@@ -1,11 +1,13 @@
 //! Connections for reading: a small pool, opened as they are needed.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, InterruptHandle, OpenFlags};
 
+use super::log_room::LogRoom;
 use super::tx::Reader;
 use super::{open_connection, storage_error};
 use crate::error::{Error, Result};
@@ -14,6 +16,7 @@ use crate::limits::{READ_CLOSE_WAIT, READ_INTERRUPT_AFTER, READER_CACHE_KIB, REA
 /// The pool. A reader who finds none free and the pool full waits for another reader, never for a writer.
 pub struct Readers {
     path: PathBuf,
+    room: Arc<LogRoom>,
     pool: Mutex<Pool>,
     freed: Condvar,
 }
@@ -29,9 +32,9 @@ struct Pool {
 }
 
 impl Readers {
-    /// An empty pool over the database at `path`.
-    pub fn new(path: PathBuf) -> Self {
-        Self { path, pool: Mutex::default(), freed: Condvar::new() }
+    /// An empty pool over the database at `path`, whose readers pass the gate of `room`.
+    pub fn new(path: PathBuf, room: Arc<LogRoom>) -> Self {
+        Self { path, room, pool: Mutex::default(), freed: Condvar::new() }
     }
 
     /// Closes every connection, waits a moment for those that are in use, and then ends what they are at. `true` when
@@ -56,6 +59,8 @@ impl Readers {
     pub fn read<T>(&self, look: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
         let borrowed = Borrowed { connection: Some(self.take()?), readers: self };
         let connection = borrowed.connection.as_ref().expect("it is there until the drop");
+        // While the log begins anew, nobody begins to read from it.
+        let _reading = self.room.enter();
         // A deferred transaction takes its snapshot at the first read and holds it to the end.
         connection.prepare_cached("BEGIN").and_then(|mut begin| begin.execute([])).map_err(storage_error)?;
         let _end = EndSnapshot(connection);

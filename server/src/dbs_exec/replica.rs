@@ -207,6 +207,7 @@ impl DbsExec {
     /// # Errors
     /// [`ApplyError`].
     pub fn apply(&self, rows: &[LogRow]) -> Result<i64, ApplyError> {
+        self.room.wait_for_room();
         let mut writer = self.open_writer()?;
         // With the mutex held: a promotion that came first has ended this.
         if self.is_closed() {
@@ -215,9 +216,9 @@ impl DbsExec {
         let applied = writer.apply(rows);
         self.note_standing(&writer);
         if let Err(ApplyError::Failed(error @ Error::OutcomeUnknown(_))) = &applied {
-            self.stop_for(error);
+            self.stop_for(&mut writer, error);
         }
-        self.checkpointer.note(writer.statements_since_checkpoint());
+        self.checkpointer.note();
         applied
     }
 
@@ -308,7 +309,6 @@ impl Writer {
         match written {
             Ok(value) => {
                 self.commit()?;
-                self.statements_since_checkpoint += 1;
                 Ok(value)
             }
             Err(error) => {
@@ -353,7 +353,6 @@ impl Writer {
         self.commit().map_err(failed)?;
         // Whatever these groups wrote: the sessions here look at their passwords again.
         self.logins_written.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        self.statements_since_checkpoint += statements;
         self.standing = standing;
         for (row, pruned) in rows.iter().zip(&pruned) {
             self.publish(row.clone(), pruned);

@@ -282,6 +282,12 @@ ALTER TABLE replication_standing ADD COLUMN wants_snapshot INTEGER NOT NULL DEFA
 ALTER TABLE replication_standing ADD COLUMN started_with TEXT;
 UPDATE replication_standing SET started_with = coalesce(promoted_from, primary_address);
 ALTER TABLE branches ADD COLUMN epoch_id TEXT NOT NULL DEFAULT '';
+
+-- Which opening of the file the log beside it belongs to (see left_log.rs); of this copy alone.
+CREATE TABLE replication_opening (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    opened TEXT NOT NULL
+) STRICT;
 ";
 
 /// The version of the tables that this program makes and needs.
@@ -334,6 +340,17 @@ pub fn expected_schema() -> &'static [SchemaObject] {
     &EXPECTED
 }
 
+/// Whether a database has nothing in it, so that a new bank can begin there.
+///
+/// # Errors
+/// SQLite's.
+pub fn is_empty(connection: &Connection) -> Result<bool, OpenError> {
+    let application_id: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(application_id == 0 && version == 0 && tables == 0)
+}
+
 /// Checks that a database is this bank's and not newer than this program.
 ///
 /// # Errors
@@ -359,9 +376,7 @@ pub fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let application_id: i32 = transaction.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let version: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let tables: u32 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let is_empty = application_id == 0 && version == 0 && tables == 0;
-    if application_id != APPLICATION_ID && !is_empty {
+    if application_id != APPLICATION_ID && !is_empty(&transaction)? {
         return Err(OpenError::Foreign);
     }
     let newest = newest_version();

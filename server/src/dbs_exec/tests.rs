@@ -5,6 +5,8 @@ use std::thread;
 
 use protocol::{Epoch, EpochOrder};
 
+use crossbeam_channel::bounded;
+
 use super::*;
 
 fn open(directory: &tempfile::TempDir) -> DbsExec {

@@ -2,23 +2,36 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use command_line::streams::in_words;
+use rusqlite::config::DbConfig;
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chain::ChainHead;
 use super::feed::Feed;
+use super::file_watch::{FileWatch, Lost};
 use super::group::Work;
 use super::group_log::{GroupLog, LogRow, Position};
+use super::left_log::Stamp;
+use super::log_room::LogRoom;
 use super::standing::{Standing, last_position};
 use super::tx::{Tx, Writing};
 use super::{OpenError, storage_error};
 use crate::allowance::Owner;
 use crate::clock::unix_ms_now;
 use crate::error::{Error, Result};
-use crate::limits::{LOG_BODY_BYTES, LOG_GROUPS, LOG_MIB, LOG_PRUNE_GROUPS, SUSPECT_FOR, SUSPECTS, WRITER_CACHE_KIB};
+use crate::limits::{
+    LOG_BODY_BYTES, LOG_CHECKPOINT_BYTES, LOG_GROUPS, LOG_MIB, LOG_PRUNE_GROUPS, SUSPECT_FOR, SUSPECTS,
+    WRITER_CACHE_KIB,
+};
+
+/// What stands before each page in the log, in bytes.
+const FRAME_HEADER_BYTES: u64 = 24;
 
 /// The one connection that writes.
 ///
@@ -27,12 +40,16 @@ use crate::limits::{LOG_BODY_BYTES, LOG_GROUPS, LOG_MIB, LOG_PRUNE_GROUPS, SUSPE
 pub struct Writer {
     pub(super) connection: Connection,
     chain_head: ChainHead,
-    pub(super) statements_since_checkpoint: u64,
     pub(super) standing: Standing,
     pub(super) position: Option<Position>,
     pub(super) feed: Arc<Feed>,
     /// How many commits have written a login, so that sessions know when to look at their password again.
     pub(super) logins_written: Arc<AtomicU64>,
+    /// Looks at the files after each commit, once they are there.
+    pub(super) watch: Option<Arc<FileWatch>>,
+    /// Ties the log to the database with the first commit.
+    pub(super) stamp: Option<Stamp>,
+    is_abandoned: bool,
     /// Texts of a primary's statements that were looked at and may be executed.
     pub(super) fit_texts: RefCell<HashSet<String>>,
     /// Owners of whom an operation failed after it had written, and when.
@@ -68,11 +85,23 @@ struct Executed {
 
 impl Writer {
     /// Takes over a connection to a migrated database.
-    pub fn new(connection: Connection) -> Result<Self, OpenError> {
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+    pub fn new(mut connection: Connection, room: Arc<LogRoom>) -> Result<Self, OpenError> {
         connection.pragma_update(None, "synchronous", "FULL")?;
         // Checkpoints belong to the checkpointer, off the writers' path.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        // A log that is written from its beginning again gives back what it once needed beyond this.
+        connection.pragma_update(
+            None,
+            "journal_size_limit",
+            i64::try_from(LOG_CHECKPOINT_BYTES).unwrap_or(i64::MAX),
+        )?;
+        let page_bytes: u32 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+        let frame_bytes = u64::from(page_bytes) + FRAME_HEADER_BYTES;
+        // Told after each commit how many pages stand in the log.
+        connection.wal_hook(Some(move |_: &mut Wal, pages: std::ffi::c_int| {
+            room.set_bytes(u64::try_from(pages).unwrap_or_default() * frame_bytes);
+            Ok(())
+        }))?;
         connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
         let chain_head = connection
             .query_row(
@@ -93,12 +122,13 @@ impl Writer {
         Ok(Self {
             connection,
             chain_head,
-            // A log that a crash has left behind counts as something to move.
-            statements_since_checkpoint: 1,
             standing,
             position,
             feed: Arc::new(Feed::new(position)),
             logins_written: Arc::default(),
+            watch: None,
+            stamp: None,
+            is_abandoned: false,
             fit_texts: RefCell::default(),
             suspects: RefCell::default(),
             log_bytes,
@@ -112,6 +142,8 @@ impl Writer {
     /// so every other function may count on a connection.
     pub fn close(&mut self) {
         self.is_gone = true;
+        // With it goes this share of the file's lock.
+        self.stamp = None;
         match Connection::open_in_memory() {
             Ok(nothing) => {
                 let connection = std::mem::replace(&mut self.connection, nothing);
@@ -129,14 +161,42 @@ impl Writer {
         self.log_bytes_max = bytes;
     }
 
-    /// Write statements that were committed since the last call of [`Writer::checkpointed`].
-    pub fn statements_since_checkpoint(&self) -> u64 {
-        self.statements_since_checkpoint
+    /// The open files are no longer those under their names: what can still be saved is, and what stands under the
+    /// names now is left alone. Gives what happened, in words.
+    pub fn abandon(&mut self, lost: &Lost) -> String {
+        let text = match lost {
+            Lost::Database(text) => format!("{text}: the branch stops, because what it writes there nobody would find"),
+            // The database itself is in its place, and SQLite has the lost log open still.
+            Lost::Beside(text) => {
+                let moved = self.connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get::<_, bool>(0));
+                match moved {
+                    Ok(false) => format!("{text}: the branch stops; its newest commits were moved into the database"),
+                    Ok(true) => format!(
+                        "{text}: the branch stops; a part of its newest commits may be lost, because another program reads the database"
+                    ),
+                    Err(error) => format!(
+                        "{text}: the branch stops, and its newest commits could not be moved into the database ({error})"
+                    ),
+                }
+            }
+        };
+        self.is_abandoned = true;
+        if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+            log::warn!("the database may tidy up when it is closed: {error}");
+        }
+        text
     }
 
-    /// Notes that a checkpoint has moved what was written so far.
-    pub fn checkpointed(&mut self) {
-        self.statements_since_checkpoint = 0;
+    /// Notes that a checkpoint has moved everything, so that the log begins anew.
+    pub fn log_was_moved(&mut self) {
+        if let Some(Err(error)) = self.stamp.as_mut().map(Stamp::log_was_moved) {
+            log::warn!("the lock file could not be written: {}", in_words(&error));
+        }
+    }
+
+    /// Whether the files are no longer those under their names.
+    pub fn is_abandoned(&self) -> bool {
+        self.is_abandoned
     }
 
     /// Executes a group in one transaction and makes it durable. Gives the number of the last group in the log, up
@@ -194,7 +254,6 @@ impl Writer {
             self.logins_written.fetch_add(1, Ordering::SeqCst);
         }
         self.chain_head = executed.chain_head;
-        self.statements_since_checkpoint += executed.statements;
         if let Some((row, pruned)) = row {
             self.publish(row, &pruned);
         }
@@ -202,7 +261,13 @@ impl Writer {
     }
 
     /// Makes the open transaction durable.
-    pub(super) fn commit(&self) -> Result<()> {
+    pub(super) fn commit(&mut self) -> Result<()> {
+        if let Some(stamp) = &mut self.stamp
+            && let Err(error) = stamp.before_commit(&self.connection)
+        {
+            self.roll_back();
+            return Err(open_error(error));
+        }
         if let Err(error) = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) {
             self.roll_back();
             return Err(match storage_error(error) {
@@ -210,7 +275,15 @@ impl Writer {
                 other => Error::OutcomeUnknown(other.to_string()),
             });
         }
-        Ok(())
+        if let Some(Err(error)) = self.stamp.as_mut().map(Stamp::after_commit) {
+            // The next start asks the books whether the log is theirs.
+            log::warn!("the lock file could not be written: {}", in_words(&error));
+        }
+        // It is on disk; the clients are told so only if that is where somebody will find it.
+        match self.watch.as_ref().map(|watch| watch.check()) {
+            None | Some(Ok(())) => Ok(()),
+            Some(Err(Lost::Database(text) | Lost::Beside(text))) => Err(Error::OutcomeUnknown(text)),
+        }
     }
 
     /// Adds a row to the replication log, within the open transaction, and takes the oldest away if it is too long.
@@ -335,6 +408,17 @@ impl Writer {
         {
             log::error!("the database could not roll back: {error}");
         }
+    }
+}
+
+/// Trouble with the lock file is trouble of the disk.
+fn open_error(error: OpenError) -> Error {
+    match error {
+        OpenError::Sqlite(error) => storage_error(error),
+        OpenError::Io(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            Error::DiskFull
+        }
+        other => Error::Database(other.to_string()),
     }
 }
 

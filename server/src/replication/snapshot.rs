@@ -1,9 +1,10 @@
 //! Snapshots: a whole copy of the primary's database, sent in pieces, checked, and kept beside the replica's own
 //! until it takes its place.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -89,7 +90,8 @@ pub(super) struct Incoming {
 impl Incoming {
     /// Begins an empty file; what a broken try has left there goes.
     pub fn begin(path: PathBuf) -> io::Result<Self> {
-        let file = File::create(&path)?;
+        // Private whatever the umask, as the database that it becomes.
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
         Ok(Self { path, file, hasher: Sha256::new(), bytes: 0 })
     }
 

@@ -176,7 +176,7 @@ impl World {
         match wants {
             None => {}
             Some(Stop::Reopen(_)) => self.reopen(copy),
-            Some(Stop::DiskFailed | Stop::Signal(_) | Stop::InputEnded) => self.kill(copy),
+            Some(Stop::DiskFailed | Stop::FilesLost | Stop::Signal(_) | Stop::InputEnded) => self.kill(copy),
         }
         value
     }
