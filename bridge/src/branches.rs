@@ -53,13 +53,15 @@ impl Branches {
     /// Takes a branch that a known one knows, or its new address. Gives it when it is new.
     ///
     /// One that was named on the command line is looked for elsewhere only while it is not found where it was said
-    /// to be.
+    /// to be, or while there is only a copy that was replaced.
     pub fn learn(&self, name: &BranchName, address: &Address) -> Option<Arc<Branch>> {
         let address = canonical(&address.host, address.port);
         let mut known = self.known.write();
         if let Some(branch) = known.find(name) {
             let is_told = known.told.contains(name);
-            if branch.address() != address && (!is_told || (branch.seen.state().was_asked && !branch.seen.is_up())) {
+            let state = branch.seen.state();
+            let is_missing = state.was_asked && (!state.is_up || state.is_fenced());
+            if branch.address() != address && (!is_told || is_missing) {
                 known.by_address.insert(address.clone(), name.clone());
                 branch.moved_to(address);
             }
@@ -74,6 +76,12 @@ impl Branches {
         known.by_address.insert(address.clone(), name.clone());
         known.list.push(Arc::clone(&branch));
         Some(branch)
+    }
+
+    /// Whether a branch of that name is known.
+    #[must_use]
+    pub fn is_known(&self, name: &str) -> bool {
+        self.known.read().list.iter().any(|branch| branch.name().as_str() == name)
     }
 
     /// All of them, in the order in which they became known.
@@ -187,6 +195,13 @@ mod tests {
         told.seen.silent();
         branches.learn(&name("Mumbai"), &other);
         assert_eq!(told.address(), other);
+        // A copy that was replaced answers, and is not the branch.
+        told.seen.answered(serde_json::json!({"role": "primary"}));
+        branches.learn(&name("Mumbai"), &one);
+        assert_eq!(told.address(), other);
+        told.seen.answered(serde_json::json!({"role": "fenced"}));
+        branches.learn(&name("Mumbai"), &one);
+        assert_eq!(told.address(), one);
     }
 
     #[test]

@@ -130,6 +130,12 @@ impl State {
         self.status.as_ref().and_then(|status| status.get("teaching")).and_then(Value::as_bool).unwrap_or(false)
     }
 
+    /// Whether it is a copy that was replaced by another one, by its last status.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.status.as_ref().and_then(|status| status.get("role")).and_then(Value::as_str) == Some("fenced")
+    }
+
     /// A counter of its last status.
     #[must_use]
     pub fn count(&self, name: &str) -> Option<u64> {

@@ -182,7 +182,12 @@ impl<'a> Asker<'a> {
         let lines: Vec<BranchLine> = self.call(Action::Branches, &NoParams {})?;
         let told_by = self.branch.address();
         for line in lines.into_iter().filter(|line| line.name != self.branch.name().as_str()) {
-            if let Ok(address) = line.address.parse::<Address>() {
+            // Where a link leads, the branch has proved itself; elsewhere it once was, which says nothing of one that is
+            // known here already.
+            let is_sure = line.state == "up" || !self.bridge.branches.is_known(&line.name);
+            if let Ok(address) = line.address.parse::<Address>()
+                && is_sure
+            {
                 learn(self.bridge, self.watchers, &line.name, &address.told_by(&told_by));
             }
         }

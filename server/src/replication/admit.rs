@@ -171,7 +171,10 @@ impl Replication {
             return None;
         }
         if self.role == CopyRole::Primary && self.claim_end().is_ok() {
-            log::error!("another copy of branch {} was promoted (epoch {other})", self.parts.dialler.branch);
+            log::error!(
+                "another copy of branch {} was promoted: epoch {other}, and this is {own}",
+                self.parts.dialler.branch
+            );
             match self.parts.dbs.fence(other) {
                 Ok(()) => drop(self.change_role()),
                 Err(error) => {

@@ -25,6 +25,12 @@
 //! after a restart. Whoever has heard of an epoch refuses links, streams and orders of a lower one; the old primary,
 //! as soon as anyone tells it, is *fenced*: it takes no writes, durably, and becomes a replica on command (`demote`).
 //! The new primary goes round and tells: the other copies (`herald`), and, by linking to them, all branches.
+//!
+//! A promotion asks the other copies first (`ask`), and goes on without asking them only for a person who insists. Two
+//! copies that can't hear one another may so come to one number. Each promotion therefore draws an id, and two of one
+//! number and different ids are a *conflict*: each stops as soon as it hears of the other, and other branches deal with
+//! the first that they have met. The way out, as for every fenced copy, is a person who promotes one of them again, to a
+//! number above all that were heard of.
 //! The order is by hand. Nothing here elects: two machines that can't hear one another can't tell a dead primary from a
 //! cut cable, and choosing without a majority is how a bank comes to have two sets of books.
 //!

@@ -34,7 +34,7 @@ pub fn settle_role(dbs: &DbsExec, settings: &ReplicationSettings) -> Result<()> 
         {
             log::warn!(
                 "--replica-of {primary} is passed over: this copy was promoted since (epoch {}); bank-client demote --to makes it a replica again",
-                standing.epoch
+                standing.epoch.number
             );
             return Ok(());
         }
@@ -74,7 +74,7 @@ pub fn is_replaced(dbs: &DbsExec, dialler: &Dialler, port: u16, expected: &[Addr
         contradicts && standing.epoch.may_become(heard)
     });
     let Some(heard) = against.max_by_key(|heard| heard.number) else { return Ok(false) };
-    log::error!("another copy of branch {name} was promoted (epoch {heard}): this one takes no writes");
+    log::error!("another copy of branch {name} was promoted (epoch {}): this one takes no writes", heard.number);
     dbs.fence(&heard)?;
     Ok(true)
 }
@@ -169,12 +169,13 @@ impl Replication {
             against.heard_elsewhere = against.heard_elsewhere.max(heard.number);
             let why = if told.role == "primary" && heard.number >= standing.epoch.number {
                 Some(format!(
-                    "the primary at {address} answers (epoch {heard}): stop it first, or repeat the order with --yes: what it commits from now on is lost"
+                    "the primary at {address} answers (epoch {}): stop it first, or repeat the order with --yes: what it commits from now on is lost",
+                    heard.number
                 ))
             } else if heard.number > standing.epoch.number {
                 Some(format!(
-                    "the copy at {address} has heard of epoch {heard}, and this one is of epoch {}: promote one of that epoch, or repeat the order with --yes",
-                    standing.epoch
+                    "the copy at {address} has heard of epoch {}, and this one is of epoch {}: promote one of that epoch, or repeat the order with --yes",
+                    heard.number, standing.epoch.number
                 ))
             } else {
                 let more =
@@ -192,7 +193,7 @@ impl Replication {
         if standing.role == CopyRole::Fenced {
             return invalid(format!(
                 "this copy takes no writes because another one was promoted (epoch {}): make it a replica of that with bank-client demote --to host:port",
-                standing.heard
+                standing.heard.number
             ));
         }
         let following = self.following.lock();
@@ -221,7 +222,7 @@ impl Replication {
         if standing.heard.number > standing.epoch.number {
             return invalid(format!(
                 "this copy has heard of epoch {}, and has nothing of it: promote one that has",
-                standing.heard
+                standing.heard.number
             ));
         }
         None
