@@ -55,8 +55,7 @@ pub enum Record {
         /// The participants that had been settled by hand the other way.
         mixed: BTreeSet<PeerAddr>,
     },
-    /// A participant has said that it can't follow the decision. Not forced: without it the next delivery finds it out
-    /// again.
+    /// A participant has said that it can't follow the decision. Forced: what is shown to people is in every audit too.
     Contradicted {
         /// What the transaction moves: an aborted one has no other record left.
         transfer: Arc<Transfer>,
@@ -131,12 +130,13 @@ impl Record {
         match self {
             Self::Begun(_)
             | Self::Committed { .. }
+            | Self::Contradicted { .. }
             | Self::Resolved { .. }
             | Self::Prepared(_)
             | Self::Settled { .. }
             | Self::Confirmed { .. }
             | Self::Mixed { .. } => true,
-            Self::Aborted { .. } | Self::Ended { .. } | Self::Contradicted { .. } => false,
+            Self::Aborted { .. } | Self::Ended { .. } => false,
         }
     }
 }

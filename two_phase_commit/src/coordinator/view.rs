@@ -44,9 +44,11 @@ impl Coordinator {
         self.transactions.contains_key(txid)
     }
 
-    /// The participants that have said that they can't follow what was decided, and why (rule 14).
+    /// The participants that have said that they can't follow what was decided, and why (rule 14), as soon as that is
+    /// durable.
     pub fn contradicted_by(&self, txid: &TxId) -> impl Iterator<Item = (&PeerAddr, &Refusal)> {
-        self.transactions.get(txid).into_iter().flat_map(Transaction::contradicted)
+        let shown = self.transactions.get(txid).filter(|shown| !matches!(shown.state, CoordinatorState::Noting(_)));
+        shown.into_iter().flat_map(Transaction::contradicted)
     }
 
     /// Whether the log has not been read yet.
