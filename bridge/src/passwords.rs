@@ -29,10 +29,13 @@ type Account = (BranchName, u64);
 /// What is known of passwords.
 pub struct Passwords {
     key: [u8; 32],
-    right: Mutex<HashMap<[u8; 32], (Instant, Arc<Login>)>>,
+    right: Mutex<HashMap<[u8; 32], Right>>,
     turns: Mutex<HashMap<Account, Weak<tokio::sync::Mutex<()>>>>,
     wrong: Mutex<HashMap<IpAddr, Wrong>>,
 }
+
+/// Until when a right password is taken as right, and what it opened.
+type Right = (Instant, Arc<Login>);
 
 /// The accounts at which an address has been wrong since a moment.
 struct Wrong {

@@ -185,7 +185,6 @@ impl AnswerBytes {
     }
 
     /// The body, which holds these bytes until it is sent.
-    #[must_use]
     pub fn with(self, body: Body) -> Body {
         Body::new(Held { body, _bytes: self })
     }

@@ -44,6 +44,8 @@ struct Transfer {
     /// The number of its first event.
     first: u64,
     events: VecDeque<Arc<Happened>>,
+    /// How many of its first events are gone.
+    gone: u64,
 }
 
 /// Things of which only the newest word matters.
@@ -234,10 +236,12 @@ impl Store {
         order.into_iter().map(|(_, txid)| (txid.clone(), events(txid))).collect()
     }
 
-    /// The events of one transfer.
+    /// The events of one transfer, and how many of its first ones are gone.
     #[must_use]
-    pub fn transfer(&self, txid: &TxId) -> Option<Vec<Arc<Happened>>> {
-        self.inner.lock().by_transfer.get(txid).map(|transfer| transfer.events.iter().cloned().collect())
+    pub fn transfer(&self, txid: &TxId) -> Option<(Vec<Arc<Happened>>, u64)> {
+        let inner = self.inner.lock();
+        let transfer = inner.by_transfer.get(txid)?;
+        Some((transfer.events.iter().cloned().collect(), transfer.gone))
     }
 }
 
@@ -265,6 +269,7 @@ impl Inner {
             && let Some(transfer) = self.by_transfer.get_mut(txid)
         {
             transfer.events.pop_front();
+            transfer.gone += 1;
             if transfer.events.is_empty() {
                 self.by_transfer.remove(txid);
             }
@@ -331,7 +336,7 @@ mod tests {
         let batch = store.since(2, Audience::All, 10);
         assert_eq!((batch.missed, batch.messages[0].id), (3, 6));
         assert_eq!(store.since(5, Audience::All, 10).missed, 0);
-        assert_eq!(store.transfer(&"old".parse().unwrap()).unwrap().len(), 5);
+        assert_eq!(store.transfer(&"old".parse().unwrap()).map(|(events, gone)| (events.len(), gone)), Some((5, 5)));
         store.happened((0..5).map(|number| event(number, "new")).collect());
         assert!(store.transfer(&"old".parse().unwrap()).is_none());
         let transfers = store.transfers(9);
@@ -346,6 +351,6 @@ mod tests {
         let names = |limit| store.transfers(limit).iter().map(|(txid, _)| txid.to_string()).collect::<Vec<_>>();
         assert_eq!(names(9), ["C", "B", "A"]);
         assert_eq!(names(2), ["C", "B"]);
-        assert_eq!(store.transfer(&"A".parse().unwrap()).unwrap().len(), 2);
+        assert_eq!(store.transfer(&"A".parse().unwrap()).map(|(events, gone)| (events.len(), gone)), Some((2, 0)));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{Path, State};
-use axum::http::header;
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use protocol::TxId;
 use protocol::event::{Event, EventKind};
@@ -18,6 +18,8 @@ use crate::params::Params;
 use crate::store::Happened;
 
 type Shared = State<Arc<Bridge>>;
+/// How many of its first events an export lacks.
+const MISSED: HeaderName = HeaderName::from_static("x-missed-events");
 /// Transfers in one answer, unless the request says how many.
 const TRANSFERS_DEFAULT: usize = 50;
 /// And at most.
@@ -46,8 +48,7 @@ pub async fn list(State(bridge): Shared, params: Params) -> Result<Response, Err
 
 /// `GET /transfers/{txid}`: its events, none before one that it can have been caused by.
 pub async fn one(State(bridge): Shared, Path(txid): Path<String>) -> Result<Response, Error> {
-    let (txid, events) = find(&bridge, &txid)?;
-    answer::ok(&Told { txid, events })
+    answer::ok(&find(&bridge, &txid)?)
 }
 
 /// A transfer and its events.
@@ -55,32 +56,46 @@ pub async fn one(State(bridge): Shared, Path(txid): Path<String>) -> Result<Resp
 struct Told {
     txid: TxId,
     events: Vec<Event>,
+    /// How many of its first events the bridge has forgotten.
+    missed: u64,
 }
 
 /// The events of a transfer, in order, each once: after the bridge's start or a branch's they may have come twice.
-fn find(bridge: &Bridge, txid: &str) -> Result<(TxId, Vec<Event>), Error> {
+fn find(bridge: &Bridge, txid: &str) -> Result<Told, Error> {
     let unknown = || Error::NotFound("the bridge remembers no such transfer".into());
     let txid: TxId = txid.parse().map_err(|_| unknown())?;
-    let events = bridge.store.transfer(&txid).ok_or_else(unknown)?;
-    Ok((txid, trace::in_order(events.iter().map(|happened| happened.event.clone()).collect())))
+    let (events, missed) = bridge.store.transfer(&txid).ok_or_else(unknown)?;
+    let events = trace::in_order(events.iter().map(|happened| happened.event.clone()).collect());
+    Ok(Told { txid, events, missed })
 }
 
-/// `GET /transfers/{txid}/export`.
+/// `GET /transfers/{txid}/export`. One whose first events are forgotten says so: in the text, and in a header where the
+/// format has no place for it.
 pub async fn export(State(bridge): Shared, Path(txid): Path<String>, params: Params) -> Result<Response, Error> {
     params.only(&["format"])?;
-    let (txid, events) = find(&bridge, &txid)?;
+    let told = find(&bridge, &txid)?;
     let Some(format) = params.get("format").filter(|format| *format != "json") else {
-        return answer::ok(&Told { txid, events });
+        return answer::ok(&told);
+    };
+    let Told { txid, events, missed } = told;
+    let note = match missed {
+        0 => String::new(),
+        count => format!("The first {count} events of this transfer are forgotten.\n"),
     };
     let witnesses = witnesses(&bridge, &events);
     let transfer = trace::Transfer::new(txid, None, witnesses, events);
     let text = match format {
         "shiviz" => trace::shiviz(transfer.events()),
+        "mermaid" if missed > 0 => trace::mermaid(&trace::Story::new(&transfer)) + "%% " + &note,
         "mermaid" => trace::mermaid(&trace::Story::new(&transfer)),
-        "text" => trace::text(&trace::Story::new(&transfer), &trace::Glyphs::UNICODE),
+        "text" => note + &trace::text(&trace::Story::new(&transfer), &trace::Glyphs::UNICODE),
         _ => return Err(Error::Input("format is shiviz, mermaid, text or json".into())),
     };
-    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
+    let mut response = ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response();
+    if missed > 0 {
+        response.headers_mut().insert(MISSED, HeaderValue::from(missed));
+    }
+    Ok(response)
 }
 
 /// The branches of these events, and how far back each remembers.
