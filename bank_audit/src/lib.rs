@@ -38,6 +38,10 @@ use payments::{Pair, Payment, Unmatched, Window};
 const OUTSIDE: &str = "outside";
 /// How many payments that don't fit are named.
 const NAMED_MAX: usize = 20;
+/// Rows of the first page that is read; each further one is twice as long, because most differences are young,
+const PAGE_ROWS_FIRST: usize = 50;
+/// and this long at most.
+const PAGE_ROWS_MAX: usize = 1_000;
 /// How many pages are read to see whether what stood before explains a difference still.
 const KNOWN_PAGES: usize = 4;
 
@@ -49,11 +53,12 @@ pub trait Books: Send {
     /// Why there is none.
     fn audit(&mut self) -> Result<Audit, String>;
 
-    /// A page of its transactions with numbers below `below`, the newest first, and where the next page begins.
+    /// A page of at most `rows` of its transactions with numbers below `below`, the newest first, and where the next
+    /// page begins.
     ///
     /// # Errors
     /// Why there is none.
-    fn history(&mut self, below: Option<i64>) -> Result<(Vec<HistoryLine>, Option<i64>), String>;
+    fn history(&mut self, below: Option<i64>, rows: usize) -> Result<(Vec<HistoryLine>, Option<i64>), String>;
 
     /// Everything that is under way there.
     ///
@@ -222,10 +227,12 @@ impl<B: Books> Comparing<'_, B> {
 
     /// Reads back until the difference is explained, all is read, or so many pages are.
     fn read(&mut self, mut window: Window, pages_max: usize) -> Option<Window> {
+        let mut rows = PAGE_ROWS_FIRST;
         for _ in 0..pages_max {
             let Some((name, below)) = window.next_page() else { break };
-            let (page, next) = self.ask(&name, |books| books.history(below))?;
+            let (page, next) = self.ask(&name, |books| books.history(below, rows))?;
             window.take(&name, &page, next);
+            rows = (rows * 2).min(PAGE_ROWS_MAX);
         }
         Some(window)
     }
@@ -272,8 +279,9 @@ impl<B: Books> Comparing<'_, B> {
     /// What a branch has booked since its audit.
     fn booked_since(&mut self, name: &str) -> Vec<HistoryLine> {
         let last = self.audits.get(name).map_or(0, |audit| audit.transactions);
-        let (mut rows, mut below) = (Vec::new(), None);
-        while let Some((page, next)) = self.ask(name, |books| books.history(below)) {
+        let (mut rows, mut below, mut page_rows) = (Vec::new(), None, PAGE_ROWS_FIRST);
+        while let Some((page, next)) = self.ask(name, |books| books.history(below, page_rows)) {
+            page_rows = (page_rows * 2).min(PAGE_ROWS_MAX);
             let is_end = page.iter().any(|line| line.transaction_id <= last);
             rows.extend(page.into_iter().filter(|line| line.transaction_id > last));
             below = next;

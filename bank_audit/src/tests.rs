@@ -192,11 +192,11 @@ impl Books for Fake {
         self.look(|world| world.audit(self.branch))
     }
 
-    fn history(&mut self, below: Option<i64>) -> Result<(Vec<HistoryLine>, Option<i64>), String> {
+    fn history(&mut self, below: Option<i64>, rows_max: usize) -> Result<(Vec<HistoryLine>, Option<i64>), String> {
         self.look(|world| {
             let rows = &world.rows[self.branch];
             let below = usize::try_from(below.unwrap_or(i64::MAX)).unwrap().min(rows.len() + 1);
-            let page: Vec<_> = rows[..below - 1].iter().rev().take(7).cloned().collect();
+            let page: Vec<_> = rows[..below - 1].iter().rev().take(rows_max.min(7)).cloned().collect();
             let next = page.last().map(|line| line.transaction_id).filter(|last| *last > 1);
             (page, next)
         })

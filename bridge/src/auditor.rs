@@ -180,8 +180,9 @@ impl bank_audit::Books for Asked {
         Ok(Audit { branch: Some(status.name), role: Some(status.role), epoch: status.epoch, ..audit })
     }
 
-    fn history(&mut self, below: Option<i64>) -> Result<(Vec<HistoryLine>, Option<i64>), String> {
-        let (page, next) = self.read(Action::History, &History { after: below, ..History::default() })?;
+    fn history(&mut self, below: Option<i64>, rows: usize) -> Result<(Vec<HistoryLine>, Option<i64>), String> {
+        let (page, next) =
+            self.read(Action::History, &History { after: below, limit: Some(rows), ..History::default() })?;
         Ok((page, next.and_then(|next| next.parse().ok())))
     }
 

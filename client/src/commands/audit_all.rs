@@ -76,9 +76,10 @@ impl Books for Branch {
         ask(self).map_err(|error: ClientError| error.to_string())
     }
 
-    fn history(&mut self, below: Option<i64>) -> Result<(Vec<HistoryLine>, Option<i64>), String> {
+    fn history(&mut self, below: Option<i64>, rows: usize) -> Result<(Vec<HistoryLine>, Option<i64>), String> {
         let ask = |branch: &mut Self| {
-            let reply = branch.ask(Action::History, &History { after: below, ..History::default() })?;
+            let reply =
+                branch.ask(Action::History, &History { after: below, limit: Some(rows), ..History::default() })?;
             Ok((reply.result()?, reply.next()?))
         };
         ask(self).map_err(|error: ClientError| error.to_string())
