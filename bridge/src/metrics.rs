@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use axum::http::{Method, StatusCode};
 use prometheus_client::encoding::text::encode;
@@ -62,10 +62,10 @@ impl Metrics {
         gauge(&mut registry, "bridge_connections", "Connections that are open", connections);
         let verdict = view.verdict.ok.map_or(-1, i64::from);
         gauge(&mut registry, "audit_ok", "1 the books are right, 0 they are not, -1 not known", verdict);
-        gauge(&mut registry, "in_transit_paise", "Money between the branches", paise(view.totals.in_transit));
-        gauge(&mut registry, "money_paise", "Money in all branches and between them", paise(view.totals.money));
-        gauge(&mut registry, "paid_in_paise", "Money paid in", paise(view.totals.paid_in));
-        gauge(&mut registry, "paid_out_paise", "Money paid out", paise(view.totals.paid_out));
+        money(&mut registry, "in_transit_paise", "Money between the branches", view.totals.in_transit);
+        money(&mut registry, "money_paise", "Money in all branches and between them", view.totals.money);
+        money(&mut registry, "paid_in_paise", "Money paid in", view.totals.paid_in);
+        money(&mut registry, "paid_out_paise", "Money paid out", view.totals.paid_out);
         branch_gauges(&mut registry, view);
         replica_gauges(&mut registry, view);
         let mut text = String::new();
@@ -190,6 +190,20 @@ fn count(value: Option<u64>) -> Option<i64> {
     value.and_then(|value| i64::try_from(value).ok())
 }
 
+/// A sum over the whole bank: exact as long as it fits, and then as near as Prometheus' own numbers come.
+fn money(registry: &mut Registry, name: &str, help: &str, total: Total) {
+    if let Ok(paise) = i64::try_from(total.paise()) {
+        let gauge: Gauge = Gauge::default();
+        gauge.set(paise);
+        registry.register(name, help, gauge);
+    } else {
+        let gauge: Gauge<f64, AtomicU64> = Gauge::default();
+        // Digits are read into a float rather than counted in one.
+        gauge.set(total.paise().to_string().parse().unwrap_or(f64::NAN));
+        registry.register(name, help, gauge);
+    }
+}
+
 /// More paise than fit are the most that do.
 fn paise(total: Total) -> i64 {
     i64::try_from(total.paise()).unwrap_or(if total < Total::ZERO { i64::MIN } else { i64::MAX })
@@ -198,6 +212,21 @@ fn paise(total: Total) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sum_that_no_integer_holds_is_told_all_the_same() {
+        let check = |paise: i128, expected: &str| {
+            let mut registry = Registry::default();
+            money(&mut registry, "paid_in_paise", "Money", Total::from_paise(paise));
+            let mut text = String::new();
+            encode(&mut text, &registry).unwrap();
+            let line = text.lines().find(|line| line.starts_with("paid_in_paise")).unwrap();
+            assert_eq!(line, format!("paid_in_paise {expected}"));
+        };
+        check(-12, "-12");
+        check(i64::MAX.into(), "9223372036854775807");
+        check(i128::from(i64::MAX) * 1000, "9.223372036854776e21");
+    }
 
     #[test]
     fn the_format_is_the_one_that_is_asked_for() {
