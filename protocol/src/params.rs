@@ -244,6 +244,9 @@ pub struct LogPosition {
     pub sequence: i64,
     /// The epoch of the primary that wrote it.
     pub epoch: i64,
+    /// The id of that epoch, where it is known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub epoch_id: String,
     /// SHA-256 over it and all before it, in hexadecimal.
     pub digest: String,
 }

@@ -103,6 +103,8 @@ fn two_copies_of_one_number_stop_both_until_a_person_chooses_one_and_the_peer_mi
     });
     other.connect().ask("demote", json!({"to": format!("127.0.0.1:{}", one.port())})).ok();
     other.wait_until_state("replica", "diverged");
+    let trouble = other.replication().unwrap()["replication"]["trouble"].to_string();
+    assert!(trouble.contains("group commits after group"), "{trouble}");
     other.connect().ask("resync", json!({})).ok();
     other.wait_until_following();
     other.wait_until_caught_up(&one);

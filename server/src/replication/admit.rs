@@ -57,7 +57,11 @@ impl Replication {
             return Ok((answer("log", None), shipment(Some(position.sequence))));
         }
         // The first epoch that the replica's log has nothing of began where the two logs part.
-        let parted = dbs.epochs()?.into_iter().find(|began| began.epoch.number > position.epoch);
+        let theirs = Epoch::new(position.epoch, &position.epoch_id);
+        let parted = dbs.epochs()?.into_iter().find(|began| match began.epoch.stands_to(&theirs) {
+            EpochOrder::Newer | EpochOrder::Conflict => true,
+            EpochOrder::Same | EpochOrder::Older => false,
+        });
         let is_old = here.is_none()
             && position.sequence < sequence
             && parted.as_ref().is_none_or(|began| position.sequence <= began.after_sequence);
@@ -67,6 +71,7 @@ impl Replication {
         let common = parted.map(|began| LogPosition {
             sequence: began.after_sequence,
             epoch: began.epoch.number - 1,
+            epoch_id: String::new(),
             digest: began.after_digest.map_or_else(String::new, |digest| to_hex(&digest)),
         });
         Ok((answer("diverged", common), None))
@@ -81,8 +86,9 @@ impl Replication {
         self.check_branch(&params.branch)?;
         let standing = dbs.standing();
         let theirs = Epoch::new(params.epoch, &params.epoch_id);
+        let own = standing.epoch.clone();
         let say = |role: CopyRole, epoch: Epoch| {
-            let position = dbs.position().as_ref().map(to_wire);
+            let position = dbs.position().map(|last| to_wire(&last, &own));
             Ok(Following { role: role.as_str().into(), epoch: epoch.number, epoch_id: epoch.id, position })
         };
         if !standing.heard.may_become(&theirs) {
@@ -209,9 +215,15 @@ impl Replication {
     }
 }
 
-/// A place as it goes over the wire.
-pub(super) fn to_wire(position: &Position) -> LogPosition {
-    LogPosition { sequence: position.sequence, epoch: position.epoch, digest: to_hex(&position.digest) }
+/// The end of this copy's log as it goes over the wire.
+pub(super) fn to_wire(position: &Position, own: &Epoch) -> LogPosition {
+    let is_own = position.epoch == own.number;
+    LogPosition {
+        sequence: position.sequence,
+        epoch: position.epoch,
+        epoch_id: if is_own { own.id.clone() } else { String::new() },
+        digest: to_hex(&position.digest),
+    }
 }
 
 /// A place as it came over the wire is the same as one here.

@@ -146,13 +146,14 @@ impl Replication {
             )));
         }
         let mut connection = self.parts.dialler.dial(&primary)?;
-        let heard = dbs.standing().heard;
+        let standing = dbs.standing();
+        let heard = standing.heard;
         let params = Replicate {
             branch: self.parts.dialler.branch.clone(),
             port: self.parts.port,
             heard_epoch: heard.number,
             heard_epoch_id: heard.id,
-            position: position.as_ref().filter(|_| !wants_snapshot).map(to_wire),
+            position: position.filter(|_| !wants_snapshot).map(|last| to_wire(&last, &standing.epoch)),
             version: newest_version(),
         };
         let granted: Replicating =
