@@ -121,6 +121,13 @@ pub enum ClientError {
     Input(io::Error),
     /// Standard output could not be written.
     Output(io::Error),
+    /// The branch has carried something out, and standard output could not be written.
+    Unseen {
+        /// What was done.
+        done: String,
+        /// Why it can't be shown.
+        source: io::Error,
+    },
     /// The system refused a thread or a signal handler.
     System(io::Error),
     /// A signal of this number ended the program.
@@ -156,7 +163,7 @@ impl ClientError {
             | Self::EndlessLine
             | Self::OutOfTurn => ExitStatus::ConnectionFailed,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitStatus::Signal(BROKEN_PIPE_SIGNAL),
-            Self::Input(_) | Self::Output(_) | Self::System(_) => ExitStatus::InputOutput,
+            Self::Input(_) | Self::Output(_) | Self::Unseen { .. } | Self::System(_) => ExitStatus::InputOutput,
             Self::Signal(number) => ExitStatus::Signal(*number),
             Self::Usage(_) => ExitStatus::WrongCommandLine,
             Self::NothingToTrace { .. } | Self::Lesson(_) => ExitStatus::Refused,
@@ -221,6 +228,11 @@ impl fmt::Display for ClientError {
             Self::Output(error) => {
                 write!(f, "standard output can't be written ({}): the session was ended there", IoWords(error))
             }
+            Self::Unseen { done, source } => write!(
+                f,
+                "the branch has carried it out ({done}); only the answer could not be written to standard output ({})",
+                IoWords(source)
+            ),
             Self::System(error) => write!(f, "the system refused what the client needs to start: {}", IoWords(error)),
             Self::Signal(number) => write!(f, "ended by signal {number}"),
             Self::Usage(sentence) | Self::Lesson(sentence) => f.write_str(sentence),

@@ -25,6 +25,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use command_line::streams::{self, Patient};
 use protocol::Address;
 
 use crate::arguments::{Arguments, BranchSettings, Configuration, Input, Surroundings, without_request_id};
@@ -69,7 +70,7 @@ fn main() -> ExitCode {
 fn tell(error: &ClientError) {
     let text = error.to_string();
     let lines: Vec<_> = text.lines().map(harmless).collect();
-    eprintln!("bank-client: {}", lines.join("\n"));
+    streams::complain("bank-client", &lines.join("\n"));
 }
 
 fn carry_out(command: Command, settings: BranchSettings) -> Result<ExitStatus, ClientError> {
@@ -87,7 +88,7 @@ fn carry_out(command: Command, settings: BranchSettings) -> Result<ExitStatus, C
         Some(id) => id,
         None => RequestId::draw()?,
     };
-    let mut standard_output = io::stdout().lock();
+    let mut standard_output = Patient(io::stdout().lock());
     let mut session = Session {
         branch: Branch::new(access, Address { host: settings.host, port: settings.port }),
         out: Output::new(&mut standard_output, settings.json),
@@ -102,9 +103,11 @@ fn run(configuration: &Configuration) -> Result<Verdict, ClientError> {
     match configuration.input {
         Input::Person => {
             let echo = TerminalEcho::default();
-            hold_dialogue(configuration, &mut TerminalConsole::new(io::stdout(), echo, configuration.style))
+            hold_dialogue(configuration, &mut TerminalConsole::new(Patient(io::stdout()), echo, configuration.style))
         }
-        Input::Script => hold_dialogue(configuration, &mut ScriptConsole::new(io::stdout(), configuration.style)),
+        Input::Script => {
+            hold_dialogue(configuration, &mut ScriptConsole::new(Patient(io::stdout()), configuration.style))
+        }
     }
 }
 
@@ -113,7 +116,7 @@ fn hold_dialogue(configuration: &Configuration, console: &mut impl Console) -> R
     let menu = Address { host: configuration.host.clone(), port: configuration.menu_port };
     let server = connect::connect(Door::Menu, &menu, configuration.timeout, tls.as_ref())?;
     let reading_half = server.try_clone().map_err(ClientError::System)?;
-    let events = Events::start(reading_half, io::stdin()).map_err(ClientError::System)?;
+    let events = Events::start(reading_half, Patient(io::stdin())).map_err(ClientError::System)?;
     events.watch_signals().map_err(ClientError::System)?;
     MenuClient::new(server, console, events, configuration.timeout).run()
 }

@@ -21,12 +21,14 @@ pub struct Output<'w> {
     writer: &'w mut dyn Write,
     /// Whether answers are written as they came.
     pub json: bool,
+    /// What the branch has carried out for this command, for when it can't be shown.
+    pub done: Option<String>,
 }
 
 impl<'w> Output<'w> {
     /// An output on `writer`.
     pub fn new(writer: &'w mut dyn Write, json: bool) -> Self {
-        Self { writer, json }
+        Self { writer, json, done: None }
     }
 
     /// Writes lines for a person.

@@ -108,9 +108,8 @@ impl Notice {
         }
         match printed {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                let text = format!("standard output can't be written ({})\n", streams::in_words(&error));
-                let _ = streams::write_patiently(&mut io::stderr().lock(), text.as_bytes());
+            Err(_) => {
+                let _ = io::stderr().write_all(b"standard output can't be written\n");
                 ExitCode::from(streams::EXIT_IO)
             }
         }

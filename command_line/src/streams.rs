@@ -3,7 +3,7 @@
 //! `println!` panics where its stream can't be written. A stream that is shared with a program that made it
 //! non-blocking isn't ready at times, which is no failure: it is waited for.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -16,48 +16,59 @@ pub fn complain(program: &str, text: &str) {
     let _ = write_patiently(&mut io::stderr().lock(), format!("{program}: {text}\n").as_bytes());
 }
 
-/// An error of the system in words, without the number that only programmers know.
-#[must_use]
-pub fn in_words(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+/// A stream that is waited for when it isn't ready.
+#[derive(Debug)]
+pub struct Patient<S>(pub S);
+
+impl<S: Write + AsFd> Write for Patient<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => wait_for(&self.0, PollFlags::OUT)?,
+                done => return done,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        loop {
+            match self.0.flush() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => wait_for(&self.0, PollFlags::OUT)?,
+                done => return done,
+            }
+        }
+    }
 }
 
-/// Writes and flushes all of it, and waits where the stream takes no more for the moment.
+impl<S: Read + AsFd> Read for Patient<S> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => wait_for(&self.0, PollFlags::IN)?,
+                done => return done,
+            }
+        }
+    }
+}
+
+/// Writes and flushes all of it.
 ///
 /// # Errors
 /// The stream's.
-pub fn write_patiently(stream: &mut (impl Write + AsFd), mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match stream.write(bytes) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(count) => bytes = &bytes[count..],
-            Err(error) => wait_for(stream, error)?,
-        }
-    }
-    loop {
-        match stream.flush() {
-            Ok(()) => return Ok(()),
-            Err(error) => wait_for(stream, error)?,
-        }
-    }
+pub fn write_patiently(stream: &mut (impl Write + AsFd), bytes: &[u8]) -> io::Result<()> {
+    let mut stream = Patient(stream);
+    stream.write_all(bytes).and_then(|()| stream.flush())
 }
 
-/// Waits until a stream that wasn't ready is; any other error is given back.
-fn wait_for(stream: &impl AsFd, error: io::Error) -> io::Result<()> {
-    match error.kind() {
-        ErrorKind::Interrupted => Ok(()),
-        ErrorKind::WouldBlock => match poll(&mut [PollFd::new(stream, PollFlags::OUT)], None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        },
-        _ => Err(error),
+fn wait_for(stream: &impl AsFd, for_what: PollFlags) -> io::Result<()> {
+    match poll(&mut [PollFd::new(stream, for_what)], None) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
     use std::os::unix::net::UnixStream;
 
     use super::*;
@@ -68,13 +79,14 @@ mod tests {
         here.set_nonblocking(true).unwrap();
         let sent = vec![b'x'; 8 << 20];
         let mut received = Vec::new();
+        there.set_nonblocking(true).unwrap();
         std::thread::scope(|scope| {
             let (here, sent) = (&mut here, &sent);
             let sender = scope.spawn(move || {
                 write_patiently(here, sent).unwrap();
                 here.shutdown(std::net::Shutdown::Write).unwrap();
             });
-            there.read_to_end(&mut received).unwrap();
+            Patient(&mut there).read_to_end(&mut received).unwrap();
             sender.join().unwrap();
         });
         assert_eq!(received.len(), sent.len());

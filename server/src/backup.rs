@@ -9,13 +9,13 @@
 //! What a restore can't do is make the other branches forget: [`AFTER_A_RESTORE`] says what that means.
 //! Left out: the branch key is not in a backup (a secret of the whole bank is kept apart from each branch's data).
 
+use protocol::io_words::IoWords;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use command_line::streams::in_words;
 use protocol::BranchName;
 use protocol::answer::Audit;
 use protocol::key_file::KEY_FILE;
@@ -50,7 +50,7 @@ pub fn backup(database: &DatabaseArguments, to: &Path) -> Result<ExitCode, Strin
         // A file that is found under the backup's name must be one to rely on.
         false => beside(&to, "unclean"),
     };
-    draft.publish(&path).map_err(|error| format!("{}: {}", path.display(), in_words(&error)))?;
+    draft.publish(&path).map_err(|error| format!("{}: {}", path.display(), IoWords(&error)))?;
     let mut report = Report::default();
     for finding in &audit.findings {
         report.line(format_args!("finding: {finding}"));

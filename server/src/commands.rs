@@ -12,6 +12,9 @@ use crate::bank::{Bank, BankSettings};
 use crate::dbs_exec::{ChainHead, DbsExec, Look, OpenError, Opening, Reader};
 use crate::report::Report;
 use protocol::Money;
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
+use signal_hook::iterator::Signals;
 
 /// Sets the password of an account, or of the administrator for 0.
 ///
@@ -103,7 +106,27 @@ fn read_new_password(who: &str) -> Result<String, String> {
         io::stdin().lock().read_line(&mut line).map_err(trouble)?;
         return Ok(line.trim_end_matches(['\r', '\n']).to_string());
     }
+    guard_echo().map_err(trouble)?;
     let password = rpassword::prompt_password(format!("New password of {who}: ")).map_err(trouble)?;
     let again = rpassword::prompt_password("The same again: ").map_err(trouble)?;
     if password == again { Ok(password) } else { Err("the two passwords differ; nothing was changed".into()) }
+}
+
+/// Gives the terminal back with its echo on when a signal ends or stops the program while a password is typed.
+fn guard_echo() -> io::Result<()> {
+    let original = tcgetattr(io::stdin())?;
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP])?;
+    let restore = move || {
+        for signal in signals.forever() {
+            let hidden = tcgetattr(io::stdin());
+            // Where the terminal is gone nothing is to be given back.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &original);
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+            // Only a stop comes back here; the question is still open.
+            if let Ok(hidden) = hidden {
+                let _ = tcsetattr(io::stdin(), OptionalActions::Now, &hidden);
+            }
+        }
+    };
+    std::thread::Builder::new().name("echo".into()).spawn(restore).map(drop)
 }

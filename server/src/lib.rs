@@ -22,6 +22,7 @@ pub mod menu;
 pub mod replication;
 pub mod report;
 pub mod running_time;
+pub mod service_manager;
 pub mod sessions;
 pub mod sms;
 pub mod teaching;

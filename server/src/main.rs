@@ -14,6 +14,7 @@ use bank_server::limits::{REOPEN_WAIT, STOP_EVENTS};
 use bank_server::menu::Texts;
 use bank_server::replication::Reopen;
 use bank_server::report::complain;
+use bank_server::service_manager::{State, notify};
 use bank_server::{backup, clock, commands};
 use command_line::EXIT_USAGE;
 use command_line::streams::EXIT_IO;
@@ -73,6 +74,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     // The ports come first: a port in use must leave the database untouched.
     let doors = Doors::open(config)?;
     let mut is_first = true;
+    let mut is_told = false;
     let mut awaited: Option<Sender<()>> = None;
     loop {
         let (ended, end) = match Life::open(config, &doors, &texts, &stop, is_first)? {
@@ -81,8 +83,15 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
                     // Whoever ordered the change of role may have gone.
                     let _ = awaited.try_send(());
                 }
+                if !is_told {
+                    notify(State::Ready);
+                    is_told = true;
+                }
                 let ended = wait_for_stop(&stopped, || doors.renew_tls(config));
                 let is_change = matches!(ended, Ended::Reopen(_));
+                if !is_change {
+                    notify(State::Stopping);
+                }
                 (ended, life.close(is_change))
             }
             Opened::Replaced(end) => (Ended::Reopen(Reopen::Role { awaited: awaited.take() }), end),

@@ -4,11 +4,12 @@
 //! collected while the command works, and where it can't be written the deed is told on standard error, with an exit
 //! status of its own.
 
+use protocol::io_words::IoWords;
 use std::fmt::{Display, Write as _};
 use std::io;
 use std::process::ExitCode;
 
-use command_line::streams::{self, EXIT_IO, in_words, write_patiently};
+use command_line::streams::{self, EXIT_IO, write_patiently};
 
 /// What a command has to say.
 #[derive(Debug, Default)]
@@ -31,7 +32,7 @@ impl Report {
             Err(error) => {
                 complain(&format!(
                     "{done}; only its report could not be written to standard output ({})",
-                    in_words(&error)
+                    IoWords(&error)
                 ));
                 ExitCode::from(EXIT_IO)
             }

@@ -195,6 +195,11 @@ impl Session<'_> {
         tell: impl FnOnce(T) -> String,
     ) -> Result<ExitStatus, ClientError> {
         let reply = self.branch.ask(action, params)?;
+        let is_change =
+            matches!(action, Action::Promote | Action::Demote | Action::Resync | Action::StepMode | Action::Fault);
+        if is_change && reply.is_ok() {
+            self.out.done = Some(action.name().into());
+        }
         self.out.answer(&reply, tell)
     }
 
@@ -211,7 +216,11 @@ impl Session<'_> {
 
     /// Sends the command's write of that number.
     fn send_order(&mut self, action: Action, params: &impl Serialize, number: usize) -> Result<Reply, ClientError> {
-        self.branch.order(action, params, &self.id.of_write(number), self.id.as_str())
+        let reply = self.branch.order(action, params, &self.id.of_write(number), self.id.as_str())?;
+        if reply.is_ok() {
+            self.out.done = Some(format!("{}, request id {}", action.name(), self.id));
+        }
+        Ok(reply)
     }
 }
 
@@ -220,6 +229,14 @@ impl Session<'_> {
 /// # Errors
 /// Whatever kept it from being carried out, or from being shown.
 pub fn run(command: Command, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+    carry_out(command, session).map_err(|error| match (error, session.out.done.take()) {
+        // What can't be shown is done all the same, and must not be done again.
+        (ClientError::Output(source), Some(done)) => ClientError::Unseen { done, source },
+        (error, _) => error,
+    })
+}
+
+fn carry_out(command: Command, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
     match command {
         Command::Balance(arguments) => accounts::balance(&arguments, session),
         Command::Deposit(arguments) => movements::deposit(&arguments, session),

@@ -6,6 +6,7 @@
 //! memory: a program that finds none makes one of its own, and no longer sees the locks of this one. A database that
 //! has become shorter was cut, or written over in place.
 
+use protocol::io_words::IoWords;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -14,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use command_line::streams::in_words;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 
@@ -91,7 +91,7 @@ impl Watched {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(format!("{} was removed or renamed while it was open", path.display()))
             }
-            Err(error) => Err(format!("{} can no longer be looked at ({})", path.display(), in_words(&error))),
+            Err(error) => Err(format!("{} can no longer be looked at ({})", path.display(), IoWords(&error))),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! SQLite plays any sound log into the file beside which it stands: after a crash that is what saves the last commits,
 //! and after somebody has put another file in the database's place it makes one bank of two. Nothing in SQLite's
-//! formats ties the two together, so each opening for writing does it here: with its first commit it writes an id that it
+//! formats ties the two together, so it is done here: with the first commit of each generation of logs, the branch writes an id that it
 //! draws into the database, where it reaches the file before the log begins anew, and into the lock file. A log is played in unseen only when
 //! - the id in the file itself, read without the log, is the one of the lock file: the file is the one that was open;
 //! - the log's generation is one of that opening's: its first salt and its sequence grow together with each restart of
@@ -48,6 +48,8 @@ pub(super) enum Left {
 struct Mark {
     ids: Vec<String>,
     generation: Option<u32>,
+    /// The database was removed or replaced while it was open.
+    is_lost: bool,
 }
 
 impl Mark {
@@ -56,6 +58,7 @@ impl Mark {
         for line in text.lines() {
             match line.split_once(' ') {
                 Some(("opened", ids)) => mark.ids = ids.split(' ').map(ToOwned::to_owned).collect(),
+                Some(("lost", _)) => mark.is_lost = true,
                 Some(("log", generation)) => mark.generation = generation.parse().ok(),
                 Some(_) | None => {}
             }
@@ -65,7 +68,8 @@ impl Mark {
 
     fn text(&self) -> String {
         let generation = self.generation.map_or_else(String::new, |generation| format!("log {generation}\n"));
-        format!("opened {}\n{generation}", self.ids.join(" "))
+        let lost = if self.is_lost { "lost while open\n" } else { "" };
+        format!("opened {}\n{generation}{lost}", self.ids.join(" "))
     }
 }
 
@@ -82,6 +86,7 @@ pub(super) fn check(file: &DatabaseFile, lock_text: &str) -> Result<Left, OpenEr
         None if is_journal_hot => return Err(OpenError::LogAlone(journal)),
         // SQLite deletes the log of an empty file.
         None | Some(0) if has_log => return Err(OpenError::LogAlone(log)),
+        None if mark.is_lost => return Err(OpenError::Lost(file.beside(".lock"))),
         Some(0) if !mark.ids.is_empty() => return Err(OpenError::Emptied),
         None | Some(0) => return Ok(Left::Nothing),
         Some(_) => {}
@@ -93,7 +98,7 @@ pub(super) fn check(file: &DatabaseFile, lock_text: &str) -> Result<Left, OpenEr
         return Ok(Left::Own);
     }
     let Some(header) = log_header(&log)? else { return Ok(Left::Nothing) };
-    if mark.ids.is_empty() {
+    if mark.ids.is_empty() || mark.is_lost {
         return Ok(Left::Unknown);
     }
     match id_in_file(file.path()) {
@@ -105,7 +110,7 @@ pub(super) fn check(file: &DatabaseFile, lock_text: &str) -> Result<Left, OpenEr
     Ok(if mark.generation == Some(header) { Left::Own } else { Left::Unknown })
 }
 
-/// Writes a new id into the database and the lock file, with the first commit.
+/// Writes a new id into the database and the lock file, with the first commit of each generation of logs.
 #[derive(Debug)]
 pub(super) struct Stamp {
     lock: Arc<FileLock>,
@@ -120,8 +125,6 @@ enum Stamped {
     No,
     /// The id is in the log, perhaps not in the file.
     InTheLog,
-    /// The id is in the file.
-    Wholly,
 }
 
 impl Stamp {
@@ -151,6 +154,7 @@ impl Stamp {
             "INSERT INTO replication_opening (id, opened) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET opened = ?1",
             [&id],
         )?;
+        mark.is_lost = false;
         self.mark = mark;
         Ok(())
     }
@@ -165,10 +169,18 @@ impl Stamp {
         Ok(())
     }
 
+    /// The file is no longer the one under its name.
+    pub(super) fn file_is_lost(&mut self) -> io::Result<()> {
+        let mut mark = Mark::parse(&self.lock.text()?);
+        mark.is_lost = true;
+        self.lock.set_text(&mark.text())
+    }
+
     /// Everything in the log was moved into the file.
     pub(super) fn log_was_moved(&mut self) -> io::Result<()> {
         if self.state == Stamped::InTheLog {
-            self.state = Stamped::Wholly;
+            // The next generation gets an id of its own: a copy of the file from before it does not fit its log.
+            self.state = Stamped::No;
             self.mark.ids.drain(..self.mark.ids.len().saturating_sub(1));
             self.lock.set_text(&self.mark.text())?;
         }
@@ -281,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_mark_is_read_as_it_was_written() {
-        let mark = Mark { ids: vec!["-".into(), "00ff".into()], generation: Some(7) };
+        let mark = Mark { ids: vec!["-".into(), "00ff".into()], generation: Some(7), is_lost: true };
         assert_eq!(Mark::parse(&mark.text()), mark);
         assert_eq!(Mark::parse(""), Mark::default());
     }

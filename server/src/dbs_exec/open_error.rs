@@ -1,10 +1,10 @@
 //! Why a database could not be opened. Each message says what to do next.
 
+use protocol::io_words::IoWords;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use command_line::streams::in_words;
 use rusqlite::ffi;
 
 /// Why a database could not be opened.
@@ -33,6 +33,8 @@ pub enum OpenError {
     SeveralNames(u64),
     /// The file is empty, and a bank was in it.
     Emptied,
+    /// The database was removed while a branch had it open; its lock file says so.
+    Lost(PathBuf),
     /// There is no database, and this log or journal of one.
     LogAlone(PathBuf),
     /// This log or journal is of another database, or of another state of this one.
@@ -75,6 +77,11 @@ impl fmt::Display for OpenError {
             Self::Emptied => f.write_str(
                 "this file is empty, and a bank was in it: put a backup in its place (bank-server restore --force), or remove the file to begin a new bank",
             ),
+            Self::Lost(lock) => write!(
+                f,
+                "the database was removed or renamed while the branch had it open: put it back, or restore a backup in its place; remove {} to begin a new bank",
+                lock.display()
+            ),
             Self::LogAlone(log) => write!(
                 f,
                 "the database is gone, and its log {} is left, which holds its newest commits: bring the database back beside it; or move the log elsewhere, to restore a backup or to begin a new bank",
@@ -96,7 +103,7 @@ impl fmt::Display for OpenError {
             Self::Permission => f.write_str(
                 "permission denied: this user may not use this file or its folder; run this as the user that the database belongs to",
             ),
-            Self::Io(error) => write!(f, "{}; check the path", in_words(error)),
+            Self::Io(error) => write!(f, "{}; check the path", IoWords(error)),
             Self::Sqlite(error) => {
                 write!(f, "SQLite cannot use this file ({error}); if no other program has it open, it is damaged: put a backup in its place (bank-server restore --force)")
             }

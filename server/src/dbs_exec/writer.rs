@@ -1,5 +1,6 @@
 //! The writing connection: a group of operations becomes one durable SQLite transaction.
 
+use protocol::io_words::IoWords;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
@@ -7,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use command_line::streams::in_words;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -165,7 +165,13 @@ impl Writer {
     /// names now is left alone. Gives what happened, in words.
     pub fn abandon(&mut self, lost: &Lost) -> String {
         let text = match lost {
-            Lost::Database(text) => format!("{text}: the branch stops, because what it writes there nobody would find"),
+            Lost::Database(text) => {
+                // So that no restart begins a new bank where this one was.
+                if let Some(Err(error)) = self.stamp.as_mut().map(Stamp::file_is_lost) {
+                    log::warn!("the lock file could not be written: {}", IoWords(&error));
+                }
+                format!("{text}: the branch stops, because what it writes there nobody would find")
+            }
             // The database itself is in its place, and SQLite has the lost log open still.
             Lost::Beside(text) => {
                 let moved = self.connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get::<_, bool>(0));
@@ -190,7 +196,7 @@ impl Writer {
     /// Notes that a checkpoint has moved everything, so that the log begins anew.
     pub fn log_was_moved(&mut self) {
         if let Some(Err(error)) = self.stamp.as_mut().map(Stamp::log_was_moved) {
-            log::warn!("the lock file could not be written: {}", in_words(&error));
+            log::warn!("the lock file could not be written: {}", IoWords(&error));
         }
     }
 
@@ -277,7 +283,7 @@ impl Writer {
         }
         if let Some(Err(error)) = self.stamp.as_mut().map(Stamp::after_commit) {
             // The next start asks the books whether the log is theirs.
-            log::warn!("the lock file could not be written: {}", in_words(&error));
+            log::warn!("the lock file could not be written: {}", IoWords(&error));
         }
         // It is on disk; the clients are told so only if that is where somebody will find it.
         match self.watch.as_ref().map(|watch| watch.check()) {
