@@ -191,6 +191,7 @@
 //! - Jim Gray and Leslie Lamport, *Consensus on Transaction Commit*, ACM Transactions on Database Systems
 //!   31(1), 2006: why two-phase commit blocks, and Paxos Commit, which does so only when a majority fails.
 
+mod by_hand;
 mod coordinator;
 mod message;
 mod options;
@@ -201,13 +202,14 @@ mod site;
 mod timers;
 mod transfer;
 
+pub use by_hand::ResolveError;
 pub use coordinator::{BeginError, Booked, Coordinator, CoordinatorState, Status};
 pub use message::{Envelope, Message, Refusal, Role, Vote};
 #[cfg(feature = "sabotage")]
 pub use options::Sabotage;
 pub use options::{Backoff, Options, Tick};
 pub use output::{AbortReason, Decision, LedgerAction, LedgerOp, Notice, Output};
-pub use participant::{InDoubt, OnDisk, Participant, ParticipantState, ResolveError};
+pub use participant::{InDoubt, OnDisk, Participant, ParticipantState};
 pub use record::{Outcome, Record};
 pub use site::{PartyState, Site, Step, Transition};
 pub use transfer::{LEGS_MAX, Leg, PeerAddr, Side, Transfer, TransferError};

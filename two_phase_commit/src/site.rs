@@ -8,11 +8,12 @@ use std::fmt;
 
 use protocol::TxId;
 
+use crate::by_hand::ResolveError;
 use crate::coordinator::{BeginError, Booked, Coordinator, CoordinatorState};
 use crate::message::{Message, Refusal, Role};
 use crate::options::{Options, Tick};
 use crate::output::Output;
-use crate::participant::{OnDisk, Participant, ParticipantState, ResolveError};
+use crate::participant::{OnDisk, Participant, ParticipantState};
 use crate::record::{Outcome, Record};
 use crate::transfer::{Leg, PeerAddr};
 
@@ -89,6 +90,21 @@ impl Site {
         let from = self.state(Role::Coordinator, &txid);
         let output = self.coordinator.begin(txid, legs, note)?;
         Ok(self.made(from, output))
+    }
+
+    /// Whether [`Site::step`] must be told what the disk knows of this message's transaction: its machine does not
+    /// remember it. (A prepare of one that has ended is refused by the ledger.)
+    #[must_use]
+    pub fn needs_the_disk_for(&self, message: &Message) -> bool {
+        match message {
+            Message::Inquiry { txid } => !self.coordinator.remembers(txid),
+            Message::Decision { txid, .. } => !self.participant.remembers(txid),
+            Message::Prepare(_)
+            | Message::Vote { .. }
+            | Message::Acknowledged { .. }
+            | Message::Undecided { .. }
+            | Message::Rejected { .. } => false,
+        }
     }
 
     /// Gives a message to the machine that it is for. `on_disk` as in [`Participant::step`], `booked` as in

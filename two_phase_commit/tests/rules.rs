@@ -8,7 +8,7 @@ use std::sync::Arc;
 use protocol::{Money, TxId};
 use two_phase_commit::{
     Booked, Coordinator, CoordinatorState, Decision, LedgerAction, Leg, Message, Notice, OnDisk, Options, Outcome,
-    Output, Participant, ParticipantState, PeerAddr, Record, Refusal, Side, Status, Transfer, Vote,
+    Output, Participant, ParticipantState, PeerAddr, Record, Refusal, Side, Site, Status, Transfer, Vote,
 };
 
 fn mumbai() -> PeerAddr {
@@ -317,6 +317,12 @@ fn rule_12_what_the_books_know_was_committed_whoever_has_forgotten_it() {
     // For the parties whose legs are in the books alone.
     assert_eq!(messages(&forgetful.step(&"Pune".into(), &inquiry, &booked)), [decision(Outcome::Aborted)]);
     assert!(forgetful.step(&delhi(), &inquiry, &Booked::Unclear).is_empty(), "no answer is better than a wrong one");
+    // The driver looks whenever the machine that is asked does not remember.
+    let mut site = Site::new(Options::new(mumbai()));
+    let _ = site.recover([]);
+    assert!(site.needs_the_disk_for(&inquiry) && site.needs_the_disk_for(&decision(Outcome::Committed)));
+    let _ = site.begin(txid(), legs(), "").unwrap();
+    assert!(!site.needs_the_disk_for(&inquiry) && site.needs_the_disk_for(&decision(Outcome::Committed)));
     // A participant that has booked its leg follows no abort, and acknowledges a commit.
     let on_disk = OnDisk::Settled(Outcome::Committed);
     let (mut forgetful, _) = participant(&[]);

@@ -8,6 +8,8 @@
 //! No lock is held while the disk or the network is waited for: the machines are locked for the moment of one
 //! call. When a record can't be made durable, memory and disk no longer agree, and the process stops.
 
+mod inbox;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
@@ -15,11 +17,11 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
+use protocol::BranchName;
 use protocol::event::Movement;
-use protocol::{BranchName, TxId};
 use two_phase_commit::{
-    Booked, Envelope, InDoubt, LedgerAction, LedgerOp, Message, Notice, OnDisk, Options, Outcome, Output, PeerAddr,
-    Record, Refusal, Role, Side, Site, Step,
+    Envelope, LedgerAction, LedgerOp, Message, Notice, Options, Output, PeerAddr, Record, Refusal, Role, Side, Site,
+    Step,
 };
 
 use super::crash::{CrashPoint, CrashSwitch};
@@ -503,52 +505,6 @@ impl Engine {
     }
 }
 
-impl Inbox for Engine {
-    fn received(&self, from: &PeerAddr, messages: Vec<Posted>) {
-        let _guard = StopOnPanic(self);
-        if !self.parts.dbs.feed().has_enough() {
-            // Nothing that comes of these could be made durable where it must be. They are sent again.
-            return;
-        }
-        match &self.teaching {
-            None => self.receive(from, messages),
-            Some(teaching) => self.receive(from, self.hold_back(teaching, from, messages)),
-        }
-    }
-
-    fn undeliverable(&self, to: &PeerAddr, messages: Vec<Posted>) {
-        let _guard = StopOnPanic(self);
-        let prepares = messages.into_iter().filter(|posted| matches!(posted.message, Message::Prepare(_)));
-        let tasks = prepares.map(|posted| {
-            let txid = posted.message.txid();
-            self.ask(|site| site.unreachable(txid, to))
-        });
-        let tasks = tasks.collect();
-        self.carry_out_quietly(tasks);
-    }
-
-    fn linked(&self, peer: &PeerAddr) {
-        let _guard = StopOnPanic(self);
-        self.site.lock().reconnected(peer);
-    }
-
-    fn met_itself(&self, at: &PeerAddr) {
-        let _guard = StopOnPanic(self);
-        // This branch's coordinator gives ids of its own, and none of them is taken here: it has begun no such transfer.
-        let waiting: Vec<TxId> = {
-            let site = self.site.lock();
-            let named = |in_doubt: &InDoubt<'_>| in_doubt.transfer.coordinator.as_ref() == Some(at);
-            site.participant().in_doubt().filter(named).map(|in_doubt| in_doubt.transfer.txid.clone()).collect()
-        };
-        let tasks = waiting.into_iter().map(|txid| {
-            let decision = Message::Decision { txid, outcome: Outcome::Aborted };
-            self.ask(|site| site.step(at, &decision, OnDisk::Nothing, &Booked::Nothing))
-        });
-        let tasks = tasks.collect();
-        self.carry_out_quietly(tasks);
-    }
-}
-
 /// Stops the process when a machine, or what carries out its output, finds itself wrong: the transaction has been taken
 /// out of the map, and what is in memory is worth nothing any more. Rule: the disk is right, so it is read again.
 pub(super) struct StopOnPanic<'e>(pub(super) &'e Engine);
@@ -558,59 +514,6 @@ impl Drop for StopOnPanic<'_> {
         if std::thread::panicking() {
             (self.0.parts.on_failure)(&Error::Panicked("the part that transfers between branches"));
         }
-    }
-}
-
-impl Engine {
-    /// Gives messages to the machines, and carries out what they answer, as one lot.
-    pub(super) fn receive(&self, from: &PeerAddr, messages: Vec<Posted>) {
-        let mut tasks = Vec::new();
-        for Posted { message, id, clock } in messages {
-            let txid = message.txid().clone();
-            let happened = Happened::Received { from: from.clone(), message: message.clone(), id };
-            self.events.add_received(&txid, happened, &clock);
-            let looked_up = self.on_disk(&message).and_then(|on_disk| Ok((on_disk, self.booked(&message)?)));
-            let (on_disk, booked) = match looked_up {
-                Ok(looked_up) => looked_up,
-                Err(error) => {
-                    log::error!("a message of {from} about {txid} is dropped: {error}");
-                    continue;
-                }
-            };
-            let from = self.as_named(from, &message);
-            tasks.push(self.ask(|site| site.step(&from, &message, on_disk, &booked)));
-        }
-        self.carry_out_quietly(tasks);
-    }
-
-    /// The sender under the name that the transfer's prepare has for it: a program may have named the coordinator by
-    /// its address.
-    fn as_named(&self, from: &PeerAddr, message: &Message) -> PeerAddr {
-        if message.role() == Role::Coordinator {
-            return from.clone();
-        }
-        let site = self.site.lock();
-        let named = site.participant().coordinator_of(message.txid());
-        named.filter(|named| self.parts.links.is_alias(named, from)).unwrap_or(from).clone()
-    }
-
-    /// What the books say of a transaction that the coordinator is asked about and does not remember.
-    fn booked(&self, message: &Message) -> Result<Booked> {
-        let is_asked = matches!(message, Message::Inquiry { .. });
-        if !is_asked || self.site.lock().coordinator().remembers(message.txid()) {
-            return Ok(Booked::Nothing);
-        }
-        self.parts.dbs.read(|reader| records::booked(reader, &self.parts.name, message.txid()))
-    }
-
-    /// What the tables say of a transaction, where the participant needs to know.
-    pub(super) fn on_disk(&self, message: &Message) -> Result<OnDisk> {
-        // A prepare of a transaction that has ended is refused by the hold itself.
-        let is_asked = message.role() == Role::Participant && !matches!(message, Message::Prepare(_));
-        if !is_asked || self.site.lock().participant().remembers(message.txid()) {
-            return Ok(OnDisk::Nothing);
-        }
-        self.parts.dbs.read(|reader| records::on_disk(reader, message.txid()))
     }
 }
 

@@ -3,8 +3,8 @@
 use std::thread;
 
 use crossbeam_channel::{Receiver, unbounded};
-use protocol::Epoch;
 use protocol::proof::BranchKey;
+use protocol::{Epoch, TxId};
 
 use super::*;
 use crate::transfer::directory::Directory;

@@ -1,0 +1,107 @@
+//! What comes over the links: messages for the machines, and news of the links themselves.
+
+use protocol::TxId;
+use two_phase_commit::{Booked, InDoubt, Message, OnDisk, Outcome, PeerAddr, Role};
+
+use super::{Engine, StopOnPanic, Task};
+use crate::error::Result;
+use crate::transfer::events::Happened;
+use crate::transfer::links::{Inbox, Posted};
+use crate::transfer::records;
+
+impl Inbox for Engine {
+    fn received(&self, from: &PeerAddr, messages: Vec<Posted>) {
+        let _guard = StopOnPanic(self);
+        if !self.parts.dbs.feed().has_enough() {
+            // Nothing that comes of these could be made durable where it must be. They are sent again.
+            return;
+        }
+        match &self.teaching {
+            None => self.receive(from, messages),
+            Some(teaching) => self.receive(from, self.hold_back(teaching, from, messages)),
+        }
+    }
+
+    fn undeliverable(&self, to: &PeerAddr, messages: Vec<Posted>) {
+        let _guard = StopOnPanic(self);
+        let prepares = messages.into_iter().filter(|posted| matches!(posted.message, Message::Prepare(_)));
+        let tasks = prepares.map(|posted| {
+            let txid = posted.message.txid();
+            self.ask(|site| site.unreachable(txid, to))
+        });
+        let tasks = tasks.collect();
+        self.carry_out_quietly(tasks);
+    }
+
+    fn linked(&self, peer: &PeerAddr) {
+        let _guard = StopOnPanic(self);
+        self.site.lock().reconnected(peer);
+    }
+
+    fn met_itself(&self, at: &PeerAddr) {
+        let _guard = StopOnPanic(self);
+        // This branch's coordinator gives ids of its own, and none of them is taken here: it has begun no such transfer.
+        let waiting: Vec<TxId> = {
+            let site = self.site.lock();
+            let named = |in_doubt: &InDoubt<'_>| in_doubt.transfer.coordinator.as_ref() == Some(at);
+            site.participant().in_doubt().filter(named).map(|in_doubt| in_doubt.transfer.txid.clone()).collect()
+        };
+        let tasks = waiting.into_iter().map(|txid| {
+            let decision = Message::Decision { txid, outcome: Outcome::Aborted };
+            self.ask(|site| site.step(at, &decision, OnDisk::Nothing, &Booked::Nothing))
+        });
+        let tasks = tasks.collect();
+        self.carry_out_quietly(tasks);
+    }
+}
+
+impl Engine {
+    /// Gives messages to the machines, and carries out what they answer, as one lot.
+    pub(in crate::transfer) fn receive(&self, from: &PeerAddr, messages: Vec<Posted>) {
+        let mut tasks = Vec::new();
+        for Posted { message, id, clock } in messages {
+            let txid = message.txid().clone();
+            let happened = Happened::Received { from: from.clone(), message: message.clone(), id };
+            self.events.add_received(&txid, happened, &clock);
+            match self.step(from, &message) {
+                Ok(task) => tasks.push(task),
+                Err(error) => log::error!("a message of {from} about {txid} is dropped: {error}"),
+            }
+        }
+        self.carry_out_quietly(tasks);
+    }
+
+    /// Gives a message to the machines, with what the disk says of its transaction where they don't remember it.
+    ///
+    /// Whether they do is asked under the lock under which they take it: one that is forgotten between the two would be
+    /// taken for one that never was.
+    pub(in crate::transfer) fn step(&self, from: &PeerAddr, message: &Message) -> Result<Task> {
+        let from = &self.as_named(from, message);
+        let remembered = self.try_ask(|site| {
+            if site.needs_the_disk_for(message) {
+                return Err(());
+            }
+            Ok(site.step(from, message, OnDisk::Nothing, &Booked::Nothing))
+        });
+        if let Ok(task) = remembered {
+            return Ok(task);
+        }
+        let (own_name, txid) = (&self.parts.name, message.txid());
+        let (on_disk, booked) = self.parts.dbs.read(|reader| match message.role() {
+            Role::Coordinator => Ok((OnDisk::Nothing, records::booked(reader, own_name, txid)?)),
+            Role::Participant => Ok((records::on_disk(reader, txid)?, Booked::Nothing)),
+        })?;
+        Ok(self.ask(|site| site.step(from, message, on_disk, &booked)))
+    }
+
+    /// The sender under the name that the transfer's prepare has for it: a program may have named the coordinator by
+    /// its address.
+    fn as_named(&self, from: &PeerAddr, message: &Message) -> PeerAddr {
+        if message.role() == Role::Coordinator {
+            return from.clone();
+        }
+        let site = self.site.lock();
+        let named = site.participant().coordinator_of(message.txid());
+        named.filter(|named| self.parts.links.is_alias(named, from)).unwrap_or(from).clone()
+    }
+}
