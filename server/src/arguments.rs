@@ -211,7 +211,8 @@ A branch that is put back to an older state has forgotten what it promised to ot
 const EXIT_STATUSES: &str = "\
 Exit status: 0 after a clean stop, or when an audit finds nothing; 1 when the server could not start or an \
 audit finds something; 64 for a wrong command line; 70 when the program found \
-itself wrong and stopped before it could do harm; 74 when the disk failed under the database.";
+itself wrong and stopped before it could do harm; 74 when the disk failed under the database or its files \
+were lost, or when a command's report could not be written (what it did then stands on standard error).";
 
 #[cfg(test)]
 mod tests {

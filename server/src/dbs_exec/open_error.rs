@@ -43,6 +43,8 @@ pub enum OpenError {
     Interrupted,
     /// A copy to look at has no room in this folder.
     NoRoom(PathBuf),
+    /// The disk is full; nothing was changed.
+    DiskFull,
     /// The file, or its folder, may not be used so by this user.
     Permission,
     /// The file or its folder cannot be opened.
@@ -100,6 +102,7 @@ impl fmt::Display for OpenError {
                 "a copy is needed to look at it without changing it, and {} has no room for one: name another folder with TMPDIR",
                 folder.display()
             ),
+            Self::DiskFull => f.write_str("the disk is full, and nothing was changed: make room and try again"),
             Self::Permission => f.write_str(
                 "permission denied: this user may not use this file or its folder; run this as the user that the database belongs to",
             ),
@@ -117,6 +120,7 @@ impl From<rusqlite::Error> for OpenError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ffi::ErrorCode::NotADatabase) => Self::NotADatabase,
+            Some(ffi::ErrorCode::DiskFull) => Self::DiskFull,
             Some(ffi::ErrorCode::ReadOnly) => Self::ReadOnly,
             Some(ffi::ErrorCode::PermissionDenied | ffi::ErrorCode::CannotOpen) => Self::Permission,
             Some(_) | None => Self::Sqlite(error),
@@ -128,6 +132,7 @@ impl From<io::Error> for OpenError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::PermissionDenied => Self::Permission,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull,
             _ => Self::Io(error),
         }
     }

@@ -3,7 +3,6 @@
 use protocol::io_words::IoWords;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -421,9 +420,7 @@ impl Writer {
 fn open_error(error: OpenError) -> Error {
     match error {
         OpenError::Sqlite(error) => storage_error(error),
-        OpenError::Io(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
-            Error::DiskFull
-        }
+        OpenError::DiskFull => Error::DiskFull,
         other => Error::Database(other.to_string()),
     }
 }
