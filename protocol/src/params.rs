@@ -513,6 +513,9 @@ pub struct ClearSuspense {
     /// How much of it; all without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<Amount>,
+    /// The branch that has not booked its side of the payment, and never will: then it is no longer owed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_booked_by: Option<BranchName>,
     /// Why; recorded with the transaction.
     #[serde(default)]
     pub reason: String,

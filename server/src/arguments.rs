@@ -19,8 +19,8 @@ have not. A transfer that it decided to commit after the backup counts as aborte
 deposit that it prepared or booked after the backup is gone here, while the payer's branch has it in its books. \
 Nothing settles that by itself. After the start: (1) run `bank-client audit --all` with every branch up: it names each \
 payment that one of two branches has not booked; (2) run `bank-client list_pending` at each branch, and settle by \
-`bank-client resolve`, with a reason, what asks this branch in vain and what another can't follow any more; (3) compare both branches' `bank-client history` \
-from the backup's time on, and book by hand what customers are owed. Movements at this branch alone \
+`bank-client resolve`, with a reason, what asks this branch in vain and what another can't follow any more; (3) end each \
+payment that is still named by `bank-client clear_suspense … --not-booked-by BRANCH` at the branch that has booked it. Movements at this branch alone \
 since the backup are lost, and its replicas need a new snapshot.";
 
 /// One branch of the bank: a menu for its customers and its administrator, the branch protocol for direct

@@ -110,3 +110,47 @@ fn money_that_was_paid_and_never_sent_is_taken_back_or_paid_in() {
     assert_eq!(mixed.delhi.connect().balance(1002), "0.00");
     mixed.assert_right_everywhere();
 }
+
+#[test]
+fn a_payment_whose_other_side_was_lost_can_be_ended_at_the_branch_that_has_it() {
+    let bank = Bank::new();
+    let (mumbai, mut delhi) = (bank.branch("Mumbai"), bank.branch("Delhi"));
+    Bank::introduce(&[&mumbai, &delhi]);
+    let copy = bank.folder().join("older.db");
+    let database = delhi.database_path().to_path_buf();
+    let on_file = |arguments: &[&str]| {
+        let mut command = server_command();
+        let output = command.args(arguments).arg(&copy).arg("--db").arg(&database).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    on_file(&["backup"]);
+    let params = json!({"src_account_no": 1001, "dest_account_no": 1002, "amount": 70, "dest_branch": "Delhi"});
+    let txid = mumbai.connect().ask("inter_branch_transfer", params).ok()["txid"].clone();
+    Bank::wait_until_settled(&[&mumbai, &delhi]);
+    assert_eq!(delhi.stop(), Some(0));
+    on_file(&["restore", "--force"]);
+    delhi.restart();
+    let audit_all = || {
+        let mut command = client_command();
+        command.current_dir(bank.folder()).args(["--port", &mumbai.port().to_string(), "audit", "--all"]);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(audit_all().0, Some(1), "{}", audit_all().1);
+    let clear = |more: Value| {
+        let mut params = json!({"txid": txid, "account_no": 1001, "reason": "Delhi was restored"});
+        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        mumbai.connect().ask("clear_suspense", params)
+    };
+    clear(json!({})).refused("nothing_in_suspense");
+    clear(json!({"not_booked_by": "Pune"})).refused("nothing_in_suspense");
+    let cleared = clear(json!({"not_booked_by": "Delhi"})).ok();
+    assert_eq!((figure(&cleared["amount"]), figure(&cleared["left"])), ("70.00".into(), "0.00".into()));
+    clear(json!({"not_booked_by": "Delhi"})).refused("nothing_in_suspense");
+    assert_eq!(mumbai.connect().balance(1001), "1000.00");
+    assert_eq!(audit_all().0, Some(0), "{}", audit_all().1);
+    // What is under way ends in another way.
+    let raw = json!({"txid": "raw", "account_no": 1001, "amount": 5});
+    mumbai.connect().ask("prepare_withdraw", raw).ok();
+    clear(json!({"txid": "raw", "not_booked_by": "Delhi"})).refused("cannot_resolve");
+}

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use clap::Args;
 use protocol::answer::SuspenseCleared;
 use protocol::request::{Action, ClearSuspense};
-use protocol::{AccountNum, IdError, Money, Total, TxId};
+use protocol::{AccountNum, BranchName, IdError, Money, Total, TxId};
 
 use crate::commands::Session;
 use crate::error::{ClientError, ExitStatus};
@@ -15,6 +15,7 @@ Examples:
   bank-client audit
   bank-client clear_suspense Mumbai-17 1002 --reason \"the payment was hers: letter of 3 May\"
   bank-client clear_suspense Mumbai-17 cash --amount 20 --reason \"paid out at the counter\"
+  bank-client clear_suspense Mumbai-17 1001 --not-booked-by Delhi --reason \"Delhi was restored from Monday\"
 
 The audit names the transfers with a difference in suspense. A difference of too much money goes to the account, or is
 paid out in cash; one of too little is taken from the account, or paid in. It is a transaction of its own, with the
@@ -31,6 +32,9 @@ pub struct ClearArguments {
     /// How much of it, in rupees; all without it
     #[arg(long, value_name = "RUPEES", value_parser = Money::parse_movement, allow_negative_numbers = true)]
     amount: Option<Money>,
+    /// This branch has not booked its side of the payment and never will, as audit --all says
+    #[arg(long, value_name = "BRANCH")]
+    not_booked_by: Option<BranchName>,
     /// Why; it is recorded
     #[arg(long, value_name = "REASON")]
     reason: String,
@@ -51,12 +55,12 @@ impl FromStr for Whom {
 }
 
 pub(super) fn clear(arguments: ClearArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
-    let ClearArguments { txid, whom, amount, reason } = arguments;
+    let ClearArguments { txid, whom, amount, not_booked_by, reason } = arguments;
     let (account_no, cash) = match whom {
         Whom::Cash => (None, true),
         Whom::Account(account) => (Some(account), false),
     };
-    let params = ClearSuspense { txid, account_no, cash, amount: amount.map(Into::into), reason };
+    let params = ClearSuspense { txid, account_no, cash, amount: amount.map(Into::into), not_booked_by, reason };
     session.order(Action::ClearSuspense, &params, |cleared: SuspenseCleared| tell(&cleared))
 }
 

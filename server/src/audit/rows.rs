@@ -92,9 +92,8 @@ impl Auditor {
             ));
         }
         let is_clearing = kind == Some(Kind::Settlement) && ![from, to].contains(&Party::Own(Role::Due));
-        if is_clearing != row.note.is_some() {
-            let found = if is_clearing { "has no reason" } else { "has a note, and nobody books such a one by hand" };
-            self.findings.add(format!("transaction {} {found}", row.transaction_id));
+        if is_clearing && row.note.is_none() {
+            self.findings.add(format!("transaction {} was booked by hand, without a reason", row.transaction_id));
         }
         for (account, effect) in [(row.to_account, amount), (row.from_account, -amount)] {
             self.take_due(row, account, effect);

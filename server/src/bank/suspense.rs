@@ -4,7 +4,14 @@
 //! account (`transfer::ledger`). People find out whose it is; then it is moved to or from a customer, or paid out of or
 //! into cash, as a row of its own that has their reason and is chained like every other. Nothing that was booked
 //! before is changed. Never more is moved than stands there for that transfer, so a difference can't be cleared twice.
+//!
+//! A payment whose other side was lost (its branch was put back to an older state, say) stands in no suspense yet, and
+//! no transfer under way will mend it. A person says which branch has not booked it; then it is moved into suspense,
+//! so that both branches agree on what one owes the other, and out again in the same transaction.
 
+use std::collections::BTreeMap;
+
+use protocol::leg_sum::payment_number;
 use protocol::{AccountNum, Money, TxId};
 
 use super::accounts::{self, Account};
@@ -27,6 +34,8 @@ pub struct Clearing {
     pub account: Option<AccountNum>,
     /// How much of it; all without it.
     pub amount: Option<Money>,
+    /// The branch that has not booked its side, and never will.
+    pub not_booked_by: Option<String>,
     /// Why.
     pub reason: String,
 }
@@ -66,10 +75,13 @@ pub fn standing(query: &impl Query, txid: &TxId) -> Result<i128> {
 /// Moves a difference out of suspense, or what is lacking into it.
 ///
 /// # Errors
-/// [`Error::NothingInSuspense`]; [`Error::Invalid`] for more than stands there; [`Error::NoSuchAccount`],
+/// [`Error::NothingInSuspense`]; [`Error::CannotResolve`] while the transfer is under way; [`Error::Invalid`] for more than stands there; [`Error::NoSuchAccount`],
 /// [`Error::AccountClosed`], [`Error::InsufficientFunds`], [`Error::BalanceLimit`].
 pub fn clear(tx: &mut Tx<'_>, clearing: &Clearing, booking: &Booking) -> Result<Cleared> {
-    let Clearing { txid, account, amount, reason } = clearing;
+    let Clearing { txid, account, amount, not_booked_by, reason } = clearing;
+    if let Some(peer) = not_booked_by {
+        suspend_unmatched(tx, txid, peer, reason, booking)?;
+    }
     let stands = standing(tx, txid)?;
     let most = Money::from_paise(i64::try_from(stands.unsigned_abs()).unwrap_or(i64::MAX)).unwrap_or(Money::MAX);
     if most.is_zero() {
@@ -97,6 +109,59 @@ pub fn clear(tx: &mut Tx<'_>, clearing: &Clearing, booking: &Booking) -> Result<
     }
     let moved = i128::from(amount.paise());
     Ok(Cleared { transaction_id, amount, is_out, left_paise: stands - if is_out { moved } else { -moved } })
+}
+
+/// Moves what a transfer's payments have made `peer` owe this branch, or this branch it, into suspense.
+fn suspend_unmatched(tx: &mut Tx<'_>, txid: &TxId, peer: &str, reason: &str, booking: &Booking) -> Result<()> {
+    refuse_under_way(tx, txid)?;
+    let due = "SELECT account_num FROM own_accounts WHERE peer = ?1";
+    let due: i64 =
+        tx.query_opt(due, params![peer], |row| row.get(0))?.ok_or_else(|| Error::NothingInSuspense(txid.clone()))?;
+    // By payment: the leg that was booked here, and what it and its corrections make.
+    let mut payments: BTreeMap<i64, (Option<i64>, i128)> = BTreeMap::new();
+    tx.query_each(
+        "SELECT leg, CASE WHEN to_account = ?2 THEN amount ELSE -amount END FROM transactions
+         WHERE txid = ?1 AND ?2 IN (from_account, to_account)",
+        params![txid.as_str(), due],
+        |row| {
+            let leg: i64 = row.get(0)?;
+            let payment = payments.entry(payment_number(leg)).or_default();
+            payment.0 = payment.0.or_else(|| Some(leg).filter(|leg| *leg >= 0));
+            payment.1 += i128::from(row.get::<_, i64>(1)?);
+            Ok(())
+        },
+    )?;
+    let mut is_any = false;
+    for (leg, net) in payments.into_values() {
+        let amount = i64::try_from(net.unsigned_abs()).ok().and_then(Money::from_paise);
+        let (Some(leg), Some(amount)) = (leg, amount.filter(|amount| !amount.is_zero())) else { continue };
+        let (from, to) = if net > 0 { (due, SUSPENSE) } else { (SUSPENSE, due) };
+        movements::move_own(tx, from, OwnSide::Debited, amount)?;
+        movements::move_own(tx, to, OwnSide::Credited, amount)?;
+        // It stands for the side that is missing, as a correction of that leg would.
+        let leg = Some((txid.as_str(), -1 - (leg ^ 1)));
+        let entry = Entry { from, to, amount, kind: Kind::Settlement, leg, peer: Some(peer), note: Some(reason) };
+        movements::append(tx, &entry, booking)?;
+        is_any = true;
+    }
+    if is_any { Ok(()) } else { Err(Error::NothingInSuspense(txid.clone())) }
+}
+
+/// What is under way ends by itself, or by `resolve`.
+fn refuse_under_way(query: &impl Query, txid: &TxId) -> Result<()> {
+    let open = query.query_opt(
+        "SELECT 1 FROM prepared WHERE txid = ?1 AND state = 'prepared'
+         UNION ALL SELECT 1 FROM coordinated WHERE txid = ?1 AND state <> 'ended'
+         UNION ALL SELECT 1 FROM contradicted WHERE txid = ?1 LIMIT 1",
+        params![txid.as_str()],
+        |_| Ok(()),
+    )?;
+    match open {
+        Some(()) => {
+            Err(Error::CannotResolve(format!("transfer {txid} is under way here still; list_pending shows it")))
+        }
+        None => Ok(()),
+    }
 }
 
 fn move_customer(tx: &mut Tx<'_>, account: &Account, amount: Money, is_out: bool) -> Result<()> {

@@ -76,12 +76,13 @@ impl WithWrite for Kept {
 /// # Errors
 /// [`Error::Invalid`].
 pub fn clearing(params: ClearSuspense) -> Result<Clearing> {
-    let ClearSuspense { txid, account_no, cash, amount, reason } = params;
+    let ClearSuspense { txid, account_no, cash, amount, not_booked_by, reason } = params;
     if account_no.is_some() == cash {
         return Err(Error::Invalid("name either the account that it goes to or comes from, or cash".into()));
     }
     let amount = amount.map(protocol::request::Amount::to_move).transpose()?;
-    Ok(Clearing { txid, account: account_no, amount, reason: reason_of(&reason)? })
+    let not_booked_by = not_booked_by.map(|branch| branch.to_string());
+    Ok(Clearing { txid, account: account_no, amount, not_booked_by, reason: reason_of(&reason)? })
 }
 
 /// Moves it; gives the answer as JSON.

@@ -75,7 +75,8 @@ impl Kind {
             Self::Transfer { from, to, amount } => json!([from, to, amount]),
             Self::SetPassword { account, hash: _ } => json!([account]),
             Self::ClearSuspense(clearing) => {
-                json!([clearing.txid, clearing.account, clearing.amount, clearing.reason])
+                let Clearing { txid, account, amount, not_booked_by, reason } = &**clearing;
+                json!([txid, account, amount, not_booked_by, reason])
             }
         }
     }
