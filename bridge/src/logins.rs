@@ -60,6 +60,14 @@ impl Logins {
         };
         let login = Arc::new(Login { who, branch, number, version, has_ended: AtomicBool::new(false) });
         let mut all = self.all.lock();
+        // Whoever is let in by another password than these shows that theirs was changed: no look at the branch is
+        // needed, which may have been away when it was.
+        for other in all.iter().filter_map(Weak::upgrade) {
+            let is_of_the_account = other.branch == login.branch && other.number == login.number;
+            if is_of_the_account && login.version.is_some() && other.version != login.version {
+                other.end();
+            }
+        }
         // What nothing holds any more goes when the list has doubled since, so that adding stays cheap.
         if all.len() == all.capacity() {
             all.retain(|login| login.strong_count() > 0);
@@ -117,11 +125,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_login_by_a_new_password_ends_those_by_the_old_one() {
+        let (logins, mumbai, delhi) = (Logins::default(), "Mumbai".parse().unwrap(), "Delhi".parse().unwrap());
+        let add = |branch, number, version: &str| logins.add(branch, number, Some(version.into()));
+        let customer = LoginNum::Customer(protocol::AccountNum::new(1001).unwrap());
+        let old = add(&mumbai, LoginNum::Administrator, "1");
+        let others = [add(&mumbai, customer, "3"), add(&delhi, LoginNum::Administrator, "4")];
+        let same = add(&mumbai, LoginNum::Administrator, "1");
+        assert!(!old.has_ended());
+        let new = add(&mumbai, LoginNum::Administrator, "2");
+        assert!(old.has_ended() && same.has_ended() && !new.has_ended());
+        assert!(!others.iter().any(|other| other.has_ended()));
+    }
+
+    #[test]
     fn what_nothing_holds_is_forgotten() {
         let (logins, mumbai) = (Logins::default(), "Mumbai".parse().unwrap());
         let kept = logins.add(&mumbai, LoginNum::Administrator, Some("1".into()));
         for _ in 0..10_000 {
-            drop(logins.add(&mumbai, LoginNum::Administrator, Some("2".into())));
+            drop(logins.add(&mumbai, LoginNum::Administrator, Some("1".into())));
         }
         assert!(logins.all.lock().capacity() < 64);
         assert_eq!(logins.of(&mumbai)[&LoginNum::Administrator].len(), 1);

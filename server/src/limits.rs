@@ -63,6 +63,8 @@ pub const COPY_PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// Clients at once, unless `--max-clients` says otherwise. Each has a thread.
 pub const CLIENTS: usize = 4_096;
+/// With at least so many places, one address (or network of IPv6) has three quarters of them at most.
+pub const CLIENTS_SHARED_FROM: usize = 64;
 /// The stack of a client's thread in bytes. Virtual memory until touched; sessions don't recurse.
 pub const CLIENT_STACK_BYTES: usize = 512 << 10;
 /// What the system holds at most of what is sent to one client, in bytes (Linux reserves twice as much). It would grow

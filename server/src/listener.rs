@@ -5,7 +5,7 @@
 //! reading, so that a session blocked in a read finds the end of its input, says goodbye and ends, while
 //! an operation under way finishes first and is answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -16,13 +16,16 @@ use std::{cell::Cell, fmt};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::limits::{ACCEPT_PAUSE, CLIENT_STACK_BYTES, SHUTDOWN_GRACE, WRITE_TIMEOUT};
+use crate::limits::{ACCEPT_PAUSE, CLIENT_STACK_BYTES, CLIENTS_SHARED_FROM, SHUTDOWN_GRACE, WRITE_TIMEOUT};
+use crate::lockout::one_address;
 
 /// Everyone who is connected.
 ///
-/// Invariant: `register` holds a stream for each running session and never more than `limit`.
+/// Invariant: `register` holds a stream for each running session, never more than `limit`, and never more than
+/// `share` of one address.
 pub struct Clients {
     limit: usize,
+    share: usize,
     stopping: AtomicBool,
     register: Mutex<Register>,
     left: Condvar,
@@ -32,13 +35,23 @@ pub struct Clients {
 struct Register {
     next_id: u64,
     streams: BTreeMap<u64, Arc<TcpStream>>,
+    /// How many of them each address has.
+    addresses: HashMap<IpAddr, usize>,
 }
 
 impl Clients {
     /// An empty register for at most `limit` clients.
     #[must_use]
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, stopping: AtomicBool::new(false), register: Mutex::default(), left: Condvar::new() })
+        // A branch for a handful of clients has nothing to share out.
+        let share = if limit < CLIENTS_SHARED_FROM { limit } else { limit - limit / 4 };
+        Arc::new(Self {
+            limit,
+            share,
+            stopping: AtomicBool::new(false),
+            register: Mutex::default(),
+            left: Condvar::new(),
+        })
     }
 
     /// How many are connected.
@@ -53,16 +66,19 @@ impl Clients {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Registers a client. `None` when there are too many, or when the branch is stopping.
-    fn enter(self: &Arc<Self>, stream: &Arc<TcpStream>) -> Option<Entry> {
+    /// Registers a client. `None` when there are too many, in all or from its address, or when the branch is stopping.
+    fn enter(self: &Arc<Self>, stream: &Arc<TcpStream>, address: IpAddr) -> Option<Entry> {
+        let address = one_address(address);
         let mut register = self.register.lock();
-        if register.streams.len() >= self.limit || self.is_stopping() {
+        let own = register.addresses.get(&address).copied().unwrap_or(0);
+        if register.streams.len() >= self.limit || own >= self.share || self.is_stopping() {
             return None;
         }
+        register.addresses.insert(address, own + 1);
         let id = register.next_id;
         register.next_id += 1;
         register.streams.insert(id, Arc::clone(stream));
-        Some(Entry { clients: Arc::clone(self), id })
+        Some(Entry { clients: Arc::clone(self), id, address })
     }
 
     /// Tells every session to end, gives them a moment, and cuts off who is left. What takes long is told to hurry by
@@ -94,11 +110,20 @@ impl Clients {
 struct Entry {
     clients: Arc<Clients>,
     id: u64,
+    address: IpAddr,
 }
 
 impl Entry {
     fn leave(&self) {
-        self.clients.register.lock().streams.remove(&self.id);
+        let mut register = self.clients.register.lock();
+        if register.streams.remove(&self.id).is_some() {
+            let own = register.addresses.get(&self.address).copied().unwrap_or(0);
+            match own {
+                0 | 1 => register.addresses.remove(&self.address),
+                more => register.addresses.insert(self.address, more - 1),
+            };
+        }
+        drop(register);
         self.clients.left.notify_all();
     }
 }
@@ -248,7 +273,7 @@ fn admit(stream: TcpStream, peer: SocketAddr, door: &Arc<dyn Door>, clients: &Ar
         return;
     }
     let stream = Arc::new(stream);
-    let Some(entry) = clients.enter(&stream) else {
+    let Some(entry) = clients.enter(&stream, peer.ip()) else {
         log::warn!("{peer} was turned away: {} clients are connected", clients.count());
         door.turn_away(&stream);
         return;
@@ -315,5 +340,30 @@ impl Write for &Patience<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_leaves_room_for_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let clients = Clients::new(CLIENTS_SHARED_FROM);
+        let [crowd, other] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
+        let entries: Vec<_> = std::iter::from_fn(|| clients.enter(&stream, crowd)).collect();
+        assert_eq!(entries.len(), CLIENTS_SHARED_FROM * 3 / 4);
+        let others: Vec<_> = std::iter::from_fn(|| clients.enter(&stream, other)).collect();
+        assert_eq!(others.len(), CLIENTS_SHARED_FROM / 4);
+        drop(entries);
+        assert!(clients.enter(&stream, crowd).is_some());
+        drop(others);
+        assert!(clients.register.lock().addresses.is_empty() && clients.count() == 0);
+        // Few places are not shared out.
+        let clients = Clients::new(3);
+        let entries: Vec<_> = std::iter::from_fn(|| clients.enter(&stream, crowd)).collect();
+        assert_eq!(entries.len(), 3);
     }
 }

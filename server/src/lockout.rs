@@ -200,13 +200,18 @@ fn account_key(account_num: i64, origin: Origin) -> AccountKey {
 }
 
 /// An IPv6 customer is commonly given 2^64 addresses (RFC 6177), so those of one /64 count as one.
+#[must_use]
+pub fn one_address(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
 fn address_key(origin: Origin) -> Option<IpAddr> {
     match origin {
         Origin::OnBehalf => None,
-        Origin::Address(address) => Some(match address.to_canonical() {
-            IpAddr::V4(address) => IpAddr::V4(address),
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        }),
+        Origin::Address(address) => Some(one_address(address)),
     }
 }
 

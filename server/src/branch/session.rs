@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 use protocol::answer::{PasswordVersionOf, TxStatus, Welcome, push_ok, push_refused_epoch};
@@ -441,7 +442,11 @@ impl<'c> Session<'c> {
     }
 
     fn read_long<T>(&self, read: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.context.read_long(self.owner(), read)
+        let asked = Instant::now();
+        self.context.read_long(self.owner(), || {
+            // Where many wait for their turn, nothing is read for who has gone meanwhile.
+            if self.orderer().has_gone(asked) { Err(Error::Busy) } else { read() }
+        })
     }
 
     fn hello(&mut self, params: &Hello) -> Result<String> {
