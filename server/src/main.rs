@@ -154,7 +154,7 @@ fn watch_signals(stop: Sender<Stop>) -> Result<(), String> {
     let ends_with_terminal = has_terminal() && !is_hangup_ignored;
     let watch = move || {
         for signal in signals.forever() {
-            if signal == SIGHUP && !(ends_with_terminal && !has_terminal()) {
+            if signal == SIGHUP && (!ends_with_terminal || has_terminal()) {
                 // One that waits is enough; and the channel must have room for what ends the branch.
                 if stop.is_empty() {
                     let _ = stop.try_send(Stop::ReadAgain);

@@ -246,7 +246,7 @@ impl<'c> Session<'c> {
             Action::Batch | Action::Audit | Action::Branches | Action::Stage | Action::PasswordVersions
         );
         let rows = || frame.params::<Limit>().ok().and_then(|params| params.limit).unwrap_or(LIST_ROWS_DEFAULT);
-        if !is_long && !(is_list && rows() > SHORT_LIST_ROWS) {
+        if !(is_long || is_list && rows() > SHORT_LIST_ROWS) {
             return Ok(None);
         }
         let held = self.context.allowances.answers.take(self.owner(), LONG_ANSWER_BYTES, WRITE_TIMEOUT);
