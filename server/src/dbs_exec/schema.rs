@@ -410,6 +410,27 @@ mod tests {
     }
 
     #[test]
+    fn an_epoch_of_version_3_gets_its_id_from_its_first_group_as_far_as_the_log_has_it() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        for migration in &MIGRATIONS[..3] {
+            connection.execute_batch(migration).unwrap();
+        }
+        connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        connection.pragma_update(None, "user_version", 3).unwrap();
+        let rows = "INSERT INTO replication_epochs (epoch, after_sequence, began_unix_ms) VALUES (2, 3, 0), (3, 5, 0);
+            INSERT INTO replication_log VALUES (6, 3, x'0123456789abcdef000000000000000000000000000000000000000000000000', 0, x'01');
+            UPDATE replication_standing SET epoch = 3, heard_epoch = 3, is_logging = 1, promoted_from = '127.0.0.1:1'";
+        connection.execute_batch(rows).unwrap();
+        migrate(&mut connection).unwrap();
+        let text = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+        assert_eq!(text("SELECT id FROM replication_epochs WHERE epoch = 2"), "");
+        assert_eq!(text("SELECT id FROM replication_epochs WHERE epoch = 3"), "0123456789abcdef");
+        let standing = crate::dbs_exec::Standing::read(&connection).unwrap();
+        assert_eq!((standing.epoch.clone(), standing.epoch.id.len()), (standing.heard, 16));
+        assert_eq!(standing.started_with.as_deref(), Some("127.0.0.1:1"));
+    }
+
+    #[test]
     fn a_newer_or_foreign_database_is_refused() {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection).unwrap();
