@@ -5,14 +5,14 @@
 //! so a script's next line is never taken before its question. These threads are not joined: two of them sit in a
 //! read that only the other side can end, and the end of the program ends them.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, IsTerminal as _, Read};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 
 use protocol::menu_line::{LINE_BYTES_MAX, ServerLine};
-use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
@@ -62,20 +62,25 @@ impl Events {
         Ok(Self { sender, events, requests })
     }
 
-    /// Turns SIGINT, SIGTERM and SIGQUIT into events. A second one of them ends the program at once, in case the
+    /// Turns SIGINT, SIGTERM and SIGQUIT into events, and at a terminal SIGHUP. A second one of them ends the program at once, in case the
     /// first finds it stuck in a write.
     ///
     /// # Errors
     /// The system's, when it refuses a handler or a thread.
     pub fn watch_signals(&self) -> io::Result<()> {
-        const WATCHED: [i32; 3] = [SIGINT, SIGTERM, SIGQUIT];
+        let mut watched = vec![SIGINT, SIGTERM, SIGQUIT];
+        // A terminal that goes may come back as another's, and should have its echo then. A script that was made deaf
+        // to it, as by `nohup`, has no terminal here, and stays deaf.
+        if io::stdin().is_terminal() {
+            watched.push(SIGHUP);
+        }
         let seen = Arc::new(AtomicBool::new(false));
-        for signal in WATCHED {
+        for &signal in &watched {
             // In this order, so that the first signal finds the flag unset.
             flag::register_conditional_default(signal, Arc::clone(&seen))?;
             flag::register(signal, Arc::clone(&seen))?;
         }
-        let mut signals = Signals::new(WATCHED)?;
+        let mut signals = Signals::new(watched)?;
         let sender = self.sender.clone();
         let watch = move || {
             let numbers = signals.forever().filter_map(|signal| u8::try_from(signal).ok());

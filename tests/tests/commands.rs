@@ -250,7 +250,8 @@ fn the_key_is_found_named_or_not_needed() {
     let transcript = run(&bank, mumbai.port(), &line, "");
     assert_ne!(transcript.status, Some(0), "{transcript:?}");
     // An open branch asks for none.
-    let open = Bank::new().start("Pune", Options::named("Pune").flag("--open"));
+    let another = Bank::new();
+    let open = another.start("Pune", Options::named("Pune").flag("--open"));
     assert!(done(&Bank::new(), &open, "deposit 1001 5").contains("has Rs 1005.00"));
     // A password that a script brings.
     let set = run(&bank, mumbai.port(), "set_password 1001", "from a script\n");
