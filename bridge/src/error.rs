@@ -221,6 +221,9 @@ impl IntoResponse for Error {
             Self::TooManyLogins { retry_seconds } => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_seconds));
             }
+            Self::Busy(_) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
             // Not `Basic`, at which a browser would open a window of its own over the dashboard's.
             Self::NotSignedIn | Self::WrongLogin => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Session realm=\"bank\""));
@@ -242,7 +245,6 @@ impl IntoResponse for Error {
             | Self::Refused(_)
             | Self::Unreachable { .. }
             | Self::OutcomeUnknown { .. }
-            | Self::Busy(_)
             | Self::Internal(_) => {}
         }
         response

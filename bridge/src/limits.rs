@@ -85,8 +85,10 @@ pub const ANSWER_KIB_PER_CUSTOMER: usize = 12 << 10;
 pub const ANSWER_KIB_PER_OPERATOR: usize = 32 << 10;
 /// those to an address of people who are not signed in,
 pub const ANSWER_KIB_PER_STRANGER: usize = 4 << 10;
-/// and those of all callers together.
+/// those of all customers and strangers together,
 pub const ANSWER_KIB_ALL: usize = 96 << 10;
+/// and those of all operators together.
+pub const ANSWER_KIB_OPERATORS: usize = 64 << 10;
 
 /// How often each branch is asked for its status.
 pub const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -118,6 +120,8 @@ pub const WATCH_EVENTS_PER_SECOND: u32 = 2_500;
 pub const EVENTS_KEPT: usize = 20_000;
 /// Streams of events at once.
 pub const EVENT_STREAMS: usize = 512;
+/// Those of them that are kept for operators.
+pub const EVENT_STREAMS_OF_OPERATORS: usize = 64;
 /// Messages written to one stream at a time,
 pub const STREAM_MESSAGES: usize = 64;
 /// and the shortest pause between two such writes: 200 watchers of a busy bank must not keep a core from it.
@@ -216,6 +220,7 @@ pub const LET_GO_TIME: Duration = Duration::from_millis(300);
 
 const _: () = assert!(STREAM_BEHIND < EVENTS_KEPT);
 const _: () = assert!(STREAM_MESSAGES < STREAM_BEHIND);
+const _: () = assert!(STREAMS_PER_CUSTOMER + EVENT_STREAMS_OF_OPERATORS < EVENT_STREAMS);
 const _: () = assert!(
     STREAM_SETTLE.as_millis() + STREAM_GROUP_STEP.as_millis() * (STREAM_GROUPS as u128) < STREAM_INTERVAL.as_millis()
 );
@@ -224,6 +229,6 @@ const _: () = assert!(LIST_ROWS_DEFAULT <= LIST_ROWS && LIST_ROWS * ROW_BYTES_US
 const _: () = assert!(CONNECTIONS * (CONNECTION_BUFFER_BYTES + BODY_BYTES) <= REQUEST_BYTES_ALL);
 const _: () = assert!(REQUESTS_PER_CUSTOMER < CALLS_PER_BRANCH && TRANSFERS_PER_CUSTOMER < TRANSFERS_PER_BRANCH);
 const _: () = assert!(ANSWER_KIB <= ANSWER_KIB_PER_STRANGER && ANSWER_KIB <= ANSWER_KIB_PER_CUSTOMER);
-const _: () = assert!(ANSWER_KIB_PER_CUSTOMER < ANSWER_KIB_ALL && ANSWER_KIB_PER_OPERATOR < ANSWER_KIB_ALL);
+const _: () = assert!(ANSWER_KIB_PER_CUSTOMER < ANSWER_KIB_ALL && ANSWER_KIB_PER_OPERATOR <= ANSWER_KIB_OPERATORS);
 const _: () = assert!(SESSIONS_PER_CUSTOMER <= SESSIONS_PER_ADMINISTRATOR && SESSIONS_PER_ADMINISTRATOR < SESSIONS);
 const _: () = assert!(LESSON_LEASE.as_secs() >= 4 * (STATUS_INTERVAL.as_secs() + STATUS_TIMEOUT.as_secs()));

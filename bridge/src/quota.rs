@@ -24,9 +24,9 @@ use tokio::time::timeout;
 
 use crate::error::Error;
 use crate::limits::{
-    ANSWER_KIB, ANSWER_KIB_ALL, ANSWER_KIB_PER_CUSTOMER, ANSWER_KIB_PER_OPERATOR, ANSWER_KIB_PER_STRANGER,
-    EVENT_STREAMS, QUOTA_TIME, REQUESTS_PER_CUSTOMER, REQUESTS_PER_OPERATOR, REQUESTS_PER_STRANGER,
-    STREAMS_PER_CUSTOMER, TRANSFERS_PER_BRANCH, TRANSFERS_PER_CUSTOMER,
+    ANSWER_KIB, ANSWER_KIB_ALL, ANSWER_KIB_OPERATORS, ANSWER_KIB_PER_CUSTOMER, ANSWER_KIB_PER_OPERATOR,
+    ANSWER_KIB_PER_STRANGER, EVENT_STREAMS, QUOTA_TIME, REQUESTS_PER_CUSTOMER, REQUESTS_PER_OPERATOR,
+    REQUESTS_PER_STRANGER, STREAMS_PER_CUSTOMER, TRANSFERS_PER_BRANCH, TRANSFERS_PER_CUSTOMER,
 };
 use crate::session::Who;
 
@@ -41,6 +41,8 @@ enum Key {
 pub struct Quotas {
     by_caller: Mutex<HashMap<Key, Weak<Quota>>>,
     answers_kib: Arc<Semaphore>,
+    /// Operators have bytes of their own, so that no crowd of customers keeps a long answer from them.
+    operators_kib: Arc<Semaphore>,
 }
 
 /// One caller's.
@@ -72,7 +74,11 @@ impl Quotas {
     /// Nobody has anything under way.
     #[must_use]
     pub fn new() -> Self {
-        Self { by_caller: Mutex::default(), answers_kib: Arc::new(Semaphore::new(ANSWER_KIB_ALL)) }
+        Self {
+            by_caller: Mutex::default(),
+            answers_kib: Arc::new(Semaphore::new(ANSWER_KIB_ALL)),
+            operators_kib: Arc::new(Semaphore::new(ANSWER_KIB_OPERATORS)),
+        }
     }
 
     /// The quota of a caller.
@@ -88,7 +94,11 @@ impl Quotas {
         if by_caller.len() == by_caller.capacity() {
             by_caller.retain(|_, quota| quota.strong_count() > 0);
         }
-        let quota = Arc::new(Quota::new(who, Arc::clone(&self.answers_kib)));
+        let all_answers_kib = match who {
+            Who::Open | Who::Administrator { .. } => &self.operators_kib,
+            Who::Customer { .. } | Who::Nobody => &self.answers_kib,
+        };
+        let quota = Arc::new(Quota::new(who, Arc::clone(all_answers_kib)));
         by_caller.insert(key, Arc::downgrade(&quota));
         quota
     }

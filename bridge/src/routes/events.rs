@@ -26,8 +26,8 @@ use crate::bridge::Bridge;
 use crate::error::Error;
 use crate::guard::Caller;
 use crate::limits::{
-    EVENT_STREAMS, LOGIN_CHECK_INTERVAL, SESSION_LIFE, STREAM_BALANCE_INTERVAL, STREAM_BEHIND, STREAM_CHUNKS,
-    STREAM_GROUP_STEP, STREAM_GROUPS, STREAM_HEARTBEAT, STREAM_INTERVAL, STREAM_SETTLE,
+    EVENT_STREAMS, EVENT_STREAMS_OF_OPERATORS, LOGIN_CHECK_INTERVAL, SESSION_LIFE, STREAM_BALANCE_INTERVAL,
+    STREAM_BEHIND, STREAM_CHUNKS, STREAM_GROUP_STEP, STREAM_GROUPS, STREAM_HEARTBEAT, STREAM_INTERVAL, STREAM_SETTLE,
 };
 use crate::logins::Login;
 use crate::params::Params;
@@ -48,7 +48,8 @@ pub async fn events(
 ) -> Result<Response, Error> {
     params.only(&["after"])?;
     let own_place = caller.quota.stream()?;
-    let place = Place::take(&bridge.metrics.event_streams, own_place)?;
+    let most = if sees_all(&caller.who) { EVENT_STREAMS } else { EVENT_STREAMS - EVENT_STREAMS_OF_OPERATORS };
+    let place = Place::take(&bridge.metrics.event_streams, most, own_place)?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let after = match last {
         Some(after) => Some(after),
@@ -230,9 +231,9 @@ struct Place {
 }
 
 impl Place {
-    fn take(open: &Arc<AtomicI64>, own: quota::Place) -> Result<Self, Error> {
+    fn take(open: &Arc<AtomicI64>, most: usize, own: quota::Place) -> Result<Self, Error> {
         let place = Self { open: Arc::clone(open), before: open.fetch_add(1, Ordering::Relaxed), _own: own };
-        if place.before < EVENT_STREAMS as i64 {
+        if place.before < i64::try_from(most).unwrap_or(i64::MAX) {
             Ok(place)
         } else {
             Err(Error::Busy("too many streams of events are open; close one"))

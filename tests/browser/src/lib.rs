@@ -41,7 +41,7 @@ pub const PHONE: (u32, u32) = (360, 740);
 pub struct Page {
     // The tab goes before its browser, which ends the process.
     tab: Arc<Tab>,
-    _browser: Browser,
+    browser: Browser,
     noted: Arc<Mutex<Noted>>,
     _scratch: Scratch,
 }
@@ -90,7 +90,7 @@ impl Page {
         tab.add_event_listener(Arc::new(move |event: &Event| note(&listener, event))).unwrap();
         tab.enable_log().unwrap();
         tab.enable_runtime().unwrap();
-        let page = Self { tab, _browser: browser, noted, _scratch: scratch };
+        let page = Self { tab, browser, noted, _scratch: scratch };
         page.call(Network::Enable {
             max_total_buffer_size: None,
             max_resource_buffer_size: None,
@@ -100,6 +100,20 @@ impl Page {
         });
         page.resize((width, height));
         page
+    }
+
+    /// Opens so many further tabs of this browser at an address, and waits until each shows an element.
+    #[must_use]
+    #[track_caller]
+    pub fn more_tabs(&self, count: usize, url: &str, selector: &str) -> Vec<Arc<Tab>> {
+        let open = |_| {
+            let tab = self.browser.new_tab().unwrap();
+            tab.set_default_timeout(DEADLINE);
+            tab.navigate_to(url).unwrap();
+            tab.wait_for_element(selector).unwrap();
+            tab
+        };
+        (0..count).map(open).collect()
     }
 
     /// Signs in at the page's own form.

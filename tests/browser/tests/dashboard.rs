@@ -59,6 +59,19 @@ fn open_an_account_and_move_money(size: (u32, u32)) {
 }
 
 #[test]
+fn more_tabs_than_a_browser_has_connections_share_one_stream() {
+    const STREAMS: &str = "fetch('/metrics').then((got) => got.text()).then((text) => \
+        Number(/^bank_bridge_event_streams (\\d+)/m.exec(text)[1]))";
+    let hall = Hall::open();
+    let page = hall.administrator(PROJECTOR);
+    let tabs = page.more_tabs(8, hall.url(), "[data-test=money-total]");
+    assert_eq!(page.eval(STREAMS), 1);
+    let last = tabs.last().unwrap();
+    last.wait_for_element("[data-test=nav-transactions]").unwrap().click().unwrap();
+    last.wait_for_element("[data-test=transactions-table]").unwrap();
+}
+
+#[test]
 fn a_wrong_amount_and_a_wrong_password_are_said_in_words() {
     let hall = Hall::open();
     let page = hall.visitor(PROJECTOR);
