@@ -19,7 +19,7 @@ use crate::bank::{ADMINISTRATOR, Bank, BankSettings};
 use crate::branch::{Allowances, Context};
 use crate::commands;
 use crate::config::Config;
-use crate::dbs_exec::{CopyRole, DbsExec, Failure, Opening};
+use crate::dbs_exec::{BringOn, CopyRole, DbsExec, Failure, Opening};
 use crate::doors::Doors;
 use crate::error::Error;
 use crate::key::find_or_make;
@@ -91,6 +91,8 @@ pub struct Surroundings {
     pub carrier: Option<Box<dyn Carrier>>,
     /// Where other copies of the branch are met, when it is not the network.
     pub exchange: Option<Arc<dyn Exchange>>,
+    /// What has replicas take what they must have, where no other thread does.
+    pub bring_on: Option<BringOn>,
     /// Where it is said that the life is to end.
     pub stop: Sender<Stop>,
     /// Ends the process at once, with this status.
@@ -104,10 +106,13 @@ impl Core {
     ///
     /// # Errors
     /// One sentence when something can't be opened.
-    pub fn open(config: &Config, around: Surroundings, is_first: bool) -> Result<Opened<Self>, String> {
+    pub fn open(config: &Config, mut around: Surroundings, is_first: bool) -> Result<Opened<Self>, String> {
         let trouble = |error: Error| format!("{}: {error}", config.db.display());
         let (port, stop) = (around.port, around.stop.clone());
         let dbs = open_database(config, stop.clone(), around.exit)?;
+        if let Some(bring_on) = around.bring_on.take() {
+            dbs.feed().wait_by(bring_on);
+        }
         let key = find_or_make(&config.key)?;
         let dialler = Dialler {
             branch: config.name.clone(),
@@ -181,6 +186,7 @@ impl Life {
             host: Box::new(ThisMachine::new()),
             carrier: None,
             exchange: None,
+            bring_on: None,
             stop: stop.clone(),
             exit: |status| std::process::exit(status),
         };

@@ -31,8 +31,17 @@ pub struct Feed {
     bring_on: OnceLock<BringOn>,
 }
 
-/// Has replicas take what is in the feed, as far as they can be reached.
-type BringOn = Box<dyn Fn() + Send + Sync>;
+/// What is done where somebody would sleep.
+pub type BringOn = Box<dyn Fn(Wait) + Send + Sync>;
+
+/// A wait for replicas where nobody sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// It begins: replicas are to take what is in the feed, as far as they can be reached.
+    Begins,
+    /// It was in vain, and would have lasted until the stop.
+    InVain,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -73,11 +82,11 @@ impl Feed {
         Self { state: Mutex::new(State { last, ..State::default() }), ..Self::default() }
     }
 
-    /// From now on nobody sleeps here until replicas have something: `bring_on` is called once instead. For a
+    /// From now on nobody sleeps here until replicas have something: `bring_on` is called instead. For a
     /// simulation, where the replicas are in the same thread.
-    pub fn wait_by(&self, bring_on: impl Fn() + Send + Sync + 'static) {
+    pub fn wait_by(&self, bring_on: BringOn) {
         // A second one would be the simulation's mistake, and the first one stays.
-        let _ = self.bring_on.set(Box::new(bring_on));
+        let _ = self.bring_on.set(bring_on);
     }
 
     /// The last group.
@@ -209,7 +218,7 @@ impl Feed {
             return true;
         }
         if let Some(bring_on) = self.bring_on.get() {
-            bring_on();
+            bring_on(Wait::Begins);
             return self.has_enough();
         }
         let deadline = Instant::now() + wait;
@@ -236,14 +245,15 @@ impl Feed {
             return Confirmed::Yes;
         }
         if let Some(bring_on) = self.bring_on.get() {
-            bring_on();
-            let is_confirmed = self.state.lock().confirmed >= sequence;
-            // Without a limit the wait would last until the stop.
-            return match wait {
-                _ if is_confirmed => Confirmed::Yes,
-                Some(_) => Confirmed::NotInTime,
-                None => Confirmed::Stopping,
-            };
+            bring_on(Wait::Begins);
+            if self.state.lock().confirmed >= sequence {
+                return Confirmed::Yes;
+            }
+            if wait.is_some() {
+                return Confirmed::NotInTime;
+            }
+            bring_on(Wait::InVain);
+            return Confirmed::Stopping;
         }
         let deadline = wait.map(|wait| Instant::now() + wait);
         let mut state = self.state.lock();

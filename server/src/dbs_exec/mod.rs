@@ -95,7 +95,7 @@ pub use copy::{check_copy, put_in_place};
 pub use database_file::{DatabaseFile, remove_database};
 pub use drafts::Draft;
 pub use duplicate::copy_database;
-pub use feed::{Confirmed, Feed};
+pub use feed::{BringOn, Confirmed, Feed, Wait};
 pub use file_lock::FileLock;
 pub use group_log::{Input, LogDigest, LogError, LogRow, Position, push_bytes, push_number, push_value};
 pub use look::Look;

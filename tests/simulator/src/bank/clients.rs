@@ -2,6 +2,7 @@
 //!
 //! Each amount of a run is another one, so that a row of the books tells by its amount alone which request it came of.
 
+use bank_server::dbs_exec::Position;
 use serde_json::Value;
 
 use crate::rng::Rng;
@@ -94,8 +95,21 @@ pub struct Request {
     pub tries: u64,
     /// What the client was told last.
     pub told: Told,
-    /// Whether a try was sent whose answer never came.
-    pub is_unsure: bool,
+    /// The copy that is asked, where it is not the one that serves its branch.
+    pub copy: Option<usize>,
+    /// When it was sent first.
+    pub first_ms: Option<u64>,
+    /// Where the copy's log ended that said it was done.
+    pub done_at: Option<DoneAt>,
+}
+
+/// When and where a request was said to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct DoneAt {
+    /// When.
+    pub at_ms: u64,
+    /// Where the log of the copy ended then.
+    pub position: Option<Position>,
 }
 
 /// What an answer is worth.
@@ -121,7 +135,7 @@ pub fn weigh(body: &Value) -> Worth {
         "undecided" | "stopping" | "unconfirmed" | "outcome_unknown" | "database" | "" | "request_repeated" => {
             Worth::Later
         }
-        "busy" | "not_primary" | "fenced" | "not_ready" | "replicas_missing" | "disk_full" | "conflict" => {
+        "busy" | "not_primary" | "fenced" | "not_ready" | "replicas_missing" | "disk_full" | "epoch_conflict" => {
             Worth::NotNow
         }
         _ => Worth::Refused,
@@ -129,6 +143,13 @@ pub fn weigh(body: &Value) -> Worth {
 }
 
 impl Request {
+    /// A request that is sent then.
+    #[must_use]
+    pub fn new(number: usize, branch: usize, want: Want, has_id: bool, next_ms: Option<u64>) -> Self {
+        let (copy, first_ms, done_at) = (None, None, None);
+        Self { number, branch, want, has_id, next_ms, tries: 0, told: Told::Nothing, copy, first_ms, done_at }
+    }
+
     /// The id of its transfer, once the client was told.
     #[must_use]
     pub fn txid(&self) -> Option<&str> {

@@ -39,8 +39,16 @@ pub struct Config {
     pub cuts: u64,
     /// Leaps of time in which nothing happens but what is due.
     pub leaps: u64,
-    /// Times when a disk is full for a while.
-    pub full_disks: u64,
+    /// Replicas of each branch.
+    pub replicas: Vec<usize>,
+    /// How many of them must have a write before it is answered.
+    pub sync_replicas: Vec<usize>,
+    /// How far a replica lags, at most.
+    pub lag_max_ms: u64,
+    /// Promotions.
+    pub promotions: u64,
+    /// Backups and restores of branches without replicas.
+    pub backups: u64,
 }
 
 /// How the network treats a message.
@@ -68,11 +76,17 @@ impl Config {
             late_per_mille: maybe(200),
             delay_max_ms: 5 + maybe(400),
         };
-        let (crashes, cuts, leaps, full_disks) = (maybe(6), maybe(4), maybe(2), maybe(1));
+        let (crashes, cuts, leaps) = (maybe(6), maybe(4), maybe(2));
         let (programs, strangers, resolutions) = (maybe(3), maybe(6), maybe(4));
         let (rich_per_mille, lost_answers_per_mille) = (maybe(200), maybe(300));
+        let branches = rng.between(2, 4) as usize;
+        // Half of the runs have no copies at all: those are the faster ones, and what goes wrong without is wrong with.
+        let has_copies = rng.chance(400);
+        let replicas: Vec<usize> =
+            (0..branches).map(|_| if has_copies && rng.chance(600) { rng.between(1, 2) as usize } else { 0 }).collect();
+        let sync_replicas = replicas.iter().map(|replicas| rng.index(*replicas + 1)).collect();
         Self {
-            branches: rng.between(2, 4) as usize,
+            branches,
             accounts: rng.between(1, 3),
             tick_ms: 10 * rng.between(1, 8),
             safety_ms: 1000 * rng.between(4, 20),
@@ -89,7 +103,11 @@ impl Config {
             down_max_ms: 200 * rng.between(1, 40),
             cuts,
             leaps,
-            full_disks,
+            replicas,
+            sync_replicas,
+            lag_max_ms: rng.between(1, 3_000),
+            promotions: if has_copies { rng.below(4) } else { 0 },
+            backups: if rng.chance(300) { rng.between(1, 6) } else { 0 },
         }
     }
 }

@@ -1,23 +1,32 @@
 //! The machine that a simulated process runs on: a clock that the world moves, chance from the seed, no thread, and the
 //! points at which the process may die.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::panic_any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bank_server::branch::Context;
+use bank_server::dbs_exec::{DbsExec, Wait};
 use bank_server::error::Result;
+use bank_server::replication::{Duplex, Exchange};
 use bank_server::transfer::host::Host;
 use bank_server::transfer::links::{Carrier, Posted};
 use parking_lot::Mutex;
+use protocol::Address;
 use two_phase_commit::PeerAddr;
+
+use super::wire::Wire;
 
 use crate::rng::Rng;
 
 /// The wall clock at the beginning. What the server dates by its own clock is later than that for ever, so nothing that
 /// is kept for a time is thrown away by it.
 const BEGAN_UNIX_MS: i64 = 1_600_000_000_000;
+
+/// How much a replica takes at once while its primary waits for it.
+const BRING_ON_BYTES: usize = 1 << 20;
 
 /// What unwinds out of a process that dies.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +37,55 @@ pub struct Shared {
     now_ms: AtomicU64,
     chance: Mutex<Rng>,
     outbox: Mutex<VecDeque<Outgoing>>,
+    running: Mutex<BTreeMap<u16, Running>>,
+    cuts: Mutex<BTreeSet<(usize, usize)>>,
+    streams: Mutex<Vec<Stream>>,
+}
+
+/// A process that can be met at a port.
+#[derive(Clone)]
+struct Running {
+    copy: usize,
+    context: Weak<Context>,
+}
+
+/// A stream from a primary to a replica.
+#[derive(Clone)]
+pub struct Stream {
+    /// The copy that it comes from.
+    pub from: usize,
+    /// The copy that it goes to.
+    pub to: usize,
+    /// Where the replica is met.
+    pub address: String,
+    /// Which connection it is.
+    pub connection: u64,
+    /// The primary's database.
+    pub primary: Weak<DbsExec>,
+    /// The replica's.
+    pub replica: Weak<DbsExec>,
+}
+
+impl Stream {
+    fn is_behind(&self) -> bool {
+        let (Some(primary), Some(replica)) = (self.primary.upgrade(), self.replica.upgrade()) else { return false };
+        let last = |dbs: &DbsExec| dbs.position().map_or(0, |last| last.sequence);
+        last(&replica) < last(&primary)
+    }
+
+    /// Has the replica execute what comes next, up to about so much, and tells the primary how far it is. `false` when
+    /// the stream is at its end.
+    #[must_use]
+    pub fn flow(&self, bytes: usize) -> bool {
+        let (Some(primary), Some(replica)) = (self.primary.upgrade(), self.replica.upgrade()) else { return false };
+        let last = |dbs: &DbsExec| dbs.position().map_or(0, |last| last.sequence);
+        let Ok(Some(rows)) = primary.log_after(last(&replica), bytes) else { return false };
+        if !rows.is_empty() && replica.apply(&rows).is_err() {
+            return false;
+        }
+        primary.feed().acknowledged(&self.address, self.connection, last(&replica));
+        true
+    }
 }
 
 /// What a process has handed to its network.
@@ -45,7 +103,14 @@ impl Shared {
     /// At the beginning of time.
     #[must_use]
     pub fn new(seed: u64) -> Arc<Self> {
-        Arc::new(Self { now_ms: AtomicU64::new(0), chance: Mutex::new(Rng::new(seed)), outbox: Mutex::default() })
+        Arc::new(Self {
+            now_ms: AtomicU64::new(0),
+            chance: Mutex::new(Rng::new(seed)),
+            outbox: Mutex::default(),
+            running: Mutex::default(),
+            cuts: Mutex::default(),
+            streams: Mutex::default(),
+        })
     }
 
     /// The time, in milliseconds since the beginning.
@@ -57,6 +122,73 @@ impl Shared {
     /// Moves the time on.
     pub fn set_now_ms(&self, now_ms: u64) {
         self.now_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Notes that a process can be met at a port.
+    pub fn begin(&self, port: u16, copy: usize, context: &Arc<Context>) {
+        self.running.lock().insert(port, Running { copy, context: Arc::downgrade(context) });
+    }
+
+    /// Cuts the network between two copies.
+    pub fn cut(&self, a: usize, b: usize) {
+        self.cuts.lock().insert((a.min(b), a.max(b)));
+    }
+
+    /// Whether the network between two copies is cut.
+    #[must_use]
+    pub fn is_cut(&self, a: usize, b: usize) -> bool {
+        self.cuts.lock().contains(&(a.min(b), a.max(b)))
+    }
+
+    /// Ends all cuts; gives them.
+    pub fn mend(&self) -> BTreeSet<(usize, usize)> {
+        std::mem::take(&mut *self.cuts.lock())
+    }
+
+    /// Who is at a port, as seen from a copy.
+    fn meet(&self, from: usize, port: u16) -> Option<Arc<Context>> {
+        let running = self.running.lock().get(&port).cloned()?;
+        if self.is_cut(from, running.copy) { None } else { running.context.upgrade() }
+    }
+
+    /// Adds a stream to a replica, in place of those that it had.
+    pub fn add_stream(&self, stream: Stream) {
+        let mut streams = self.streams.lock();
+        streams.retain(|other| other.to != stream.to);
+        streams.push(stream);
+    }
+
+    /// The stream that a replica has.
+    #[must_use]
+    pub fn stream_to(&self, copy: usize) -> Option<Stream> {
+        self.streams.lock().iter().find(|stream| stream.to == copy).cloned()
+    }
+
+    /// Ends the stream that a replica has.
+    pub fn end_streams_to(&self, copy: usize) {
+        self.streams.lock().retain(|stream| {
+            if stream.to == copy
+                && let Some(primary) = stream.primary.upgrade()
+            {
+                primary.feed().disconnected(&stream.address, stream.connection);
+            }
+            stream.to != copy
+        });
+    }
+
+    /// Ends the streams of a copy.
+    pub fn end_streams(&self, copy: usize) {
+        self.streams.lock().retain(|stream| stream.to != copy && stream.from != copy);
+    }
+
+    /// Has the replicas of a copy take all that there is, as far as they can be reached.
+    pub fn bring_on(&self, copy: usize) {
+        let streams: Vec<Stream> = self.streams.lock().iter().filter(|stream| stream.from == copy).cloned().collect();
+        for stream in streams {
+            if !self.is_cut(stream.from, stream.to) {
+                while stream.flow(BRING_ON_BYTES) && stream.is_behind() {}
+            }
+        }
     }
 
     /// Takes what was handed to the network.
@@ -92,6 +224,26 @@ impl Station {
         })
     }
 
+    /// What all processes share.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Which copy the process is of.
+    #[must_use]
+    pub fn copy(&self) -> usize {
+        self.copy
+    }
+
+    /// The process waits for its replicas.
+    pub fn wait_for_replicas(&self, wait: Wait) {
+        match wait {
+            Wait::Begins => self.shared.bring_on(self.copy),
+            Wait::InVain => self.is_starved.store(true, Ordering::Relaxed),
+        }
+    }
+
     /// Has the process die at the point after so many.
     pub fn die_after(&self, points: u64) {
         self.points_left.store(points, Ordering::Relaxed);
@@ -102,12 +254,7 @@ impl Station {
         self.points_left.store(NEVER, Ordering::Relaxed);
     }
 
-    /// Notes that a write waits for replicas that can't be reached.
-    pub fn starve(&self) {
-        self.is_starved.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether that was so since the last look.
+    /// Whether it has waited for replicas in vain since the last look.
     pub fn was_starved(&self) -> bool {
         self.is_starved.swap(false, Ordering::Relaxed)
     }
@@ -161,5 +308,20 @@ impl Carrier for SimulatedCarrier {
             self.0.pass();
             self.0.shared.outbox.lock().push_back(Outgoing { from: self.0.copy, to: to.clone(), posted });
         }
+    }
+}
+
+/// The seam of other copies, and of a connection to any process.
+pub struct SimulatedExchange {
+    /// What all share.
+    pub shared: Arc<Shared>,
+    /// Who connects.
+    pub copy: usize,
+}
+
+impl Exchange for SimulatedExchange {
+    fn connect(&self, at: &Address) -> Option<Box<dyn Duplex>> {
+        let context = self.shared.meet(self.copy, at.port)?;
+        Some(Box::new(Wire::new(context)))
     }
 }

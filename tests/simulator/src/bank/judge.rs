@@ -6,11 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bank_audit::{Memory, Source, Whole, audit_all};
 use protocol::Money;
+use protocol::answer::{Audit, HistoryLine, Pending};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::clients::{Leg, Request, Told, Want};
+use super::copies::Setback;
 use super::people::Stage;
+use super::process::{Answer, Process};
 use super::world::World;
 
 /// What the judge keeps while the run goes on.
@@ -70,6 +75,9 @@ impl World {
         if let Some(copy) = (0..self.copies.len()).find(|copy| self.copies[*copy].process.is_none()) {
             return Some(format!("{} does not run", self.name_of(copy)));
         }
+        if let Some(text) = self.put_copies_right() {
+            return Some(text);
+        }
         if let Some(request) = self.requests.iter().find(|request| request.next_ms.is_some()) {
             return Some(format!("request r{} has no answer", request.number));
         }
@@ -83,7 +91,8 @@ impl World {
             let copy = self.serving[branch];
             for txid in self.pending_at(copy) {
                 if self.needs_a_person(&txid) {
-                    self.resolve(copy, &txid, "abort");
+                    let outcome = if self.rng.chance(500) { "commit" } else { "abort" };
+                    self.resolve(copy, &txid, outcome);
                 }
                 return Some(format!("{txid} is pending at {}", self.names[branch]));
             }
@@ -95,7 +104,7 @@ impl World {
     fn needs_a_person(&self, txid: &str) -> bool {
         let is_program = self.programs.iter().any(|program| program.txid == txid);
         let is_meddled_with = self.judge.stranger_amounts.values().any(|other| other == txid);
-        is_program || is_meddled_with || self.by_hand.contains(txid)
+        is_program || is_meddled_with || self.by_hand.contains(txid) || !self.setbacks.is_empty()
     }
 
     /// Compares everything that was asked with everything that stands in the books.
@@ -107,7 +116,8 @@ impl World {
                 Err(error) => return self.judge.accuse(format!("the books of {}: {error}", self.names[branch])),
             }
         }
-        let verdict = self.weigh_books(&all);
+        let whole = self.audit_all();
+        let verdict = self.weigh_books(&all, &whole);
         if let Some(text) = verdict {
             self.judge.accuse(text);
         }
@@ -158,10 +168,21 @@ impl World {
         }
     }
 
-    fn weigh_books(&self, all: &[Books]) -> Option<String> {
+    /// The audit of all branches, as a client or the bridge makes it.
+    fn audit_all(&self) -> Whole {
+        let mut sources: Vec<Source<BooksOf<'_>>> = Vec::new();
+        for (name, copy) in self.names.iter().zip(&self.serving) {
+            let Some(process) = &self.copies[*copy].process else { continue };
+            let address = format!("127.0.0.1:{}", self.copies[*copy].port);
+            sources.push(Source { name: name.clone(), address, books: BooksOf(process) });
+        }
+        audit_all(&mut sources, &mut Memory::default())
+    }
+
+    fn weigh_books(&self, all: &[Books], whole: &Whole) -> Option<String> {
         let mut known = BTreeSet::new();
         for request in &self.requests {
-            if let Some(text) = self.weigh_request(request, all, &mut known) {
+            if let Some(text) = self.weigh_request(request, all, whole, &mut known) {
                 return Some(text);
             }
         }
@@ -170,9 +191,15 @@ impl World {
             known.insert(from.paise);
             let (out, into) =
                 (count(&all[from.branch], "transfer_out", from), count(&all[to.branch], "transfer_in", to));
-            if out > 1 || into > 1 || (out != into && !self.by_hand.contains(&program.txid)) {
+            let is_disturbed =
+                self.by_hand.contains(&program.txid) || self.went_back(from.branch, 0) || self.went_back(to.branch, 0);
+            if out > 1 || into > 1 || (out != into && !is_disturbed) {
                 return Some(format!("program {} took {out} times and gave {into} times", program.txid));
             }
+        }
+        let is_disturbed = !self.by_hand.is_empty() || !self.setbacks.is_empty();
+        if !whole.ok && !is_disturbed {
+            return Some(format!("the audit of all branches: {:?} {:?}", whole.findings, whole.unreachable));
         }
         for (name, books) in self.names.iter().zip(all) {
             if let Some(text) = self.weigh_branch(books, &known) {
@@ -182,7 +209,13 @@ impl World {
         None
     }
 
-    fn weigh_request(&self, request: &Request, all: &[Books], known: &mut BTreeSet<u64>) -> Option<String> {
+    fn weigh_request(
+        &self,
+        request: &Request,
+        all: &[Books],
+        whole: &Whole,
+        known: &mut BTreeSet<u64>,
+    ) -> Option<String> {
         let home = &all[request.branch];
         let local =
             |kind: &str, paise: u64| home.rows.iter().filter(|row| row.kind == kind && row.paise == paise).count();
@@ -191,40 +224,98 @@ impl World {
             Want::Withdraw { paise, .. } => (vec![local("withdrawal", *paise)], *paise),
             Want::Local { paise, .. } => (vec![local("transfer", *paise)], *paise),
             Want::Open { paise, .. } => (vec![local("opening", *paise)], *paise),
-            Want::Close { account } => return weigh_closing(request, home, *account),
+            Want::Close { account } => return self.weigh_closing(request, home, *account),
             Want::Transfer { legs, .. } => {
                 known.extend(legs.iter().map(|leg| leg.paise));
-                return self.weigh_transfer(request, legs, all);
+                return self.weigh_transfer(request, legs, all, whole);
             }
         };
         known.insert(what);
-        weigh_effects(request, &effects)
+        self.weigh_effects(request, &effects)
     }
 
-    fn weigh_transfer(&self, request: &Request, legs: &[Leg], all: &[Books]) -> Option<String> {
-        let mut effects = Vec::new();
-        let mut txid = request.txid().map(str::to_owned);
-        for leg in legs {
-            effects.push(count(&all[request.branch], "transfer_out", leg));
-            effects.push(count(&all[leg.branch], "transfer_in", leg));
-            let rows = all.iter().flat_map(|books| &books.rows);
-            let found = rows.filter(|row| row.paise == leg.paise).find_map(|row| row.txid.clone());
-            txid = txid.or(found);
+    /// Whether what a client was told may not be so any more, because the branch's store came back older.
+    fn may_be_lost(&self, request: &Request) -> bool {
+        let Some(first_ms) = request.first_ms else { return false };
+        if !self.went_back(request.branch, first_ms) {
+            return false;
         }
-        let Some(txid) = txid else { return weigh_effects(request, &effects) };
-        if !self.by_hand.contains(&txid) {
-            return weigh_effects(request, &effects);
+        let Some(done) = request.done_at else { return true };
+        let branch = request.branch;
+        let Some(position) = done.position else {
+            // Without a log the time tells: what was done before the backup was made is in it.
+            let lost = |setback: &Setback| {
+                setback.branch == branch
+                    && setback.at_ms >= first_ms
+                    && setback.of_ms.is_none_or(|of_ms| of_ms <= done.at_ms)
+            };
+            return self.setbacks.iter().any(lost);
+        };
+        // What every replica had to have is lost only with a promotion of one that had not followed since.
+        let (sync, replicas) = (self.config.sync_replicas[branch], self.config.replicas[branch]);
+        if sync == replicas && !self.promotions.iter().any(|(other, epoch)| *other == branch && *epoch < position.epoch)
+        {
+            return false;
         }
-        // A person has settled a part of it: that part may differ, and then the audit names it.
-        if effects.iter().any(|times| *times > 1) {
-            return Some(format!("request r{} had effects {effects:?} in {txid}", request.number));
+        let Some(process) = &self.copies[self.serving[branch]].process else { return true };
+        let here = process.core.dbs.position_at(position.sequence);
+        here.is_ok_and(|here| here.is_none_or(|here| here.digest != position.digest))
+    }
+
+    fn weigh_transfer(&self, request: &Request, legs: &[Leg], all: &[Books], whole: &Whole) -> Option<String> {
+        let first_ms = request.first_ms.unwrap_or(u64::MAX);
+        let mut effects: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
+        let ends =
+            legs.iter().flat_map(|leg| [(request.branch, "transfer_out", leg), (leg.branch, "transfer_in", leg)]);
+        for (place, (branch, kind, leg)) in ends.enumerate() {
+            for row in all[branch].rows.iter().filter(|row| row.kind == kind && row.paise == leg.paise) {
+                effects.entry(row.txid.as_deref()).or_insert_with(|| vec![0; 2 * legs.len()])[place] += 1;
+            }
         }
-        let is_whole = effects.iter().all(|times| *times == effects[0]);
-        let is_named = all.iter().flat_map(|books| &books.findings).any(|finding| finding.contains(&txid));
-        if is_whole || is_named {
+        let is_back =
+            self.went_back(request.branch, first_ms) || legs.iter().any(|leg| self.went_back(leg.branch, first_ms));
+        for (txid, effects) in &effects {
+            let txid = txid.unwrap_or("?");
+            let is_disturbed = is_back || self.by_hand.contains(txid);
+            let is_whole = effects.iter().all(|times| *times == 1);
+            // What an older store or a person has made of it may differ, and then an audit names it.
+            let is_named = whole.findings.iter().any(|finding| finding.contains(txid));
+            if !is_whole && (!is_disturbed || !is_named || effects.iter().any(|times| *times > 1)) {
+                let told = if is_named { "an audit names it" } else { "no audit names it" };
+                return Some(format!("request r{}: {txid} has effects {effects:?}, and {told}", request.number));
+            }
+        }
+        if is_back || effects.keys().flatten().any(|txid| self.by_hand.contains(*txid)) {
+            let is_lost = matches!(request.told, Told::Done(_)) && effects.is_empty() && !is_back;
+            return is_lost.then(|| format!("request r{} was done, and nothing is left of it", request.number));
+        }
+        let effects: Vec<usize> = if effects.is_empty() { vec![0] } else { vec![effects.len()] };
+        self.weigh_effects(request, &effects)
+    }
+
+    /// What was told against what was done: all of it once, or nothing.
+    fn weigh_effects(&self, request: &Request, effects: &[usize]) -> Option<String> {
+        let may_be_lost = self.may_be_lost(request);
+        let is_right = effects.iter().all(|times| *times == effects[0])
+            && match request.told {
+                Told::Done(_) => effects[0] == 1 || (effects[0] == 0 && may_be_lost),
+                Told::Refused(_) => effects[0] == 0 || (effects[0] == 1 && may_be_lost),
+                Told::Nothing => effects[0] <= 1,
+            };
+        if is_right {
             return None;
         }
-        Some(format!("{txid} was settled by hand, its effects are {effects:?}, and no audit names it"))
+        let Request { number, want, told, .. } = request;
+        Some(format!("request r{number} {want:?} was told {told:?} and had effects {effects:?}"))
+    }
+
+    fn weigh_closing(&self, request: &Request, home: &Books, account: u64) -> Option<String> {
+        let is_open = home.accounts.contains_key(&account.to_string());
+        let is_done = matches!(request.told, Told::Done(_));
+        if is_done && is_open && !self.may_be_lost(request) {
+            return Some(format!("request r{}: account {account} was closed, and is open", request.number));
+        }
+        None
     }
 
     fn weigh_branch(&self, books: &Books, known: &BTreeSet<u64>) -> Option<String> {
@@ -248,8 +339,12 @@ impl World {
         if let Some(txid) = books.pending.first() {
             return Some(format!("{txid} is still pending"));
         }
-        let named = |finding: &&String| !self.by_hand.iter().any(|txid| finding.contains(txid.as_str()));
-        if let Some(finding) = books.findings.iter().find(named) {
+        let known_of = |finding: &&String| {
+            let by_hand = self.by_hand.iter().any(|txid| finding.contains(txid.as_str()));
+            let is_back = !self.setbacks.is_empty() && self.judge.transfers.keys().any(|txid| finding.contains(txid));
+            !by_hand && !is_back
+        };
+        if let Some(finding) = books.findings.iter().find(known_of) {
             return Some(format!("the audit finds: {finding}"));
         }
         if books.is_right != books.findings.is_empty() {
@@ -264,31 +359,6 @@ fn count(books: &Books, kind: &str, leg: &Leg) -> usize {
     books.rows.iter().filter(|row| row.kind == kind && row.paise == leg.paise).count()
 }
 
-/// What was told against what was done: all of it once, or nothing.
-fn weigh_effects(request: &Request, effects: &[usize]) -> Option<String> {
-    let is_whole = effects.iter().all(|times| *times == effects[0]);
-    let is_right = is_whole
-        && match request.told {
-            Told::Done(_) => effects[0] == 1,
-            Told::Refused(_) => effects[0] == 0,
-            Told::Nothing => effects[0] <= 1,
-        };
-    if is_right {
-        return None;
-    }
-    let Request { number, want, told, .. } = request;
-    Some(format!("request r{number} {want:?} was told {told:?} and had effects {effects:?}"))
-}
-
-fn weigh_closing(request: &Request, home: &Books, account: u64) -> Option<String> {
-    let is_open = home.accounts.contains_key(&account.to_string());
-    let is_done = matches!(request.told, Told::Done(_));
-    if is_done && is_open {
-        return Some(format!("request r{}: account {account} was closed, and is open", request.number));
-    }
-    None
-}
-
 fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
@@ -297,4 +367,28 @@ fn paise(value: &Value) -> Result<u64, String> {
     let text = text(value);
     let money: Money = text.parse().map_err(|error| format!("{text} is no amount: {error}"))?;
     u64::try_from(money.paise()).map_err(|error| error.to_string())
+}
+
+/// The books of a process, for the audit of all.
+struct BooksOf<'p>(&'p Process);
+
+impl bank_audit::Books for BooksOf<'_> {
+    fn audit(&mut self) -> Result<Audit, String> {
+        read(&self.0.ask(r#"{"action":"audit","params":{}}"#))
+    }
+
+    fn history(&mut self, below: Option<i64>) -> Result<(Vec<HistoryLine>, Option<i64>), String> {
+        let after = below.map_or_else(String::new, |below| format!(r#","after":{below}"#));
+        let answer = self.0.ask(&format!(r#"{{"action":"history","params":{{"limit":500{after}}}}}"#));
+        Ok((read(&answer)?, answer.body["next"].as_i64()))
+    }
+
+    fn pending(&mut self) -> Result<Vec<Pending>, String> {
+        read(&self.0.ask(r#"{"action":"list_pending","params":{}}"#))
+    }
+}
+
+fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, String> {
+    let result = answer.result().ok_or_else(|| answer.body.to_string())?;
+    serde_json::from_str(&result.to_string()).map_err(|error| error.to_string())
 }

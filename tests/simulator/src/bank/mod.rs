@@ -13,6 +13,7 @@
 
 pub mod clients;
 pub mod config;
+mod copies;
 pub mod disks;
 pub mod host;
 pub mod judge;
@@ -20,6 +21,7 @@ pub mod network;
 pub mod people;
 pub mod process;
 mod setup;
+mod wire;
 mod world;
 
 pub use config::Config;

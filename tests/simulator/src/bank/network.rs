@@ -1,6 +1,6 @@
-//! The network between the processes: it delays, loses, doubles and cuts.
+//! The network between the processes: it delays, loses and doubles.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bank_server::transfer::links::Posted;
 
@@ -12,7 +12,7 @@ use crate::rng::Rng;
 pub struct Packet {
     /// The copy that it comes from.
     pub from: usize,
-    /// The branch that it is for.
+    /// The copy that it is for; the branch, as long as no link is found and when it comes back.
     pub to: usize,
     /// What.
     pub posted: Posted,
@@ -20,24 +20,16 @@ pub struct Packet {
     pub is_returned: bool,
 }
 
-/// All messages under way, and the cuts.
+/// All messages under way.
 #[derive(Debug, Default)]
 pub struct Network {
     packets: BTreeMap<(u64, u64), Packet>,
     sent: u64,
-    /// Pairs of branches, the smaller first.
-    cuts: BTreeSet<(usize, usize)>,
 }
 
 impl Network {
-    /// Takes a message from a copy of `from_branch`.
-    pub fn send(&mut self, now_ms: u64, from_branch: usize, packet: Packet, weather: &Weather, rng: &mut Rng) {
-        if self.is_cut(from_branch, packet.to) {
-            if rng.chance(500) {
-                self.give_back(now_ms, packet, rng);
-            }
-            return;
-        }
+    /// Takes a message.
+    pub fn send(&mut self, now_ms: u64, packet: Packet, weather: &Weather, rng: &mut Rng) {
         if rng.chance(weather.loss_per_mille) {
             return;
         }
@@ -71,21 +63,5 @@ impl Network {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.packets.is_empty()
-    }
-
-    /// Cuts the link between two branches.
-    pub fn cut(&mut self, a: usize, b: usize) {
-        self.cuts.insert((a.min(b), a.max(b)));
-    }
-
-    /// Whether the link between two branches is cut.
-    #[must_use]
-    pub fn is_cut(&self, a: usize, b: usize) -> bool {
-        self.cuts.contains(&(a.min(b), a.max(b)))
-    }
-
-    /// Ends all cuts; gives them.
-    pub fn mend(&mut self) -> BTreeSet<(usize, usize)> {
-        std::mem::take(&mut self.cuts)
     }
 }

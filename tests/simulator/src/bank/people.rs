@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::clients::{Leg, Told, Worth, weigh};
+use super::clients::{DoneAt, Leg, Told, Worth, weigh};
 use super::world::World;
 use crate::rng::Rng;
 
@@ -82,36 +82,47 @@ impl World {
         } else {
             request.body(&self.names, &mut Rng::new(number as u64))
         };
-        let copy = self.serving[request.branch];
+        let copy = request.copy.unwrap_or(self.serving[request.branch]);
         let was_up = self.copies[copy].process.is_some();
         let answer = self.ask(copy, &body);
         let is_lost = answer.is_some() && self.rng.chance(self.config.lost_answers_per_mille);
         let later_ms = self.now_ms + 50 + self.rng.below(REPEAT_MAX_MS);
         let asks_again = self.is_healed || request.tries < TRIES_MAX;
+        let position = self.position_of(copy);
+        let elsewhere = self.some_copy(request.branch);
+        let may_have_forgotten = self.went_back(request.branch, request.first_ms.unwrap_or(0));
         let request = &mut self.requests[number];
+        request.first_ms.get_or_insert(self.now_ms);
         request.next_ms = None;
         if was_up {
             request.tries += 1;
         }
         let worth = answer.as_ref().filter(|_| !is_lost).map(|answer| weigh(&answer.body));
+        if !matches!(worth, Some(Worth::Done | Worth::Refused)) {
+            request.copy = elsewhere;
+        }
         match (worth, answer) {
             (Some(Worth::Done), Some(answer)) => {
                 let result = answer.result().cloned().unwrap_or(Value::Null);
                 if let Told::Done(before) = &request.told
                     && !is_same_result(before, &result)
+                    && !may_have_forgotten
                 {
                     let text = format!("request r{number} was answered {before}, and then {result}");
                     self.judge.accuse(text);
                     return;
                 }
                 request.told = Told::Done(result);
+                request.done_at = Some(DoneAt { at_ms: self.now_ms, position });
                 // Somebody may ask once more, long after.
                 if request.has_id && self.rng.chance(200) && !self.is_healed {
                     request.next_ms = Some(later_ms + self.rng.below(30_000));
                 }
             }
             (Some(Worth::Refused), Some(answer)) => {
-                if let Told::Done(before) = &request.told {
+                if let Told::Done(before) = &request.told
+                    && !may_have_forgotten
+                {
                     let text = format!("request r{number} was answered {before}, and then {}", answer.body);
                     self.judge.accuse(text);
                     return;
@@ -125,10 +136,21 @@ impl World {
             (None, None) if !was_up => request.next_ms = asks_again.then_some(later_ms),
             (Some(Worth::NotNow), _) => request.next_ms = asks_again.then_some(later_ms),
             (Some(Worth::Later | Worth::Done | Worth::Refused) | None, _) => {
-                request.is_unsure = true;
                 request.next_ms = (request.has_id && asks_again).then_some(later_ms);
             }
         }
+    }
+
+    /// Any copy of a branch, or the one that serves it.
+    fn some_copy(&mut self, branch: usize) -> Option<usize> {
+        let copies: Vec<usize> = (0..self.copies.len()).filter(|copy| self.copies[*copy].branch == branch).collect();
+        let any = copies[self.rng.index(copies.len())];
+        self.rng.chance(400).then_some(any)
+    }
+
+    /// Whether a branch's store came back older since then.
+    pub(super) fn went_back(&self, branch: usize, since_ms: u64) -> bool {
+        self.setbacks.iter().any(|setback| setback.branch == branch && setback.at_ms >= since_ms)
     }
 
     /// Has each outside program do its next step.
@@ -178,7 +200,8 @@ impl World {
     }
 
     fn program_hears(&mut self, index: usize, leg: usize, worth: Worth) {
-        let is_touched = self.by_hand.contains(&self.programs[index].txid);
+        let branch = self.programs[index].legs[leg].branch;
+        let is_touched = self.by_hand.contains(&self.programs[index].txid) || self.went_back(branch, 0);
         let program = &mut self.programs[index];
         match (program.stage, worth) {
             (_, Worth::Later | Worth::NotNow) => {}

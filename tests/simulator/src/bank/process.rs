@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use bank_server::arguments::Arguments;
+use bank_server::branch::Context;
 use bank_server::branch::outgoing::Outgoing;
 use bank_server::branch::session::{After, Session};
 use bank_server::config::Config;
@@ -15,7 +16,7 @@ use crossbeam_channel::{Receiver, bounded};
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, read_frame};
 use serde_json::Value;
 
-use super::host::{SimulatedCarrier, SimulatedHost, Station};
+use super::host::{SimulatedCarrier, SimulatedExchange, SimulatedHost, Station};
 
 /// A server that runs.
 pub struct Process {
@@ -64,17 +65,24 @@ impl Process {
         let arguments = Arguments::try_parse_from(arguments).map_err(|error| error.to_string())?;
         let config = Config::resolve(&arguments)?;
         let (stop, stopped) = bounded(64);
+        let waiting = Arc::clone(&station);
+        let exchange = SimulatedExchange { shared: Arc::clone(station.shared()), copy: station.copy() };
         let around = Surroundings {
             port,
             connector: None,
             host: Box::new(SimulatedHost(Arc::clone(&station))),
             carrier: Some(Box::new(SimulatedCarrier(Arc::clone(&station)))),
+            exchange: Some(Arc::new(exchange)),
+            bring_on: Some(Box::new(move |wait| waiting.wait_for_replicas(wait))),
             stop,
             // The panic that asks for it goes on, and the world sees to it that nothing of the process is used again.
             exit: |_| {},
         };
         match Core::open(&config, around, is_first)? {
-            Opened::Open(core) => Ok(Some(Self { core, station, stop: stopped })),
+            Opened::Open(core) => {
+                station.shared().begin(port, station.copy(), &core.context);
+                Ok(Some(Self { core, station, stop: stopped }))
+            }
             Opened::Replaced(_) => Ok(None),
         }
     }
@@ -94,15 +102,7 @@ impl Process {
     /// Asks it something over a connection of its own.
     #[must_use]
     pub fn ask(&self, request: &str) -> Answer {
-        let mut session = Session::over(&self.core.context, IpAddr::V4(Ipv4Addr::LOCALHOST), 0, a_stream());
-        let mut frames = Vec::new();
-        let mut outgoing = Outgoing::new(&mut frames);
-        let answered = session.answer(&[request.as_bytes()], false, &mut outgoing);
-        let (_, after) = answered.and_then(|answered| outgoing.flush().map(|()| answered)).expect("memory takes it");
-        drop(outgoing);
-        let mut body = Vec::new();
-        let is_whole = read_frame(&mut &frames[..], BATCH_FRAME_BYTES_MAX, &mut body);
-        assert!(matches!(is_whole, Ok(true)), "a request has an answer");
+        let (body, after) = answer(&self.core.context, request.as_bytes());
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let becomes = match after {
             After::GoOn | After::Watch(_) => Becomes::Connection,
@@ -141,6 +141,20 @@ pub fn new_database(path: &Path, arguments: &[String], station: Arc<Station>) ->
     let process = Process::start(arguments, 1, station, true)?.ok_or("a new branch was replaced")?;
     process.stop_cleanly();
     std::fs::read(path).map_err(|error| error.to_string())
+}
+
+/// What a process answers to one request, over a connection of its own, and what the connection becomes.
+pub(super) fn answer(context: &Context, request: &[u8]) -> (Vec<u8>, After) {
+    let mut session = Session::over(context, IpAddr::V4(Ipv4Addr::LOCALHOST), 0, a_stream());
+    let mut frames = Vec::new();
+    let mut outgoing = Outgoing::new(&mut frames);
+    let answered = session.answer(&[request], false, &mut outgoing);
+    let (_, after) = answered.and_then(|answered| outgoing.flush().map(|()| answered)).expect("memory takes it");
+    drop(outgoing);
+    let mut body = Vec::new();
+    let is_whole = read_frame(&mut &frames[..], BATCH_FRAME_BYTES_MAX, &mut body);
+    assert!(matches!(is_whole, Ok(true)), "a request has an answer");
+    (body, after)
 }
 
 /// A session belongs to a connection, which a password that is changed closes. Nobody logs in here, so one does for all.

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
-use super::clients::{Leg, Request, Told, Want};
+use bank_server::dbs_exec::check_copy;
+
+use super::clients::{DoneAt, Leg, Request, Told, Want};
 use super::config::Config;
 use super::disks::Folder;
 use super::host::{Shared, Station};
@@ -20,6 +22,11 @@ use crate::trace::Trace;
 const BALANCE_MAX_PAISE: u64 = 9_999_999_999_999_999;
 /// The port of the first copy.
 const PORT: u16 = 9100;
+
+/// Where a copy of a branch is.
+fn port(branch: usize, number: usize) -> u16 {
+    PORT + (10 * branch + number) as u16
+}
 
 /// The world of a seed, before anything has happened.
 pub fn build(seed: u64, with_text: bool) -> World {
@@ -44,6 +51,12 @@ pub fn build(seed: u64, with_text: bool) -> World {
         crashes: 0,
         by_hand: BTreeSet::new(),
         folder: Folder::new().expect("a folder for temporary files can be made"),
+        links: BTreeMap::new(),
+        connections: 0,
+        backups: BTreeMap::new(),
+        setbacks: Vec::new(),
+        promotions: Vec::new(),
+        waiting: Vec::new(),
         config,
     }
 }
@@ -53,22 +66,13 @@ impl World {
     pub(super) fn set_up(&mut self) -> Result<(), String> {
         for branch in 0..self.names.len() {
             let path = self.folder.file(&format!("{}.db", self.names[branch]));
-            let port = PORT + branch as u16;
-            let arguments = self.command_line(branch, &path);
             std::fs::write(&path, self.empty_database(branch)?).map_err(|error| error.to_string())?;
-            self.copies.push(Copy {
-                branch,
-                arguments,
-                path,
-                port,
-                process: None,
-                start_ms: None,
-                prune_ms: self.rng.below(20_000),
-            });
+            self.add_copy(branch, 0);
         }
         // Nobody dies before there is anything to lose.
         self.is_healed = true;
         (0..self.copies.len()).for_each(|copy| self.start(copy, true));
+        self.add_replicas()?;
         self.is_healed = false;
         self.open_accounts()?;
         self.draw_requests();
@@ -77,14 +81,61 @@ impl World {
         Ok(())
     }
 
-    fn command_line(&self, branch: usize, path: &Path) -> Vec<String> {
+    fn add_copy(&mut self, branch: usize, number: usize) {
+        let name = if number == 0 { self.names[branch].clone() } else { format!("{}-{number}", self.names[branch]) };
+        let path = self.folder.file(&format!("{name}.db"));
+        self.copies.push(Copy {
+            branch,
+            arguments: self.command_line(branch, number, &path),
+            path,
+            port: port(branch, number),
+            process: None,
+            start_ms: None,
+            is_first: number == 0,
+            starts: 0,
+            prune_ms: self.rng.below(20_000),
+            tend_ms: self.rng.below(1_000),
+        });
+    }
+
+    /// Replicas begin with what their primary has.
+    fn add_replicas(&mut self) -> Result<(), String> {
+        for branch in 0..self.names.len() {
+            for number in 1..=self.config.replicas[branch] {
+                self.add_copy(branch, number);
+                let copy = self.copies.len() - 1;
+                let path = self.copies[copy].path.clone();
+                let address = format!("127.0.0.1:{}", self.copies[branch].port);
+                let primary = self.copies[branch].process.as_ref().ok_or("the primary does not run")?;
+                primary.core.dbs.copy_to(&path, &|| false).map_err(|error| error.to_string())?;
+                check_copy(&path, &self.names[branch], &address, &primary.core.dbs.standing())?;
+                self.start(copy, true);
+            }
+        }
+        // They connect.
+        self.copies.iter_mut().for_each(|copy| copy.tend_ms = 0);
+        self.tend_copies();
+        Ok(())
+    }
+
+    fn command_line(&self, branch: usize, number: usize, path: &Path) -> Vec<String> {
         let others = (0..self.names.len()).filter(|other| *other != branch);
         let peers: Vec<String> =
-            others.map(|other| format!("{}=127.0.0.1:{}", self.names[other], PORT + other as u16)).collect();
+            others.map(|other| format!("{}=127.0.0.1:{}", self.names[other], port(other, 0))).collect();
         let words = ["bank-server", "--open", "--name", &self.names[branch], "--peers", &peers.join(",")];
         let mut words: Vec<String> = words.iter().map(ToString::to_string).collect();
         words.extend(["--db".into(), path.display().to_string()]);
         words.extend(["--key".into(), self.folder.file("bank.key").display().to_string()]);
+        let replicas = self.config.replicas[branch];
+        if replicas > 0 {
+            let copies = (0..=replicas).filter(|other| *other != number);
+            let copies: Vec<String> = copies.map(|other| format!("127.0.0.1:{}", port(branch, other))).collect();
+            words.extend(["--replicas".into(), copies.join(",")]);
+            words.extend(["--sync-replicas".into(), self.config.sync_replicas[branch].to_string()]);
+        }
+        if number > 0 {
+            words.extend(["--replica-of".into(), format!("127.0.0.1:{}", port(branch, 0))]);
+        }
         words
     }
 
@@ -116,21 +167,15 @@ impl World {
                 };
                 let want = Want::Open { number: Some(1001 + account), paise: self.unique(paise) };
                 let number = self.requests.len();
-                let request = Request {
-                    number,
-                    branch,
-                    want,
-                    has_id: false,
-                    next_ms: None,
-                    tries: 1,
-                    told: Told::Nothing,
-                    is_unsure: false,
-                };
+                let mut request = Request::new(number, branch, want, false, None);
+                (request.tries, request.first_ms) = (1, Some(self.now_ms));
                 let body = request.body(&self.names, &mut self.rng);
                 self.requests.push(request);
                 let answer = self.ask(branch, &body).ok_or("no answer")?;
                 let result = answer.result().ok_or_else(|| format!("{body}: {}", answer.body))?;
                 self.requests[number].told = Told::Done(result.clone());
+                let position = self.position_of(branch);
+                self.requests[number].done_at = Some(DoneAt { at_ms: self.now_ms, position });
             }
         }
         Ok(())
@@ -165,16 +210,7 @@ impl World {
             let has_id = self.rng.chance(self.config.ids_per_mille);
             let next_ms = Some(self.rng.below(self.config.safety_ms * 4 / 5));
             let number = self.requests.len();
-            self.requests.push(Request {
-                number,
-                branch,
-                want,
-                has_id,
-                next_ms,
-                tries: 0,
-                told: Told::Nothing,
-                is_unsure: false,
-            });
+            self.requests.push(Request::new(number, branch, want, has_id, next_ms));
         }
     }
 
@@ -233,6 +269,8 @@ impl World {
             (Fault::Mend, self.config.cuts),
             (Fault::Leap, self.config.leaps),
             (Fault::Resolve, self.config.resolutions),
+            (Fault::Promote, self.config.promotions),
+            (Fault::Backup, self.config.backups),
         ];
         for (fault, count) in counts {
             for _ in 0..count {

@@ -14,6 +14,7 @@ use two_phase_commit::{Message, PeerAddr};
 
 use super::clients::Request;
 use super::config::Config;
+use super::copies::{Backup, Link, Setback};
 use super::host::{Crash, Shared, Station};
 use super::judge::Judge;
 use super::network::{Network, Packet};
@@ -42,8 +43,14 @@ pub struct Copy {
     pub process: Option<Process>,
     /// When it is started again, while it does not.
     pub start_ms: Option<u64>,
+    /// Whether it was the primary at the beginning.
+    pub is_first: bool,
+    /// How often it was started.
+    pub starts: u64,
     /// When its ended records are pruned next.
     pub prune_ms: u64,
+    /// When it tells the other copies next, or follows.
+    pub tend_ms: u64,
 }
 
 /// What goes wrong at a moment.
@@ -61,6 +68,10 @@ pub enum Fault {
     Leap,
     /// A person settles something.
     Resolve,
+    /// A person promotes a replica.
+    Promote,
+    /// A branch is backed up, or has its backup back.
+    Backup,
 }
 
 /// Everything there is.
@@ -74,6 +85,8 @@ pub struct World {
     /// The copy of each branch that clients and peers are sent to.
     pub(super) serving: Vec<usize>,
     pub(super) network: Network,
+    /// Messages for which a link is looked for.
+    pub(super) waiting: Vec<Packet>,
     pub(super) requests: Vec<Request>,
     pub(super) programs: Vec<Program>,
     pub(super) strangers: Vec<Stranger>,
@@ -85,6 +98,14 @@ pub struct World {
     /// Transfers that a person has settled somewhere.
     pub(super) by_hand: BTreeSet<String>,
     pub(super) folder: disks::Folder,
+    /// The links of a copy to a branch, the newest last.
+    pub(super) links: BTreeMap<(usize, usize), Vec<Link>>,
+    pub(super) connections: u64,
+    pub(super) backups: BTreeMap<usize, Backup>,
+    /// When stores came back older.
+    pub(super) setbacks: Vec<Setback>,
+    /// The branches of which a copy was promoted, and the epoch that the copy had.
+    pub(super) promotions: Vec<(usize, i64)>,
 }
 
 impl World {
@@ -138,10 +159,13 @@ impl World {
         self.start_those_due();
         while let Some(packet) = self.network.receive(self.now_ms) {
             self.deliver(&packet);
+            self.transmit();
         }
+        self.tend_copies();
         self.ask_those_due();
         self.run_programs();
         self.run_strangers();
+        self.transmit();
         for copy in 0..self.copies.len() {
             let prunes = self.copies[copy].prune_ms <= self.now_ms;
             if prunes {
@@ -173,6 +197,10 @@ impl World {
             }
         };
         self.post();
+        if self.copies[copy].process.as_ref().is_some_and(|process| process.station.was_starved()) {
+            // What is owed waits for replicas for as long as it takes; somebody ends that by ending the process.
+            self.kill(copy);
+        }
         match wants {
             None => {}
             Some(Stop::Reopen(_)) => self.reopen(copy),
@@ -199,9 +227,20 @@ impl World {
                 let parties = self.judge.transfers.entry(outgoing.posted.message.txid().to_string()).or_default();
                 parties.extend([branch, to]);
             }
-            let packet = Packet { from: outgoing.from, to, posted: outgoing.posted, is_returned: false };
-            let weather = self.config.weather;
-            self.network.send(self.now_ms, branch, packet, &weather, &mut self.rng);
+            self.waiting.push(Packet { from: outgoing.from, to, posted: outgoing.posted, is_returned: false });
+        }
+    }
+
+    /// Sends what waits to be sent, over the links that there are.
+    fn transmit(&mut self) {
+        for packet in std::mem::take(&mut self.waiting) {
+            match self.link_to(packet.from, packet.to) {
+                Some(copy) => {
+                    let weather = self.config.weather;
+                    self.network.send(self.now_ms, Packet { to: copy, ..packet }, &weather, &mut self.rng);
+                }
+                None => self.network.give_back(self.now_ms, packet, &mut self.rng),
+            }
         }
     }
 
@@ -212,12 +251,8 @@ impl World {
             self.enter(packet.from, |process| process.engine().undeliverable(&to, vec![packet.posted.clone()]));
             return;
         }
-        let copy = self.serving[packet.to];
-        if self.copies[copy].process.is_none() {
-            // A connection that is refused tells its sender; one that breaks does not.
-            if matches!(packet.posted.message, Message::Prepare(_)) && self.rng.chance(500) {
-                self.network.give_back(self.now_ms, packet.clone(), &mut self.rng);
-            }
+        let copy = packet.to;
+        if self.shared.is_cut(packet.from, copy) || !self.deals_with(copy, packet.from) {
             return;
         }
         let from = PeerAddr::new(&self.names[self.copies[packet.from].branch]);
@@ -231,6 +266,7 @@ impl World {
             return;
         }
         self.crashes += 1;
+        self.shared.end_streams(copy);
         let down_ms = if self.is_healed { 1 } else { 1 + self.rng.below(self.config.down_max_ms) };
         self.copies[copy].start_ms = Some(self.now_ms + down_ms);
         self.note(copy, "dies", "");
@@ -239,6 +275,7 @@ impl World {
     /// Closes everything of a process and opens it again, in the role that the database has now.
     fn reopen(&mut self, copy: usize) {
         let Some(process) = self.copies[copy].process.take() else { return };
+        self.shared.end_streams(copy);
         process.stop_cleanly();
         self.note(copy, "reopens", "");
         self.start(copy, false);
@@ -262,6 +299,7 @@ impl World {
         self.note(copy, "starts", "");
         let started = catch_unwind(AssertUnwindSafe(|| Process::start(&arguments, port, station, is_first)));
         self.copies[copy].start_ms = None;
+        self.copies[copy].starts += 1;
         match started {
             Ok(Ok(Some(process))) => self.copies[copy].process = Some(process),
             Ok(Ok(None)) => return self.start(copy, false),
@@ -276,20 +314,6 @@ impl World {
             }
         }
         self.post();
-        self.reconnect(self.copies[copy].branch);
-    }
-
-    /// Links of a branch come up again, at both ends.
-    pub(super) fn reconnect(&mut self, branch: usize) {
-        for other in (0..self.names.len()).filter(|other| *other != branch) {
-            if self.network.is_cut(branch, other) {
-                continue;
-            }
-            for (here, there) in [(branch, other), (other, branch)] {
-                let peer = PeerAddr::new(&self.names[there]);
-                self.enter(self.serving[here], |process| process.engine().linked(&peer));
-            }
-        }
     }
 
     fn strike(&mut self) {
@@ -315,9 +339,9 @@ impl World {
                 }
             }
             Fault::Cut => {
-                let (a, b) = (self.rng.index(self.names.len()), self.rng.index(self.names.len()));
+                let (a, b) = (self.rng.index(self.copies.len()), self.rng.index(self.copies.len()));
                 if a != b {
-                    self.network.cut(a, b);
+                    self.shared.cut(a, b);
                 }
             }
             Fault::Mend => self.mend(),
@@ -327,13 +351,17 @@ impl World {
                 }
             }
             Fault::Resolve => self.resolve_something(),
+            Fault::Promote => self.promote_something(),
+            Fault::Backup => self.back_up_or_restore(),
         }
     }
 
     fn mend(&mut self) {
-        let ends: BTreeSet<usize> = self.network.mend().into_iter().flat_map(|(a, b)| [a, b]).collect();
-        for branch in ends {
-            self.reconnect(branch);
+        for (a, b) in self.shared.mend() {
+            let branch = self.copies[b].branch;
+            if branch != self.copies[a].branch {
+                self.link_to(a, branch);
+            }
         }
     }
 
@@ -360,7 +388,7 @@ impl World {
 
     /// Writes a line into the trace.
     pub(super) fn note(&mut self, copy: usize, what: &str, item: &str) {
-        let name = self.name_of(copy);
+        let name = format!("{}{}", self.name_of(copy), if self.copies[copy].is_first { "" } else { "'" });
         self.trace.event(self.now_ms, &name, what, &item.to_string());
     }
 }

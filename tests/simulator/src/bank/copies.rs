@@ -1,0 +1,380 @@
+//! Copies of a branch: links between branches by the server's own rules of epochs, streams to replicas, promotions, and
+//! stores that come back older.
+//!
+//! What goes over the wire is the server's: `link`, `replicate`, `follow`, `promote`, `demote`. What is done here is what
+//! the server's threads do: they connect, move bytes, and try again.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use bank_server::dbs_exec::{CopyRole, Position, check_copy, newest_version, put_in_place};
+use protocol::connection::Connection;
+use protocol::params::{LogPosition, Replicate};
+use protocol::proof::to_hex;
+use protocol::{Address, BranchName};
+use two_phase_commit::PeerAddr;
+
+use bank_server::replication::Exchange as _;
+use bank_server::transfer::links::Inbox as _;
+
+use super::host::{SimulatedExchange, Stream};
+use super::process::Process;
+use super::world::World;
+
+/// A link that a process has to a process of another branch.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// The copy at the other end.
+    to: usize,
+    /// Which process of it.
+    to_start: u64,
+    /// Which process here.
+    from_start: u64,
+}
+
+/// A backup of a branch that has one copy.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    /// When it was made.
+    pub at_ms: u64,
+    /// The file.
+    pub bytes: Vec<u8>,
+}
+
+/// A store came back older than it was.
+#[derive(Clone, Debug)]
+pub struct Setback {
+    /// The branch.
+    pub branch: usize,
+    /// When.
+    pub at_ms: u64,
+    /// What it went back to was of this time, where that is known.
+    pub of_ms: Option<u64>,
+}
+
+impl World {
+    /// The copy of a branch that a copy's messages to it go to. Makes a link when there is none.
+    pub(super) fn link_to(&mut self, from: usize, branch: usize) -> Option<usize> {
+        let starts: Vec<Option<u64>> =
+            self.copies.iter().map(|copy| copy.process.as_ref().map(|_| copy.starts)).collect();
+        let shared = Arc::clone(&self.shared);
+        let links = self.links.entry((from, branch)).or_default();
+        links.retain(|link| {
+            starts[link.to] == Some(link.to_start)
+                && starts[from] == Some(link.from_start)
+                && !shared.is_cut(from, link.to)
+        });
+        links.last().map(|link| link.to).or_else(|| self.dial(from, branch))
+    }
+
+    /// Makes a link to where a branch is known to be, or was last seen.
+    fn dial(&mut self, from: usize, branch: usize) -> Option<usize> {
+        let name: BranchName = self.names[branch].parse().ok()?;
+        let shared = Arc::clone(&self.shared);
+        let agreed = self.enter(from, |process| {
+            let links = process.engine().links();
+            let directory = links.directory();
+            let exchange = SimulatedExchange { shared, copy: from };
+            let known = directory.address_of(&name);
+            let agree = |address: &Address| {
+                let mut connection = Connection::new(exchange.connect(address)?);
+                links.agree(&name, address, &mut connection).ok()
+            };
+            if let Some(address) = &known
+                && agree(address).is_some()
+            {
+                return Some(address.clone());
+            }
+            let observed = directory.observed_at(&name).filter(|observed| Some(observed) != known.as_ref())?;
+            agree(&observed)?;
+            directory.learn(&name, &observed).ok()?;
+            Some(observed)
+        })??;
+        let to = self.copies.iter().position(|copy| copy.port == agreed.port)?;
+        self.join(from, to);
+        Some(to)
+    }
+
+    /// Both ends have a link now.
+    fn join(&mut self, from: usize, to: usize) {
+        self.note(from, "links to", &format!("{to}"));
+        let own: Option<BranchName> = self.names[self.copies[from].branch].parse().ok();
+        let address = Address::from((IpAddr::V4(Ipv4Addr::LOCALHOST), self.copies[from].port));
+        self.enter(to, |process| own.map(|own| process.engine().links().directory().observe(&own, &address)));
+        for (here, there) in [(from, to), (to, from)] {
+            let link = Link { to: there, to_start: self.copies[there].starts, from_start: self.copies[here].starts };
+            let branch = self.copies[there].branch;
+            self.links.entry((here, branch)).or_default().push(link);
+            let peer = PeerAddr::new(&self.names[branch]);
+            self.enter(here, |process| process.engine().linked(&peer));
+        }
+    }
+
+    /// Whether a process deals with what comes from a copy of another branch: with its epoch, as it was met.
+    pub(super) fn deals_with(&self, copy: usize, from: usize) -> bool {
+        let (Some(process), Some(sender)) = (&self.copies[copy].process, &self.copies[from].process) else {
+            return self.copies[copy].process.is_some();
+        };
+        let Ok(name) = self.names[self.copies[from].branch].parse::<BranchName>() else { return false };
+        process.engine().links().directory().deals_with(&name, &sender.core.dbs.standing().epoch)
+    }
+
+    /// What primaries and replicas do by themselves, now and then.
+    pub(super) fn tend_copies(&mut self) {
+        for copy in 0..self.copies.len() {
+            if self.copies[copy].tend_ms > self.now_ms {
+                continue;
+            }
+            self.copies[copy].tend_ms = self.now_ms + 200 + self.rng.below(self.config.lag_max_ms);
+            match self.role_of(copy) {
+                Some(CopyRole::Primary) => self.herald(copy),
+                Some(CopyRole::Replica) => self.follow(copy),
+                Some(CopyRole::Fenced) | None => {}
+            }
+        }
+    }
+
+    /// What a copy is, while it runs.
+    pub(super) fn role_of(&self, copy: usize) -> Option<CopyRole> {
+        let process = self.copies[copy].process.as_ref()?;
+        Some(process.core.context.replication.role())
+    }
+
+    /// A primary tells the other copies, and a promoted one links to all branches.
+    fn herald(&mut self, copy: usize) {
+        let has_copies = self.copies.iter().filter(|other| other.branch == self.copies[copy].branch).count() > 1;
+        if !has_copies {
+            return;
+        }
+        let epoch = self.enter(copy, |process| {
+            process.core.context.replication.tell_once();
+            process.core.dbs.standing().epoch.number
+        });
+        if epoch.is_some_and(|epoch| epoch > 1) {
+            let own = self.copies[copy].branch;
+            for branch in (0..self.names.len()).filter(|branch| *branch != own) {
+                self.link_to(copy, branch);
+            }
+        }
+    }
+
+    /// A replica connects to its primary, or goes on with what comes.
+    fn follow(&mut self, copy: usize) {
+        let stream = self.shared.stream_to(copy);
+        if let Some(stream) = stream
+            && !self.shared.is_cut(stream.from, copy)
+        {
+            let bytes = if self.rng.chance(300) { 1 } else { 1 << 20 };
+            if stream.flow(bytes) {
+                return;
+            }
+        }
+        self.shared.end_streams_to(copy);
+        let Some(primary) = self.primary_of(copy) else { return };
+        if self.shared.is_cut(primary, copy) || self.copies[primary].process.is_none() {
+            return;
+        }
+        let Some(Some(body)) = self.enter(copy, |process| wish_to_follow(process)) else { return };
+        let Some(answer) = self.enter(primary, |process| process.ask(&body)) else { return };
+        self.note(copy, "follows", &format!("{primary}: {}", answer.body["result"]["mode"]));
+        match answer.body["result"]["mode"].as_str() {
+            Some("log") => self.open_stream(primary, copy),
+            // Somebody orders a new copy, where the logs have parted.
+            Some(_) => self.take_snapshot(primary, copy),
+            None => {}
+        }
+    }
+
+    /// The copy that a replica takes for its primary.
+    fn primary_of(&self, copy: usize) -> Option<usize> {
+        let process = self.copies[copy].process.as_ref()?;
+        let address: Address = process.core.dbs.standing().primary?.parse().ok()?;
+        self.copies.iter().position(|other| other.port == address.port)
+    }
+
+    fn open_stream(&mut self, primary: usize, replica: usize) {
+        let (Some(from), Some(to)) = (&self.copies[primary].process, &self.copies[replica].process) else { return };
+        self.connections += 1;
+        let stream = Stream {
+            from: primary,
+            to: replica,
+            address: format!("127.0.0.1:{}", self.copies[replica].port),
+            connection: self.connections,
+            primary: Arc::downgrade(&from.core.dbs),
+            replica: Arc::downgrade(&to.core.dbs),
+        };
+        let last = to.core.dbs.position().map_or(0, |last| last.sequence);
+        from.core.dbs.feed().connected(&stream.address, stream.connection, last);
+        self.shared.add_stream(stream);
+    }
+
+    fn take_snapshot(&mut self, primary: usize, replica: usize) {
+        let file = self.folder.file(&format!("snapshot-{}", self.connections));
+        self.connections += 1;
+        let copied = self.enter(primary, |process| process.core.dbs.copy_to(&file, &|| false));
+        let Some(Ok(Some(_))) = copied else { return };
+        let Some(process) = self.copies[replica].process.take() else { return };
+        let standing = process.core.dbs.standing();
+        process.stop_cleanly();
+        let address = format!("127.0.0.1:{}", self.copies[primary].port);
+        let path = self.copies[replica].path.clone();
+        let placed = check_copy(&file, &self.name_of(replica), &address, &standing)
+            .and_then(|_| put_in_place(&file, &path, ".aside"));
+        match placed {
+            Ok(aside) => {
+                // Nobody comes back to it here.
+                aside.map(std::fs::remove_file);
+                self.start(replica, false);
+            }
+            Err(error) => self.judge.accuse(format!("a snapshot could not be used: {error}")),
+        }
+    }
+
+    /// A person makes a replica the primary, at a good time or not.
+    pub(super) fn promote_something(&mut self) {
+        let replicas: Vec<usize> =
+            (0..self.copies.len()).filter(|copy| self.role_of(*copy) == Some(CopyRole::Replica)).collect();
+        if replicas.is_empty() {
+            return;
+        }
+        let copy = replicas[self.rng.index(replicas.len())];
+        let branch = self.copies[copy].branch;
+        let others: Vec<usize> =
+            (0..self.copies.len()).filter(|other| self.copies[*other].branch == branch && *other != copy).collect();
+        let down_ms = 1_000 + self.rng.below(20_000);
+        match self.rng.below(10) {
+            // The primary is gone for a while.
+            0..5 => {
+                for other in &others {
+                    if self.role_of(*other) == Some(CopyRole::Primary) {
+                        self.kill(*other);
+                        self.copies[*other].start_ms = Some(self.now_ms + down_ms);
+                    }
+                }
+            }
+            // The copies don't hear one another.
+            5..9 => others.iter().for_each(|other| self.shared.cut(copy, *other)),
+            _ => {}
+        }
+        let force = self.rng.chance(800);
+        self.promote(copy, force);
+        if self.rng.chance(300)
+            && let Some(other) = others.iter().find(|other| self.role_of(**other) == Some(CopyRole::Replica))
+        {
+            self.promote(*other, true);
+        }
+    }
+
+    /// Orders a promotion.
+    pub(super) fn promote(&mut self, copy: usize, force: bool) {
+        let before = self.copies[copy].process.as_ref().and_then(|process| process.core.dbs.position());
+        let body = format!(r#"{{"action":"promote","params":{{"force":{force}}}}}"#);
+        let answer = self.enter(copy, |process| process.ask(&body));
+        let is_done = answer.is_some_and(|answer| answer.result().is_some());
+        self.note(copy, "is promoted", &format!("force {force}: {is_done}"));
+        if is_done {
+            let branch = self.copies[copy].branch;
+            self.setbacks.push(Setback { branch, at_ms: self.now_ms, of_ms: None });
+            self.promotions.push((branch, before.map_or(0, |before| before.epoch)));
+            self.serving[branch] = copy;
+        }
+    }
+
+    /// Makes a backup of a branch that has one copy, or has it back.
+    pub(super) fn back_up_or_restore(&mut self) {
+        let branch = self.rng.index(self.names.len());
+        let copies: Vec<usize> = (0..self.copies.len()).filter(|copy| self.copies[*copy].branch == branch).collect();
+        let [copy] = copies[..] else { return };
+        match self.backups.remove(&branch) {
+            None => {
+                let file = self.folder.file("backup");
+                let copied = self.enter(copy, |process| process.core.dbs.copy_to(&file, &|| false));
+                if let (Some(Ok(_)), Ok(bytes)) = (copied, std::fs::read(&file)) {
+                    self.note(copy, "is backed up", "");
+                    self.backups.insert(branch, Backup { at_ms: self.now_ms, bytes });
+                }
+                let _ = std::fs::remove_file(&file);
+            }
+            Some(backup) => {
+                self.kill(copy);
+                self.note(copy, "is restored", &format!("{}", backup.at_ms));
+                let path = self.copies[copy].path.clone();
+                for suffix in ["-wal", "-shm"] {
+                    let mut beside = path.clone().into_os_string();
+                    beside.push(suffix);
+                    let _ = std::fs::remove_file(beside);
+                }
+                if let Err(error) = std::fs::write(&path, &backup.bytes) {
+                    self.judge.accuse(format!("the backup could not be put in place: {error}"));
+                }
+                self.setbacks.push(Setback { branch, at_ms: self.now_ms, of_ms: Some(backup.at_ms) });
+            }
+        }
+    }
+
+    /// In the second phase people see to it that each branch has one primary, and that the other copies follow it.
+    pub(super) fn put_copies_right(&mut self) -> Option<String> {
+        for branch in 0..self.names.len() {
+            let copies: Vec<usize> =
+                (0..self.copies.len()).filter(|copy| self.copies[*copy].branch == branch).collect();
+            if copies.len() == 1 {
+                continue;
+            }
+            let primaries: Vec<usize> =
+                copies.iter().copied().filter(|copy| self.role_of(*copy) == Some(CopyRole::Primary)).collect();
+            match primaries[..] {
+                [] => {
+                    // Of two that contradict one another a person chooses one.
+                    let fenced = copies.iter().copied().find(|copy| self.role_of(*copy) == Some(CopyRole::Fenced));
+                    let copy = fenced.or(copies.first().copied())?;
+                    self.promote(copy, true);
+                    return Some(format!("{} has no primary", self.names[branch]));
+                }
+                [primary] => {
+                    self.serving[branch] = primary;
+                    let to = format!("127.0.0.1:{}", self.copies[primary].port);
+                    let body = format!(r#"{{"action":"demote","params":{{"to":"{to}"}}}}"#);
+                    for copy in copies.iter().copied().filter(|copy| *copy != primary) {
+                        if self.role_of(copy) != Some(CopyRole::Replica) || self.primary_of(copy) != Some(primary) {
+                            self.enter(copy, |process| process.ask(&body));
+                            self.note(copy, "is demoted", "");
+                            return Some(format!("copy {copy} of {} is no replica yet", self.names[branch]));
+                        }
+                        if self.position_of(copy) != self.position_of(primary) {
+                            return Some(format!("copy {copy} of {} is behind", self.names[branch]));
+                        }
+                    }
+                }
+                // They hear of one another, and then neither goes on, or one.
+                [_, _, ..] => return Some(format!("{} has several primaries", self.names[branch])),
+            }
+        }
+        None
+    }
+
+    /// Where a copy's log ends.
+    pub(super) fn position_of(&self, copy: usize) -> Option<Position> {
+        self.copies[copy].process.as_ref()?.core.dbs.position()
+    }
+}
+
+/// A replica's wish to follow, as it goes over the wire.
+fn wish_to_follow(process: &Process) -> Option<String> {
+    let dbs = &process.core.dbs;
+    let standing = dbs.standing();
+    let position = dbs.position().map(|last| LogPosition {
+        sequence: last.sequence,
+        epoch: last.epoch,
+        digest: to_hex(&last.digest),
+    });
+    let params = Replicate {
+        branch: process.core.context.bank.name().clone(),
+        port: process.core.context.address.port,
+        heard_epoch: standing.heard.number,
+        heard_epoch_id: standing.heard.id,
+        position,
+        version: newest_version(),
+    };
+    let params = serde_json::to_string(&params).ok()?;
+    Some(format!(r#"{{"action":"replicate","params":{params}}}"#))
+}
