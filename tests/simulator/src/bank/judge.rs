@@ -279,10 +279,15 @@ impl World {
             let is_disturbed = is_back || self.by_hand.contains(txid);
             let is_whole = effects.iter().all(|times| *times == 1);
             // What an older store or a person has made of it may differ, and then an audit names it.
-            let is_named = whole.findings.iter().any(|finding| finding.contains(txid));
+            // It names so many by their ids, and then says how many more there are.
+            let names = |finding: &String| finding.contains(txid) || finding.contains("more payments between branches");
+            let is_named = whole.findings.iter().any(names);
             if !is_whole && (!is_disturbed || !is_named || effects.iter().any(|times| *times > 1)) {
                 let told = if is_named { "an audit names it" } else { "no audit names it" };
-                return Some(format!("request r{}: {txid} has effects {effects:?}, and {told}", request.number));
+                return Some(format!(
+                    "request r{}: {txid} has effects {effects:?}, and {told}: {:?}",
+                    request.number, whole.findings
+                ));
             }
         }
         if is_back || effects.keys().flatten().any(|txid| self.by_hand.contains(*txid)) {
