@@ -68,11 +68,57 @@ pub fn backup(database: &DatabaseArguments, to: &Path) -> Result<ExitCode, Strin
     Ok(report.print(&done, ExitCode::FAILURE))
 }
 
-/// Puts a backup in the place of the database. The old file is kept aside.
+/// Puts a backup in the place of the database, and says so. The old file is kept aside.
 ///
 /// # Errors
 /// One sentence for the operator; then the database is as it was.
 pub fn restore(database: &DatabaseArguments, from: &Path, force: bool) -> Result<ExitCode, String> {
+    let to = database.path();
+    let Restored { name, audit, kept, had_old, had_log } = put_back(database, from, force)?;
+    let mut report = Report::default();
+    for finding in &audit.findings {
+        report.line(format_args!("finding: {finding}"));
+    }
+    report.line(format_args!("branch {name} restored to {}: {}, Rs {}", to.display(), rows(&audit), audit.balances));
+    match (had_old, had_log) {
+        (true, false) => report.line(format_args!("the database that was there is {}", kept.display())),
+        (true, true) => report.line(format_args!(
+            "the database that was there is {0}, and {0}-wal, its log, belongs to it: keep the two together",
+            kept.display()
+        )),
+        (false, true) => report.line(format_args!("the log that was left there is {}-wal", kept.display())),
+        (false, false) => {}
+    }
+    // Beside the name that the branch is started with.
+    if !crate::key::key_path(&to).exists() {
+        report.line(format_args!(
+            "there is no {KEY_FILE} beside it: copy the bank's before the start, or name it with --key; else the branch makes one of its own"
+        ));
+    }
+    report.line(format_args!("\n{AFTER_A_RESTORE}"));
+    Ok(report.print(&format!("branch {name} is restored to {}", to.display()), ExitCode::SUCCESS))
+}
+
+/// What a restore has found and done.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// The branch.
+    pub name: BranchName,
+    /// The books in the backup.
+    pub audit: Audit,
+    /// Where what was there before is kept.
+    pub kept: PathBuf,
+    /// Whether there was a database.
+    pub had_old: bool,
+    /// Whether there was a log of one.
+    pub had_log: bool,
+}
+
+/// Puts a backup in the place of the database. The old file is kept aside.
+///
+/// # Errors
+/// One sentence for the operator; then the database is as it was.
+pub fn put_back(database: &DatabaseArguments, from: &Path, force: bool) -> Result<Restored, String> {
     let to = database.path();
     let trouble = |error: &dyn std::fmt::Display| format!("{}: {error}", to.display());
     if !from.is_file() {
@@ -109,29 +155,7 @@ pub fn restore(database: &DatabaseArguments, from: &Path, force: bool) -> Result
     let kept = file.beside(&format!(".before-{}", stamp()));
     let had_log = file.has_log();
     let had_old = replace_database(&file, &lock, draft, &kept)?;
-    drop(lock);
-    let mut report = Report::default();
-    for finding in &audit.findings {
-        report.line(format_args!("finding: {finding}"));
-    }
-    report.line(format_args!("branch {name} restored to {}: {}, Rs {}", to.display(), rows(&audit), audit.balances));
-    match (had_old, had_log) {
-        (true, false) => report.line(format_args!("the database that was there is {}", kept.display())),
-        (true, true) => report.line(format_args!(
-            "the database that was there is {0}, and {0}-wal, its log, belongs to it: keep the two together",
-            kept.display()
-        )),
-        (false, true) => report.line(format_args!("the log that was left there is {}-wal", kept.display())),
-        (false, false) => {}
-    }
-    // Beside the name that the branch is started with.
-    if !crate::key::key_path(&to).exists() {
-        report.line(format_args!(
-            "there is no {KEY_FILE} beside it: copy the bank's before the start, or name it with --key; else the branch makes one of its own"
-        ));
-    }
-    report.line(format_args!("\n{AFTER_A_RESTORE}"));
-    Ok(report.print(&format!("branch {name} is restored to {}", to.display()), ExitCode::SUCCESS))
+    Ok(Restored { name, audit, kept, had_old, had_log })
 }
 
 /// Copies what `source` looks at beside `to`, and says how far it is.

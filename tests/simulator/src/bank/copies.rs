@@ -7,7 +7,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use bank_server::arguments::Arguments;
+use bank_server::backup::put_back;
 use bank_server::dbs_exec::{CopyRole, Position, check_copy, newest_version, put_in_place};
+use clap::Parser as _;
 use protocol::connection::Connection;
 use protocol::params::{LogPosition, Replicate};
 use protocol::proof::to_hex;
@@ -267,11 +270,20 @@ impl World {
 
     /// Orders a promotion.
     pub(super) fn promote(&mut self, copy: usize, force: bool) {
+        let is_primary = |other: &usize| {
+            self.copies[*other].branch == self.copies[copy].branch
+                && !self.shared.is_cut(copy, *other)
+                && self.role_of(*other) == Some(CopyRole::Primary)
+        };
+        let has_primary = (0..self.copies.len()).any(|other| is_primary(&other));
         let before = self.copies[copy].process.as_ref().and_then(|process| process.core.dbs.position());
         let body = format!(r#"{{"action":"promote","params":{{"force":{force}}}}}"#);
         let answer = self.enter(copy, |process| process.ask(&body));
         let is_done = answer.is_some_and(|answer| answer.result().is_some());
         self.note(copy, "is promoted", &format!("force {force}: {is_done}"));
+        if is_done && !force && has_primary {
+            self.judge.accuse(format!("a copy of {} was promoted while its primary answers", self.name_of(copy)));
+        }
         if is_done {
             let branch = self.copies[copy].branch;
             self.setbacks.push(Setback { branch, at_ms: self.now_ms, of_ms: None });
@@ -298,14 +310,15 @@ impl World {
             Some(backup) => {
                 self.kill(copy);
                 self.note(copy, "is restored", &format!("{}", backup.at_ms));
-                let path = self.copies[copy].path.clone();
-                for suffix in ["-wal", "-shm"] {
-                    let mut beside = path.clone().into_os_string();
-                    beside.push(suffix);
-                    let _ = std::fs::remove_file(beside);
-                }
-                if let Err(error) = std::fs::write(&path, &backup.bytes) {
-                    self.judge.accuse(format!("the backup could not be put in place: {error}"));
+                let file = self.folder.file("backup");
+                let put_back = std::fs::write(&file, &backup.bytes).map_err(|error| error.to_string()).and_then(|()| {
+                    let arguments = Arguments::try_parse_from(&self.copies[copy].arguments);
+                    let arguments = arguments.map_err(|error| error.to_string())?;
+                    put_back(&arguments.database, &file, true)
+                });
+                match put_back {
+                    Ok(restored) => drop(std::fs::remove_file(restored.kept)),
+                    Err(error) => self.judge.accuse(format!("the backup could not be put in place: {error}")),
                 }
                 self.setbacks.push(Setback { branch, at_ms: self.now_ms, of_ms: Some(backup.at_ms) });
             }
@@ -362,9 +375,11 @@ impl World {
 fn wish_to_follow(process: &Process) -> Option<String> {
     let dbs = &process.core.dbs;
     let standing = dbs.standing();
+    let epoch_id = |number| if number == standing.epoch.number { standing.epoch.id.clone() } else { String::new() };
     let position = dbs.position().map(|last| LogPosition {
         sequence: last.sequence,
         epoch: last.epoch,
+        epoch_id: epoch_id(last.epoch),
         digest: to_hex(&last.digest),
     });
     let params = Replicate {

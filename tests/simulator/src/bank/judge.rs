@@ -118,9 +118,28 @@ impl World {
         }
         let whole = self.audit_all();
         let verdict = self.weigh_books(&all, &whole);
+        let verdict = verdict.or_else(|| self.clear_suspense());
         if let Some(text) = verdict {
             self.judge.accuse(text);
         }
+    }
+
+    /// People move what stands in suspense to where it belongs; then the books are right again.
+    fn clear_suspense(&mut self) -> Option<String> {
+        if self.by_hand.is_empty() || !self.setbacks.is_empty() {
+            return None;
+        }
+        for branch in 0..self.names.len() {
+            for txid in self.by_hand.clone() {
+                let body = format!(
+                    r#"{{"action":"clear_suspense","params":{{"txid":"{txid}","cash":true,"reason":"it is settled"}}}}"#
+                );
+                // Most of them have nothing there.
+                self.ask(self.serving[branch], &body);
+            }
+        }
+        let whole = self.audit_all();
+        (!whole.ok).then(|| format!("what was in suspense is cleared, and the audit of all finds {:?}", whole.findings))
     }
 
     /// How many requests were carried out and refused, as their clients were told.
@@ -382,9 +401,9 @@ impl bank_audit::Books for BooksOf<'_> {
         read(&self.0.ask(r#"{"action":"audit","params":{}}"#))
     }
 
-    fn history(&mut self, below: Option<i64>) -> Result<(Vec<HistoryLine>, Option<i64>), String> {
+    fn history(&mut self, below: Option<i64>, limit: usize) -> Result<(Vec<HistoryLine>, Option<i64>), String> {
         let after = below.map_or_else(String::new, |below| format!(r#","after":{below}"#));
-        let answer = self.0.ask(&format!(r#"{{"action":"history","params":{{"limit":500{after}}}}}"#));
+        let answer = self.0.ask(&format!(r#"{{"action":"history","params":{{"limit":{limit}{after}}}}}"#));
         Ok((read(&answer)?, answer.body["next"].as_i64()))
     }
 

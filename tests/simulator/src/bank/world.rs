@@ -202,7 +202,7 @@ impl World {
             self.kill(copy);
         }
         match wants {
-            None => {}
+            None | Some(Stop::ReadAgain) => {}
             Some(Stop::Reopen(_)) => self.reopen(copy),
             Some(Stop::DiskFailed | Stop::FilesLost | Stop::Signal(_) | Stop::InputEnded) => self.kill(copy),
         }
