@@ -218,6 +218,21 @@ impl Branch {
         assert_eq!(status.signal(), Some(9), "it ended by itself: {status}; the log:\n{}", self.log.text());
     }
 
+    /// Makes a backup of its database, whether it runs or not; the books have to be clean.
+    #[track_caller]
+    pub fn back_up(&self, to: &Path) {
+        let output = server_command().arg("backup").arg(to).arg("--db").arg(&self.database).output().unwrap();
+        assert!(output.status.success(), "no clean backup: {output:?}");
+    }
+
+    /// Puts a backup in the place of its database, after its end. What was there is kept beside it.
+    #[track_caller]
+    pub fn put_back(&self, copy: &Path) {
+        let mut command = server_command();
+        let output = command.arg("restore").arg(copy).args(["--force", "--db"]).arg(&self.database).output().unwrap();
+        assert!(output.status.success(), "the backup was not restored: {output:?}");
+    }
+
     /// Starts it again, after its end, on the same database and the same port of the branch protocol.
     #[track_caller]
     pub fn restart(&mut self) {

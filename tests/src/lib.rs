@@ -3,8 +3,8 @@
 //! A [`Branch`] is a real `bank-server` on ports of its own choosing and a database in a folder of its own; it is
 //! killed and waited for when it is dropped. A [`MenuConnection`] speaks the menu's lines over TCP;
 //! [`Branch::client_script`] runs the real `bank-client`; a [`BranchConnection`] speaks the branch protocol. A [`Bank`]
-//! is a folder with several branches that share a key, and the judge of their money. [`audit`] asks the program's own
-//! auditor, [`Books`] looks into the database without it.
+//! is a folder with several branches that share a key, and the judge of their money; [`workload`] is what many clients
+//! do there at once. [`audit`] asks the program's own auditor, [`Books`] looks into the database without it.
 //!
 //! Nothing here sleeps for a fixed time: what has to be waited for is a condition, with [`DEADLINE`] as its
 //! end. Nothing uses a fixed port. A helper that fails panics, because that fails its test.
@@ -28,6 +28,7 @@ mod replicas;
 mod script;
 mod terminal;
 mod wait;
+pub mod workload;
 
 pub use bank::{Bank, SETTLED_WITHIN};
 pub use books::{Audit, Books, audit, audit_output};
