@@ -68,12 +68,13 @@ fn two_copies_of_one_number_stop_both_until_a_person_chooses_one_and_the_peer_mi
     let bank = Bank::new();
     let (mut mumbai, mut one, mut other, delhi) = two_copies(&bank);
     mumbai.kill9();
-    // Neither can hear of the other when it is promoted.
-    other.signal(Signal::STOP);
+    // Neither can hear of the other when it is promoted. (To one that is only stopped the system would keep what it was
+    // told meanwhile.)
+    other.kill9();
     let first = promote(&one);
     wait_until("the first pays Delhi", || pay_delhi(&one) == "ok");
     one.signal(Signal::STOP);
-    other.signal(Signal::CONT);
+    other.restart();
     let second = promote(&other);
     assert_eq!((&first["epoch"], &second["epoch"]), (&json!(2), &json!(2)));
     assert_ne!(first["epoch_id"], second["epoch_id"]);
