@@ -76,9 +76,10 @@ test: ## Run every test
 screenshots: build ## Take the pictures in docs/screenshots anew
 	cargo run -q -p browser-tests --bin screenshots -- docs/screenshots
 
-soak: build ## Torture three branches for SOAK_SECONDS=60 seconds; PROMOTIONS=30 kills of a primary
+soak: build ## Torture three branches and a copy for SOAK_SECONDS=60 seconds; PROMOTIONS=30 kills of a primary
 	SOAK_SECONDS=$(SOAK_SECONDS) cargo test -p bank-tests --test torture -- --nocapture
 	PROMOTIONS=$(PROMOTIONS) cargo test -p bank-tests --test replication_promotion nothing_acknowledged -- --nocapture
+	PROMOTIONS=$(PROMOTIONS) cargo test -p bank-tests --test linearizability replaced_by_its_replica -- --nocapture
 
 sim: ## Simulate SEEDS=20000 seeds of two-phase commit
 	@cargo run --release -q -p simulator -- --seeds $(SEEDS)

@@ -55,6 +55,27 @@ impl Branch {
         self.wait_until_state("replica", "following");
     }
 
+    /// Of a primary that has ended: promotes its replica, and has the old one follow it on its old file. Afterwards the
+    /// two have changed places.
+    #[track_caller]
+    pub fn promote_instead(&mut self, replica: &mut Self, options: impl Fn(Options) -> Options) {
+        let name = replica.replication().unwrap()["name"].as_str().unwrap().to_string();
+        replica.connect().ask("promote", json!({"force": true})).ok();
+        replica.wait_until_state("primary", "");
+        let returned = options(replica_options(&name, replica)).database(self.database_path());
+        let returned = Self::start(returned);
+        let state = || returned.replication().map(|status| status["replication"]["state"].clone());
+        wait_until("the old primary follows or says why not", || {
+            state().is_some_and(|state| state == "following" || state == "diverged")
+        });
+        if state() == Some(json!("diverged")) {
+            // It had written what nobody confirmed.
+            returned.connect().ask("resync", json!({})).ok();
+            returned.wait_until_following();
+        }
+        *self = std::mem::replace(replica, returned);
+    }
+
     /// The last group of its log.
     #[must_use]
     pub fn sequence(&self) -> Option<i64> {

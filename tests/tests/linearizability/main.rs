@@ -8,11 +8,12 @@
 
 mod model;
 
+use std::env;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::thread;
 
-use bank_tests::{Bank, BranchConnection, Options, Random};
+use bank_tests::{Bank, Branch, BranchConnection, Options, Random, replica_options};
 use serde_json::json;
 
 use crate::model::{
@@ -26,6 +27,10 @@ const CLIENTS: usize = 5;
 const OPERATIONS: usize = 6;
 const ROUNDS: usize = 120;
 const ROUNDS_WITH_KILL: usize = 12;
+/// One in so many of them goes on from a backup of that moment.
+const PUT_BACK_EVERY: usize = 6;
+/// How often a primary is killed and its replica promoted, unless `PROMOTIONS` says otherwise.
+const PROMOTIONS: usize = 3;
 const _: () = assert!(CLIENTS * (OPERATIONS + 1) + ACCOUNTS <= 64, "a history's operations are the bits of a word");
 
 /// The history of a round, with a clock that counts.
@@ -129,14 +134,19 @@ fn draw_write(random: &mut Random) -> Operation {
     }
 }
 
-/// A write of its own, one that others send too under the same id, or a look.
+/// A write of its own, or one that others send too under the same id.
+fn draw_any_write(random: &mut Random, shared: &[Operation; IDS]) -> Request {
+    if random.below(2) == 0 {
+        return draw_write(random).into();
+    }
+    let id = random.below(IDS as u64) as usize;
+    Request { operation: shared[id], id: Some(id) }
+}
+
+/// A write, or a look.
 fn draw(random: &mut Random, shared: &[Operation; IDS]) -> Request {
     match random.below(8) {
-        0..3 => draw_write(random).into(),
-        3..6 => {
-            let id = random.below(IDS as u64) as usize;
-            Request { operation: shared[id], id: Some(id) }
-        }
+        0..6 => draw_any_write(random, shared),
         6 => Operation::Balance(random.below(ACCOUNTS as u64) as usize).into(),
         _ => Operation::Balances.into(),
     }
@@ -250,41 +260,98 @@ fn concurrent_clients_of_one_branch() {
 }
 
 #[test]
-fn concurrent_clients_of_a_branch_that_is_killed() {
+fn concurrent_clients_of_a_branch_that_is_killed_and_perhaps_put_back_from_a_backup() {
     let mut random = Random::from_environment();
     let bank = Bank::new();
     let mut branch = bank.start("Mumbai", Options::empty());
     open_accounts(&mut branch.connect());
-    let (mut seen, mut asked_again) = (Seen::default(), 0);
+    let mut rounds = RoundsWithKill::default();
     for round in 0..ROUNDS_WITH_KILL {
-        let start = state(&mut branch.connect());
-        let shared = [(); IDS].map(|()| draw_write(&mut random));
-        let recorder = Recorder::new(round);
-        let kill_after = random.below((CLIENTS * OPERATIONS) as u64 - 4) as usize;
-        thread::scope(|scope| {
-            for mut connection in (0..CLIENTS).map(|_| branch.connect()).collect::<Vec<_>>() {
-                let (mut random, recorder, shared) = (random.fork(), &recorder, &shared);
-                scope.spawn(move || {
-                    (0..OPERATIONS).all(|_| recorder.record(&mut connection, draw(&mut random, shared)))
-                });
-            }
-            bank_tests::wait_until("enough has happened", || recorder.history.lock().unwrap().len() >= kill_after);
-            branch.kill9();
-        });
+        let (start, recorder) = load_until_killed(&mut branch, round, &mut random, draw);
+        if round % PUT_BACK_EVERY == 0 {
+            let copy = bank.folder().join(format!("copy-{round}.db"));
+            branch.back_up(&copy);
+            branch.put_back(&copy);
+        }
         branch.restart();
+        rounds.assert_linearizable(start, recorder, &branch);
+    }
+    rounds.assert_all();
+    Bank::assert_exact(&[&branch]);
+}
+
+#[test]
+fn concurrent_clients_of_a_primary_that_is_killed_and_replaced_by_its_replica() {
+    let mut random = Random::from_environment();
+    let bank = Bank::new();
+    let synchronous = |options: Options| options.value("--sync-replicas", 1);
+    let mut primary = bank.start("one", synchronous(Options::empty()));
+    let mut replica = bank.start("two", synchronous(replica_options("Mumbai", &primary)));
+    replica.wait_until_following();
+    open_accounts(&mut primary.connect());
+    let promotions = env::var("PROMOTIONS").map_or(PROMOTIONS, |text| text.parse().expect("PROMOTIONS is a number"));
+    let mut rounds = RoundsWithKill::default();
+    for round in 0..promotions {
+        // A look waits for no replica, so it may show what the promoted one lacks. Every other answer waits.
+        let (start, recorder) = load_until_killed(&mut primary, round, &mut random, draw_any_write);
+        primary.promote_instead(&mut replica, synchronous);
+        rounds.assert_linearizable(start, recorder, &primary);
+    }
+    rounds.assert_all();
+    Bank::assert_exact(&[&primary]);
+}
+
+/// Has clients work until the branch is killed in the middle. Gives what the round began with and what they saw.
+#[track_caller]
+fn load_until_killed(
+    branch: &mut Branch,
+    round: usize,
+    random: &mut Random,
+    draw: fn(&mut Random, &[Operation; IDS]) -> Request,
+) -> (State, Recorder) {
+    let start = state(&mut branch.connect());
+    let shared = [(); IDS].map(|()| draw_write(random));
+    let recorder = Recorder::new(round);
+    let kill_after = random.below((CLIENTS * OPERATIONS) as u64 - 4) as usize;
+    thread::scope(|scope| {
+        for mut connection in (0..CLIENTS).map(|_| branch.connect()).collect::<Vec<_>>() {
+            let (mut random, recorder, shared) = (random.fork(), &recorder, &shared);
+            scope.spawn(move || (0..OPERATIONS).all(|_| recorder.record(&mut connection, draw(&mut random, shared))));
+        }
+        bank_tests::wait_until("enough has happened", || recorder.history.lock().unwrap().len() >= kill_after);
+        branch.kill9();
+    });
+    (start, recorder)
+}
+
+/// Rounds at whose end the branch is killed.
+#[derive(Default)]
+struct RoundsWithKill {
+    seen: Seen,
+    asked_again: usize,
+}
+
+impl RoundsWithKill {
+    /// Asks again, under its id, what got no answer: it was done, and this is its answer, or it is done now. Then the
+    /// whole round has to be explained.
+    #[track_caller]
+    fn assert_linearizable(&mut self, start: State, recorder: Recorder, branch: &Branch) {
         let mut looker = branch.connect();
-        // What got no answer and has an id is asked again: it was done, and this is its answer, or it is done now.
+        let round = recorder.round;
         let lost: Vec<Event> = recorder.history.lock().unwrap().clone();
         let lost = lost.into_iter().filter(|event| event.answer.is_none() && event.request.id.is_some());
         for event in lost {
-            asked_again += 1;
+            self.asked_again += 1;
             assert!(recorder.record(&mut looker, event.request), "the branch is gone");
         }
         let history = recorder.record_end(&mut looker);
-        seen.add(&history);
-        assert_linearizable(start, &history, &format!("round {round}, killed after {kill_after}"));
+        self.seen.add(&history);
+        assert_linearizable(start, &history, &format!("round {round}"));
     }
-    println!("{ROUNDS_WITH_KILL} kills, {asked_again} lost answers asked for again, {seen:?}");
-    assert!(seen.lost > 0, "no kill ever met an operation");
-    Bank::assert_exact(&[&branch]);
+
+    #[track_caller]
+    fn assert_all(&self) {
+        println!("{} lost answers asked for again, {:?}", self.asked_again, self.seen);
+        assert!(self.seen.lost > 0, "no kill ever met an operation");
+    }
 }
