@@ -128,13 +128,25 @@ fn money_stays_exact_while_a_primary_is_killed_and_its_replica_promoted() {
     tormentors.push(Box::new(move || {
         while !shared.is_over.load(Ordering::SeqCst) {
             shared.wait(Duration::from_millis(500 + own_random.below(1_000)));
-            if own_random.below(4) == 0 {
-                // What it does not confirm is not acknowledged.
-                stop_for_a_while(shared, second, own_random.below(800), counts);
-                second.wait_until_following();
-            }
             counts.promotions.fetch_add(1, Ordering::SeqCst);
+            // What a replica that is stopped or gone does not confirm is not acknowledged.
+            let is_gone = match own_random.below(4) {
+                0 => {
+                    stop_for_a_while(shared, second, own_random.below(800), counts);
+                    second.wait_until_following();
+                    false
+                }
+                1 | 2 => {
+                    second.kill9();
+                    shared.wait(Duration::from_millis(own_random.below(200)));
+                    true
+                }
+                _ => false,
+            };
             first.kill9();
+            if is_gone {
+                second.restart();
+            }
             first.promote_instead(second, synchronous);
             shared.ports[0].store(first.port(), Ordering::SeqCst);
         }
