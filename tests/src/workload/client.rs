@@ -183,6 +183,9 @@ impl<'w> Client<'w> {
                     }
                 }
             }
+            if self.world.is_broken.load(Ordering::SeqCst) {
+                return Fate::Unknown;
+            }
             self.world.repeats.fetch_add(1, Ordering::Relaxed);
             thread::sleep(Duration::from_millis(5));
         }

@@ -85,6 +85,8 @@ pub struct World {
     pub ports: [AtomicU16; 3],
     /// Whether the clients are to end.
     pub is_over: AtomicBool,
+    /// Whether somebody has failed, so that nobody need wait for an answer any more.
+    is_broken: AtomicBool,
     key: BranchKey,
     /// Every amount is another one, by which it is recognised in the books.
     next_paise: AtomicI64,
@@ -115,6 +117,7 @@ impl World {
         Self {
             ports: branches.map(|branch| AtomicU16::new(branch.port())),
             is_over: AtomicBool::new(false),
+            is_broken: AtomicBool::new(false),
             key: bank.key(),
             next_paise: AtomicI64::new(1),
             next_account: AtomicI64::new(MOVING_FROM),
@@ -155,7 +158,7 @@ impl World {
             }
             drop(over);
             for tormentor in tormentors {
-                tormentor.join().unwrap();
+                tormentor.join().inspect_err(|_| self.is_broken.store(true, Ordering::SeqCst)).unwrap();
             }
             clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
         })
