@@ -1,5 +1,5 @@
 //! Clients of three branches at once, for tests in which branches suffer: they pay, run dry, repeat their ids, open and
-//! close accounts, and name receivers by name and by address. Each keeps what it was told, and [`judge`] holds the
+//! close accounts, and name receivers by name and by address. Each keeps what it was told, and [`judge()`] holds the
 //! books against that: what was acknowledged is there once, what was refused is not there, and what nobody knows is
 //! there at most once.
 
