@@ -25,8 +25,11 @@ SOAK_SECONDS ?= 60
 # How often `make soak` kills a primary and promotes its replica.
 PROMOTIONS ?= 30
 
-# How many inputs `make fuzz` gives to each property.
+# How many inputs `make fuzz` gives to each property,
 CASES ?= 200000
+
+# and for how long it runs each target of fuzz/ under libFuzzer.
+FUZZ_SECONDS ?= 60
 
 # How many seeds `make sim` runs.
 SEEDS ?= 20000
@@ -84,7 +87,8 @@ soak: build ## Torture three branches and a copy for SOAK_SECONDS=60 seconds; PR
 sim: ## Simulate SEEDS=20000 seeds of two-phase commit
 	@cargo run --release -q -p simulator -- --seeds $(SEEDS)
 
-fuzz: ## Give CASES=200000 random inputs to each reader of what strangers send
+fuzz: ## Fuzz what strangers send: each target for FUZZ_SECONDS=60, guided by coverage; CASES=200000 for each property
+	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run
 	PROPTEST_CASES=$(CASES) cargo test -p protocol -p bank-client --lib --bins
 
 bench: ## Measure a branch against the in-process ceiling, and what open pages cost, in release builds

@@ -139,8 +139,9 @@ async fn identify(bridge: &Arc<Bridge>, headers: &HeaderMap, client: Client) -> 
     Ok(Caller { session: Some((token, found)), ..caller })
 }
 
-/// The session's cookie.
-fn cookie<'h>(headers: &'h HeaderMap, cookie: &str) -> Option<&'h str> {
+/// The value of the cookie of this name, the first where there are several.
+#[must_use]
+pub fn cookie<'h>(headers: &'h HeaderMap, cookie: &str) -> Option<&'h str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
     let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(name, _)| *name == cookie).map(|(_, token)| token)
