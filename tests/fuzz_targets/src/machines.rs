@@ -144,6 +144,7 @@ struct World {
     dies: Dies,
     now: Tick,
     begun: u32,
+    crashes: u32,
     has_liars: bool,
 }
 
@@ -178,6 +179,7 @@ impl World {
             dies: Dies::Never,
             now: 0,
             begun: 0,
+            crashes: 0,
             has_liars,
         };
         (0..2).for_each(|branch| world.recover(branch));
@@ -225,6 +227,7 @@ impl World {
 
     fn crash(&mut self, branch: usize) {
         self.dies = Dies::Never;
+        self.crashes += 1;
         self.sites[branch] = Site::new(options(branch));
         self.recover(branch);
     }
@@ -247,8 +250,13 @@ impl World {
     fn pass(&mut self, ticks: Tick) {
         self.now += ticks;
         for branch in 0..self.sites.len() {
-            let steps = self.sites[branch].tick(self.now);
-            steps.into_iter().for_each(|step| self.treat(branch, step));
+            let crashes = self.crashes;
+            for step in self.sites[branch].tick(self.now) {
+                // What was due in a process that has died meanwhile died with it.
+                if self.crashes == crashes {
+                    self.treat(branch, step);
+                }
+            }
         }
     }
 
