@@ -29,7 +29,7 @@ impl Links {
     /// Refuses a peer that has the name of another branch which is running: this one, or one that is linked.
     ///
     /// A link of the same name whose other end is another process may be what a branch has left behind that was moved
-    /// or started again; so it is listened to for a moment, and counts when something comes over it.
+    /// or started again; so it is listened to for a moment, and counts when something comes over it and it is still there.
     ///
     /// # Errors
     /// [`Error::NameTaken`].
@@ -64,22 +64,32 @@ impl Links {
                 .map(|up| (up.id, up.frames.load(Ordering::Relaxed)))
                 .collect()
         };
-        let before = rivals();
-        let deadline = Instant::now() + NAME_CHECK;
-        loop {
-            let now = rivals();
-            if now.is_empty() || Instant::now() >= deadline {
-                return Ok(());
-            }
-            if now.iter().any(|(id, frames)| before.get(id).is_some_and(|before| frames > before)) {
-                let known = self.directory.address_of(name);
-                return Err(two_of(
-                    name,
-                    &known.map_or_else(String::new, |address| format!(", one of them at {address}")),
-                ));
-            }
-            std::thread::sleep(NAME_CHECK_STEP);
+        if !is_alive(rivals, || std::thread::sleep(NAME_CHECK_STEP), Instant::now() + NAME_CHECK) {
+            return Ok(());
         }
+        let known = self.directory.address_of(name);
+        Err(two_of(name, &known.map_or_else(String::new, |address| format!(", one of them at {address}"))))
+    }
+}
+
+/// Whether one of these links, each with the frames that have come over it, is still there at the deadline and was
+/// heard from until then.
+///
+/// One that was heard from does not count at once: a process that is dead has left frames behind which were not read
+/// yet, and the end of its link comes after them.
+fn is_alive(rivals: impl Fn() -> BTreeMap<u64, u64>, mut pause: impl FnMut(), deadline: Instant) -> bool {
+    let before = rivals();
+    let is_heard =
+        |now: &BTreeMap<u64, u64>| now.iter().any(|(id, frames)| before.get(id).is_some_and(|before| frames > before));
+    loop {
+        let now = rivals();
+        if now.is_empty() {
+            return false;
+        }
+        if Instant::now() >= deadline {
+            return is_heard(&now);
+        }
+        pause();
     }
 }
 
@@ -94,4 +104,36 @@ fn two_of(name: &BranchName, at: &str) -> Error {
     Error::NameTaken(format!(
         "there are two branches {name}{at}, and each branch of a bank needs a name of its own: start one of them under another, with a database of its own"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Looks at one link after another state of it: its frames, or nothing once it has ended.
+    #[track_caller]
+    fn check(states: &[Option<u64>], expected: bool) {
+        let left = RefCell::new(states.iter());
+        let last = RefCell::new(None);
+        let look = || {
+            if let Some(next) = left.borrow_mut().next() {
+                *last.borrow_mut() = *next;
+            }
+            last.borrow().map(|frames| (7, frames)).into_iter().collect()
+        };
+        let deadline = Instant::now() + Duration::from_millis(20);
+        assert_eq!(is_alive(look, || std::thread::sleep(Duration::from_millis(1)), deadline), expected, "{states:?}");
+    }
+
+    #[test]
+    fn a_process_is_alive_that_is_heard_from_and_not_one_that_has_left_frames_behind() {
+        check(&[None], false);
+        check(&[Some(3)], false);
+        check(&[Some(3), Some(3), Some(4)], true);
+        // What the dead one had sent is read, and then the end.
+        check(&[Some(3), Some(4), Some(5), None], false);
+    }
 }
