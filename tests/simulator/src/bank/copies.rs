@@ -5,6 +5,7 @@
 //! the server's threads do: they connect, move bytes, and try again.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bank_server::arguments::Arguments;
@@ -308,7 +309,13 @@ impl World {
                 let _ = std::fs::remove_file(&file);
             }
             Some(backup) => {
+                let log = self.log_file(copy);
+                let left = std::fs::read(&log).ok();
                 self.kill(copy);
+                // Who is killed leaves a log behind, and an end in the same process would put it away.
+                if let Some(left) = left {
+                    let _ = std::fs::write(&log, left);
+                }
                 self.note(copy, "is restored", &format!("{}", backup.at_ms));
                 let file = self.folder.file("backup");
                 let put_back = std::fs::write(&file, &backup.bytes).map_err(|error| error.to_string()).and_then(|()| {
@@ -317,12 +324,23 @@ impl World {
                     put_back(&arguments.database, &file, true)
                 });
                 match put_back {
-                    Ok(restored) => drop(std::fs::remove_file(restored.kept)),
+                    Ok(restored) => {
+                        // Both may be there, and nobody wants them here.
+                        let _ = std::fs::remove_file(format!("{}-wal", restored.kept.display()));
+                        let _ = std::fs::remove_file(restored.kept);
+                    }
                     Err(error) => self.judge.accuse(format!("the backup could not be put in place: {error}")),
                 }
                 self.setbacks.push(Setback { branch, at_ms: self.now_ms, of_ms: Some(backup.at_ms) });
             }
         }
+    }
+
+    /// The log of SQLite beside a database.
+    fn log_file(&self, copy: usize) -> PathBuf {
+        let mut name = self.copies[copy].path.clone().into_os_string();
+        name.push("-wal");
+        name.into()
     }
 
     /// In the second phase people see to it that each branch has one primary, and that the other copies follow it.

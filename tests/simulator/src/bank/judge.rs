@@ -12,9 +12,9 @@ use protocol::answer::{Audit, HistoryLine, Pending};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::clients::{Leg, Request, Told, Want};
+use super::clients::{DoneAt, Leg, Request, Told, Want};
 use super::copies::Setback;
-use super::people::Stage;
+use super::people::{Resolved, Stage};
 use super::process::{Answer, Process};
 use super::world::World;
 
@@ -216,6 +216,13 @@ impl World {
                 return Some(format!("program {} took {out} times and gave {into} times", program.txid));
             }
         }
+        for resolved in self.resolved.iter().filter(|resolved| resolved.is_committed) {
+            let Resolved { txid, branch, done_at, .. } = resolved;
+            let is_booked = all[*branch].rows.iter().any(|row| row.txid.as_ref() == Some(txid));
+            if !is_booked && !self.may_be_undone(*branch, done_at.at_ms, *done_at) {
+                return Some(format!("{txid} was settled as committed at {}, and is not", self.names[*branch]));
+            }
+        }
         let is_disturbed = !self.by_hand.is_empty() || !self.setbacks.is_empty();
         if !whole.ok && !is_disturbed {
             return Some(format!("the audit of all branches: {:?} {:?}", whole.findings, whole.unreachable));
@@ -256,11 +263,17 @@ impl World {
     /// Whether what a client was told may not be so any more, because the branch's store came back older.
     fn may_be_lost(&self, request: &Request) -> bool {
         let Some(first_ms) = request.first_ms else { return false };
-        if !self.went_back(request.branch, first_ms) {
+        match request.done_at {
+            None => self.went_back(request.branch, first_ms),
+            Some(done) => self.may_be_undone(request.branch, first_ms, done),
+        }
+    }
+
+    /// Whether what was done at a branch may be so no more.
+    fn may_be_undone(&self, branch: usize, first_ms: u64, done: DoneAt) -> bool {
+        if !self.went_back(branch, first_ms) {
             return false;
         }
-        let Some(done) = request.done_at else { return true };
-        let branch = request.branch;
         let Some(position) = done.position else {
             // Without a log the time tells: what was done before the backup was made is in it.
             let lost = |setback: &Setback| {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bank_server::transfer::links::Posted;
+use two_phase_commit::Message;
 
 use super::config::Weather;
 use crate::rng::Rng;
@@ -59,9 +60,9 @@ impl Network {
         if first.key().0 > now_ms { None } else { Some(first.remove()) }
     }
 
-    /// Whether nothing is under way.
+    /// Whether nothing is under way but questions: what a person has settled asks for ever, if nobody can answer.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.packets.is_empty()
+        self.packets.values().all(|packet| matches!(packet.posted.message, Message::Inquiry { .. }))
     }
 }

@@ -65,6 +65,19 @@ pub struct Stranger {
     pub at_ms: u64,
 }
 
+/// What a person was told to be settled.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The transfer.
+    pub txid: String,
+    /// The branch at which it was settled.
+    pub branch: usize,
+    /// How.
+    pub is_committed: bool,
+    /// When, and where the log ended then.
+    pub done_at: DoneAt,
+}
+
 impl World {
     /// Sends the requests whose time has come.
     pub(super) fn ask_those_due(&mut self) {
@@ -281,7 +294,12 @@ impl World {
             r#"{{"action":"resolve","params":{{"txid":"{txid}","outcome":"{outcome}","reason":"the seed wants it"}}}}"#
         );
         self.by_hand.insert(txid.to_string());
-        self.ask(copy, &body);
+        let answer = self.ask(copy, &body);
+        if answer.is_some_and(|answer| answer.result().is_some()) {
+            let done_at = DoneAt { at_ms: self.now_ms, position: self.position_of(copy) };
+            let branch = self.copies[copy].branch;
+            self.resolved.push(Resolved { txid: txid.to_string(), branch, is_committed: outcome == "commit", done_at });
+        }
     }
 
     /// The ids that a branch shows as pending.

@@ -50,6 +50,7 @@ pub fn build(seed: u64, with_text: bool) -> World {
         is_healed: false,
         crashes: 0,
         by_hand: BTreeSet::new(),
+        resolved: Vec::new(),
         folder: Folder::new().expect("a folder for temporary files can be made"),
         links: BTreeMap::new(),
         connections: 0,

@@ -18,7 +18,7 @@ use super::copies::{Backup, Link, Setback};
 use super::host::{Crash, Shared, Station};
 use super::judge::Judge;
 use super::network::{Network, Packet};
-use super::people::{Program, Stranger};
+use super::people::{Program, Resolved, Stranger};
 use super::process::{Answer, Process};
 use super::{Report, disks};
 use crate::rng::Rng;
@@ -97,6 +97,8 @@ pub struct World {
     pub(super) crashes: u64,
     /// Transfers that a person has settled somewhere.
     pub(super) by_hand: BTreeSet<String>,
+    /// What people were told of that.
+    pub(super) resolved: Vec<Resolved>,
     pub(super) folder: disks::Folder,
     /// The links of a copy to a branch, the newest last.
     pub(super) links: BTreeMap<(usize, usize), Vec<Link>>,
