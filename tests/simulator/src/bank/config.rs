@@ -47,6 +47,8 @@ pub struct Config {
     pub lag_max_ms: u64,
     /// Promotions.
     pub promotions: u64,
+    /// Times when a primary can't reach its replicas, and one is promoted.
+    pub strandings: u64,
     /// Backups and restores of branches without replicas.
     pub backups: u64,
 }
@@ -77,7 +79,7 @@ impl Config {
             delay_max_ms: 5 + maybe(400),
         };
         let (crashes, cuts, leaps) = (maybe(6), maybe(4), maybe(2));
-        let (programs, strangers, resolutions) = (maybe(3), maybe(6), maybe(4));
+        let (programs, strangers, resolutions) = (maybe(3), maybe(12), maybe(4));
         let (rich_per_mille, lost_answers_per_mille) = (maybe(200), maybe(300));
         let branches = rng.between(2, 4) as usize;
         // Half of the runs have no copies at all: those are the faster ones, and what goes wrong without is wrong with.
@@ -107,6 +109,7 @@ impl Config {
             sync_replicas,
             lag_max_ms: rng.between(1, 3_000),
             promotions: if has_copies { rng.below(4) } else { 0 },
+            strandings: if has_copies { rng.below(3) } else { 0 },
             backups: if rng.chance(300) { rng.between(1, 6) } else { 0 },
         }
     }

@@ -23,7 +23,7 @@ use bank_server::transfer::links::Inbox as _;
 
 use super::host::{SimulatedExchange, Stream};
 use super::process::Process;
-use super::world::World;
+use super::world::{Fault, World};
 
 /// A link that a process has to a process of another branch.
 #[derive(Clone, Debug)]
@@ -50,8 +50,10 @@ pub struct Backup {
 pub struct Setback {
     /// The branch.
     pub branch: usize,
-    /// When.
+    /// When; the last moment at which another copy may have gone on from what was left behind.
     pub at_ms: u64,
+    /// Copies that may still do so.
+    pub rivals: Vec<usize>,
     /// What it went back to was of this time, where that is known.
     pub of_ms: Option<u64>,
 }
@@ -125,6 +127,14 @@ impl World {
 
     /// What primaries and replicas do by themselves, now and then.
     pub(super) fn tend_copies(&mut self) {
+        for index in 0..self.setbacks.len() {
+            let mut rivals = std::mem::take(&mut self.setbacks[index].rivals);
+            rivals.retain(|rival| matches!(self.role_of(*rival), Some(CopyRole::Primary) | None));
+            if !rivals.is_empty() {
+                self.setbacks[index].at_ms = self.now_ms;
+            }
+            self.setbacks[index].rivals = rivals;
+        }
         for copy in 0..self.copies.len() {
             if self.copies[copy].tend_ms > self.now_ms {
                 continue;
@@ -287,15 +297,75 @@ impl World {
         }
         if is_done {
             let branch = self.copies[copy].branch;
-            self.setbacks.push(Setback { branch, at_ms: self.now_ms, of_ms: None });
+            let rivals = (0..self.copies.len()).filter(|other| self.copies[*other].branch == branch && *other != copy);
+            let rivals = rivals.collect();
+            self.setbacks.push(Setback { branch, at_ms: self.now_ms, rivals, of_ms: None });
             self.promotions.push((branch, before.map_or(0, |before| before.epoch)));
             self.serving[branch] = copy;
         }
     }
 
+    /// A primary loses its replicas, and whoever needs a hand there gets it; soon one of them is promoted.
+    pub(super) fn strand(&mut self) {
+        let primaries: Vec<usize> = (0..self.copies.len())
+            .filter(|copy| self.role_of(*copy) == Some(CopyRole::Primary))
+            .filter(|copy| self.config.replicas[self.copies[*copy].branch] > 0)
+            .collect();
+        if primaries.is_empty() {
+            return;
+        }
+        let copy = primaries[self.rng.index(primaries.len())];
+        let branch = self.copies[copy].branch;
+        for other in 0..self.copies.len() {
+            if self.copies[other].branch == branch && other != copy {
+                self.shared.cut(copy, other);
+            }
+        }
+        if self.rng.chance(500) {
+            self.resolve_at(copy);
+        }
+        let by_ms = 500 + self.rng.below(6_000);
+        self.later(by_ms, Fault::PromoteOf(branch));
+    }
+
+    /// A person promotes a replica of a branch, whose primary is ended, or can't be reached.
+    pub(super) fn promote_of(&mut self, branch: usize) {
+        let copies = (0..self.copies.len()).filter(|copy| self.copies[*copy].branch == branch);
+        let (primaries, others): (Vec<usize>, Vec<usize>) =
+            copies.partition(|copy| self.role_of(*copy) == Some(CopyRole::Primary));
+        let replicas: Vec<usize> =
+            others.into_iter().filter(|copy| self.role_of(*copy) == Some(CopyRole::Replica)).collect();
+        if replicas.is_empty() {
+            return;
+        }
+        if self.rng.chance(700) {
+            for primary in primaries {
+                self.kill(primary);
+                self.copies[primary].start_ms = Some(self.now_ms + 1_000 + self.rng.below(20_000));
+            }
+        }
+        let copy = replicas[self.rng.index(replicas.len())];
+        self.promote(copy, true);
+    }
+
+    /// How much is in doubt at a copy.
+    fn in_doubt_at(&self, copy: usize) -> u64 {
+        self.copies[copy].process.as_ref().map_or(0, |process| process.engine().counts().in_doubt)
+    }
+
     /// Makes a backup of a branch that has one copy, or has it back.
-    pub(super) fn back_up_or_restore(&mut self) {
-        let branch = self.rng.index(self.names.len());
+    pub(super) fn back_up_or_restore(&mut self, looks: u64) {
+        let lonely = |branch: &usize| self.config.replicas[*branch] == 0;
+        let branches: Vec<usize> = (0..self.names.len()).filter(lonely).collect();
+        if branches.is_empty() {
+            return;
+        }
+        let doubtful = branches.iter().copied().find(|branch| self.in_doubt_at(self.serving[*branch]) > 0);
+        if doubtful.is_none() && looks > 0 && self.rng.chance(990) {
+            self.later(self.config.tick_ms, Fault::Backup(looks - 1));
+            return;
+        }
+        let branch = doubtful.unwrap_or(branches[self.rng.index(branches.len())]);
         let copies: Vec<usize> = (0..self.copies.len()).filter(|copy| self.copies[*copy].branch == branch).collect();
         let [copy] = copies[..] else { return };
         match self.backups.remove(&branch) {
@@ -309,6 +379,10 @@ impl World {
                 let _ = std::fs::remove_file(&file);
             }
             Some(backup) => {
+                if self.rng.chance(300) {
+                    // By then others have forgotten what they had with it.
+                    self.later(1, Fault::Leap);
+                }
                 let log = self.log_file(copy);
                 let left = std::fs::read(&log).ok();
                 self.kill(copy);
@@ -331,7 +405,12 @@ impl World {
                     }
                     Err(error) => self.judge.accuse(format!("the backup could not be put in place: {error}")),
                 }
-                self.setbacks.push(Setback { branch, at_ms: self.now_ms, of_ms: Some(backup.at_ms) });
+                self.setbacks.push(Setback {
+                    branch,
+                    at_ms: self.now_ms,
+                    rivals: Vec::new(),
+                    of_ms: Some(backup.at_ms),
+                });
             }
         }
     }

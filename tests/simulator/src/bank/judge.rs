@@ -25,6 +25,8 @@ pub struct Judge {
     pub next_unique: u64,
     /// Transfers that were heard of, and the branches that they are between.
     pub transfers: BTreeMap<String, Vec<usize>>,
+    /// The same in the order in which they were heard of first.
+    pub recent: Vec<String>,
     /// Amounts that strangers have named, and in which transfer.
     pub stranger_amounts: BTreeMap<u64, String>,
     violation: Option<String>,
@@ -51,6 +53,14 @@ struct Books {
 }
 
 impl Judge {
+    /// A transfer is heard of.
+    pub fn note_transfer(&mut self, txid: &str, parties: [usize; 2]) {
+        if !self.transfers.contains_key(txid) {
+            self.recent.push(txid.to_string());
+        }
+        self.transfers.entry(txid.to_string()).or_default().extend(parties);
+    }
+
     /// Accuses the run of something; the first accusation stays.
     pub fn accuse(&mut self, text: String) {
         self.violation.get_or_insert(text);
@@ -164,7 +174,7 @@ impl World {
         for row in self.list(copy, "list_accounts")? {
             books.accounts.insert(text(&row["account_no"]), (paise(&row["balance"])?, paise(&row["held"])?));
         }
-        let audit = self.ask(copy, r#"{"action":"audit","params":{}}"#).ok_or("no answer")?;
+        let audit = self.look(copy, r#"{"action":"audit","params":{}}"#).ok_or("no answer")?;
         let audit = audit.result().ok_or_else(|| audit.body.to_string())?.clone();
         books.is_right = audit["ok"] == true;
         books.findings = audit["findings"].as_array().into_iter().flatten().map(text).collect();
@@ -177,7 +187,7 @@ impl World {
         let mut after = String::new();
         loop {
             let body = format!(r#"{{"action":"{action}","params":{{"limit":500{after}}}}}"#);
-            let answer = self.ask(copy, &body).ok_or("no answer")?;
+            let answer = self.look(copy, &body).ok_or("no answer")?;
             let page = answer.result().and_then(Value::as_array).ok_or_else(|| answer.body.to_string())?;
             rows.extend(page.iter().cloned());
             match &answer.body["next"] {

@@ -241,16 +241,21 @@ impl World {
 
     /// A raw action about some transfer that is known of, at some branch.
     fn meddle(&mut self) {
-        let known = self.known_transfers();
-        if known.is_empty() {
+        let known = self.judge.recent.len();
+        if known == 0 {
             return;
         }
-        let (txid, parties) = known[self.rng.index(known.len())].clone();
+        // Mostly one that is under way still.
+        let back = if self.rng.chance(750) { self.rng.index(known.min(3)) } else { self.rng.index(known) };
+        let txid = self.judge.recent[known - 1 - back].clone();
+        let parties = self.judge.transfers.get(&txid).cloned().unwrap_or_default();
         let is_program = self.programs.iter().any(|program| program.txid == txid);
-        let branch = self.rng.index(self.names.len());
+        let is_at_party = !parties.is_empty() && self.rng.chance(600);
+        let branch =
+            if is_at_party { parties[self.rng.index(parties.len())] } else { self.rng.index(self.names.len()) };
         let side = if self.rng.chance(500) { "withdraw" } else { "deposit" };
         let copy = self.serving[branch];
-        if self.rng.chance(600) && !is_program {
+        if self.rng.chance(500) && !is_program {
             let paise = 1000 * self.rng.between(1, 20);
             let paise = self.unique(paise);
             let account = 1001 + self.rng.below(self.config.accounts);
@@ -270,15 +275,14 @@ impl World {
         }
     }
 
-    /// The transfers that can be heard of, each with the branches that it is between.
-    fn known_transfers(&self) -> Vec<(String, Vec<usize>)> {
-        self.judge.transfers.iter().map(|(txid, parties)| (txid.clone(), parties.clone())).collect()
-    }
-
     /// A person settles something that a branch shows as pending, one way or the other.
     pub(super) fn resolve_something(&mut self) {
         let branch = self.rng.index(self.names.len());
-        let copy = self.serving[branch];
+        self.resolve_at(self.serving[branch]);
+    }
+
+    /// A person settles something that a copy shows as pending.
+    pub(super) fn resolve_at(&mut self, copy: usize) {
         let pending = self.pending_at(copy);
         if pending.is_empty() {
             return;

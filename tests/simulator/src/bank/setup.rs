@@ -20,6 +20,8 @@ use crate::trace::Trace;
 
 /// The largest balance, in paise.
 const BALANCE_MAX_PAISE: u64 = 9_999_999_999_999_999;
+/// How often a person who wants a backup looks whether something is in doubt.
+const LOOKS: u64 = 60;
 /// The port of the first copy.
 const PORT: u16 = 9100;
 
@@ -271,7 +273,8 @@ impl World {
             (Fault::Leap, self.config.leaps),
             (Fault::Resolve, self.config.resolutions),
             (Fault::Promote, self.config.promotions),
-            (Fault::Backup, self.config.backups),
+            (Fault::Strand, self.config.strandings),
+            (Fault::Backup(LOOKS), self.config.backups),
         ];
         for (fault, count) in counts {
             for _ in 0..count {

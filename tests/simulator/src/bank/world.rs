@@ -70,8 +70,12 @@ pub enum Fault {
     Resolve,
     /// A person promotes a replica.
     Promote,
-    /// A branch is backed up, or has its backup back.
-    Backup,
+    /// A primary can't reach its replicas any more, and one of them is promoted soon after.
+    Strand,
+    /// A person promotes a replica of this branch.
+    PromoteOf(usize),
+    /// A branch is backed up, or has its backup back; once something is in doubt there, when so many looks are left.
+    Backup(u64),
 }
 
 /// Everything there is.
@@ -219,6 +223,11 @@ impl World {
         Some(answer)
     }
 
+    /// Asks a process something that only looks, and says nothing of it in the trace: rows have dates of the real clock.
+    pub(super) fn look(&mut self, copy: usize, request: &str) -> Option<Answer> {
+        self.enter(copy, |process| process.ask(request))
+    }
+
     /// Gives what processes have sent to the network.
     fn post(&mut self) {
         for outgoing in self.shared.take_outgoing() {
@@ -226,8 +235,8 @@ impl World {
             self.note(outgoing.from, "sends", &format!("{}: {}", outgoing.to, outgoing.posted.message));
             let branch = self.copies[outgoing.from].branch;
             if matches!(outgoing.posted.message, Message::Prepare(_)) {
-                let parties = self.judge.transfers.entry(outgoing.posted.message.txid().to_string()).or_default();
-                parties.extend([branch, to]);
+                let txid = outgoing.posted.message.txid().to_string();
+                self.judge.note_transfer(&txid, [branch, to]);
             }
             self.waiting.push(Packet { from: outgoing.from, to, posted: outgoing.posted, is_returned: false });
         }
@@ -260,6 +269,12 @@ impl World {
         let from = PeerAddr::new(&self.names[self.copies[packet.from].branch]);
         self.note(copy, "receives", &format!("{from}: {}", packet.posted.message));
         self.enter(copy, |process| process.engine().received(&from, vec![packet.posted.clone()]));
+    }
+
+    /// Has something go wrong later.
+    pub(super) fn later(&mut self, by_ms: u64, fault: Fault) {
+        let number = self.faults.len() + usize::try_from(self.now_ms).unwrap_or(0) * 1_000;
+        self.faults.insert((self.now_ms + by_ms, number), fault);
     }
 
     /// Ends a process without a warning.
@@ -354,7 +369,9 @@ impl World {
             }
             Fault::Resolve => self.resolve_something(),
             Fault::Promote => self.promote_something(),
-            Fault::Backup => self.back_up_or_restore(),
+            Fault::Strand => self.strand(),
+            Fault::PromoteOf(branch) => self.promote_of(branch),
+            Fault::Backup(looks) => self.back_up_or_restore(looks),
         }
     }
 

@@ -1,0 +1,52 @@
+//! The fixed band of seeds of the whole bank, and the proof that a seed replays.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use simulator::{bank, say_which_seed};
+
+/// The fixed band that every test run goes through.
+const SEEDS: u64 = 150;
+/// Threads that share the band: more than the machine's processors is no use, and two is what it has.
+const THREADS: u64 = 2;
+
+#[test]
+fn no_seed_of_the_band_goes_wrong() {
+    let sums: [AtomicU64; 4] = Default::default();
+    std::thread::scope(|scope| {
+        for first in 0..THREADS {
+            let sums = &sums;
+            scope.spawn(move || {
+                for seed in (first..SEEDS).step_by(THREADS as usize) {
+                    say_which_seed(seed);
+                    let report = bank::run(seed, false);
+                    if let Some(violation) = &report.violation {
+                        panic!(
+                            "seed {seed}: {violation}\nagain: cargo run -p simulator -- --seeds 1 --seed {seed} --trace"
+                        );
+                    }
+                    let more = [report.committed as u64, report.refused as u64, report.by_hand as u64, report.crashes];
+                    sums.iter().zip(more).for_each(|(sum, more)| drop(sum.fetch_add(more, Ordering::Relaxed)));
+                }
+            });
+        }
+    });
+    // A band in which nothing happens would prove nothing.
+    let [committed, refused, by_hand, crashes] = sums.map(AtomicU64::into_inner);
+    assert!(committed > 10 * SEEDS, "{committed} requests were carried out");
+    assert!(refused > 3 * SEEDS, "{refused} requests were refused");
+    assert!(by_hand > SEEDS / 10, "{by_hand} transfers were settled by hand");
+    assert!(crashes > SEEDS / 2, "{crashes} processes died");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in 0..12 {
+        let (once, twice) = (bank::run(seed, true), bank::run(seed, true));
+        assert!(!once.trace.is_empty());
+        for (line, (first, second)) in once.trace.iter().zip(&twice.trace).enumerate() {
+            assert_eq!(first, second, "seed {seed}, line {line}");
+        }
+        assert_eq!(once.trace_hash, twice.trace_hash, "seed {seed}");
+    }
+    assert_ne!(bank::run(1, false).trace_hash, bank::run(2, false).trace_hash, "the hash sees a difference");
+}
