@@ -147,6 +147,8 @@ impl Error {
     pub const EPOCH_CONFLICT: &str = "epoch_conflict";
     /// The code of [`Error::RequestRepeated`], which comes back through an aborted transfer.
     pub const REQUEST_REPEATED: &str = "request_repeated";
+    /// The code of [`Error::NotPrimary`].
+    pub const NOT_PRIMARY: &str = "not_primary";
     /// The code of [`Error::NameTaken`], which a branch meets when it makes a link.
     pub const NAME_TAKEN: &str = "name_taken";
 
@@ -185,7 +187,7 @@ impl Error {
             Self::NotTeaching => "not_teaching",
             Self::RequestIdReused => "request_id_reused",
             Self::RequestRepeated => Self::REQUEST_REPEATED,
-            Self::NotPrimary { .. } => "not_primary",
+            Self::NotPrimary { .. } => Self::NOT_PRIMARY,
             Self::Fenced { .. } => "fenced",
             Self::LowerEpoch { .. } => Self::LOWER_EPOCH,
             Self::EpochConflict { .. } => Self::EPOCH_CONFLICT,

@@ -75,3 +75,33 @@ fn a_change_of_role_waits_for_nobody_who_waits_for_a_branch_that_is_stopped() {
     Bank::wait_until_settled(&[&replica, &delhi]);
     Bank::assert_exact(&[&replica, &delhi]);
 }
+
+#[test]
+fn two_branches_that_were_both_promoted_elsewhere_find_one_another() {
+    let bank = Bank::new();
+    let (mut mumbai, mut delhi) = (bank.branch("Mumbai"), bank.branch("Delhi"));
+    let (new_mumbai, new_delhi) = (bank.replica_of(&mumbai, "mumbai-2"), bank.replica_of(&delhi, "delhi-2"));
+    Bank::introduce(&[&mumbai, &delhi]);
+    for (old, new) in [(&mumbai, &new_mumbai), (&delhi, &new_delhi)] {
+        new.wait_until_caught_up(old);
+    }
+    // Neither hears of the other's promotion, and each knows the other's old place alone.
+    mumbai.kill9();
+    delhi.kill9();
+    for new in [&new_mumbai, &new_delhi] {
+        new.connect().ask("promote", json!({"force": true})).ok();
+        new.wait_until_state("primary", "");
+    }
+    for (old, new) in [(&mut mumbai, &new_mumbai), (&mut delhi, &new_delhi)] {
+        old.restart();
+        old.wait_until_state("fenced", "fenced");
+        old.connect().ask("demote", json!({"to": format!("127.0.0.1:{}", new.port())})).ok();
+    }
+    // What stands in the old places says where the new ones are.
+    for (from, to, amount) in [(&new_mumbai, "Delhi", 40), (&new_delhi, "Mumbai", 30)] {
+        let params = json!({"src_account_no": 1001, "dest_branch": to, "dest_account_no": 1002, "amount": amount});
+        wait_until("the transfer is taken", || from.connect().ask("inter_branch_transfer", params.clone()).is_ok());
+    }
+    Bank::wait_until_settled(&[&new_mumbai, &new_delhi]);
+    Bank::assert_exact(&[&new_mumbai, &new_delhi]);
+}

@@ -5,7 +5,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 
-use protocol::answer::{Branch, Linked};
+use protocol::answer::{Branch, Linked, Status};
 use protocol::connection::{CallError, Connection};
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, write_frame};
 use protocol::io_words::IoWords;
@@ -51,22 +51,44 @@ impl Links {
             (None, Err(_)) => None,
         };
         let address = address.ok_or_else(|| unknown_branch(text))?;
-        let dialled = self.connect_to(&address, name.as_ref());
-        // It may have moved to where it has called from.
-        let moved_to = name.as_ref().and_then(|name| self.directory.observed_at(name));
-        match (dialled, moved_to, name) {
-            (Err(_), Some(moved_to), Some(name)) => {
-                let dialled = self.connect_to(&moved_to, Some(&name))?;
-                self.directory.learn(&name, &moved_to)?;
-                Ok(dialled)
-            }
-            (dialled, _, _) => dialled,
+        match &name {
+            Some(name) => self.reach_branch(name, &address, |address| self.connect_to(address, Some(name))),
+            None => self.connect_to(&address, None).map_err(|error| as_no_answer(&address, error)),
         }
+    }
+
+    /// Connects to a branch where it is known to be; if it is not there any more, where a replica that is there says that
+    /// its primary is, or where the branch has called from. Where it is found is noted: two branches that were both
+    /// promoted elsewhere find one another by what stands in their old places.
+    ///
+    /// # Errors
+    /// Why it can't be reached where it is known to be.
+    pub fn reach_branch<T>(
+        &self,
+        name: &BranchName,
+        address: &Address,
+        connect: impl Fn(&Address) -> Result<T>,
+    ) -> Result<T> {
+        let error = match connect(address) {
+            Ok(connected) => return Ok(connected),
+            Err(error) => error,
+        };
+        let mut by_replica = None;
+        if let Error::NotPrimary { primary: Some(primary) } = &error {
+            by_replica = primary.parse().ok();
+        }
+        for moved_to in by_replica.into_iter().chain(self.directory.observed_at(name)) {
+            if let Ok(connected) = connect(&moved_to) {
+                self.directory.learn(name, &moved_to)?;
+                return Ok(connected);
+            }
+        }
+        Err(as_no_answer(address, error))
     }
 
     /// Connects to a branch that must have this name, if one is given.
     fn connect_to(&self, address: &Address, name: Option<&BranchName>) -> Result<Dialled> {
-        let dialled = self.connect(address)?;
+        let dialled = self.connect_primary(address)?;
         match name {
             Some(name) if *name != dialled.name => Err(misplaced(address, &dialled.name, name)),
             Some(_) | None => Ok(dialled),
@@ -99,9 +121,14 @@ impl Links {
         self.directory.learn(name, address)
     }
 
-    /// Connects, proves the key both ways, and turns the connection into a link. Takes a bounded time. The peer is of
-    /// no lower epoch than is known of it.
+    /// As [`Links::connect_primary`], for who has only this address.
     pub(super) fn connect(&self, address: &Address) -> Result<Dialled> {
+        self.connect_primary(address).map_err(|error| as_no_answer(address, error))
+    }
+
+    /// Connects, proves the key both ways, and turns the connection into a link. Takes a bounded time. The peer is of
+    /// no lower epoch than is known of it. [`Error::NotPrimary`] says that a replica is there.
+    fn connect_primary(&self, address: &Address) -> Result<Dialled> {
         let (name, mut connection) = self.open(address)?;
         let agreed = self.agree(&name, address, &mut connection);
         let mut stream = connection.into_stream();
@@ -140,7 +167,15 @@ impl Links {
             your_epoch: known.number,
             your_epoch_id: known.id,
         };
-        let linked: Linked = connection.call(Action::Link, &params, None).map_err(|error| match error {
+        let answered = connection.call::<Linked>(Action::Link, &params, None);
+        if let Err(CallError::Refused(refused)) = &answered
+            && refused.code == Error::NOT_PRIMARY
+        {
+            let status = connection.call::<Status>(Action::Status, &NoParams {}, None);
+            let primary = status.ok().and_then(|status| status.replication?.primary);
+            return Err(Error::NotPrimary { primary });
+        }
+        let linked = answered.map_err(|error| match error {
             CallError::Refused(refused) if refused.code == Error::NAME_TAKEN => {
                 Error::NameTaken(format!("the branch at {address} refuses the link: {}", refused.text))
             }
@@ -228,4 +263,9 @@ fn no_answer(address: &Address, what: &dyn std::fmt::Display) -> Error {
 
 fn misplaced(address: &Address, found: &BranchName, wanted: &BranchName) -> Error {
     Error::Unreachable(format!("at {address} there is branch {found}, not {wanted}"))
+}
+
+/// What a link that a replica refuses is for who wanted it. Their own branch is none.
+fn as_no_answer(address: &Address, error: Error) -> Error {
+    if matches!(error, Error::NotPrimary { .. }) { no_answer(address, &error) } else { error }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bank_server::arguments::Arguments;
 use bank_server::backup::put_back;
 use bank_server::dbs_exec::{CopyRole, Position, check_copy, newest_version, put_in_place};
+use bank_server::error::Error;
 use clap::Parser as _;
 use protocol::connection::Connection;
 use protocol::params::{LogPosition, Replicate};
@@ -81,20 +82,12 @@ impl World {
             let links = process.engine().links();
             let directory = links.directory();
             let exchange = SimulatedExchange { shared, copy: from };
-            let known = directory.address_of(&name);
+            let known = directory.address_of(&name)?;
             let agree = |address: &Address| {
-                let mut connection = Connection::new(exchange.connect(address)?);
-                links.agree(&name, address, &mut connection).ok()
+                let stream = exchange.connect(address).ok_or_else(|| Error::Unreachable("nobody is there".into()))?;
+                links.agree(&name, address, &mut Connection::new(stream)).map(|_| address.clone())
             };
-            if let Some(address) = &known
-                && agree(address).is_some()
-            {
-                return Some(address.clone());
-            }
-            let observed = directory.observed_at(&name).filter(|observed| Some(observed) != known.as_ref())?;
-            agree(&observed)?;
-            directory.learn(&name, &observed).ok()?;
-            Some(observed)
+            links.reach_branch(&name, &known, agree).ok()
         })??;
         let to = self.copies.iter().position(|copy| copy.port == agreed.port)?;
         self.join(from, to);
@@ -306,7 +299,12 @@ impl World {
     }
 
     /// A primary loses its replicas, and whoever needs a hand there gets it; soon one of them is promoted.
-    pub(super) fn strand(&mut self) {
+    pub(super) fn strand(&mut self, looks: u64) {
+        let doubtful: Vec<usize> = (0..self.copies.len()).filter(|copy| self.in_doubt_at(*copy) > 0).collect();
+        if doubtful.is_empty() && looks > 0 {
+            self.later(self.config.tick_ms, Fault::Strand(looks - 1));
+            return;
+        }
         let primaries: Vec<usize> = (0..self.copies.len())
             .filter(|copy| self.role_of(*copy) == Some(CopyRole::Primary))
             .filter(|copy| self.config.replicas[self.copies[*copy].branch] > 0)
@@ -314,7 +312,8 @@ impl World {
         if primaries.is_empty() {
             return;
         }
-        let copy = primaries[self.rng.index(primaries.len())];
+        let own_doubt = doubtful.into_iter().find(|copy| primaries.contains(copy)).filter(|_| self.rng.chance(500));
+        let copy = own_doubt.unwrap_or(primaries[self.rng.index(primaries.len())]);
         let branch = self.copies[copy].branch;
         for other in 0..self.copies.len() {
             if self.copies[other].branch == branch && other != copy {
@@ -438,6 +437,8 @@ impl World {
                     let fenced = copies.iter().copied().find(|copy| self.role_of(*copy) == Some(CopyRole::Fenced));
                     let copy = fenced.or(copies.first().copied())?;
                     self.promote(copy, true);
+                    // The branches' own time begins when all of them are there.
+                    self.healed_ms = self.now_ms;
                     return Some(format!("{} has no primary", self.names[branch]));
                 }
                 [primary] => {
@@ -448,6 +449,7 @@ impl World {
                         if self.role_of(copy) != Some(CopyRole::Replica) || self.primary_of(copy) != Some(primary) {
                             self.enter(copy, |process| process.ask(&body));
                             self.note(copy, "is demoted", "");
+                            self.healed_ms = self.now_ms;
                             return Some(format!("copy {copy} of {} is no replica yet", self.names[branch]));
                         }
                         if self.position_of(copy) != self.position_of(primary) {
@@ -456,7 +458,10 @@ impl World {
                     }
                 }
                 // They hear of one another, and then neither goes on, or one.
-                [_, _, ..] => return Some(format!("{} has several primaries", self.names[branch])),
+                [_, _, ..] => {
+                    self.healed_ms = self.now_ms;
+                    return Some(format!("{} has several primaries", self.names[branch]));
+                }
             }
         }
         None
