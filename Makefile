@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-clean run-server run-branch run-client run-bridge test screenshots sim soak fuzz bench lint fmt clean
+.PHONY: help build demo demo-clean run-server run-branch run-client run-bridge test screenshots sim sim-faults soak fuzz bench lint fmt clean
 
 # Where cargo builds: it is asked, since an environment variable or a configuration may say so, and only when needed.
 TARGET = $(shell cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
@@ -84,8 +84,11 @@ soak: build ## Torture three branches and a copy for SOAK_SECONDS=60 seconds; PR
 	PROMOTIONS=$(PROMOTIONS) cargo test -p bank-tests --test replication_promotion nothing_acknowledged -- --nocapture
 	PROMOTIONS=$(PROMOTIONS) cargo test -p bank-tests --test linearizability replaced_by_its_replica -- --nocapture
 
-sim: ## Simulate SEEDS=20000 seeds of two-phase commit
-	@cargo run --release -q -p simulator -- --seeds $(SEEDS)
+sim: ## Simulate SEEDS=20000 seeds of the whole bank
+	@cargo run --release -q -p simulator -- bank --seeds $(SEEDS)
+
+sim-faults: ## Put each fault that was there once back into a scratch copy, and have the simulator find it
+	cargo test -p simulator --test put_back -- --ignored --nocapture
 
 fuzz: ## Fuzz what strangers send: each target for FUZZ_SECONDS=60, guided by coverage; CASES=200000 for each property
 	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run

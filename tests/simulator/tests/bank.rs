@@ -25,7 +25,9 @@ fn no_seed_of_the_band_goes_wrong() {
                         );
                     }
                     let more = [report.committed as u64, report.refused as u64, report.by_hand as u64, report.crashes];
-                    sums.iter().zip(more).for_each(|(sum, more)| drop(sum.fetch_add(more, Ordering::Relaxed)));
+                    for (sum, more) in sums.iter().zip(more) {
+                        sum.fetch_add(more, Ordering::Relaxed);
+                    }
                 }
             });
         }

@@ -18,6 +18,11 @@ use super::people::{Resolved, Stage};
 use super::process::{Answer, Process};
 use super::world::World;
 
+/// How long people let the branches sort things out by themselves, once all has healed.
+const PATIENCE_MS: u64 = 60_000;
+/// When what the other side rejects for good must be shown as that.
+const UNSEEN_MS: u64 = 50_000;
+
 /// What the judge keeps while the run goes on.
 #[derive(Clone, Debug, Default)]
 pub struct Judge {
@@ -99,13 +104,18 @@ impl World {
         }
         for branch in 0..self.names.len() {
             let copy = self.serving[branch];
-            for txid in self.pending_at(copy) {
-                if self.needs_a_person(&txid) {
-                    let outcome = if self.rng.chance(500) { "commit" } else { "abort" };
-                    self.resolve(copy, &txid, outcome);
-                }
-                return Some(format!("{txid} is pending at {}", self.names[branch]));
+            let pending = self.shown_at(copy);
+            let Some((txid, state)) = pending.first() else { continue };
+            let healed_ms = self.now_ms - self.healed_ms;
+            if healed_ms >= UNSEEN_MS && state == "delivering" {
+                self.judge
+                    .accuse(format!("{txid} is delivered for ever from {}, and nothing says so", self.names[branch]));
             }
+            if healed_ms >= PATIENCE_MS && self.needs_a_person(txid) {
+                let outcome = if self.rng.chance(500) { "commit" } else { "abort" };
+                self.resolve(copy, txid, outcome);
+            }
+            return Some(format!("{txid} is pending at {}", self.names[branch]));
         }
         None
     }

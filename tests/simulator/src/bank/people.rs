@@ -306,11 +306,17 @@ impl World {
         }
     }
 
-    /// The ids that a branch shows as pending.
+    /// The ids that a copy shows as pending.
     pub(super) fn pending_at(&mut self, copy: usize) -> Vec<String> {
-        let Some(answer) = self.ask(copy, r#"{"action":"list_pending","params":{}}"#) else { return Vec::new() };
+        self.shown_at(copy).into_iter().map(|(txid, _)| txid).collect()
+    }
+
+    /// What a copy shows as pending: ids and states.
+    pub(super) fn shown_at(&mut self, copy: usize) -> Vec<(String, String)> {
+        let Some(answer) = self.look(copy, r#"{"action":"list_pending","params":{}}"#) else { return Vec::new() };
         let rows = answer.result().and_then(Value::as_array).cloned().unwrap_or_default();
-        rows.iter().filter_map(|row| row["txid"].as_str().map(str::to_owned)).collect()
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        rows.iter().filter_map(|row| Some((text(&row["txid"])?, text(&row["state"])?))).collect()
     }
 }
 

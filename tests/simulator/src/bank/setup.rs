@@ -20,7 +20,7 @@ use crate::trace::Trace;
 
 /// The largest balance, in paise.
 const BALANCE_MAX_PAISE: u64 = 9_999_999_999_999_999;
-/// How often a person who wants a backup looks whether something is in doubt.
+/// How often it is looked whether something is in doubt, before what would be worst then happens all the same.
 const LOOKS: u64 = 60;
 /// The port of the first copy.
 const PORT: u16 = 9100;
@@ -50,6 +50,7 @@ pub fn build(seed: u64, with_text: bool) -> World {
         judge: Judge::default(),
         trace: Trace::new(with_text),
         is_healed: false,
+        healed_ms: 0,
         crashes: 0,
         by_hand: BTreeSet::new(),
         resolved: Vec::new(),
@@ -273,7 +274,7 @@ impl World {
             (Fault::Leap, self.config.leaps),
             (Fault::Resolve, self.config.resolutions),
             (Fault::Promote, self.config.promotions),
-            (Fault::Strand, self.config.strandings),
+            (Fault::Strand(LOOKS), self.config.strandings),
             (Fault::Backup(LOOKS), self.config.backups),
         ];
         for (fault, count) in counts {

@@ -70,8 +70,9 @@ pub enum Fault {
     Resolve,
     /// A person promotes a replica.
     Promote,
-    /// A primary can't reach its replicas any more, and one of them is promoted soon after.
-    Strand,
+    /// A primary can't reach its replicas any more, and one of them is promoted soon after; once something is in doubt,
+    /// when so many looks are left.
+    Strand(u64),
     /// A person promotes a replica of this branch.
     PromoteOf(usize),
     /// A branch is backed up, or has its backup back; once something is in doubt there, when so many looks are left.
@@ -98,6 +99,8 @@ pub struct World {
     pub(super) judge: Judge,
     pub(super) trace: Trace,
     pub(super) is_healed: bool,
+    /// When that was.
+    pub(super) healed_ms: u64,
     pub(super) crashes: u64,
     /// Transfers that a person has settled somewhere.
     pub(super) by_hand: BTreeSet<String>,
@@ -369,7 +372,7 @@ impl World {
             }
             Fault::Resolve => self.resolve_something(),
             Fault::Promote => self.promote_something(),
-            Fault::Strand => self.strand(),
+            Fault::Strand(looks) => self.strand(looks),
             Fault::PromoteOf(branch) => self.promote_of(branch),
             Fault::Backup(looks) => self.back_up_or_restore(looks),
         }
@@ -385,7 +388,7 @@ impl World {
     }
 
     fn heal(&mut self) {
-        self.is_healed = true;
+        (self.is_healed, self.healed_ms) = (true, self.now_ms);
         let weather = &mut self.config.weather;
         (weather.loss_per_mille, weather.double_per_mille, weather.late_per_mille) = (0, 0, 0);
         self.config.lost_answers_per_mille = 0;
