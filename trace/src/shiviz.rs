@@ -28,7 +28,7 @@ pub fn write(events: &[Event]) -> String {
         let clock = counted_anew(event, &own);
         // Names of branches and numbers are always JSON.
         let clock = serde_json::to_string(&clock).unwrap_or_default();
-        let told = tell_event(&event.kind).replace(['\n', '\r'], " ");
+        let told = tell_event(&event.kind);
         log.push_str(&format!("{told}\n{} {clock}\n", event.branch));
     }
     log

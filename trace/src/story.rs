@@ -12,6 +12,7 @@ use protocol::event::{Event, EventKind};
 
 use crate::fold::fold_resends;
 use crate::step::{Mark, Step, StepKind, Way};
+use crate::words::printable;
 use crate::{Transfer, Witness};
 
 /// The role whose prepared state means doubt.
@@ -156,7 +157,8 @@ impl<'g> Teller<'g> {
             }
         }
         steps.extend(restarts.into_iter().map(|(lane, started_ms)| restart(lane, started_ms - self.first_ms)));
-        Story { title: self.title(), remarks: self.remarks(), lanes: self.lanes, steps: fold_resends(steps) }
+        let remarks = self.remarks().iter().map(|remark| printable(remark)).collect();
+        Story { title: printable(&self.title()), remarks, lanes: self.lanes, steps: fold_resends(steps) }
     }
 
     fn lane(&self, called: &str) -> usize {

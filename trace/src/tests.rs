@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 /// What is drawn.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Format {
     Text,
     Ascii,
@@ -168,4 +168,26 @@ fn the_client_has_a_lane_and_what_was_thrown_away_is_lost_for_certain() {
     assert!(story.remarks.is_empty(), "the client is no branch that was not asked: {:?}", story.remarks);
     assert!(draw(Format::Text, &transfer).contains("lost for certain"));
     assert!(draw(Format::Mermaid, &transfer).contains("b1-xb2: commit (lost)\n"));
+}
+
+#[test]
+fn what_another_branch_wrote_neither_ends_a_line_nor_steers_a_terminal() {
+    let mut transfer = lost_and_doubled();
+    let written = "\u{1b}[2J\n\u{7f}\u{85}";
+    transfer.outcome = Some(written.into());
+    transfer.witnesses.push(Witness {
+        branch: format!("Agra{written}"),
+        addresses: Vec::new(),
+        started_unix_ms: None,
+        unreachable: Some(written.into()),
+    });
+    let mut note = transfer.events[0].clone();
+    note.number = 1_000;
+    note.kind = protocol::event::EventKind::Note { text: written.into() };
+    transfer.events.push(note);
+    for format in [Format::Text, Format::Ascii, Format::Mermaid, Format::Shiviz] {
+        let drawn = draw(format, &transfer);
+        assert!(drawn.contains("[2J"), "{format:?}: {drawn:?}");
+        assert!(drawn.chars().all(|c| c == '\n' || !c.is_control()), "{format:?}: {drawn:?}");
+    }
 }
