@@ -72,6 +72,11 @@ pub fn run(bytes: &[u8]) {
     let digits: String = key.iter().take_while(|byte| byte.is_ascii_digit()).take(3).map(|b| char::from(*b)).collect();
     let mask = digits.parse().unwrap_or(0);
     let client = Lines { lines, key, mask, was_silent: false };
+    if digits.is_empty() {
+        // No key, no mask to know: what comes next might be one.
+        let _ = LabTerminal::handshake(sent, io::sink());
+        return;
+    }
     let Ok(terminal) = LabTerminal::handshake(client, Turns(mask)) else { return };
     let mut teller = Teller::new(choices);
     let session = Session::new(Arc::clone(&TEXTS), "Mumbai".parse().expect("it is a name"));
