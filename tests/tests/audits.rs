@@ -1,5 +1,7 @@
 //! What the audit of a branch sees of edits behind the program's back.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -181,7 +181,7 @@ impl World {
         if self.shared.is_cut(primary, copy) || self.copies[primary].process.is_none() {
             return;
         }
-        let Some(Some(body)) = self.enter(copy, |process| wish_to_follow(process)) else { return };
+        let Some(Some(body)) = self.enter(copy, wish_to_follow) else { return };
         let Some(answer) = self.enter(primary, |process| process.ask(&body)) else { return };
         self.note(copy, "follows", &format!("{primary}: {}", answer.body["result"]["mode"]));
         match answer.body["result"]["mode"].as_str() {
