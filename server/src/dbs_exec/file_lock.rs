@@ -6,7 +6,7 @@
 //! one is taken before SQLite opens the file and given back after SQLite has closed it: closing any handle of the file
 //! would drop the POSIX locks that SQLite holds on it. (<https://www.sqlite.org/howtocorrupt.html>, 2.2)
 //!
-//! The file beside the database also holds the [`Mark`] that tells whose the log beside it is.
+//! The file beside the database also holds the mark that tells whose the log beside it is.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};

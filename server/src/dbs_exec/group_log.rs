@@ -72,7 +72,7 @@ impl LogRow {
     }
 
     /// The id of the epoch that begins with this row: a part of the digest, into which goes what was drawn at the
-    /// promotion ([`marker_body`]). So every copy that has the row knows it.
+    /// promotion (`marker_body`). So every copy that has the row knows it.
     #[must_use]
     pub fn epoch_id(&self) -> String {
         protocol::proof::to_hex(&self.position.digest[..EPOCH_ID_BYTES])

@@ -108,10 +108,10 @@ pub fn lock_to_replace(file: &DatabaseFile) -> Result<FileLock, OpenError> {
     Ok(lock)
 }
 
-/// Puts a draft in the place of a database, as [`replace`] does. The lock is the database's.
+/// Puts a draft in the place of a database, as `replace` does. The lock is the database's.
 ///
 /// # Errors
-/// As [`replace`].
+/// As `replace`.
 pub fn replace_database(file: &DatabaseFile, _lock: &FileLock, draft: Draft, kept: &Path) -> Result<bool, String> {
     let replaced = replace(file, draft.path(), kept);
     // What is written down still needs it, or it has its name by now.
