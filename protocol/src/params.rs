@@ -182,7 +182,7 @@ pub struct SetPassword {
 /// Parameters of [`Action::PasswordVersions`](crate::request::Action::PasswordVersions).
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct PasswordVersions {
-    /// Whose: up to [`PASSWORD_VERSIONS_MAX`](crate::request::PASSWORD_VERSIONS_MAX) accounts, 0 for the administrator.
+    /// Whose: up to [`PASSWORD_VERSIONS_MAX`] accounts, 0 for the administrator.
     #[serde(deserialize_with = "at_most::<_, PASSWORD_VERSIONS_MAX, _>")]
     pub account_nos: Vec<LoginNum>,
 }
@@ -461,7 +461,7 @@ impl SplitLeg {
 pub struct SplitTransfer {
     /// Who pays, here.
     pub src_account_no: AccountNum,
-    /// Who is paid: 1 to [`SPLIT_LEGS_MAX`](crate::request::SPLIT_LEGS_MAX).
+    /// Who is paid: 1 to [`SPLIT_LEGS_MAX`].
     #[serde(deserialize_with = "at_most::<_, SPLIT_LEGS_MAX, _>")]
     pub legs: Vec<SplitLeg>,
 }
@@ -539,7 +539,7 @@ pub struct History {
 /// Parameters of [`Action::Batch`](crate::request::Action::Batch).
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Batch<'a> {
-    /// Up to [`BATCH_REQUESTS_MAX`](crate::request::BATCH_REQUESTS_MAX) requests.
+    /// Up to [`BATCH_REQUESTS_MAX`] requests.
     #[serde(borrow, deserialize_with = "at_most::<_, BATCH_REQUESTS_MAX, _>")]
     pub requests: Vec<&'a RawValue>,
     /// Whether all of them happen or none.

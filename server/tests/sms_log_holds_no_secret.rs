@@ -49,11 +49,15 @@ struct OneMessage {
 }
 
 impl Outbox for OneMessage {
-    fn due(&mut self, _now_unix_ms: i64, _limit: usize) -> Result<Vec<OutboxMessage>, OutboxError> {
+    fn now_unix_ms(&self) -> i64 {
+        unix_ms_now()
+    }
+
+    fn due(&mut self, _limit: usize) -> Result<Vec<OutboxMessage>, OutboxError> {
         Ok(self.message.iter().cloned().collect())
     }
 
-    fn delivered(&mut self, _id: i64, _now_unix_ms: i64) -> Result<(), OutboxError> {
+    fn delivered(&mut self, _id: i64) -> Result<(), OutboxError> {
         panic!("the server refuses each message");
     }
 
@@ -61,7 +65,7 @@ impl Outbox for OneMessage {
         self.reasons.send(why.into()).map_err(OutboxError::new)
     }
 
-    fn given_up(&mut self, _id: i64, _now_unix_ms: i64, why: &str) -> Result<(), OutboxError> {
+    fn given_up(&mut self, _id: i64, why: &str) -> Result<(), OutboxError> {
         self.message = None;
         self.reasons.send(why.into()).map_err(OutboxError::new)
     }
@@ -114,8 +118,14 @@ fn neither_token_nor_number_nor_text_is_logged() {
         _ => None,
     };
     let channel = TwilioChannel::new(TwilioSettings::from_environment(&environment).unwrap(), DEADLINE);
-    let message =
-        OutboxMessage { id: 1, phone: PHONE.into(), body: BODY.into(), created_unix_ms: unix_ms_now(), attempts: 0 };
+    let message = OutboxMessage {
+        id: 1,
+        phone: PHONE.into(),
+        body: BODY.into(),
+        created_unix_ms: unix_ms_now(),
+        attempts: 0,
+        failing_since_unix_ms: None,
+    };
     let (reasons, told) = mpsc::channel();
     let pace = Pace { backoff_base_ms: 1, backoff_max_ms: 2, rest_max_ms: 2, ..Pace::default() };
     let outbox = OneMessage { message: Some(message), reasons };
