@@ -48,8 +48,13 @@ pub fn why_unfit(sql: &str) -> Option<String> {
     let text = sql.to_lowercase();
     let words: Vec<&str> =
         text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).collect();
-    if !matches!(words.first(), Some(&("insert" | "update" | "delete"))) {
+    // The word itself stands in front: after a comment or a semicolon there may be nothing that could be executed.
+    let begins = |word: &&&str| text.trim_start().starts_with(**word);
+    if !matches!(words.first().filter(begins), Some(&("insert" | "update" | "delete"))) {
         return Some("it neither inserts nor updates nor deletes".into());
+    }
+    if text.contains('\0') {
+        return Some("SQLite reads it only up to its zero byte".into());
     }
     if let Some(found) = FORBIDDEN.iter().find(|forbidden| text.contains(**forbidden)) {
         return Some(format!("it holds {found:?}"));
@@ -95,6 +100,12 @@ mod tests {
         check("INSERT INTO a (b) SELECT b FROM c ORDER BY b", true);
         check("INSERT OR IGNORE INTO a (b) VALUES (1)", false);
         check("PRAGMA user_version = 5", false);
+        check("  UPDATE a SET b = 5", true);
+        // SQLite finds nothing to execute in these, or not all that stands there.
+        check("-- insert", false);
+        check(";insert", false);
+        check("\0INSERT INTO a (b) VALUES (5)", false);
+        check("DELETE FROM a\0 WHERE b = 5", false);
     }
 
     /// Every text in the sources that reads as a write statement, whoever executes it.
