@@ -26,6 +26,8 @@ pub struct Judge {
     /// What each participant has durably settled, but not by hand.
     settled: BTreeMap<(TxId, usize), Outcome>,
     by_hand: BTreeMap<(TxId, usize), Outcome>,
+    /// Prepared by an outside program: no branch coordinates it, and what a person settles of it is final at once.
+    uncoordinated: BTreeSet<TxId>,
     mixed: BTreeSet<(TxId, usize)>,
     /// The legs that each participant has durably prepared.
     prepared: BTreeMap<(TxId, usize), BTreeSet<u32>>,
@@ -145,6 +147,9 @@ impl Judge {
                 self.open.insert((branch, key.0));
             }
             Record::Prepared(transfer) => {
+                if transfer.coordinator.is_none() {
+                    self.uncoordinated.insert(transfer.txid.clone());
+                }
                 self.open.insert((branch, transfer.txid.clone()));
                 self.prepared.insert(key, transfer.legs.iter().map(|leg| leg.index).collect());
             }
@@ -314,7 +319,8 @@ impl Judge {
                     return Some(format!("{txid} is {decided}, and leg {} at branch {branch} is not", leg.index));
                 }
                 let is_booked = ledgers[*branch].suspense.contains_key(txid);
-                if is_contrary != self.mixed.contains(&key) || is_contrary != is_booked {
+                let is_due_in_suspense = is_contrary && !self.uncoordinated.contains(txid);
+                if is_due_in_suspense != self.mixed.contains(&key) || is_due_in_suspense != is_booked {
                     return Some(format!(
                         "{txid} was settled by hand at branch {branch}, and mixed is not as it should be"
                     ));

@@ -146,6 +146,8 @@ impl Program {
                 self.votes[leg].get_or_insert(*vote == Vote::Yes);
             }
             Message::Acknowledged { .. } => self.acknowledged[leg] = true,
+            // A person has settled this leg the other way, which is final where no branch coordinates.
+            Message::Rejected { .. } if self.outcome.is_some() => self.acknowledged[leg] = true,
             Message::Prepare(_)
             | Message::Decision { .. }
             | Message::Inquiry { .. }
