@@ -5,10 +5,10 @@ use std::time::Instant;
 use protocol::answer::Audit;
 
 use super::{Auditing, audit_with, check_file};
+use crate::cli::report::complain;
 use crate::dbs_exec::{ChainHead, Query};
 use crate::error::Result;
 use crate::limits::{COPY_PROGRESS_AFTER, COPY_PROGRESS_EVERY};
-use crate::report::complain;
 
 /// Audits the books and the file. On standard error it says how far it is, once it takes its time.
 ///

@@ -18,8 +18,8 @@ use super::operation::to_json;
 use super::outgoing::{Outgoing, framed_error};
 use super::session::{After, Session};
 use crate::limits::{REOPEN_WAIT, STRANGER_IDLE, WATCH_EVENTS, WATCH_POLL};
-use crate::listener::{Client, Door};
-use crate::transfer::links::Peership;
+use crate::net::accept::{Client, Door};
+use crate::peers::links::Peership;
 
 /// The door.
 pub struct BranchDoor(pub Arc<Context>);

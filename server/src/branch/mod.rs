@@ -32,7 +32,7 @@ use crate::limits::{
     ANSWERS_BYTES, ANSWERS_BYTES_SHARE, FRAMES_BYTES, FRAMES_BYTES_SHARE, LONG_READ_WAIT, LONG_READS, LONG_READS_SHARE,
     STRANGERS_FRAMES_BYTES, STRANGERS_FRAMES_BYTES_SHARE, TRANSFERS, TRANSFERS_SHARE,
 };
-use crate::listener::Clients;
+use crate::net::accept::Clients;
 use crate::replication::Replication;
 use crate::transfer::Engine;
 

@@ -16,8 +16,8 @@ use crate::clock::iso_utc;
 use crate::dbs_exec::{CopyRole, Query as _, params};
 use crate::error::Result;
 use crate::limits::{ANSWER_LIST_BYTES, LIST_ROWS};
+use crate::peers::directory::Directory;
 use crate::transfer::Counts;
-use crate::transfer::directory::Directory;
 use two_phase_commit::PeerAddr;
 
 /// A result, and where a list goes on: both as JSON.

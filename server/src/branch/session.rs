@@ -30,8 +30,8 @@ use crate::bank::hashing::Orderer;
 use crate::bank::passwords::PasswordVersion;
 use crate::error::{Error, Result};
 use crate::limits::{ERROR_TEXT_BYTES, LONG_ANSWER_BYTES, LONG_READ_WAIT, SHORT_LIST_ROWS, WRITE_TIMEOUT};
-use crate::listener::Client;
 use crate::lockout::Origin;
+use crate::net::accept::Client;
 use crate::replication::Shipment;
 use crate::sessions::LoggedIn;
 

@@ -20,10 +20,10 @@ use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::database_file::{Companion, DatabaseFile, length};
 use super::log_room::LogRoom;
 use super::writer::Writer;
 use super::{OpenError, open_connection};
+use crate::dbs_exec::files::database_file::{Companion, DatabaseFile, length};
 use crate::limits::{
     BUSY_TIMEOUT, CHECKPOINT_IDLE, LOG_CHECKPOINT_BYTES, LOG_DRAIN_WAIT, LOG_HELD_AFTER, LOG_STALL_WAIT,
 };

@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
-use super::database_file::{DatabaseFile, PRIVATE, remove_database};
 use super::duplicate::copy_pages;
-use super::replace::{lock_to_replace, replace};
 use super::schema::{APPLICATION_ID, newest_version};
-use super::standing::{CopyRole, Standing, last_position};
 use super::{DbsExec, Position, open_connection, storage_error};
+use crate::dbs_exec::files::database_file::{DatabaseFile, PRIVATE, remove_database};
+use crate::dbs_exec::files::replace::{lock_to_replace, replace};
+use crate::dbs_exec::replication_log::copy_state::{CopyRole, Standing, last_position};
 use crate::error::{Error, Result};
 
 impl DbsExec {

@@ -12,9 +12,9 @@ use std::path::Path;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::drafts::Draft;
-use super::look::Look;
 use super::{OpenError, open_connection, schema};
+use crate::dbs_exec::files::drafts::Draft;
+use crate::dbs_exec::files::look::Look;
 use crate::limits::{BUSY_TIMEOUT, COPY_PAGES, COPY_PAUSE};
 
 /// Copies the database that `source` looks at to a draft beside `to`, in this program's version, and forces it to disk.

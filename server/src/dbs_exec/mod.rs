@@ -45,8 +45,8 @@
 //! # Replicas
 //!
 //! Because every write statement goes through `Tx::execute`, that is also where it is logged for replicas:
-//! `group_log.rs` has the encoding, `feed.rs` what replicas are sent and have confirmed, `replica.rs` how a replica
-//! executes it, `standing.rs` whether this copy is the primary, `compare.rs` and `copy.rs` comparing and copying a
+//! `replication_log/log.rs` has the encoding, `feed.rs` what replicas are sent and have confirmed, `apply.rs` how a replica
+//! executes it, `copy_state.rs` whether this copy is the primary, `compare.rs` and `copy.rs` comparing and copying a
 //! whole database. The room `replication` above drives them. A branch that never had a replica logs nothing.
 //!
 //! # What is left out
@@ -56,28 +56,15 @@
 
 mod chain;
 mod checkpoint;
-mod compare;
 mod connection;
 mod copy;
-mod database_file;
-mod determinism;
-mod drafts;
 mod duplicate;
-mod feed;
-mod file_lock;
-mod file_watch;
+mod files;
 mod group;
-mod group_log;
-mod left_log;
 mod log_room;
-mod look;
-mod open_error;
-mod opening;
 mod readers;
-mod replace;
-mod replica;
+mod replication_log;
 mod schema;
-mod standing;
 mod tx;
 mod writer;
 
@@ -90,30 +77,30 @@ use parking_lot::Mutex;
 use rusqlite::ffi;
 
 pub use chain::{ChainHead, ChainedRow};
-pub use compare::{SharedTable, Slice};
 pub use copy::{check_copy, put_in_place};
-pub use database_file::{DatabaseFile, remove_database};
-pub use drafts::Draft;
 pub use duplicate::copy_database;
-pub use feed::{BringOn, Confirmed, Feed, Wait};
-pub use file_lock::FileLock;
-pub use group_log::{Input, LogDigest, LogError, LogRow, Position, push_bytes, push_number, push_value};
-pub use look::Look;
-pub use open_error::OpenError;
-pub use opening::{Failure, Judge, Opening};
-pub use replace::{lock_to_replace, replace_database};
-pub use replica::{ApplyError, PromotionOrder};
+pub use files::database_file::{DatabaseFile, remove_database};
+pub use files::drafts::Draft;
+pub use files::file_lock::FileLock;
+pub use files::look::Look;
+pub use files::open_error::OpenError;
+pub use files::opening::{Failure, Judge, Opening};
+pub use files::replace::{lock_to_replace, replace_database};
+pub use replication_log::apply::{ApplyError, PromotionOrder};
+pub use replication_log::compare::{SharedTable, Slice};
+pub use replication_log::copy_state::{CopyRole, EpochStart, Standing};
+pub use replication_log::feed::{BringOn, Confirmed, Feed, Wait};
+pub use replication_log::log::{Input, LogDigest, LogError, LogRow, Position, push_bytes, push_number, push_value};
 pub use rusqlite::types::{Value, ValueRef};
 pub use rusqlite::{Row, params};
 pub use schema::{CASH, SUSPENSE, SchemaObject, TOTAL_CARRY, expected_schema, newest_version};
-pub use standing::{CopyRole, EpochStart, Standing};
 pub use tx::{Params, Query, Reader, Tx};
 
 use crate::allowance::Owner;
 use crate::error::{Error, Result};
 use checkpoint::Checkpointer;
 use connection::{open_connection, open_immutable};
-use file_watch::{FileWatch, FileWatcher};
+use files::file_watch::{FileWatch, FileWatcher};
 use group::{Queue, Settled, Submission, Turn};
 use log_room::LogRoom;
 use readers::Readers;

@@ -8,8 +8,9 @@
 use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
 use super::chain::{ChainHead, ChainedRow};
-use super::group_log::GroupLog;
-use super::{determinism, storage_error};
+use super::storage_error;
+use crate::dbs_exec::replication_log::determinism;
+use crate::dbs_exec::replication_log::log::GroupLog;
 use crate::error::{Error, Result};
 
 /// Bound parameters, as `params![…]` makes them.

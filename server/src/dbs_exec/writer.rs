@@ -12,17 +12,17 @@ use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chain::ChainHead;
-use super::feed::Feed;
-use super::file_watch::{FileWatch, Lost};
 use super::group::Work;
-use super::group_log::{GroupLog, LogRow, Position};
-use super::left_log::Stamp;
 use super::log_room::LogRoom;
-use super::standing::{Standing, last_position};
 use super::tx::{Tx, Writing};
 use super::{OpenError, storage_error};
 use crate::allowance::Owner;
 use crate::clock::unix_ms_now;
+use crate::dbs_exec::files::file_watch::{FileWatch, Lost};
+use crate::dbs_exec::files::left_log::Stamp;
+use crate::dbs_exec::replication_log::copy_state::{Standing, last_position};
+use crate::dbs_exec::replication_log::feed::Feed;
+use crate::dbs_exec::replication_log::log::{GroupLog, LogRow, Position};
 use crate::error::{Error, Result};
 use crate::limits::{
     LOG_BODY_BYTES, LOG_CHECKPOINT_BYTES, LOG_GROUPS, LOG_MIB, LOG_PRUNE_GROUPS, SUSPECT_FOR, SUSPECTS,

@@ -12,7 +12,7 @@ use protocol::menu_line::ServerLine;
 use super::perform::perform;
 use super::{Ended, LAB_KEY_TIMEOUT_MS, LabTerminal, PlainTerminal, Session, Terminal, Texts, drive};
 use crate::branch::Context;
-use crate::listener::{Client, Door, Patience};
+use crate::net::accept::{Client, Door, Patience};
 
 /// What both doors share.
 pub struct Menu {

@@ -24,8 +24,8 @@ use crate::branch::transfer::{self, Wanted};
 use crate::branch::{Context, report};
 use crate::clock::iso_utc;
 use crate::error::{Error, Result};
-use crate::listener::Client;
 use crate::lockout::Origin;
+use crate::net::accept::Client;
 use crate::sessions::LoggedIn;
 
 /// Carries out one request of a client. `login` is the session of whoever is logged in.

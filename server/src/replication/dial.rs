@@ -10,7 +10,7 @@ use protocol::request::{Action, Follow, Following};
 use protocol::{Address, BranchName};
 use tls::Connector;
 
-use crate::transfer::links::reach;
+use crate::peers::links::reach;
 
 /// Why another copy could not be asked.
 #[derive(Debug)]

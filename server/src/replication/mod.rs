@@ -40,13 +40,13 @@
 //! opened again in the new role ([`Reopen`]), with the listening sockets kept. So each role has one way to begin, the
 //! same as after a crash.
 
-mod admit;
+mod announce;
 mod ask;
 pub mod dial;
-mod follow;
-mod herald;
+mod handshake;
+mod receiver;
 mod roles;
-mod ship;
+mod sender;
 mod snapshot;
 mod status;
 pub mod wire;
@@ -64,8 +64,8 @@ use parking_lot::{Condvar, Mutex};
 use protocol::Address;
 use protocol::request::Action;
 
-pub use admit::Shipment;
 pub use dial::{Dialler, Duplex, Exchange};
+pub use handshake::Shipment;
 pub use roles::{is_replaced, settle_role};
 
 use crate::dbs_exec::{CopyRole, DbsExec};

@@ -11,12 +11,12 @@ use protocol::{Address, Epoch, EpochOrder};
 use super::ask::{heard_by, tell_copies};
 use super::dial::Dialler;
 use super::{FollowState, Replication};
+use crate::cli::config::ReplicationSettings;
 use crate::clock::{iso_utc, unix_ms_now};
-use crate::config::ReplicationSettings;
 use crate::dbs_exec::{CopyRole, DbsExec, EpochStart, PromotionOrder, Standing};
 use crate::error::{Error, Result};
 use crate::limits::{COPIES_ASKED_AT_START, COPIES_ASKED_FOR_PROMOTION, PRIMARY_SILENCE};
-use crate::transfer::links::is_here;
+use crate::peers::links::is_here;
 
 /// Makes the database what the command line says that it is. Done once, at the start of the process.
 ///

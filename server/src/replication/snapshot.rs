@@ -13,10 +13,10 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
 use super::Replication;
-use super::ship::push;
 use super::wire::ToReplica;
 use crate::dbs_exec::{LogDigest, Standing, check_copy};
 use crate::limits::{LINK_HEARTBEAT, SNAPSHOT_CHUNK_BYTES};
+use crate::replication::sender::push;
 
 impl Replication {
     /// Makes a snapshot beside the database and sends it.

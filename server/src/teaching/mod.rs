@@ -16,6 +16,7 @@
 //! No lock of this room is held while a message is carried out: what is taken from the stage is handed over first.
 
 pub mod clock;
+pub mod crash_points;
 pub mod faults;
 pub mod lease;
 pub mod stage;

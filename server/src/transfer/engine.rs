@@ -24,11 +24,8 @@ use two_phase_commit::{
     Step,
 };
 
-use super::crash::{CrashPoint, CrashSwitch};
 use super::events::{self, Events, Happened, record_name};
 use super::host::Host;
-use super::lesson::Came;
-use super::links::{Carrier, Inbox, Links, Posted};
 use super::progress::Board;
 use super::ticker::{Threads, ticks};
 use super::{ledger, records};
@@ -36,9 +33,12 @@ use crate::bank::movements::Booking;
 use crate::dbs_exec::{DbsExec, Tx};
 use crate::error::{Error, Result};
 use crate::limits::{EVENT_NUMBERS_RESERVED, TICK};
+use crate::peers::links::{Carrier, Inbox, Links, Posted};
 use crate::running_time::RunningTime;
 use crate::sms::Notifier;
 use crate::teaching::Teaching;
+use crate::teaching::crash_points::{CrashPoint, CrashSwitch};
+use crate::transfer::lesson::Came;
 
 /// Something to be done in the same transaction as an output's write.
 pub trait WithWrite: Send {

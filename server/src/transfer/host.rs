@@ -1,7 +1,7 @@
 //! The machine that an engine runs on: its clock, its chance, its threads.
 //!
 //! The engine asks for these through [`Host`] and nowhere else, as it asks for its links through
-//! [`super::links::Carrier`]. So a simulation gives it a clock that it moves itself, numbers from its seed, and no thread
+//! [`crate::peers::links::Carrier`]. So a simulation gives it a clock that it moves itself, numbers from its seed, and no thread
 //! but its own, and drives the very code that the server runs.
 
 use std::time::{Duration, Instant};

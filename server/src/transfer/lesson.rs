@@ -11,14 +11,14 @@ use std::time::Duration;
 use protocol::teaching::{Crash, Fault, How, Lease, LinkFault, Look, PassTime, Stage, Step, StepMode, Waiting};
 use two_phase_commit::PeerAddr;
 
-use super::crash::CrashPoint;
-use super::engine::Engine;
-use super::events::{Happened, message_name};
-use super::links::{Posted, unknown_branch};
 use crate::error::{Error, Result};
 use crate::limits::{FLUSH_ROUNDS, LEASE_HOLDER_BYTES, LEASE_MAX, LESSON_DELAY_MAX, PASS_TIME_MAX, TICK};
+use crate::peers::links::{Posted, unknown_branch};
+use crate::teaching::crash_points::CrashPoint;
 use crate::teaching::lease::Setting;
 use crate::teaching::{Admitted, Teaching};
+use crate::transfer::engine::Engine;
+use crate::transfer::events::{Happened, message_name};
 
 /// A message that came, and from whom.
 pub type Came = (PeerAddr, Posted);
@@ -260,7 +260,7 @@ impl Lesson<'_> {
     pub fn crash(&self, params: &Crash) -> Result<Stage> {
         check_lease(params.lease.as_ref())?;
         let point = match params.at.as_str() {
-            NOW => super::crash::kill_this_process("crash by request"),
+            NOW => crate::teaching::crash_points::kill_this_process("crash by request"),
             NEVER => None,
             point => {
                 let text = |error: String| Error::Invalid(format!("{error}; or {NOW}, or {NEVER}"));

@@ -4,27 +4,21 @@
 //! makes it real:
 //! - [`engine`] carries out what the two machines say: disk first, then the network; `ticker` is its sense of time;
 //! - [`ledger`] and [`records`] are what they write: money held and moved, and their log;
-//! - [`links`] carries the messages, [`directory`] knows where branches are, [`discovery`] finds them (and `mdns`, on
+//! - [`links`](crate::peers::links) carries the messages, [`directory`](crate::peers::directory) knows where branches are, [`discovery`](crate::peers::discovery) finds them (and `mdns`, on
 //!   the local network);
 //! - [`host`] is the machine they run on: clock, chance and threads;
 //! - [`progress`] lets a client's thread wait for its transfer;
 //! - [`events`] tells what happened to whoever watches;
-//! - [`crash`] lets a lesson or a test kill the process at a named point, [`lesson`] is all that a class may do.
+//! - [`crash_points`](crate::teaching::crash_points) lets a lesson or a test kill the process at a named point, [`lesson`] is all that a class may do.
 //!
 //! This file owns the operations: begin a transfer and wait for it, the raw actions of an outside program,
 //! transfers in doubt, settling by hand.
 
-pub mod crash;
-pub mod directory;
-pub mod discovery;
 pub mod engine;
 pub mod events;
 pub mod host;
 pub mod ledger;
 pub mod lesson;
-pub mod links;
-#[cfg(feature = "mdns")]
-pub mod mdns;
 pub mod progress;
 mod raw;
 pub mod records;
@@ -175,7 +169,7 @@ impl Engine {
             (Some(name), None, None) => {
                 let is_known = *name == self.parts.name || self.links().directory().address_of(name).is_some();
                 if !is_known {
-                    return Err(links::unknown_branch(name.as_str()));
+                    return Err(crate::peers::links::unknown_branch(name.as_str()));
                 }
                 name.clone()
             }

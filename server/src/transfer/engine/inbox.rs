@@ -5,8 +5,8 @@ use two_phase_commit::{Booked, InDoubt, Message, OnDisk, Outcome, PeerAddr, Role
 
 use super::{Engine, StopOnPanic, Task};
 use crate::error::Result;
+use crate::peers::links::{Inbox, Posted};
 use crate::transfer::events::Happened;
-use crate::transfer::links::{Inbox, Posted};
 use crate::transfer::records;
 
 impl Inbox for Engine {

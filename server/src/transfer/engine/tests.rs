@@ -7,9 +7,9 @@ use protocol::proof::BranchKey;
 use protocol::{Epoch, TxId};
 
 use super::*;
-use crate::transfer::directory::Directory;
+use crate::peers::directory::Directory;
+use crate::peers::links::Identity;
 use crate::transfer::host::ThisMachine;
-use crate::transfer::links::Identity;
 
 /// An engine that has read its log, and what it says when it fails.
 fn engine(folder: &tempfile::TempDir) -> (Arc<Engine>, Receiver<Error>) {

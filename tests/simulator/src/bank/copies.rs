@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bank_server::arguments::Arguments;
-use bank_server::backup::put_back;
+use bank_server::cli::arguments::Arguments;
+use bank_server::cli::backup::put_back;
 use bank_server::dbs_exec::{CopyRole, Position, check_copy, newest_version, put_in_place};
 use bank_server::error::Error;
 use clap::Parser as _;
@@ -19,8 +19,8 @@ use protocol::proof::to_hex;
 use protocol::{Address, BranchName};
 use two_phase_commit::PeerAddr;
 
+use bank_server::peers::links::Inbox as _;
 use bank_server::replication::Exchange as _;
-use bank_server::transfer::links::Inbox as _;
 
 use super::host::{SimulatedExchange, Stream};
 use super::process::Process;

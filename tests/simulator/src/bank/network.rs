@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bank_server::transfer::links::Posted;
+use bank_server::peers::links::Posted;
 use two_phase_commit::Message;
 
 use super::config::Weather;

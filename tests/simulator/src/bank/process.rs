@@ -4,12 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use bank_server::arguments::Arguments;
 use bank_server::branch::Context;
 use bank_server::branch::outgoing::Outgoing;
 use bank_server::branch::session::{After, Session};
-use bank_server::config::Config;
-use bank_server::life::{Core, Opened, Stop, Surroundings};
+use bank_server::cli::arguments::Arguments;
+use bank_server::cli::config::Config;
+use bank_server::node::{Core, Opened, Stop, Surroundings};
 use bank_server::transfer::Engine;
 use clap::Parser as _;
 use crossbeam_channel::{Receiver, bounded};

@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bank_server::life::Stop;
-use bank_server::transfer::links::Inbox as _;
+use bank_server::node::Stop;
+use bank_server::peers::links::Inbox as _;
 use two_phase_commit::{Message, PeerAddr};
 
 use super::clients::Request;

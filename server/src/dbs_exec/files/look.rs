@@ -1,0 +1,189 @@
+//! Looking at a database that this process doesn't serve, without leaving a trace.
+//!
+//! SQLite makes an index beside a database that has a log, and moves the log into the file when it closes; a migration
+//! changes the file altogether. None of it is for a look: an audit of a backup leaves the backup as it is, on a disk
+//! that can't be written too. So a database at rest is opened as a file that never changes (`immutable=1`), under a
+//! lock that keeps servers away; and where that isn't enough, because a log is left beside it or its version is an
+//! older one, a copy in a folder of its own for passing files is looked at. A database that is served just now is read
+//! through the log, as any reader does.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::dbs_exec::files::database_file::{Companion, DatabaseFile, PRIVATE};
+use crate::dbs_exec::files::drafts::Draft;
+use crate::dbs_exec::files::file_lock::{SharedLock, lock_text};
+use crate::dbs_exec::files::{left_log, replace};
+use crate::dbs_exec::{OpenError, Reader, newest_version, open_connection, open_immutable, schema};
+use crate::error::Result;
+
+/// How the folders for copies that are looked at begin, in the folder for passing files.
+const SCRATCH_PREFIX: &str = "bank-look-";
+
+/// A database that is looked at.
+pub struct Look {
+    connection: Connection,
+    // In this order: the connection is closed before the files go and the lock is given back.
+    scratch: Option<Scratch>,
+    lock: Option<SharedLock>,
+}
+
+impl Look {
+    /// Opens the database for a look, in whatever version it is.
+    ///
+    /// # Errors
+    /// [`OpenError`]: there is none, it is another program's, newer, or somebody has to see to its files first.
+    pub fn open(path: &Path) -> std::result::Result<Self, OpenError> {
+        let file = DatabaseFile::resolve(path)?;
+        if !file.exists() {
+            left_log::check(&file, "")?;
+            return Err(OpenError::Missing);
+        }
+        let look = match SharedLock::acquire(&file)? {
+            None => {
+                let connection = open_connection(file.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+                connection.execute_batch("PRAGMA query_only = ON")?;
+                Self { connection, scratch: None, lock: None }
+            }
+            Some(lock) => Self::at_rest(&file, lock)?,
+        };
+        schema::recognise(&look.connection)?;
+        Ok(look)
+    }
+
+    /// As [`Look::open`], in this program's version, for who asks more than an older one can answer.
+    ///
+    /// # Errors
+    /// As [`Look::open`].
+    pub fn open_newest(path: &Path) -> std::result::Result<Self, OpenError> {
+        let look = Self::open(path)?;
+        let version: u32 = look.connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if version == newest_version() {
+            return Ok(look);
+        }
+        let scratch = match look.scratch {
+            Some(scratch) => scratch,
+            None => Scratch::copy(&DatabaseFile::resolve(path)?)?,
+        };
+        drop(look.connection);
+        let mut connection = open_connection(&scratch.database(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        schema::migrate(&mut connection)?;
+        Ok(Self { connection, scratch: Some(scratch), lock: look.lock })
+    }
+
+    /// Opens a draft of this process.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn draft(draft: &Draft) -> std::result::Result<Self, OpenError> {
+        Ok(Self { connection: open_immutable(draft.path())?, scratch: None, lock: None })
+    }
+
+    /// Opens a file without what may stand beside it, and without a lock, which the caller has: for what never changes.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn file_alone(file: &DatabaseFile) -> std::result::Result<Self, OpenError> {
+        Ok(Self { connection: open_immutable(file.path())?, scratch: None, lock: None })
+    }
+
+    fn at_rest(file: &DatabaseFile, lock: SharedLock) -> std::result::Result<Self, OpenError> {
+        if replace::is_interrupted(file) {
+            return Err(OpenError::Interrupted);
+        }
+        let (connection, scratch) = match left_log::check(file, &lock_text(file)?)? {
+            left_log::Left::Nothing => (open_immutable(file.path())?, None),
+            left_log::Left::Own | left_log::Left::Unknown => {
+                let scratch = Scratch::copy(file)?;
+                (open_connection(&scratch.database(), OpenFlags::SQLITE_OPEN_READ_WRITE)?, Some(scratch))
+            }
+        };
+        Ok(Self { connection, scratch, lock: Some(lock) })
+    }
+
+    /// Whether a server has it open.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        self.lock.is_none()
+    }
+
+    pub(in crate::dbs_exec) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Runs `look` on one snapshot.
+    ///
+    /// # Errors
+    /// `look`'s own, or [`crate::error::Error::Database`].
+    pub fn read<T>(&self, look: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
+        let snapshot = self.connection.unchecked_transaction().map_err(crate::dbs_exec::storage_error)?;
+        look(&Reader::new(&snapshot))
+    }
+}
+
+/// A copy in a folder of its own, which goes with it.
+struct Scratch {
+    folder: PathBuf,
+}
+
+impl Scratch {
+    /// Copies a database at rest with what is beside it.
+    fn copy(file: &DatabaseFile) -> std::result::Result<Self, OpenError> {
+        sweep_scratch();
+        let folder = std::env::temp_dir();
+        let number = getrandom::u32().map_err(|error| io::Error::other(error.to_string()))?;
+        let folder = folder.join(format!("{SCRATCH_PREFIX}{}-{number:08x}", std::process::id()));
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        let scratch = Self { folder };
+        let full = |error: io::Error| match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => OpenError::NoRoom(std::env::temp_dir()),
+            _ => error.into(),
+        };
+        for (from, ending) in [
+            (file.path().to_path_buf(), ""),
+            (file.companion(Companion::Log), Companion::Log.ending()),
+            (file.companion(Companion::Journal), Companion::Journal.ending()),
+        ] {
+            match File::open(&from) {
+                Ok(mut from) => {
+                    let to = crate::dbs_exec::files::database_file::beside(&scratch.database(), ending);
+                    let mut to = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(to)?;
+                    io::copy(&mut from, &mut to).map_err(full)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !ending.is_empty() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(scratch)
+    }
+
+    fn database(&self) -> PathBuf {
+        self.folder.join("copy.db")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.folder) {
+            log::warn!("{}: {error}", self.folder.display());
+        }
+    }
+}
+
+/// Removes the copies of looks that were killed.
+fn sweep_scratch() {
+    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(number) = name.to_str().and_then(|name| name.strip_prefix(SCRATCH_PREFIX)) else { continue };
+        let Some(process) = number.split('-').next().and_then(|process| process.parse().ok()) else { continue };
+        // Another user's can't be removed, and are not ours.
+        if !crate::dbs_exec::files::drafts::is_running(process) && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}

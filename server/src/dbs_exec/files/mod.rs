@@ -1,0 +1,12 @@
+//! The files of a database: which one a name means, who holds it, whose log stands beside it, and how one is put in the
+//! place of another. Nothing here knows what a table holds.
+
+pub(super) mod database_file;
+pub(super) mod drafts;
+pub(super) mod file_lock;
+pub(super) mod file_watch;
+pub(super) mod left_log;
+pub(super) mod look;
+pub(super) mod open_error;
+pub(super) mod opening;
+pub(super) mod replace;

@@ -1,0 +1,190 @@
+//! Opening a branch's database for writing: the order in which files are locked, looked at and touched.
+//!
+//! Nothing is written before the lock is held, an interrupted restore is finished, and what is left beside the file is
+//! known to belong to it. A new file is made empty and private first, and gets its tables through the write-ahead log,
+//! so that a stop in between leaves a file that the next start takes as new.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crossbeam_channel::bounded;
+use parking_lot::Mutex;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::dbs_exec::checkpoint::Checkpointer;
+use crate::dbs_exec::files::database_file::DatabaseFile;
+use crate::dbs_exec::files::file_lock::FileLock;
+use crate::dbs_exec::files::file_watch::{FileWatch, FileWatcher};
+use crate::dbs_exec::files::left_log::{self, Left};
+use crate::dbs_exec::files::{drafts, replace};
+use crate::dbs_exec::group::Queue;
+use crate::dbs_exec::log_room::LogRoom;
+use crate::dbs_exec::readers::Readers;
+use crate::dbs_exec::writer::Writer;
+use crate::dbs_exec::{CopyRole, DbsExec, OpenError, Reader, open_connection, schema};
+use crate::error::{Error, Result};
+
+/// Finds what is wrong with books that a log of unknown origin would make; nothing when they are right.
+pub type Judge = dyn Fn(&Reader<'_>) -> Result<Vec<String>>;
+
+/// How a database is to be opened.
+pub struct Opening<'j> {
+    /// Whether none is made where there is none.
+    pub must_exist: bool,
+    /// Asked before a log is played in of which nobody knows whose it is.
+    pub judge: &'j Judge,
+}
+
+impl Default for Opening<'_> {
+    fn default() -> Self {
+        Self { must_exist: false, judge: &|_| Ok(Vec::new()) }
+    }
+}
+
+/// Why the process must stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A commit's outcome is unknown.
+    Disk(Error),
+    /// The open files are no longer those under their names; how so.
+    FilesLost(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk(error) => error.fmt(f),
+            Self::FilesLost(text) => f.write_str(text),
+        }
+    }
+}
+
+impl DbsExec {
+    /// Opens the database at `path`, makes it when there is none, and brings it to this version.
+    ///
+    /// `on_failure` is called once, when nothing may be written any more; it must start the shutdown of the process.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the file is another server's, another program's, newer, read-only, or no database.
+    pub fn open(path: &Path, on_failure: impl Fn(&Failure) + Send + Sync + 'static) -> Result<Self, OpenError> {
+        Self::open_as(path, &Opening::default(), on_failure)
+    }
+
+    /// As [`DbsExec::open`], in the way that `opening` says.
+    ///
+    /// # Errors
+    /// As [`DbsExec::open`].
+    pub fn open_as(
+        path: &Path,
+        opening: &Opening<'_>,
+        on_failure: impl Fn(&Failure) + Send + Sync + 'static,
+    ) -> Result<Self, OpenError> {
+        let file = DatabaseFile::resolve(path)?;
+        let file_lock = lock_and_check(&file, opening)?;
+        // Nothing is ever sent: the end is that the sender is dropped.
+        let (ended, end) = bounded(0);
+        let connection = connect(&file)?;
+        let room = Arc::new(LogRoom::default());
+        let mut writer = Writer::new(connection, Arc::clone(&room))?;
+        let file_lock = Arc::new(file_lock);
+        writer.stamp = Some(left_log::Stamp::new(&file, Arc::clone(&file_lock)));
+        // SQLite has made the files beside it by now, and keeps them as long as it is open.
+        let watch = Arc::new(FileWatch::new(&file)?);
+        writer.watch = Some(Arc::clone(&watch));
+        let (feed, logins_written) = (Arc::clone(&writer.feed), Arc::clone(&writer.logins_written));
+        let standing = writer.standing.clone();
+        let writer = Arc::new(Mutex::new(writer));
+        let checkpointer = Checkpointer::start(&file, Arc::clone(&writer), Arc::clone(&room))?;
+        let (closed, on_failure) = (Arc::new(AtomicBool::new(false)), Arc::new(on_failure));
+        let watcher = FileWatcher::start(
+            Arc::clone(&watch),
+            Arc::clone(&writer),
+            Arc::clone(&closed),
+            Arc::clone(&on_failure) as _,
+        )?;
+        Ok(Self {
+            watcher,
+            queue: Mutex::new(Queue::default()),
+            writer,
+            readers: Readers::new(file.path().to_path_buf(), Arc::clone(&room)),
+            room,
+            checkpointer,
+            closed,
+            feed,
+            logins_written,
+            is_primary: standing.role == CopyRole::Primary,
+            standing: Mutex::new(standing),
+            lacks_replicas: AtomicBool::new(false),
+            on_failure,
+            watch,
+            path: file.path().to_path_buf(),
+            file_lock: Mutex::new(Some(file_lock)),
+            end,
+            ended: Mutex::new(Some(ended)),
+        })
+    }
+}
+
+fn lock_and_check(file: &DatabaseFile, opening: &Opening<'_>) -> Result<FileLock, OpenError> {
+    // Where nothing is to be made, no lock is left beside nothing either.
+    if opening.must_exist && !file.exists() && !replace::is_interrupted(file) {
+        left_log::check(file, "")?;
+        return Err(OpenError::Missing);
+    }
+    let mut lock = FileLock::acquire_name(file)?;
+    if let Some(kept) = replace::finish(file)? {
+        log::warn!(
+            "{}: another database was being put in its place when that was broken off; it is done now, and the one before is {}",
+            file.path().display(),
+            kept.display()
+        );
+    }
+    lock.lock_file(file)?;
+    match left_log::check(file, &lock.text()?)? {
+        Left::Nothing => {}
+        Left::Own => log::info!("the branch was not closed: its newest commits are taken from the log beside it"),
+        Left::Unknown => left_log::judge(file, opening.judge)?,
+    }
+    if !file.exists() {
+        left_log::forget(&lock)?;
+        file.make()?;
+        lock.lock_file(file)?;
+    }
+    file.shut_out_others();
+    clear_away(file);
+    Ok(lock)
+}
+
+/// Opens the connection that will write, in WAL mode, with the newest tables.
+fn connect(file: &DatabaseFile) -> Result<Connection, OpenError> {
+    let mut connection = open_connection(file.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    if connection.is_readonly(rusqlite::MAIN_DB)? {
+        return Err(OpenError::ReadOnly);
+    }
+    // Another program's file stays as it is.
+    if !schema::is_empty(&connection)? {
+        schema::recognise(&connection)?;
+    }
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    schema::migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// Removes what killed processes have left in the database's folder, and the copies for replicas that a killed branch
+/// has left: under the lock, nobody makes one.
+fn clear_away(file: &DatabaseFile) {
+    drafts::sweep(file.folder());
+    let outgoing = file.beside(".outgoing-");
+    let Some(prefix) = outgoing.file_name().and_then(|name| name.to_str()) else { return };
+    let Ok(entries) = fs::read_dir(file.folder()) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix))
+            && let Err(error) = fs::remove_file(entry.path())
+        {
+            log::warn!("{}: {error}", entry.path().display());
+        }
+    }
+}
