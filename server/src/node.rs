@@ -19,7 +19,7 @@ use crate::bank::{ADMINISTRATOR, Bank, BankSettings};
 use crate::branch::{Allowances, Context};
 use crate::cli::commands;
 use crate::cli::config::Config;
-use crate::dbs_exec::{BringOn, CopyRole, DbsExec, Failure, Opening};
+use crate::dbs_exec::{CopyRole, DbsExec, Failure, Opening, WaitHook};
 use crate::error::Error;
 use crate::key::find_or_make;
 use crate::limits::{HURRY_AFTER, SYNC_STOP_WAIT};
@@ -92,7 +92,7 @@ pub struct Surroundings {
     /// Where other copies of the branch are met, when it is not the network.
     pub exchange: Option<Arc<dyn Exchange>>,
     /// What has replicas take what they must have, where no other thread does.
-    pub bring_on: Option<BringOn>,
+    pub wait_hook: Option<WaitHook>,
     /// Where it is said that the life is to end.
     pub stop: Sender<Stop>,
     /// Ends the process at once, with this status.
@@ -110,8 +110,8 @@ impl Core {
         let trouble = |error: Error| format!("{}: {error}", config.db.display());
         let (port, stop) = (around.port, around.stop.clone());
         let dbs = open_database(config, stop.clone(), around.exit)?;
-        if let Some(bring_on) = around.bring_on.take() {
-            dbs.feed().wait_by(bring_on);
+        if let Some(wait_hook) = around.wait_hook.take() {
+            dbs.feed().set_wait_hook(wait_hook);
         }
         let key = find_or_make(&config.key)?;
         let dialler = Dialler {
@@ -128,7 +128,7 @@ impl Core {
             dbs.close();
             return Ok(Opened::Replaced(dbs.end()));
         }
-        let is_primary = dbs.standing().role == CopyRole::Primary;
+        let is_primary = dbs.copy_state().role == CopyRole::Primary;
         let running_time = match is_primary {
             true => RunningTime::start(&dbs, around.host.unix_ms()),
             false => RunningTime::at_rest(&dbs),
@@ -186,7 +186,7 @@ impl Life {
             host: Box::new(ThisMachine::new()),
             carrier: None,
             exchange: None,
-            bring_on: None,
+            wait_hook: None,
             stop: stop.clone(),
             exit: |status| std::process::exit(status),
         };
@@ -296,7 +296,7 @@ fn open_replication(
         reopen: Box::new(move |reopen| drop(stop.try_send(Stop::Reopen(reopen)))),
     });
     let has_replicas = !config.replication.replicas.is_empty() || config.replication.sync_replicas > 0;
-    if has_replicas && dbs.standing().role == CopyRole::Primary {
+    if has_replicas && dbs.copy_state().role == CopyRole::Primary {
         replication.log_from_now_on()?;
     }
     Ok(replication)
@@ -371,7 +371,7 @@ fn open_engine(
         host: Some(config.branch.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()),
         key: key.clone(),
         instance: format!("{instance:016x}"),
-        epoch: bank.dbs().standing().epoch,
+        epoch: bank.dbs().copy_state().epoch,
         tls: around.connector,
         on_replaced: Arc::new(move |epoch| {
             if let Some(replication) = replaced.upgrade() {

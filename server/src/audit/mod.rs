@@ -74,10 +74,10 @@ fn check_file(query: &impl Query) -> Result<Vec<String>> {
 /// Whose books these are, by the books themselves: branch, role and epoch of this copy.
 fn whose(query: &impl Query) -> Result<(Option<String>, Option<String>, Option<i64>)> {
     let branch = query.query_opt("SELECT name FROM branch", params![], |row| row.get(0))?;
-    let standing = query.query_opt("SELECT role, epoch FROM replication_standing", params![], |row| {
+    let copy_state = query.query_opt("SELECT role, epoch FROM replication_standing", params![], |row| {
         Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
     })?;
-    let (role, epoch) = standing.unzip();
+    let (role, epoch) = copy_state.unzip();
     Ok((branch, role, epoch))
 }
 

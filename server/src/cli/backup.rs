@@ -25,7 +25,9 @@ use crate::bank::Bank;
 use crate::cli::arguments::{AFTER_A_RESTORE, DatabaseArguments};
 use crate::cli::report::{Report, complain};
 use crate::clock::{iso_utc, unix_ms_now};
-use crate::dbs_exec::{DatabaseFile, Draft, Look, copy_database, lock_to_replace, replace_database};
+use crate::dbs_exec::{
+    DatabaseFile, ReadOnlyDatabase, TemporaryFile, copy_database, lock_to_replace, replace_database,
+};
 use crate::limits::{COPY_PROGRESS_AFTER, COPY_PROGRESS_EVERY};
 
 /// Copies the database to `to`, which must not exist; in a folder, under a name with branch and time.
@@ -34,7 +36,7 @@ use crate::limits::{COPY_PROGRESS_AFTER, COPY_PROGRESS_EVERY};
 /// One sentence for the operator, when there is no backup.
 pub fn backup(database: &DatabaseArguments, to: &Path) -> Result<ExitCode, String> {
     let from = database.path();
-    let source = Look::open(&from).map_err(|error| format!("{}: {error}", from.display()))?;
+    let source = ReadOnlyDatabase::open(&from).map_err(|error| format!("{}: {error}", from.display()))?;
     let to = match to.is_dir() {
         true => to.join(format!("{}-{}.db", stem(&from), stamp())),
         false => to.to_path_buf(),
@@ -43,14 +45,14 @@ pub fn backup(database: &DatabaseArguments, to: &Path) -> Result<ExitCode, Strin
     if to.symlink_metadata().is_ok() {
         return Err(format!("{} exists; name a new file, or a folder", to.display()));
     }
-    let draft = copy(&source, &from, &to)?;
-    let (name, audit) = inspect(&draft, &from)?;
+    let temporary = copy(&source, &from, &to)?;
+    let (name, audit) = inspect(&temporary, &from)?;
     let path = match audit.ok {
         true => to,
         // A file that is found under the backup's name must be one to rely on.
         false => beside(&to, "unclean"),
     };
-    draft.publish(&path).map_err(|error| format!("{}: {}", path.display(), IoWords(&error)))?;
+    temporary.publish(&path).map_err(|error| format!("{}: {}", path.display(), IoWords(&error)))?;
     let mut report = Report::default();
     for finding in &audit.findings {
         report.line(format_args!("finding: {finding}"));
@@ -138,10 +140,10 @@ pub fn put_back(database: &DatabaseArguments, from: &Path, force: bool) -> Resul
             &"the database is gone, and its log is left, which holds its newest commits; --force puts it aside",
         ));
     }
-    let source = Look::open(from).map_err(|error| format!("{}: {error}", from.display()))?;
-    let draft = copy(&source, from, file.path())?;
+    let source = ReadOnlyDatabase::open(from).map_err(|error| format!("{}: {error}", from.display()))?;
+    let temporary = copy(&source, from, file.path())?;
     drop(source);
-    let (name, audit) = inspect(&draft, from)?;
+    let (name, audit) = inspect(&temporary, from)?;
     if !audit.ok && !force {
         for finding in &audit.findings {
             complain(&format!("finding: {finding}"));
@@ -154,12 +156,12 @@ pub fn put_back(database: &DatabaseArguments, from: &Path, force: bool) -> Resul
     refuse_another_branch(&name, database, &file)?;
     let kept = file.beside(&format!(".before-{}", stamp()));
     let had_log = file.has_log();
-    let had_old = replace_database(&file, &lock, draft, &kept)?;
+    let had_old = replace_database(&file, &lock, temporary, &kept)?;
     Ok(Restored { name, audit, kept, had_old, had_log })
 }
 
 /// Copies what `source` looks at beside `to`, and says how far it is.
-fn copy(source: &Look, from: &Path, to: &Path) -> Result<Draft, String> {
+fn copy(source: &ReadOnlyDatabase, from: &Path, to: &Path) -> Result<TemporaryFile, String> {
     let mut progress = Progress::new(Instant::now());
     let copied = copy_database(source, to, |done, total| {
         if let Some(line) = progress.line(done, total, Instant::now()) {
@@ -185,10 +187,10 @@ fn rows(audit: &Audit) -> String {
 }
 
 /// Whose database it is, and its books.
-fn inspect(draft: &Draft, from: &Path) -> Result<(BranchName, Audit), String> {
+fn inspect(temporary: &TemporaryFile, from: &Path) -> Result<(BranchName, Audit), String> {
     let trouble = |error: &dyn std::fmt::Display| format!("{}: {error}", from.display());
-    let look = Look::draft(draft).map_err(|error| trouble(&error))?;
-    let looked = look.read(|reader| {
+    let database = ReadOnlyDatabase::open_temporary(temporary).map_err(|error| trouble(&error))?;
+    let looked = database.read(|reader| {
         let name = Bank::name_in(reader)?;
         Ok((name, audit_at_rest(reader, None)?))
     });
@@ -204,7 +206,9 @@ fn refuse_another_branch(name: &BranchName, database: &DatabaseArguments, to: &D
         return refuse(given);
     }
     // A database that can't be read may be the very reason for the restore.
-    let replaced = Look::file_alone(to).ok().and_then(|look| look.read(|reader| Bank::name_in(reader)).ok().flatten());
+    let replaced = ReadOnlyDatabase::open_alone(to)
+        .ok()
+        .and_then(|database| database.read(|reader| Bank::name_in(reader)).ok().flatten());
     match replaced {
         Some(replaced) if replaced != *name => refuse(&replaced),
         Some(_) | None => Ok(()),

@@ -10,7 +10,7 @@ use crate::bank::hashing::Orderer;
 use crate::bank::{Bank, BankSettings};
 use crate::cli::arguments::DatabaseArguments;
 use crate::cli::report::Report;
-use crate::dbs_exec::{ChainHead, DbsExec, Look, OpenError, Opening, Reader};
+use crate::dbs_exec::{ChainHead, DbsExec, OpenError, Opening, ReadOnlyDatabase, Reader};
 use protocol::Money;
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
@@ -41,11 +41,11 @@ pub fn passwd(database: &DatabaseArguments, account: u64) -> Result<ExitCode, St
 pub fn audit(database: &DatabaseArguments, json: bool, expected: Option<ChainHead>) -> Result<ExitCode, String> {
     let path = database.path();
     let trouble = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let look = Look::open_newest(&path).map_err(|error| trouble(&error))?;
-    if look.is_served() {
+    let database = ReadOnlyDatabase::open_newest(&path).map_err(|error| trouble(&error))?;
+    if database.is_served() {
         return Err(trouble(&OpenError::InUse(path.clone())));
     }
-    let audited = look.read(|reader| Ok((Bank::name_in(reader)?, audit_at_rest(reader, expected)?)));
+    let audited = database.read(|reader| Ok((Bank::name_in(reader)?, audit_at_rest(reader, expected)?)));
     let (name, audit) = audited.map_err(|error| trouble(&error))?;
     let name = name.ok_or_else(|| trouble(&"no branch was ever opened with this database"))?;
     let verdict = if audit.ok { "the books are clean" } else { "the books are NOT clean" };

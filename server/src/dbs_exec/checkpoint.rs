@@ -7,7 +7,7 @@
 //! gate closed and the writer's mutex held for the short rest, one that finds the log at rest and completes. So
 //! the log can't grow without end under a load that never pauses; an idle branch gives the disk space back.
 //!
-//! Only the writer's connection lets the log begin anew: its generations are counted (`left_log.rs`), and each
+//! Only the writer's connection lets the log begin anew: its generations are counted (`wal_ownership.rs`), and each
 //! connection of SQLite counts for itself.
 
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::log_room::LogRoom;
+use super::wal_gate::WalGate;
 use super::writer::Writer;
 use super::{OpenError, open_connection};
 use crate::dbs_exec::files::database_file::{Companion, DatabaseFile, length};
@@ -28,42 +28,42 @@ use crate::limits::{
     BUSY_TIMEOUT, CHECKPOINT_IDLE, LOG_CHECKPOINT_BYTES, LOG_DRAIN_WAIT, LOG_HELD_AFTER, LOG_STALL_WAIT,
 };
 
-/// The thread that checkpoints, and the bell to ring it with.
+/// The thread that checkpoints, and the wake to ring it with.
 pub struct Checkpointer {
-    bell: Mutex<Option<Sender<()>>>,
+    wake: Mutex<Option<Sender<()>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    room: Arc<LogRoom>,
+    wal_gate: Arc<WalGate>,
 }
 
 impl Checkpointer {
     /// Starts the thread.
-    pub fn start(file: &DatabaseFile, writer: Arc<Mutex<Writer>>, room: Arc<LogRoom>) -> Result<Self, OpenError> {
+    pub fn start(file: &DatabaseFile, writer: Arc<Mutex<Writer>>, wal_gate: Arc<WalGate>) -> Result<Self, OpenError> {
         let connection = open_connection(file.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         // The writer's connection closes last, and tidies up.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         // One ring is enough: the thread looks at everything that is there when it wakes.
-        let (bell, rung) = bounded(1);
+        let (wake, rung) = bounded(1);
         let log = file.companion(Companion::Log);
         let shared_memory = file.companion(Companion::SharedMemory);
-        let work = Work { connection, writer, room: Arc::clone(&room), log, shared_memory, held: None };
+        let work = Work { connection, writer, wal_gate: Arc::clone(&wal_gate), log, shared_memory, held: None };
         let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(move || work.run(&rung))?;
-        Ok(Self { bell: Mutex::new(Some(bell)), thread: Mutex::new(Some(thread)), room })
+        Ok(Self { wake: Mutex::new(Some(wake)), thread: Mutex::new(Some(thread)), wal_gate })
     }
 
     /// Wakes the thread when much stands in the log.
     pub fn note(&self) {
-        if self.room.bytes() >= LOG_CHECKPOINT_BYTES
-            && let Some(bell) = &*self.bell.lock()
+        if self.wal_gate.bytes() >= LOG_CHECKPOINT_BYTES
+            && let Some(wake) = &*self.wake.lock()
         {
             // A full channel means that the thread is awake already.
-            let _ = bell.try_send(());
+            let _ = wake.try_send(());
         }
     }
 
     /// Checkpoints once more and joins the thread.
     pub fn stop(&self) {
-        drop(self.bell.lock().take());
+        drop(self.wake.lock().take());
         if let Some(thread) = self.thread.lock().take()
             && thread.join().is_err()
         {
@@ -82,7 +82,7 @@ impl Drop for Checkpointer {
 struct Work {
     connection: Connection,
     writer: Arc<Mutex<Writer>>,
-    room: Arc<LogRoom>,
+    wal_gate: Arc<WalGate>,
     log: PathBuf,
     shared_memory: PathBuf,
     /// Since when a reader keeps the log from beginning anew, and whether the log says so already.
@@ -109,7 +109,7 @@ impl Work {
                 }
                 continue;
             }
-            let has_work = self.room.bytes() > 0 || length(&self.log).is_ok_and(|length| length > Some(0));
+            let has_work = self.wal_gate.bytes() > 0 || length(&self.log).is_ok_and(|length| length > Some(0));
             if has_work && let Err(error) = self.checkpoint(is_idle) {
                 // Nothing is lost: the log keeps what could not be moved, and the next round tries again.
                 log::error!("the log could not be moved into the database file: {error}");
@@ -123,7 +123,7 @@ impl Work {
     fn checkpoint(&mut self, is_idle: bool) -> rusqlite::Result<()> {
         self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         // At the bound writers wait: then the readers must end, else the log may grow a little more.
-        let gate = self.room.close(if self.room.is_full() { LOG_STALL_WAIT } else { LOG_DRAIN_WAIT });
+        let gate = self.wal_gate.close(if self.wal_gate.is_full() { LOG_STALL_WAIT } else { LOG_DRAIN_WAIT });
         let mut writer = self.writer.lock();
         let how = if is_idle { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(RESTART)" };
         // Nobody waits, with the writer's mutex held, for a reader of another program.
@@ -135,12 +135,12 @@ impl Work {
             other => other?,
         };
         if !is_blocked {
-            self.room.set_bytes(0);
+            self.wal_gate.set_bytes(0);
             writer.log_was_moved();
         }
         let is_held_elsewhere = is_blocked && gate.is_empty;
         drop(writer);
-        self.room.set_held_elsewhere(is_held_elsewhere);
+        self.wal_gate.set_held_elsewhere(is_held_elsewhere);
         drop(gate);
         self.note_whether_held(is_blocked, is_held_elsewhere);
         Ok(())
@@ -163,7 +163,7 @@ impl Work {
             if is_elsewhere { readers_elsewhere(&self.shared_memory) } else { "a long read of this branch".into() };
         log::warn!(
             "the write-ahead log ({} MiB) can't begin anew for {} s now, and grows with each write: {who} keeps a look at an older state open",
-            self.room.bytes() >> 20,
+            self.wal_gate.bytes() >> 20,
             held.since.elapsed().as_secs()
         );
     }

@@ -17,15 +17,15 @@ use super::schema::{APPLICATION_ID, newest_version};
 use super::{DbsExec, Position, open_connection, storage_error};
 use crate::dbs_exec::files::database_file::{DatabaseFile, PRIVATE, remove_database};
 use crate::dbs_exec::files::replace::{lock_to_replace, replace};
-use crate::dbs_exec::replication_log::copy_state::{CopyRole, Standing, last_position};
+use crate::dbs_exec::replication_log::copy_state::{CopyRole, CopyState, last_position};
 use crate::error::{Error, Result};
 
 impl DbsExec {
-    /// Copies the database to a new file at `to`, as it is at one instant, while it is in use. Gives where the copy
+    /// Copies the database to a new file at `to`, as it is at one instant, while it is in use. Returns where the copy
     /// stands in the replication log.
     ///
     /// # Errors
-    /// [`Error::Stopping`] when `should_stop` says so, or trouble with the file.
+    /// [`Error::Stopping`] when `should_stop` says so, or what the file fails with.
     pub fn copy_to(&self, to: &Path, should_stop: &dyn Fn() -> bool) -> Result<Option<Position>> {
         let trouble = |error: &dyn std::fmt::Display| Error::Database(format!("{}: {error}", to.display()));
         let opened = open_connection(self.path(), OpenFlags::SQLITE_OPEN_READ_ONLY);
@@ -64,11 +64,11 @@ fn strip(copy: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Checks a copy that came from elsewhere, and makes it a replica of the primary at `primary`, to take the place of one
-/// that stands as `replaced`. Gives where it stands.
+/// that stands as `replaced`. Returns where it stands.
 ///
 /// # Errors
 /// What is wrong with it, in one sentence.
-pub fn check_copy(path: &Path, branch: &str, primary: &str, replaced: &Standing) -> Result<Position, String> {
+pub fn check_copy(path: &Path, branch: &str, primary: &str, replaced: &CopyState) -> Result<Position, String> {
     let trouble = |error: rusqlite::Error| format!("the snapshot cannot be used: {error}");
     let copy = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(trouble)?;
     let number = |sql: &str| copy.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(trouble);
@@ -92,8 +92,8 @@ pub fn check_copy(path: &Path, branch: &str, primary: &str, replaced: &Standing)
         ));
     }
     let position = last_position(&copy).map_err(trouble)?.ok_or("the snapshot does not say where it stands")?;
-    let theirs = Standing::read(&copy).map_err(trouble)?;
-    let standing = Standing {
+    let theirs = CopyState::read(&copy).map_err(trouble)?;
+    let copy_state = CopyState {
         role: CopyRole::Replica,
         is_logging: true,
         primary: Some(primary.to_string()),
@@ -103,7 +103,7 @@ pub fn check_copy(path: &Path, branch: &str, primary: &str, replaced: &Standing)
         started_with: replaced.started_with.clone(),
         ..theirs
     };
-    standing.write(&copy).map_err(trouble)?;
+    copy_state.write(&copy).map_err(trouble)?;
     copy.close().map_err(|(_, error)| trouble(error))?;
     File::open(path).and_then(|file| file.sync_all()).map_err(|error| format!("the snapshot: {error}"))?;
     Ok(position)

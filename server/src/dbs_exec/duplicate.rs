@@ -13,19 +13,23 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use super::{OpenError, open_connection, schema};
-use crate::dbs_exec::files::drafts::Draft;
-use crate::dbs_exec::files::look::Look;
+use crate::dbs_exec::files::read_only::ReadOnlyDatabase;
+use crate::dbs_exec::files::temporary_file::TemporaryFile;
 use crate::limits::{BUSY_TIMEOUT, COPY_PAGES, COPY_PAUSE};
 
-/// Copies the database that `source` looks at to a draft beside `to`, in this program's version, and forces it to disk.
+/// Copies the database that `source` looks at to a temporary file beside `to`, in this program's version, and forces it to disk.
 /// The copy is one file: it needs no log beside it. `progress` is told how many pages are done, of how many.
 ///
 /// # Errors
-/// [`OpenError`]: the draft can't be made, or a disk failed.
-pub fn copy_database(source: &Look, to: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Draft, OpenError> {
+/// [`OpenError`]: the file can't be made, or a disk failed.
+pub fn copy_database(
+    source: &ReadOnlyDatabase,
+    to: &Path,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<TemporaryFile, OpenError> {
     source.connection().execute_batch("BEGIN")?;
-    let draft = Draft::make(to)?;
-    let mut target = open_connection(draft.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let copy = TemporaryFile::make(to)?;
+    let mut target = open_connection(copy.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // A crash leaves a file that nobody uses; so it is forced to disk once, at the end.
     target.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")?;
     copy_pages(source.connection(), &mut target, |done, all| {
@@ -36,11 +40,11 @@ pub fn copy_database(source: &Look, to: &Path, mut progress: impl FnMut(u64, u64
     target.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
     schema::migrate(&mut target)?;
     target.close().map_err(|(_, error)| error)?;
-    draft.sync()?;
-    Ok(draft)
+    copy.sync()?;
+    Ok(copy)
 }
 
-/// Copies every page. `go_on` is told how many are done, of how many, and may end it; gives whether it let it finish.
+/// Copies every page. `go_on` is told how many are done, of how many, and may end it; returns whether it let it finish.
 ///
 /// # Errors
 /// SQLite's, also when another program keeps a lock on one of the files for [`BUSY_TIMEOUT`].

@@ -43,7 +43,7 @@ pub struct Queue {
     clients: HashMap<Owner, Waiting>,
     turns: VecDeque<Owner>,
     /// Submissions for which nobody waits: they go along with the next group.
-    later: Vec<Arc<dyn Work>>,
+    lazy: Vec<Arc<dyn Work>>,
     operations: usize,
     is_led: bool,
     /// Whether a long submission is next, if one waits: the group before was of short ones.
@@ -97,13 +97,13 @@ impl Queue {
     }
 
     /// Adds a submission for which nobody waits. Does not make anyone lead.
-    pub fn add_for_later(&mut self, submission: Arc<dyn Work>) {
-        self.later.push(submission);
+    pub fn add_lazy(&mut self, submission: Arc<dyn Work>) {
+        self.lazy.push(submission);
     }
 
     /// Whether something waits for the next group to take it along.
-    pub fn has_some_for_later(&self) -> bool {
-        !self.later.is_empty()
+    pub fn has_lazy(&self) -> bool {
+        !self.lazy.is_empty()
     }
 
     /// Takes the leader's submission, about as many others as one commit should carry beside it, and all for which
@@ -112,7 +112,7 @@ impl Queue {
         let leader = self.leader.take().expect("a leader's submission waits until it takes its group");
         let mut operations = leader.weight();
         let is_alone = leader.owner() != Owner::Branch && operations > GROUP_OPERATIONS;
-        let mut group = std::mem::take(&mut self.later);
+        let mut group = std::mem::take(&mut self.lazy);
         group.push(leader);
         while let Some(next) = self.own.front()
             && operations + next.weight() <= GROUP_OPERATIONS

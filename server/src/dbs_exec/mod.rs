@@ -30,7 +30,7 @@
 //! # When the disk fails
 //!
 //! - *Full* (`SQLITE_FULL`): the group is rolled back, each of its clients is told that nothing was
-//!   changed, and the branch goes on; reads still work, and writes do when there is room again.
+//!   changed, and the branch goes on; reads still work, and writes do when there is space again.
 //! - *Any other failure of the commit itself* (an I/O error from write or fsync): whether the commit is on
 //!   disk is unknowable from inside (after a failed fsync the kernel may drop the pages and call the next
 //!   fsync a success). Each client of the group is told that the outcome is unknown, the funnel refuses all
@@ -47,7 +47,7 @@
 //! Because every write statement goes through `Tx::execute`, that is also where it is logged for replicas:
 //! `replication_log/log.rs` has the encoding, `feed.rs` what replicas are sent and have confirmed, `apply.rs` how a replica
 //! executes it, `copy_state.rs` whether this copy is the primary, `compare.rs` and `copy.rs` comparing and copying a
-//! whole database. The room `replication` above drives them. A branch that never had a replica logs nothing.
+//! whole database. The module `replication` above drives them. A branch that never had a replica logs nothing.
 //!
 //! # What is left out
 //!
@@ -61,11 +61,11 @@ mod copy;
 mod duplicate;
 mod files;
 mod group;
-mod log_room;
 mod readers;
 mod replication_log;
 mod schema;
 mod tx;
+mod wal_gate;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -80,17 +80,17 @@ pub use chain::{ChainHead, ChainedRow};
 pub use copy::{check_copy, put_in_place};
 pub use duplicate::copy_database;
 pub use files::database_file::{DatabaseFile, remove_database};
-pub use files::drafts::Draft;
 pub use files::file_lock::FileLock;
-pub use files::look::Look;
 pub use files::open_error::OpenError;
 pub use files::opening::{Failure, Judge, Opening};
+pub use files::read_only::ReadOnlyDatabase;
 pub use files::replace::{lock_to_replace, replace_database};
+pub use files::temporary_file::TemporaryFile;
 pub use replication_log::apply::{ApplyError, PromotionOrder};
 pub use replication_log::compare::{SharedTable, Slice};
-pub use replication_log::copy_state::{CopyRole, EpochStart, Standing};
-pub use replication_log::feed::{BringOn, Confirmed, Feed, Wait};
-pub use replication_log::log::{Input, LogDigest, LogError, LogRow, Position, push_bytes, push_number, push_value};
+pub use replication_log::copy_state::{CopyRole, CopyState, EpochStart};
+pub use replication_log::feed::{Confirmed, Feed, WaitEvent, WaitHook};
+pub use replication_log::log::{Decoder, LogDigest, LogError, LogRow, Position, push_bytes, push_number, push_value};
 pub use rusqlite::types::{Value, ValueRef};
 pub use rusqlite::{Row, params};
 pub use schema::{CASH, SUSPENSE, SchemaObject, TOTAL_CARRY, expected_schema, newest_version};
@@ -102,15 +102,15 @@ use checkpoint::Checkpointer;
 use connection::{open_connection, open_immutable};
 use files::file_watch::{FileWatch, FileWatcher};
 use group::{Queue, Settled, Submission, Turn};
-use log_room::LogRoom;
 use readers::Readers;
+use wal_gate::WalGate;
 use writer::Writer;
 
 /// A branch's database: one writer behind a mutex, several readers, a checkpointer.
 ///
 /// Invariants:
 /// - at most one thread holds the writer, and it is the queue's leader;
-/// - when [`DbsExec::execute`] gives `Ok`, the operation is on disk;
+/// - when [`DbsExec::execute`] returns `Ok`, the operation is on disk;
 /// - once a commit's outcome is unknown, no further write reaches the database.
 pub struct DbsExec {
     /// Before all that it watches.
@@ -120,7 +120,7 @@ pub struct DbsExec {
     /// Before the writer, so that the writer's connection closes last: only one that may write can put the
     /// log away.
     readers: Readers,
-    room: Arc<LogRoom>,
+    wal_gate: Arc<WalGate>,
     writer: Arc<Mutex<Writer>>,
     /// Set when a commit's outcome is unknown, at [`DbsExec::close`], or when this copy changes its role: no more
     /// writes.
@@ -130,7 +130,7 @@ pub struct DbsExec {
     /// A copy changes its role only by being opened again.
     is_primary: bool,
     /// The writer's, where nobody waits for it.
-    standing: Mutex<Standing>,
+    copy_state: Mutex<CopyState>,
     /// Whether the last write found too few replicas, so that the log says it once.
     lacks_replicas: AtomicBool,
     on_failure: Arc<dyn Fn(&Failure) + Send + Sync>,
@@ -182,7 +182,7 @@ impl DbsExec {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
-        self.submit((owner, operations.len()), operations, Patience::Client)
+        self.submit((owner, operations.len()), operations, ReplicaWait::Bounded)
     }
 
     /// Executes one operation of a client that carries out so many requests, all or none.
@@ -194,7 +194,7 @@ impl DbsExec {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
-        let mut results = self.submit((owner, requests.max(1)), vec![operation], Patience::Client)?;
+        let mut results = self.submit((owner, requests.max(1)), vec![operation], ReplicaWait::Bounded)?;
         results.pop().expect("there is one result for each operation")
     }
 
@@ -208,7 +208,7 @@ impl DbsExec {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
-        self.submit((Owner::Branch, operations.len()), operations, Patience::Client)
+        self.submit((Owner::Branch, operations.len()), operations, ReplicaWait::Bounded)
     }
 
     /// As [`DbsExec::execute_all`], for what the branch owes to others, such as the records of a transfer
@@ -216,30 +216,30 @@ impl DbsExec {
     ///
     /// # Errors
     /// [`Error::Stopping`] when none was tried; else each has its own result.
-    pub fn execute_owed<T, F>(&self, operations: Vec<F>) -> Result<Vec<Result<T>>>
+    pub fn execute_internal<T, F>(&self, operations: Vec<F>) -> Result<Vec<Result<T>>>
     where
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
-        self.submit((Owner::Branch, operations.len()), operations, Patience::Owed)
+        self.submit((Owner::Branch, operations.len()), operations, ReplicaWait::Unbounded)
     }
 
     /// Lets the next group take an operation along, and does not wait for it. Only for what may be lost in a
     /// crash: it is on disk before anything that is executed after this returns, or never.
-    pub fn execute_later<F>(&self, operation: F)
+    pub fn execute_lazy<F>(&self, operation: F)
     where
         F: FnMut(&mut Tx<'_>) -> Result<()> + Send + 'static,
     {
-        self.queue.lock().add_for_later(Arc::new(Submission::new(Owner::Branch, 1, vec![operation])));
+        self.queue.lock().add_lazy(Arc::new(Submission::new(Owner::Branch, 1, vec![operation])));
     }
 
-    /// Commits what [`DbsExec::execute_later`] has left, if no group came by to take it along.
+    /// Commits what [`DbsExec::execute_lazy`] has left, if no group came by to take it along.
     ///
     /// # Errors
     /// As [`DbsExec::execute`].
     pub fn flush(&self) -> Result<()> {
-        if self.queue.lock().has_some_for_later() {
-            self.submit((Owner::Branch, 1), vec![|_: &mut Tx<'_>| Ok(())], Patience::None)?.into_iter().collect()
+        if self.queue.lock().has_lazy() {
+            self.submit((Owner::Branch, 1), vec![|_: &mut Tx<'_>| Ok(())], ReplicaWait::None)?.into_iter().collect()
         } else {
             Ok(())
         }
@@ -252,7 +252,7 @@ impl DbsExec {
     /// [`Error::NotPrimary`], [`Error::Fenced`], [`Error::ReplicasMissing`].
     pub fn check_writable(&self) -> Result<()> {
         if !self.is_primary
-            && let Some(refusal) = self.standing().refusal()
+            && let Some(refusal) = self.copy_state().refusal()
         {
             return Err(refusal);
         }
@@ -261,7 +261,7 @@ impl DbsExec {
             return Ok(());
         }
         let is_enough = self.feed.has_enough() || self.feed.wait_for_replicas(SYNC_CONNECT_WAIT);
-        let connected = self.feed.in_step();
+        let connected = self.feed.in_sync();
         if self.lacks_replicas.swap(!is_enough, Ordering::SeqCst) == is_enough {
             match is_enough {
                 true => log::info!("writes are taken again: {connected} replicas follow"),
@@ -319,7 +319,7 @@ impl DbsExec {
         &self,
         (owner, weight): (Owner, usize),
         operations: Vec<F>,
-        patience: Patience,
+        replica_wait: ReplicaWait,
     ) -> Result<Vec<Result<T>>>
     where
         T: Send + 'static,
@@ -331,14 +331,14 @@ impl DbsExec {
         if self.is_closed() {
             return Err(Error::Stopping);
         }
-        let queue_limit = match patience {
-            Patience::Client => {
+        let queue_limit = match replica_wait {
+            ReplicaWait::Bounded => {
                 if self.is_primary {
                     self.check_writable()?;
                 }
                 QUEUE_OPERATIONS
             }
-            Patience::Owed | Patience::None => usize::MAX,
+            ReplicaWait::Unbounded | ReplicaWait::None => usize::MAX,
         };
         let submission = Arc::new(Submission::new(owner, weight, operations));
         let leads_at_once = self.queue.lock().enter(Arc::clone(&submission) as _, queue_limit)?;
@@ -346,14 +346,14 @@ impl DbsExec {
             self.lead();
         }
         let results = submission.take_results();
-        match (submission.unconfirmed(), patience) {
-            (None, _) | (Some(_), Patience::None) => Ok(results),
+        match (submission.unconfirmed(), replica_wait) {
+            (None, _) | (Some(_), ReplicaWait::None) => Ok(results),
             // What was refused changed nothing, and stays refused.
-            (Some(_), Patience::Client) => {
+            (Some(_), ReplicaWait::Bounded) => {
                 Ok(results.into_iter().map(|result| result.and(Err(Error::Unconfirmed))).collect())
             }
             // Others will stand on it: nothing of it may be told before replicas have it.
-            (Some(sequence), Patience::Owed) => match self.feed.wait_confirmed(sequence, None) {
+            (Some(sequence), ReplicaWait::Unbounded) => match self.feed.wait_confirmed(sequence, None) {
                 Confirmed::Yes => Ok(results),
                 Confirmed::NotInTime | Confirmed::Stopping => Err(Error::Stopping),
             },
@@ -362,7 +362,7 @@ impl DbsExec {
 
     /// Commits the group at the front of the queue, hands the lead on, and wakes the group.
     fn lead(&self) {
-        self.room.wait_for_room();
+        self.wal_gate.wait_for_space();
         let group = self.queue.lock().take_group();
         let outcome = {
             let mut writer = self.writer.lock();
@@ -391,12 +391,12 @@ impl DbsExec {
         }
     }
 
-    /// Runs `look` on a snapshot of the database. Never waits for a writer.
+    /// Runs `read` on a snapshot of the database. Never waits for a writer.
     ///
     /// # Errors
-    /// `look`'s own, or [`Error::Database`].
-    pub fn read<T>(&self, look: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
-        self.readers.read(look)
+    /// `read`'s own, or [`Error::Database`].
+    pub fn read<T>(&self, read: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
+        self.readers.read(read)
     }
 
     /// Lets the group under way finish, refuses all that comes after it, moves the log into the database file, closes
@@ -427,11 +427,11 @@ use crate::limits::{QUEUE_OPERATIONS, SYNC_CONFIRM_WAIT, SYNC_CONNECT_WAIT};
 
 /// How long a submission waits for replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Patience {
+enum ReplicaWait {
     /// A stated time: its client is told that it was refused, or that it is not confirmed.
-    Client,
+    Bounded,
     /// As long as it takes.
-    Owed,
+    Unbounded,
     /// Not at all.
     None,
 }

@@ -7,8 +7,8 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, InterruptHandle, OpenFlags};
 
-use super::log_room::LogRoom;
 use super::tx::Reader;
+use super::wal_gate::WalGate;
 use super::{open_connection, storage_error};
 use crate::error::{Error, Result};
 use crate::limits::{READ_CLOSE_WAIT, READ_INTERRUPT_AFTER, READER_CACHE_KIB, READERS};
@@ -16,7 +16,7 @@ use crate::limits::{READ_CLOSE_WAIT, READ_INTERRUPT_AFTER, READER_CACHE_KIB, REA
 /// The pool. A reader who finds none free and the pool full waits for another reader, never for a writer.
 pub struct Readers {
     path: PathBuf,
-    room: Arc<LogRoom>,
+    wal_gate: Arc<WalGate>,
     pool: Mutex<Pool>,
     freed: Condvar,
 }
@@ -26,15 +26,15 @@ pub struct Readers {
 struct Pool {
     free: Vec<Connection>,
     opened: usize,
-    /// One for each connection that was opened: a long look is ended by it when the database closes.
+    /// One for each connection that was opened: a long read is ended by it when the database closes.
     interrupts: Vec<InterruptHandle>,
     is_closed: bool,
 }
 
 impl Readers {
-    /// An empty pool over the database at `path`, whose readers pass the gate of `room`.
-    pub fn new(path: PathBuf, room: Arc<LogRoom>) -> Self {
-        Self { path, room, pool: Mutex::default(), freed: Condvar::new() }
+    /// An empty pool over the database at `path`, whose readers pass `wal_gate`.
+    pub fn new(path: PathBuf, wal_gate: Arc<WalGate>) -> Self {
+        Self { path, wal_gate, pool: Mutex::default(), freed: Condvar::new() }
     }
 
     /// Closes every connection, waits a moment for those that are in use, and then ends what they are at. `true` when
@@ -55,16 +55,16 @@ impl Readers {
         pool.opened > 0
     }
 
-    /// Runs `look` on one snapshot.
-    pub fn read<T>(&self, look: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
+    /// Runs `read` on one snapshot.
+    pub fn read<T>(&self, read: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
         let borrowed = Borrowed { connection: Some(self.take()?), readers: self };
         let connection = borrowed.connection.as_ref().expect("it is there until the drop");
         // While the log begins anew, nobody begins to read from it.
-        let _reading = self.room.enter();
+        let _reading = self.wal_gate.enter();
         // A deferred transaction takes its snapshot at the first read and holds it to the end.
         connection.prepare_cached("BEGIN").and_then(|mut begin| begin.execute([])).map_err(storage_error)?;
         let _end = EndSnapshot(connection);
-        look(&Reader::new(connection))
+        read(&Reader::new(connection))
     }
 
     fn take(&self) -> Result<Connection> {
@@ -113,7 +113,7 @@ impl Readers {
     }
 }
 
-/// Gives the connection back also when `look` panics.
+/// Gives the connection back also when `read` panics.
 struct Borrowed<'r> {
     connection: Option<Connection>,
     readers: &'r Readers,

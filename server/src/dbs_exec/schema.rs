@@ -283,7 +283,7 @@ ALTER TABLE replication_standing ADD COLUMN started_with TEXT;
 UPDATE replication_standing SET started_with = coalesce(promoted_from, primary_address);
 ALTER TABLE branches ADD COLUMN epoch_id TEXT NOT NULL DEFAULT '';
 
--- Which opening of the file the log beside it belongs to (see left_log.rs); of this copy alone.
+-- Which opening of the file the log beside it belongs to (see wal_ownership.rs); of this copy alone.
 CREATE TABLE replication_opening (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     opened TEXT NOT NULL
@@ -425,9 +425,9 @@ mod tests {
         let text = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
         assert_eq!(text("SELECT id FROM replication_epochs WHERE epoch = 2"), "");
         assert_eq!(text("SELECT id FROM replication_epochs WHERE epoch = 3"), "0123456789abcdef");
-        let standing = crate::dbs_exec::Standing::read(&connection).unwrap();
-        assert_eq!((standing.epoch.clone(), standing.epoch.id.len()), (standing.heard, 16));
-        assert_eq!(standing.started_with.as_deref(), Some("127.0.0.1:1"));
+        let copy_state = crate::dbs_exec::CopyState::read(&connection).unwrap();
+        assert_eq!((copy_state.epoch.clone(), copy_state.epoch.id.len()), (copy_state.heard, 16));
+        assert_eq!(copy_state.started_with.as_deref(), Some("127.0.0.1:1"));
     }
 
     #[test]

@@ -191,7 +191,7 @@ fn what_may_wait_goes_along_with_the_next_group_or_with_a_flush() {
     let dbs = open(&directory);
     let later = |number| {
         let mut insert = insert_own_account(number);
-        dbs.execute_later(move |tx| insert(tx).map(|_| ()));
+        dbs.execute_lazy(move |tx| insert(tx).map(|_| ()));
     };
     later(-10);
     assert_eq!(count_own_accounts(&dbs), 0, "nobody has led yet");
@@ -239,7 +239,7 @@ fn replica_of(primary: &DbsExec, directory: &tempfile::TempDir) -> DbsExec {
         })
         .unwrap();
     primary.copy_to(&copy, &|| false).unwrap();
-    check_copy(&copy, "Pune", "127.0.0.1:1", &primary.standing()).unwrap();
+    check_copy(&copy, "Pune", "127.0.0.1:1", &primary.copy_state()).unwrap();
     let path = directory.path().join("replica.db");
     assert_eq!(put_in_place(&copy, &path, ".aside").unwrap(), None);
     DbsExec::open(&path, |_| {}).unwrap()
@@ -268,11 +268,11 @@ fn only_what_was_committed_is_logged_and_a_replica_executes_it_once_and_in_order
     });
     let mut operations: Vec<Operation> = vec![Box::new(insert_own_account(-12)), spoiled];
     operations.push(Box::new(insert_own_account(-13)));
-    primary.execute_later(|tx| insert_own_account(-14)(tx).map(|_| ()));
+    primary.execute_lazy(|tx| insert_own_account(-14)(tx).map(|_| ()));
     let results = primary.execute_all(operations).unwrap();
     assert_eq!(results, [Ok(-12), Err(Error::Busy), Ok(-13)]);
-    primary.execute_owed(vec![insert_own_account(-15)]).unwrap();
-    primary.execute_later(|tx| insert_own_account(-16)(tx).map(|_| ()));
+    primary.execute_internal(vec![insert_own_account(-15)]).unwrap();
+    primary.execute_lazy(|tx| insert_own_account(-16)(tx).map(|_| ()));
     primary.flush().unwrap();
     // What only looks makes no group.
     let last = primary.position();
@@ -360,9 +360,9 @@ fn a_promoted_replica_goes_on_from_where_it_was_and_the_old_primary_takes_nothin
     let old = DbsExec::open(&path, |_| {}).unwrap();
     assert_eq!(old.execute(insert_own_account(-12)), Err(Error::Fenced { epoch: 2, is_conflict: false }));
     // Nothing was committed beyond the promoted one's beginning, so the old one can follow as it is.
-    old.change_standing(|standing| standing.role = CopyRole::Replica).unwrap();
+    old.change_copy_state(|copy_state| copy_state.role = CopyRole::Replica).unwrap();
     assert_eq!(old.apply(&rows_after(&promoted, 3)), Ok(5));
-    assert_eq!((old.standing().epoch, old.epochs().unwrap().len()), (began.epoch, 1), "its id came with the log");
+    assert_eq!((old.copy_state().epoch, old.epochs().unwrap().len()), (began.epoch, 1), "its id came with the log");
     assert_eq!(old.position(), promoted.position());
 }
 
@@ -390,8 +390,8 @@ fn two_promotions_to_one_number_draw_different_ids_and_a_fenced_copy_is_promoted
         // In a conflict the other one is remembered, and the way out is above both.
         let other = Epoch::new(101, "another");
         copy.fence(&other).unwrap();
-        assert_eq!(copy.standing().heard, other);
-        assert_eq!(copy.standing().refusal(), Some(Error::Fenced { epoch: 101, is_conflict: true }));
+        assert_eq!(copy.copy_state().heard, other);
+        assert_eq!(copy.copy_state().refusal(), Some(Error::Fenced { epoch: 101, is_conflict: true }));
     }
     assert_eq!(ids[0].stands_to(&ids[1]), EpochOrder::Conflict);
     assert!(matches!(promote(&primary, 1, i64::MAX), Err(Error::Invalid(_))));

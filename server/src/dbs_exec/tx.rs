@@ -26,7 +26,7 @@ use sealed::Connected;
 
 /// Looking things up, in a write transaction or in a snapshot.
 pub trait Query: Connected {
-    /// The first row that the statement gives, if any.
+    /// The first row that the statement returns, if any.
     ///
     /// # Errors
     /// [`crate::error::Error::Database`] and its kin when SQLite fails.
@@ -40,7 +40,7 @@ pub trait Query: Connected {
         statement.query_row(params, read).optional().map_err(storage_error)
     }
 
-    /// All rows that the statement gives. Give it a LIMIT: every row is in memory at once.
+    /// All rows that the statement returns. Give it a LIMIT: every row is in memory at once.
     ///
     /// # Errors
     /// As [`Query::query_opt`].
@@ -80,7 +80,7 @@ pub struct Tx<'c> {
     /// Write statements executed so far; tells whether a failed operation left anything to undo.
     pub(super) statements_written: u64,
     pub(super) chain_head: ChainHead,
-    /// What the last write statement that failed died of.
+    /// The error of the last write statement that failed.
     pub(super) last_failure: Option<Error>,
     pub(super) writing: Writing,
     /// Whether a login was written.
@@ -103,7 +103,7 @@ impl<'c> Tx<'c> {
         Self { connection, statements_written: 0, chain_head, last_failure: None, writing, has_written_logins: false }
     }
 
-    /// Executes one write statement and gives the number of rows it changed. This is the one place where rows are
+    /// Executes one write statement and returns the number of rows it changed. This is the one place where rows are
     /// written, and so the one place where what replicas are to execute is logged.
     ///
     /// # Errors

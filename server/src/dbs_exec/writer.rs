@@ -13,14 +13,14 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chain::ChainHead;
 use super::group::Work;
-use super::log_room::LogRoom;
 use super::tx::{Tx, Writing};
+use super::wal_gate::WalGate;
 use super::{OpenError, storage_error};
 use crate::allowance::Owner;
 use crate::clock::unix_ms_now;
 use crate::dbs_exec::files::file_watch::{FileWatch, Lost};
-use crate::dbs_exec::files::left_log::Stamp;
-use crate::dbs_exec::replication_log::copy_state::{Standing, last_position};
+use crate::dbs_exec::files::wal_ownership::Stamp;
+use crate::dbs_exec::replication_log::copy_state::{CopyState, last_position};
 use crate::dbs_exec::replication_log::feed::Feed;
 use crate::dbs_exec::replication_log::log::{GroupLog, LogRow, Position};
 use crate::error::{Error, Result};
@@ -34,12 +34,12 @@ const FRAME_HEADER_BYTES: u64 = 24;
 
 /// The one connection that writes.
 ///
-/// Invariants: between two groups no transaction is open; `chain_head`, `standing` and `position` are what is on
+/// Invariants: between two groups no transaction is open; `chain_head`, `copy_state` and `position` are what is on
 /// disk; the feed's last row is `position`.
 pub struct Writer {
     pub(super) connection: Connection,
     chain_head: ChainHead,
-    pub(super) standing: Standing,
+    pub(super) copy_state: CopyState,
     pub(super) position: Option<Position>,
     pub(super) feed: Arc<Feed>,
     /// How many commits have written a login, so that sessions know when to look at their password again.
@@ -57,7 +57,7 @@ pub struct Writer {
     log_first: i64,
     log_bytes_max: i64,
     /// Set once the connection to the file is closed.
-    pub(super) is_gone: bool,
+    pub(super) is_closed: bool,
 }
 
 /// How a try at a group ended short of its commit.
@@ -84,7 +84,7 @@ struct Executed {
 
 impl Writer {
     /// Takes over a connection to a migrated database.
-    pub fn new(mut connection: Connection, room: Arc<LogRoom>) -> Result<Self, OpenError> {
+    pub fn new(mut connection: Connection, wal_gate: Arc<WalGate>) -> Result<Self, OpenError> {
         connection.pragma_update(None, "synchronous", "FULL")?;
         // Checkpoints belong to the checkpointer, off the writers' path.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
@@ -98,7 +98,7 @@ impl Writer {
         let frame_bytes = u64::from(page_bytes) + FRAME_HEADER_BYTES;
         // Told after each commit how many pages stand in the log.
         connection.wal_hook(Some(move |_: &mut Wal, pages: std::ffi::c_int| {
-            room.set_bytes(u64::try_from(pages).unwrap_or_default() * frame_bytes);
+            wal_gate.set_bytes(u64::try_from(pages).unwrap_or_default() * frame_bytes);
             Ok(())
         }))?;
         connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
@@ -110,7 +110,7 @@ impl Writer {
             )
             .optional()?
             .unwrap_or(ChainHead::GENESIS);
-        let standing = Standing::read(&connection)?;
+        let copy_state = CopyState::read(&connection)?;
         let position = last_position(&connection)?;
         // SQLite knows a value's length without reading it.
         let (log_bytes, log_first) = connection.query_row(
@@ -121,7 +121,7 @@ impl Writer {
         Ok(Self {
             connection,
             chain_head,
-            standing,
+            copy_state,
             position,
             feed: Arc::new(Feed::new(position)),
             logins_written: Arc::default(),
@@ -133,14 +133,14 @@ impl Writer {
             log_bytes,
             log_first,
             log_bytes_max: i64::try_from(LOG_MIB << 20).unwrap_or(i64::MAX),
-            is_gone: false,
+            is_closed: false,
         })
     }
 
     /// Closes the connection to the file. An empty database in memory takes its place, which nobody is let near:
     /// so every other function may count on a connection.
     pub fn close(&mut self) {
-        self.is_gone = true;
+        self.is_closed = true;
         // With it goes this share of the file's lock.
         self.stamp = None;
         match Connection::open_in_memory() {
@@ -161,7 +161,7 @@ impl Writer {
     }
 
     /// The open files are no longer those under their names: what can still be saved is, and what stands under the
-    /// names now is left alone. Gives what happened, in words.
+    /// names now is left alone. Returns what happened, in words.
     pub fn abandon(&mut self, lost: &Lost) -> String {
         let text = match lost {
             Lost::Database(text) => {
@@ -204,12 +204,12 @@ impl Writer {
         self.is_abandoned
     }
 
-    /// Executes a group in one transaction and makes it durable. Gives the number of the last group in the log, up
+    /// Executes a group in one transaction and makes it durable. Returns the number of the last group in the log, up
     /// to which replicas must have it before the group is answered, also where the group only looked: what it saw
     /// may be of a group before it.
     ///
     /// # Errors
-    /// What befell the group as a whole: nothing of it was changed, unless the error is
+    /// The failure of the group as a whole: nothing of it was changed, unless the error is
     /// [`Error::OutcomeUnknown`]. Refusals of single operations are in their submissions.
     pub fn commit_group(&mut self, group: &[Arc<dyn Work>]) -> Result<i64> {
         // A panic half-way through an operation would leave a transaction open that no code below
@@ -245,7 +245,7 @@ impl Writer {
                 self.roll_back();
                 return Err(Error::Invalid("this is too much for one commit; split it".into()));
             }
-            let next = LogRow::after(self.position.as_ref(), self.standing.epoch.number, unix_ms_now(), body);
+            let next = LogRow::after(self.position.as_ref(), self.copy_state.epoch.number, unix_ms_now(), body);
             match self.append(&next) {
                 Ok(pruned) => row = Some((next, pruned)),
                 Err(error) => {
@@ -327,9 +327,9 @@ impl Writer {
     /// Opens a transaction and runs each operation in it, with a savepoint around each if `isolated`.
     fn execute_group(&mut self, group: &[Arc<dyn Work>], isolated: bool) -> Result<Attempt> {
         self.run_statement("BEGIN IMMEDIATE")?;
-        let writing = match self.standing.refusal() {
+        let writing = match self.copy_state.refusal() {
             Some(refusal) => Writing::Refused(refusal),
-            None if self.standing.is_logging => Writing::Logged(GroupLog::default()),
+            None if self.copy_state.is_logging => Writing::Logged(GroupLog::default()),
             None => Writing::Plain,
         };
         let mut tx = Tx::new(&self.connection, self.chain_head, writing);
@@ -416,7 +416,7 @@ impl Writer {
     }
 }
 
-/// Trouble with the lock file is trouble of the disk.
+/// A lock file that can't be written is a failure of the disk.
 fn open_error(error: OpenError) -> Error {
     match error {
         OpenError::Sqlite(error) => storage_error(error),

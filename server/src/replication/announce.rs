@@ -11,7 +11,7 @@ use protocol::request::Follow;
 use protocol::{Address, Epoch};
 use two_phase_commit::PeerAddr;
 
-use crate::dbs_exec::Standing;
+use crate::dbs_exec::CopyState;
 use crate::limits::{COPIES_ASKED_FOR_PROMOTION, HERALD_INTERVAL};
 use crate::peers::links::is_here;
 use crate::replication::ask::{heard_by, tell_copies};
@@ -24,12 +24,12 @@ impl Replication {
     pub(super) fn herald(self: &Arc<Self>, engine: &Arc<Engine>) {
         let mut said: BTreeMap<Address, String> = BTreeMap::new();
         while !self.is_stopping() && !self.parts.dbs.is_closed() {
-            let standing = self.parts.dbs.standing();
-            if standing.epoch.number > 1 {
+            let copy_state = self.parts.dbs.copy_state();
+            if copy_state.epoch.number > 1 {
                 greet_all(engine);
             }
-            if standing.is_logging {
-                self.tell_others(&standing, &mut said);
+            if copy_state.is_logging {
+                self.tell_others(&copy_state, &mut said);
             }
             let mut following = self.following.lock();
             if !self.is_stopping() {
@@ -40,21 +40,21 @@ impl Replication {
 
     /// Tells the other copies once: one round of a primary's heralding.
     pub fn tell_once(self: &Arc<Self>) {
-        let standing = self.parts.dbs.standing();
-        if standing.is_logging {
-            self.tell_others(&standing, &mut BTreeMap::new());
+        let copy_state = self.parts.dbs.copy_state();
+        if copy_state.is_logging {
+            self.tell_others(&copy_state, &mut BTreeMap::new());
         }
     }
 
     /// Tells the copies that don't follow, all at the same time: one that hangs doesn't keep it from the others.
-    fn tell_others(self: &Arc<Self>, standing: &Standing, said: &mut BTreeMap<Address, String>) {
-        let others = members(self).into_iter().chain(standing.promoted_from.clone());
+    fn tell_others(self: &Arc<Self>, copy_state: &CopyState, said: &mut BTreeMap<Address, String>) {
+        let others = members(self).into_iter().chain(copy_state.promoted_from.clone());
         let mut others: Vec<Address> =
             others.filter(|other| !self.is_following(other)).filter_map(|other| other.parse().ok()).collect();
         others.retain(|other| !is_here(other, self.parts.port));
         others.sort();
         others.dedup();
-        let Epoch { number: epoch, id: epoch_id } = standing.epoch.clone();
+        let Epoch { number: epoch, id: epoch_id } = copy_state.epoch.clone();
         let params = Follow { branch: self.parts.dialler.branch.clone(), port: self.parts.port, epoch, epoch_id };
         for (other, told) in tell_copies(&self.parts.dialler, &others, &params, COPIES_ASKED_FOR_PROMOTION) {
             let outcome = match told {

@@ -34,7 +34,7 @@ impl Replication {
         if self.role != CopyRole::Primary {
             return Err(self.refusal());
         }
-        let epoch = dbs.standing().epoch;
+        let epoch = dbs.copy_state().epoch;
         self.hear(&Epoch::new(params.heard_epoch, &params.heard_epoch_id)).map_or(Ok(()), Err)?;
         if params.version != newest_version() {
             return Err(Error::Invalid(format!(
@@ -84,26 +84,26 @@ impl Replication {
     pub fn told_of_primary(&self, params: &Follow, ip: IpAddr) -> Result<Following> {
         let dbs = &self.parts.dbs;
         self.check_branch(&params.branch)?;
-        let standing = dbs.standing();
+        let copy_state = dbs.copy_state();
         let theirs = Epoch::new(params.epoch, &params.epoch_id);
-        let own = standing.epoch.clone();
+        let own = copy_state.epoch.clone();
         let say = |role: CopyRole, epoch: Epoch| {
             let position = dbs.position().map(|last| to_wire(&last, &own));
             Ok(Following { role: role.as_str().into(), epoch: epoch.number, epoch_id: epoch.id, position })
         };
-        if !standing.heard.may_become(&theirs) {
+        if !copy_state.heard.may_become(&theirs) {
             return Err(Error::Invalid(format!("no copy of this branch can be of epoch {theirs}")));
         }
         // In a conflict the answer tells of what this copy is of, so that the other one hears of it too and stops; also
         // when this one has stopped for it already.
-        let is_older = theirs.stands_to(&standing.heard) == EpochOrder::Older;
-        if let Some(against) = standing.contradicts(&theirs).filter(|_| !is_older).cloned() {
+        let is_older = theirs.stands_to(&copy_state.heard) == EpochOrder::Older;
+        if let Some(against) = copy_state.contradicts(&theirs).filter(|_| !is_older).cloned() {
             self.hear(&theirs);
-            let role = if standing.role == CopyRole::Primary { CopyRole::Fenced } else { standing.role };
+            let role = if copy_state.role == CopyRole::Primary { CopyRole::Fenced } else { copy_state.role };
             return say(role, against);
         }
-        match (standing.role, theirs.stands_to(&standing.heard)) {
-            (role, EpochOrder::Older | EpochOrder::Conflict) => say(role, standing.heard),
+        match (copy_state.role, theirs.stands_to(&copy_state.heard)) {
+            (role, EpochOrder::Older | EpochOrder::Conflict) => say(role, copy_state.heard),
             (CopyRole::Replica, EpochOrder::Newer | EpochOrder::Same) => {
                 self.follow_from_now_on(&Address::from((ip, params.port)), &theirs)?;
                 say(CopyRole::Replica, theirs)
@@ -112,7 +112,7 @@ impl Replication {
                 self.hear(&theirs);
                 say(CopyRole::Fenced, theirs)
             }
-            (CopyRole::Primary, EpochOrder::Same) => say(CopyRole::Primary, standing.epoch),
+            (CopyRole::Primary, EpochOrder::Same) => say(CopyRole::Primary, copy_state.epoch),
             (CopyRole::Fenced, EpochOrder::Newer | EpochOrder::Same) => {
                 dbs.fence(&theirs)?;
                 say(CopyRole::Fenced, theirs)
@@ -123,11 +123,11 @@ impl Replication {
     /// The primary is there, as this replica was told.
     fn follow_from_now_on(&self, address: &Address, epoch: &Epoch) -> Result<()> {
         let primary = address.to_string();
-        self.parts.dbs.change_standing(|standing| {
-            standing.heard = standing.heard.clone().or_later(epoch.clone());
+        self.parts.dbs.change_copy_state(|copy_state| {
+            copy_state.heard = copy_state.heard.clone().or_later(epoch.clone());
             // Unless it was promoted in this very moment.
-            if standing.role == CopyRole::Replica {
-                standing.primary = Some(primary.clone());
+            if copy_state.role == CopyRole::Replica {
+                copy_state.primary = Some(primary.clone());
             }
         })?;
         let mut following = self.following.lock();
@@ -154,7 +154,7 @@ impl Replication {
         }
         // Another copy of this very branch.
         self.hear(&theirs).map_or(Ok(()), Err)?;
-        let own = self.parts.dbs.standing().epoch;
+        let own = self.parts.dbs.copy_state().epoch;
         match theirs.stands_to(&own) {
             EpochOrder::Older => Err(Error::LowerEpoch { branch: params.branch.to_string(), known: own }),
             EpochOrder::Conflict => Err(Error::EpochConflict { branch: params.branch.to_string(), known: own }),
@@ -166,7 +166,7 @@ impl Replication {
     /// and so does another of the same number: which of the two is right only a person can say. One that can't be is
     /// not believed. Gives what this copy refuses everything with from then on, if so.
     pub fn hear(&self, other: &Epoch) -> Option<Error> {
-        let own = self.parts.dbs.standing().epoch;
+        let own = self.parts.dbs.copy_state().epoch;
         let is_conflict = match other.stands_to(&own) {
             EpochOrder::Older | EpochOrder::Same => return None,
             EpochOrder::Newer => false,
@@ -204,7 +204,7 @@ impl Replication {
     /// # Errors
     /// Trouble of the database.
     pub fn log_from_now_on(&self) -> Result<()> {
-        if self.parts.dbs.standing().is_logging {
+        if self.parts.dbs.copy_state().is_logging {
             return Ok(());
         }
         let mut salt = [0; 32];

@@ -165,19 +165,19 @@ impl Replication {
     /// [`Replication::start`].
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        let standing = parts.dbs.standing();
+        let copy_state = parts.dbs.copy_state();
         let following = Following {
-            primary: standing.primary.as_deref().and_then(|address| address.parse().ok()),
-            state: if standing.diverged.is_some() { FollowState::Diverged } else { FollowState::Connecting },
-            trouble: standing.diverged,
+            primary: copy_state.primary.as_deref().and_then(|address| address.parse().ok()),
+            state: if copy_state.diverged.is_some() { FollowState::Diverged } else { FollowState::Connecting },
+            trouble: copy_state.diverged,
             stream: None,
             heard_sequence: None,
             heard_at: None,
             had_all: None,
-            wants_snapshot: standing.wants_snapshot,
+            wants_snapshot: copy_state.wants_snapshot,
         };
         Arc::new(Self {
-            role: standing.role,
+            role: copy_state.role,
             ships: Mutex::default(),
             next_ship: AtomicU64::new(1),
             following: Mutex::new(following),
@@ -247,8 +247,8 @@ impl Replication {
     }
 
     fn refusal(&self) -> Error {
-        let standing = self.parts.dbs.standing();
-        standing.refusal().unwrap_or(Error::Stopping)
+        let copy_state = self.parts.dbs.copy_state();
+        copy_state.refusal().unwrap_or(Error::Stopping)
     }
 
     /// Has the threads and streams of this role end soon.

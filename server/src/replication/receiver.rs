@@ -115,7 +115,8 @@ impl Replication {
         }
         log::error!("this replica follows no longer: {text}");
         log::error!("bank-client resync has it take a new copy of the primary's books and keep the old file");
-        if let Err(error) = self.parts.dbs.change_standing(|standing| standing.diverged = Some(text.to_string())) {
+        if let Err(error) = self.parts.dbs.change_copy_state(|copy_state| copy_state.diverged = Some(text.to_string()))
+        {
             log::error!("that could not be noted: {error}");
         }
         let mut following = self.following.lock();
@@ -146,14 +147,14 @@ impl Replication {
             )));
         }
         let mut connection = self.parts.dialler.dial(&primary)?;
-        let standing = dbs.standing();
-        let heard = standing.heard;
+        let copy_state = dbs.copy_state();
+        let heard = copy_state.heard;
         let params = Replicate {
             branch: self.parts.dialler.branch.clone(),
             port: self.parts.port,
             heard_epoch: heard.number,
             heard_epoch_id: heard.id,
-            position: position.filter(|_| !wants_snapshot).map(|last| to_wire(&last, &standing.epoch)),
+            position: position.filter(|_| !wants_snapshot).map(|last| to_wire(&last, &copy_state.epoch)),
             version: newest_version(),
         };
         let granted: Replicating =
@@ -335,8 +336,8 @@ impl Replication {
                 ToReplica::Chunk(chunk) => incoming.add(&chunk)?,
                 ToReplica::Beat { .. } => {}
                 ToReplica::End { bytes, digest } => {
-                    let (branch, standing) = (self.parts.dialler.branch.as_str(), self.parts.dbs.standing());
-                    let finished = incoming.finish((bytes, &digest), branch, &primary.to_string(), &standing);
+                    let (branch, copy_state) = (self.parts.dialler.branch.as_str(), self.parts.dbs.copy_state());
+                    let finished = incoming.finish((bytes, &digest), branch, &primary.to_string(), &copy_state);
                     let (copy, sequence) = finished.map_err(Ended::Again)?;
                     log::info!("the snapshot is here and sound, up to group {sequence}");
                     // Not beside a promotion, which stands on the present file.

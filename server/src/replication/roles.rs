@@ -13,7 +13,7 @@ use super::dial::Dialler;
 use super::{FollowState, Replication};
 use crate::cli::config::ReplicationSettings;
 use crate::clock::{iso_utc, unix_ms_now};
-use crate::dbs_exec::{CopyRole, DbsExec, EpochStart, PromotionOrder, Standing};
+use crate::dbs_exec::{CopyRole, CopyState, DbsExec, EpochStart, PromotionOrder};
 use crate::error::{Error, Result};
 use crate::limits::{COPIES_ASKED_AT_START, COPIES_ASKED_FOR_PROMOTION, PRIMARY_SILENCE};
 use crate::peers::links::is_here;
@@ -24,17 +24,17 @@ use crate::peers::links::is_here;
 /// Trouble of the database.
 pub fn settle_role(dbs: &DbsExec, settings: &ReplicationSettings) -> Result<()> {
     dbs.keep_log(i64::try_from(settings.log_mib.saturating_mul(1 << 20)).unwrap_or(i64::MAX));
-    let standing = dbs.standing();
+    let copy_state = dbs.copy_state();
     let Some(primary) = settings.replica_of.as_ref().map(ToString::to_string) else { return Ok(()) };
-    let is_as_before = standing.started_with.as_ref() == Some(&primary);
-    match standing.role {
+    let is_as_before = copy_state.started_with.as_ref() == Some(&primary);
+    match copy_state.role {
         // What it has become since was by a promotion, or is for a person to settle.
         CopyRole::Primary | CopyRole::Fenced
-            if is_as_before && (standing.role == CopyRole::Primary || standing.is_in_conflict()) =>
+            if is_as_before && (copy_state.role == CopyRole::Primary || copy_state.is_in_conflict()) =>
         {
             log::warn!(
                 "--replica-of {primary} is passed over: this copy was promoted since (epoch {}); bank-client demote --to makes it a replica again",
-                standing.epoch.number
+                copy_state.epoch.number
             );
             return Ok(());
         }
@@ -42,9 +42,9 @@ pub fn settle_role(dbs: &DbsExec, settings: &ReplicationSettings) -> Result<()> 
         CopyRole::Replica if is_as_before => return Ok(()),
         CopyRole::Primary | CopyRole::Replica | CopyRole::Fenced => {}
     }
-    dbs.change_standing(|standing| {
-        standing.begin_to_follow(&primary);
-        standing.started_with = Some(primary.clone());
+    dbs.change_copy_state(|copy_state| {
+        copy_state.begin_to_follow(&primary);
+        copy_state.started_with = Some(primary.clone());
     })
 }
 
@@ -57,21 +57,21 @@ pub fn settle_role(dbs: &DbsExec, settings: &ReplicationSettings) -> Result<()> 
 /// # Errors
 /// Trouble of the database.
 pub fn is_replaced(dbs: &DbsExec, dialler: &Dialler, port: u16, expected: &[Address]) -> Result<bool> {
-    let standing = dbs.standing();
-    if standing.role != CopyRole::Primary || !standing.is_logging {
+    let copy_state = dbs.copy_state();
+    if copy_state.role != CopyRole::Primary || !copy_state.is_logging {
         return Ok(false);
     }
     let name = &dialler.branch;
-    let Epoch { number: epoch, id: epoch_id } = standing.epoch.clone();
+    let Epoch { number: epoch, id: epoch_id } = copy_state.epoch.clone();
     let params = Follow { branch: name.clone(), port, epoch, epoch_id };
-    let others = other_copies(dbs, &standing, port, expected)?;
+    let others = other_copies(dbs, &copy_state, port, expected)?;
     let told = tell_copies(dialler, &others, &params, COPIES_ASKED_AT_START);
     let against = told.iter().filter_map(|(_, told)| told.as_ref().ok()).map(heard_by).filter(|heard| {
-        let contradicts = match heard.stands_to(&standing.epoch) {
+        let contradicts = match heard.stands_to(&copy_state.epoch) {
             EpochOrder::Newer | EpochOrder::Conflict => true,
             EpochOrder::Same | EpochOrder::Older => false,
         };
-        contradicts && standing.epoch.may_become(heard)
+        contradicts && copy_state.epoch.may_become(heard)
     });
     let Some(heard) = against.max_by_key(|heard| heard.number) else { return Ok(false) };
     log::error!("another copy of branch {name} was promoted (epoch {}): this one takes no writes", heard.number);
@@ -80,9 +80,9 @@ pub fn is_replaced(dbs: &DbsExec, dialler: &Dialler, port: u16, expected: &[Addr
 }
 
 /// Where other copies are, or may be.
-fn other_copies(dbs: &DbsExec, standing: &Standing, port: u16, expected: &[Address]) -> Result<Vec<Address>> {
+fn other_copies(dbs: &DbsExec, copy_state: &CopyState, port: u16, expected: &[Address]) -> Result<Vec<Address>> {
     let noted = dbs.members()?;
-    let noted = noted.iter().chain(&standing.promoted_from).chain(&standing.primary);
+    let noted = noted.iter().chain(&copy_state.promoted_from).chain(&copy_state.primary);
     let mut others: Vec<Address> = noted.filter_map(|address| address.parse().ok()).collect();
     others.extend_from_slice(expected);
     others.retain(|other| !is_here(other, port));
@@ -144,14 +144,14 @@ impl Replication {
     /// knows by itself is enough when nobody insists.
     fn speaks_against_promotion(&self, is_enough: bool) -> Result<Against> {
         let dbs = &self.parts.dbs;
-        let standing = dbs.standing();
+        let copy_state = dbs.copy_state();
         let sequence = dbs.position().map_or(0, |last| last.sequence);
-        let why = self.knows_against_promotion(&standing, sequence);
+        let why = self.knows_against_promotion(&copy_state, sequence);
         let mut against = Against { why, heard_elsewhere: 0 };
         if against.why.is_some() && is_enough {
             return Ok(against);
         }
-        let others = other_copies(dbs, &standing, self.parts.port, &self.parts.expected)?;
+        let others = other_copies(dbs, &copy_state, self.parts.port, &self.parts.expected)?;
         // No primary has epoch 0: nobody takes this for the word of one.
         let params = Follow {
             branch: self.parts.dialler.branch.clone(),
@@ -162,24 +162,25 @@ impl Replication {
         for (address, told) in tell_copies(&self.parts.dialler, &others, &params, COPIES_ASKED_FOR_PROMOTION) {
             let Ok(told) = told else { continue };
             let heard = heard_by(&told);
-            if !standing.heard.may_become(&heard) {
+            if !copy_state.heard.may_become(&heard) {
                 log::warn!("the copy at {address} speaks of epoch {heard}, which is not believed");
                 continue;
             }
             against.heard_elsewhere = against.heard_elsewhere.max(heard.number);
-            let why = if told.role == "primary" && heard.number >= standing.epoch.number {
+            let why = if told.role == "primary" && heard.number >= copy_state.epoch.number {
                 Some(format!(
                     "the primary at {address} answers (epoch {}): stop it first, or repeat the order with --yes: what it commits from now on is lost",
                     heard.number
                 ))
-            } else if heard.number > standing.epoch.number {
+            } else if heard.number > copy_state.epoch.number {
                 Some(format!(
                     "the copy at {address} has heard of epoch {}, and this one is of epoch {}: promote one of that epoch, or repeat the order with --yes",
-                    heard.number, standing.epoch.number
+                    heard.number, copy_state.epoch.number
                 ))
             } else {
-                let more =
-                    told.position.filter(|theirs| theirs.epoch == standing.epoch.number && theirs.sequence > sequence);
+                let more = told
+                    .position
+                    .filter(|theirs| theirs.epoch == copy_state.epoch.number && theirs.sequence > sequence);
                 more.map(|theirs| format!("the copy at {address} has group commits up to {}, and this one up to {sequence}: promote that one, or repeat the order with --yes: what is missing here is lost", theirs.sequence))
             };
             against.why = against.why.or(why.map(Error::Invalid));
@@ -188,12 +189,12 @@ impl Replication {
     }
 
     /// What speaks against the promotion by what this copy has heard.
-    fn knows_against_promotion(&self, standing: &Standing, sequence: i64) -> Option<Error> {
+    fn knows_against_promotion(&self, copy_state: &CopyState, sequence: i64) -> Option<Error> {
         let invalid = |text: String| Some(Error::Invalid(format!("{text}, or repeat the order with --yes")));
-        if standing.role == CopyRole::Fenced {
+        if copy_state.role == CopyRole::Fenced {
             return invalid(format!(
                 "this copy takes no writes because another one was promoted (epoch {}): make it a replica of that with bank-client demote --to host:port",
-                standing.heard.number
+                copy_state.heard.number
             ));
         }
         let following = self.following.lock();
@@ -219,10 +220,10 @@ impl Replication {
         if following.wants_snapshot {
             return invalid("a new copy of the primary's books is ordered here and has not come: wait for it".into());
         }
-        if standing.heard.number > standing.epoch.number {
+        if copy_state.heard.number > copy_state.epoch.number {
             return invalid(format!(
                 "this copy has heard of epoch {}, and has nothing of it: promote one that has",
-                standing.heard.number
+                copy_state.heard.number
             ));
         }
         None
@@ -256,9 +257,9 @@ impl Replication {
             return Err(Error::Invalid(format!("this copy is no replica but {}", self.role.as_str())));
         }
         // On disk, so that a restart in the middle does not forget the order.
-        self.parts.dbs.change_standing(|standing| {
-            standing.diverged = None;
-            standing.wants_snapshot = true;
+        self.parts.dbs.change_copy_state(|copy_state| {
+            copy_state.diverged = None;
+            copy_state.wants_snapshot = true;
         })?;
         let mut following = self.following.lock();
         following.wants_snapshot = true;
@@ -272,7 +273,7 @@ impl Replication {
 
     /// How this copy became the primary, if it was promoted.
     pub(super) fn promotion(&self) -> Result<Option<Promotion>> {
-        let epoch = self.parts.dbs.standing().epoch.number;
+        let epoch = self.parts.dbs.copy_state().epoch.number;
         Ok(self.parts.dbs.epochs()?.iter().find(|began| began.epoch.number == epoch).map(tell_promotion))
     }
 }

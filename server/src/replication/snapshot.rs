@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Replication;
 use super::wire::ToReplica;
-use crate::dbs_exec::{LogDigest, Standing, check_copy};
+use crate::dbs_exec::{CopyState, LogDigest, check_copy};
 use crate::limits::{LINK_HEARTBEAT, SNAPSHOT_CHUNK_BYTES};
 use crate::replication::sender::push;
 
@@ -110,7 +110,7 @@ impl Incoming {
         (bytes, digest): (u64, &LogDigest),
         branch: &str,
         primary: &str,
-        replaced: &Standing,
+        replaced: &CopyState,
     ) -> Result<(PathBuf, i64), String> {
         if self.bytes != bytes || *digest != <LogDigest>::from(self.hasher.finalize()) {
             return Err(format!("the snapshot came damaged: {} bytes of {bytes}", self.bytes));

@@ -23,8 +23,8 @@ impl Replication {
     /// This copy's part in replication; nothing where there never was a replica.
     #[must_use]
     pub fn status(&self) -> ReplicationStatus {
-        let standing = self.parts.dbs.standing();
-        if self.role == CopyRole::Primary && !standing.is_logging {
+        let copy_state = self.parts.dbs.copy_state();
+        if self.role == CopyRole::Primary && !copy_state.is_logging {
             return ReplicationStatus { epoch: None, lag: None, replication: None };
         }
         let sequence = self.last_sequence();
@@ -47,7 +47,7 @@ impl Replication {
                 None
             }
             CopyRole::Fenced => {
-                let refusal = standing.refusal();
+                let refusal = copy_state.refusal();
                 if let Some(Error::Fenced { is_conflict: true, .. }) = refusal {
                     answer.state = "conflict".into();
                 }
@@ -55,7 +55,7 @@ impl Replication {
                 None
             }
         };
-        ReplicationStatus { epoch: Some(standing.epoch), lag, replication: Some(answer) }
+        ReplicationStatus { epoch: Some(copy_state.epoch), lag, replication: Some(answer) }
     }
 
     fn fill_replica(&self, answer: &mut Answer) -> Lag {
@@ -96,7 +96,7 @@ impl Replication {
             }
         }
         let feed = self.parts.dbs.feed();
-        let is_waiting = feed.needed() > 0 && (feed.in_step() < feed.needed());
+        let is_waiting = feed.needed() > 0 && (feed.in_sync() < feed.needed());
         answer.state = match lines.iter().any(|line| line.lag.is_some()) {
             _ if is_waiting => "waiting for replicas",
             true => "shipping",

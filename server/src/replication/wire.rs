@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use protocol::frame::push_frame;
 
-use crate::dbs_exec::{Input, LogDigest, LogError, LogRow, Position, Value, push_bytes, push_number, push_value};
+use crate::dbs_exec::{Decoder, LogDigest, LogError, LogRow, Position, Value, push_bytes, push_number, push_value};
 use crate::limits::{LOG_BODY_BYTES, MEMBERS, SHIP_GROUPS, SNAPSHOT_CHUNK_BYTES, STREAM_FRAME_BYTES};
 
 const GROUPS: u8 = 1;
@@ -111,36 +111,36 @@ impl ToReplica {
     /// # Errors
     /// [`LogError`] when it is none.
     pub fn read(body: &[u8]) -> Result<Self, LogError> {
-        let mut input = Input(body);
-        let read = match input.byte()? {
+        let mut decoder = Decoder(body);
+        let read = match decoder.byte()? {
             GROUPS => {
                 let mut rows = Vec::new();
-                for _ in 0..input.count(SHIP_GROUPS)? {
-                    let (sequence, epoch) = (signed(&mut input)?, signed(&mut input)?);
-                    let digest = input.array()?;
-                    let at_unix_ms = signed(&mut input)?;
-                    let body = input.bytes(LOG_BODY_BYTES)?.to_vec();
+                for _ in 0..decoder.count(SHIP_GROUPS)? {
+                    let (sequence, epoch) = (signed(&mut decoder)?, signed(&mut decoder)?);
+                    let digest = decoder.array()?;
+                    let at_unix_ms = signed(&mut decoder)?;
+                    let body = decoder.bytes(LOG_BODY_BYTES)?.to_vec();
                     rows.push(Arc::new(LogRow { position: Position { sequence, epoch, digest }, at_unix_ms, body }));
                 }
                 Self::Groups(rows)
             }
             BEAT => {
-                let sequence = signed(&mut input)?;
+                let sequence = signed(&mut decoder)?;
                 let mut members = Vec::new();
-                for _ in 0..input.count(MEMBERS)? {
-                    members.push(input.text(NAME_BYTES)?.to_string());
+                for _ in 0..decoder.count(MEMBERS)? {
+                    members.push(decoder.text(NAME_BYTES)?.to_string());
                 }
                 Self::Beat { sequence, members }
             }
-            CHECK => Self::Check(read_check(&mut input)?),
-            CHUNK if input.0.len() <= SNAPSHOT_CHUNK_BYTES => {
-                let rest = input.0.len();
-                Self::Chunk(input.take(rest)?.to_vec())
+            CHECK => Self::Check(read_check(&mut decoder)?),
+            CHUNK if decoder.0.len() <= SNAPSHOT_CHUNK_BYTES => {
+                let rest = decoder.0.len();
+                Self::Chunk(decoder.take(rest)?.to_vec())
             }
-            END => Self::End { bytes: input.number()?, digest: input.array()? },
+            END => Self::End { bytes: decoder.number()?, digest: decoder.array()? },
             _ => return Err(LogError("a frame of an unknown kind")),
         };
-        if input.0.is_empty() { Ok(read) } else { Err(LogError("something after the end")) }
+        if decoder.0.is_empty() { Ok(read) } else { Err(LogError("something after the end")) }
     }
 }
 
@@ -156,9 +156,9 @@ pub fn push_acknowledge(out: &mut Vec<u8>, sequence: i64) {
 /// # Errors
 /// [`LogError`] when it is none.
 pub fn read_acknowledge(body: &[u8]) -> Result<i64, LogError> {
-    let mut input = Input(body);
-    match input.byte()? {
-        ACKNOWLEDGE => signed(&mut input),
+    let mut decoder = Decoder(body);
+    match decoder.byte()? {
+        ACKNOWLEDGE => signed(&mut decoder),
         _ => Err(LogError("a frame of an unknown kind")),
     }
 }
@@ -183,21 +183,21 @@ fn push_check(body: &mut Vec<u8>, check: &Check) {
     }
 }
 
-fn read_check(input: &mut Input<'_>) -> Result<Check, LogError> {
-    let sequence = signed(input)?;
-    let table = input.text(NAME_BYTES)?.to_string();
+fn read_check(decoder: &mut Decoder<'_>) -> Result<Check, LogError> {
+    let sequence = signed(decoder)?;
+    let table = decoder.text(NAME_BYTES)?.to_string();
     let mut key = Vec::new();
-    for _ in 0..input.count(KEY_COLUMNS)? {
-        key.push(input.value()?.try_into().map_err(|_| LogError("a key that cannot be read"))?);
+    for _ in 0..decoder.count(KEY_COLUMNS)? {
+        key.push(decoder.value()?.try_into().map_err(|_| LogError("a key that cannot be read"))?);
     }
     Ok(Check {
         sequence,
         table,
         after: if key.is_empty() { None } else { Some(key) },
-        limit: input.count(crate::limits::CHECK_ROWS)?,
-        rows: input.count(crate::limits::CHECK_ROWS)?,
-        digest: input.array()?,
-        keys: (input.text(NAME_BYTES)?.to_string(), input.text(NAME_BYTES)?.to_string()),
+        limit: decoder.count(crate::limits::CHECK_ROWS)?,
+        rows: decoder.count(crate::limits::CHECK_ROWS)?,
+        digest: decoder.array()?,
+        keys: (decoder.text(NAME_BYTES)?.to_string(), decoder.text(NAME_BYTES)?.to_string()),
     })
 }
 
@@ -206,8 +206,8 @@ fn push_signed(out: &mut Vec<u8>, number: i64) {
     push_value(out, crate::dbs_exec::ValueRef::Integer(number));
 }
 
-fn signed(input: &mut Input<'_>) -> Result<i64, LogError> {
-    match input.value()? {
+fn signed(decoder: &mut Decoder<'_>) -> Result<i64, LogError> {
+    match decoder.value()? {
         crate::dbs_exec::ValueRef::Integer(number) => Ok(number),
         _ => Err(LogError("a number was expected")),
     }

@@ -305,7 +305,7 @@ impl Engine {
                 }
             })
             .collect();
-        match self.parts.dbs.execute_owed(operations) {
+        match self.parts.dbs.execute_internal(operations) {
             Ok(results) => Ok(results),
             // What is prepared stays prepared on disk; the next start goes on with it.
             Err(Error::Stopping) => Err(Error::Stopping),
@@ -322,7 +322,7 @@ impl Engine {
         let (records, now_unix_ms) = (task.output.records.clone(), self.parts.host.unix_ms());
         self.parts
             .dbs
-            .execute_later(move |tx| records.iter().try_for_each(|record| records::write(tx, record, now_unix_ms)));
+            .execute_lazy(move |tx| records.iter().try_for_each(|record| records::write(tx, record, now_unix_ms)));
         self.note_written(task);
         self.confirm(task)
     }
@@ -364,7 +364,7 @@ impl Engine {
         let mut votes = false;
         // What was found on disk at the start may not have reached the replicas that must have it. Until it has,
         // everything is kept to oneself; the machines send it again as soon as it has.
-        let may_speak = self.parts.dbs.feed().may_speak();
+        let may_speak = self.parts.dbs.feed().is_start_confirmed();
         for output in outputs {
             for Envelope { to, message } in output.messages {
                 if !may_speak {

@@ -317,10 +317,10 @@ impl Engine {
     /// told to nobody.
     fn check_may_speak(&self) -> Result<()> {
         let feed = self.parts.dbs.feed();
-        if feed.may_speak() {
+        if feed.is_start_confirmed() {
             return Ok(());
         }
-        Err(Error::ReplicasMissing { connected: feed.in_step(), needed: feed.needed() })
+        Err(Error::ReplicasMissing { connected: feed.in_sync(), needed: feed.needed() })
     }
 
     fn is_delivered(&self, txid: &TxId) -> bool {

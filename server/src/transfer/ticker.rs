@@ -95,7 +95,7 @@ impl Engine {
     fn say_what_was_kept_back(&self) {
         let peers = {
             let mut kept_back = self.kept_back.lock();
-            if kept_back.is_empty() || !self.parts.dbs.feed().may_speak() {
+            if kept_back.is_empty() || !self.parts.dbs.feed().is_start_confirmed() {
                 return;
             }
             std::mem::take(&mut *kept_back)

@@ -33,7 +33,7 @@ static FIRST: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let path: PathBuf = folder.path().join("copy.db");
     branch.dbs().start_logging(b"salt", 0).expect("a primary logs");
     branch.dbs().copy_to(&path, &|| false).expect("a primary is copied");
-    check_copy(&path, "Mumbai", "127.0.0.1:1", &branch.dbs().standing()).expect("it is a copy");
+    check_copy(&path, "Mumbai", "127.0.0.1:1", &branch.dbs().copy_state()).expect("it is a copy");
     let placed = folder.path().join("replica.db");
     put_in_place(&path, &placed, ".aside").expect("the copy is put in place");
     let dbs = DbsExec::open(&placed, |_| {}).expect("the copy opens");

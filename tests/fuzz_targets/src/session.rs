@@ -128,7 +128,7 @@ impl Branch {
             host: Box::new(Counted::default()),
             carrier: Some(Box::new(Nowhere)),
             exchange: Some(Arc::new(Nowhere)),
-            bring_on: None,
+            wait_hook: None,
             stop,
             exit: |status| panic!("the branch ends with {status}"),
         };
@@ -177,7 +177,7 @@ impl Branch {
 
     /// Whether it still does what it did at first.
     fn is_used_up(&self) -> bool {
-        self.inputs >= INPUTS || self.dbs().standing().role != CopyRole::Primary
+        self.inputs >= INPUTS || self.dbs().copy_state().role != CopyRole::Primary
     }
 }
 

@@ -82,7 +82,7 @@ impl FileWatch {
 }
 
 impl Watched {
-    /// Gives the file's length.
+    /// Returns the file's length.
     fn check(&self) -> Result<u64, String> {
         let path: &Path = &self.path;
         match fs::metadata(path) {
@@ -98,7 +98,7 @@ impl Watched {
 
 /// The thread that looks once a second.
 pub struct FileWatcher {
-    bell: Mutex<Option<Sender<()>>>,
+    wake: Mutex<Option<Sender<()>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -114,7 +114,7 @@ impl FileWatcher {
         on_failure: OnFailure,
     ) -> Result<Self, OpenError> {
         // Nothing is ever sent: the end is that the sender is dropped.
-        let (bell, ended) = bounded(0);
+        let (wake, ended) = bounded(0);
         let run = move || {
             while ended.recv_timeout(FILE_LOOK) == Err(RecvTimeoutError::Timeout) {
                 let Err(lost) = watch.check() else { continue };
@@ -130,12 +130,12 @@ impl FileWatcher {
             }
         };
         let thread = std::thread::Builder::new().name("file-watch".into()).spawn(run)?;
-        Ok(Self { bell: Mutex::new(Some(bell)), thread: Mutex::new(Some(thread)) })
+        Ok(Self { wake: Mutex::new(Some(wake)), thread: Mutex::new(Some(thread)) })
     }
 
     /// Ends and joins the thread, before the files are closed.
     pub fn stop(&self) {
-        drop(self.bell.lock().take());
+        drop(self.wake.lock().take());
         if let Some(thread) = self.thread.lock().take()
             && thread.join().is_err()
         {

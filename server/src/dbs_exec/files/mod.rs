@@ -2,11 +2,11 @@
 //! place of another. Nothing here knows what a table holds.
 
 pub(super) mod database_file;
-pub(super) mod drafts;
 pub(super) mod file_lock;
 pub(super) mod file_watch;
-pub(super) mod left_log;
-pub(super) mod look;
 pub(super) mod open_error;
 pub(super) mod opening;
+pub(super) mod read_only;
 pub(super) mod replace;
+pub(super) mod temporary_file;
+pub(super) mod wal_ownership;

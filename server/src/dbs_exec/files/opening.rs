@@ -18,11 +18,11 @@ use crate::dbs_exec::checkpoint::Checkpointer;
 use crate::dbs_exec::files::database_file::DatabaseFile;
 use crate::dbs_exec::files::file_lock::FileLock;
 use crate::dbs_exec::files::file_watch::{FileWatch, FileWatcher};
-use crate::dbs_exec::files::left_log::{self, Left};
-use crate::dbs_exec::files::{drafts, replace};
+use crate::dbs_exec::files::wal_ownership::{self, Leftover};
+use crate::dbs_exec::files::{replace, temporary_file};
 use crate::dbs_exec::group::Queue;
-use crate::dbs_exec::log_room::LogRoom;
 use crate::dbs_exec::readers::Readers;
+use crate::dbs_exec::wal_gate::WalGate;
 use crate::dbs_exec::writer::Writer;
 use crate::dbs_exec::{CopyRole, DbsExec, OpenError, Reader, open_connection, schema};
 use crate::error::{Error, Result};
@@ -87,17 +87,17 @@ impl DbsExec {
         // Nothing is ever sent: the end is that the sender is dropped.
         let (ended, end) = bounded(0);
         let connection = connect(&file)?;
-        let room = Arc::new(LogRoom::default());
-        let mut writer = Writer::new(connection, Arc::clone(&room))?;
+        let wal_gate = Arc::new(WalGate::default());
+        let mut writer = Writer::new(connection, Arc::clone(&wal_gate))?;
         let file_lock = Arc::new(file_lock);
-        writer.stamp = Some(left_log::Stamp::new(&file, Arc::clone(&file_lock)));
+        writer.stamp = Some(wal_ownership::Stamp::new(&file, Arc::clone(&file_lock)));
         // SQLite has made the files beside it by now, and keeps them as long as it is open.
         let watch = Arc::new(FileWatch::new(&file)?);
         writer.watch = Some(Arc::clone(&watch));
         let (feed, logins_written) = (Arc::clone(&writer.feed), Arc::clone(&writer.logins_written));
-        let standing = writer.standing.clone();
+        let copy_state = writer.copy_state.clone();
         let writer = Arc::new(Mutex::new(writer));
-        let checkpointer = Checkpointer::start(&file, Arc::clone(&writer), Arc::clone(&room))?;
+        let checkpointer = Checkpointer::start(&file, Arc::clone(&writer), Arc::clone(&wal_gate))?;
         let (closed, on_failure) = (Arc::new(AtomicBool::new(false)), Arc::new(on_failure));
         let watcher = FileWatcher::start(
             Arc::clone(&watch),
@@ -109,14 +109,14 @@ impl DbsExec {
             watcher,
             queue: Mutex::new(Queue::default()),
             writer,
-            readers: Readers::new(file.path().to_path_buf(), Arc::clone(&room)),
-            room,
+            readers: Readers::new(file.path().to_path_buf(), Arc::clone(&wal_gate)),
+            wal_gate,
             checkpointer,
             closed,
             feed,
             logins_written,
-            is_primary: standing.role == CopyRole::Primary,
-            standing: Mutex::new(standing),
+            is_primary: copy_state.role == CopyRole::Primary,
+            copy_state: Mutex::new(copy_state),
             lacks_replicas: AtomicBool::new(false),
             on_failure,
             watch,
@@ -131,7 +131,7 @@ impl DbsExec {
 fn lock_and_check(file: &DatabaseFile, opening: &Opening<'_>) -> Result<FileLock, OpenError> {
     // Where nothing is to be made, no lock is left beside nothing either.
     if opening.must_exist && !file.exists() && !replace::is_interrupted(file) {
-        left_log::check(file, "")?;
+        wal_ownership::check(file, "")?;
         return Err(OpenError::Missing);
     }
     let mut lock = FileLock::acquire_name(file)?;
@@ -143,13 +143,13 @@ fn lock_and_check(file: &DatabaseFile, opening: &Opening<'_>) -> Result<FileLock
         );
     }
     lock.lock_file(file)?;
-    match left_log::check(file, &lock.text()?)? {
-        Left::Nothing => {}
-        Left::Own => log::info!("the branch was not closed: its newest commits are taken from the log beside it"),
-        Left::Unknown => left_log::judge(file, opening.judge)?,
+    match wal_ownership::check(file, &lock.text()?)? {
+        Leftover::Nothing => {}
+        Leftover::Own => log::info!("the branch was not closed: its newest commits are taken from the log beside it"),
+        Leftover::Unknown => wal_ownership::judge(file, opening.judge)?,
     }
     if !file.exists() {
-        left_log::forget(&lock)?;
+        wal_ownership::forget(&lock)?;
         file.make()?;
         lock.lock_file(file)?;
     }
@@ -176,7 +176,7 @@ fn connect(file: &DatabaseFile) -> Result<Connection, OpenError> {
 /// Removes what killed processes have left in the database's folder, and the copies for replicas that a killed branch
 /// has left: under the lock, nobody makes one.
 fn clear_away(file: &DatabaseFile) {
-    drafts::sweep(file.folder());
+    temporary_file::sweep(file.folder());
     let outgoing = file.beside(".outgoing-");
     let Some(prefix) = outgoing.file_name().and_then(|name| name.to_str()) else { return };
     let Ok(entries) = fs::read_dir(file.folder()) else { return };

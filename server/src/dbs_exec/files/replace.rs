@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 
 use crate::dbs_exec::OpenError;
 use crate::dbs_exec::files::database_file::{Companion, DatabaseFile, PRIVATE, beside, length};
-use crate::dbs_exec::files::drafts::Draft;
 use crate::dbs_exec::files::file_lock::FileLock;
+use crate::dbs_exec::files::temporary_file::TemporaryFile;
 
 /// What is written down is found under the database's name with this ending.
 const PLAN_ENDING: &str = ".replace";
@@ -30,7 +30,7 @@ const PLAN_HEAD: &[u8] = b"bank replace 1";
 #[derive(Clone, Debug)]
 struct Plan {
     /// The new database, in the same folder: one file that needs no other.
-    draft: PathBuf,
+    replacement: PathBuf,
     /// Under which name the old one is kept.
     kept: PathBuf,
 }
@@ -43,11 +43,11 @@ impl Plan {
             Err(error) => return Err(error),
         };
         let mut parts = bytes.split(|&byte| byte == 0);
-        let (head, draft, kept) = (parts.next(), parts.next(), parts.next());
-        match (head, draft, kept) {
-            (Some(PLAN_HEAD), Some(draft), Some(kept)) if !draft.is_empty() && !kept.is_empty() => {
+        let (head, replacement, kept) = (parts.next(), parts.next(), parts.next());
+        match (head, replacement, kept) {
+            (Some(PLAN_HEAD), Some(replacement), Some(kept)) if !replacement.is_empty() && !kept.is_empty() => {
                 let in_folder = |name: &[u8]| file.folder().join(OsStr::from_bytes(name));
-                Ok(Some(Self { draft: in_folder(draft), kept: in_folder(kept) }))
+                Ok(Some(Self { replacement: in_folder(replacement), kept: in_folder(kept) }))
             }
             _ => Err(io::Error::other(format!("{} is damaged", file.beside(PLAN_ENDING).display()))),
         }
@@ -55,15 +55,15 @@ impl Plan {
 
     /// Writes it down, durably.
     fn write(&self, file: &DatabaseFile) -> io::Result<()> {
-        let (path, draft) = (file.beside(PLAN_ENDING), file.beside(".replace.part"));
-        let mut out = file.open_beside(&draft)?;
+        let (path, replacement) = (file.beside(PLAN_ENDING), file.beside(".replace.part"));
+        let mut out = file.open_beside(&replacement)?;
         out.set_len(0)?;
-        for part in [PLAN_HEAD, last_name(&self.draft), last_name(&self.kept)] {
+        for part in [PLAN_HEAD, last_name(&self.replacement), last_name(&self.kept)] {
             out.write_all(part)?;
             out.write_all(&[0])?;
         }
         out.sync_all()?;
-        fs::rename(&draft, &path)?;
+        fs::rename(&replacement, &path)?;
         file.sync_folder()
     }
 }
@@ -73,10 +73,10 @@ pub(in crate::dbs_exec) fn is_interrupted(file: &DatabaseFile) -> bool {
     file.beside(PLAN_ENDING).exists()
 }
 
-/// Finishes a change that was broken off, under the database's lock. Gives where the old one is kept.
+/// Finishes a change that was broken off, under the database's lock. Returns where the old one is kept.
 pub(in crate::dbs_exec) fn finish(file: &DatabaseFile) -> io::Result<Option<PathBuf>> {
     let Some(plan) = Plan::read(file)? else { return Ok(None) };
-    if plan.draft.exists() {
+    if plan.replacement.exists() {
         carry_out(file, &plan, &mut Vec::new())?;
     } else if !file.exists() && plan.kept.exists() {
         // Somebody has removed the new database: the old one is what is left.
@@ -92,7 +92,7 @@ pub(in crate::dbs_exec) fn finish(file: &DatabaseFile) -> io::Result<Option<Path
             "a restore was broken off and its new database is gone: the old one is back in its place, start again",
         ));
     }
-    // Without its draft, and with a database, the change was done, but for this.
+    // Without its replacement, and with a database, the change was done, but for this.
     remove_plan(file)?;
     Ok(Some(plan.kept))
 }
@@ -108,30 +108,35 @@ pub fn lock_to_replace(file: &DatabaseFile) -> Result<FileLock, OpenError> {
     Ok(lock)
 }
 
-/// Puts a draft in the place of a database, as `replace` does. The lock is the database's.
+/// Puts a replacement in the place of a database, as `replace` does. The lock is the database's.
 ///
 /// # Errors
 /// As `replace`.
-pub fn replace_database(file: &DatabaseFile, _lock: &FileLock, draft: Draft, kept: &Path) -> Result<bool, String> {
-    let replaced = replace(file, draft.path(), kept);
+pub fn replace_database(
+    file: &DatabaseFile,
+    _lock: &FileLock,
+    replacement: TemporaryFile,
+    kept: &Path,
+) -> Result<bool, String> {
+    let replaced = replace(file, replacement.path(), kept);
     // What is written down still needs it, or it has its name by now.
     if replaced.is_ok() || is_interrupted(file) {
-        draft.was_published();
+        replacement.mark_published();
     }
     replaced
 }
 
-/// Puts the database at `draft`, which is one file on disk in the same folder, in the place of `file`, under its lock.
-/// The old one, if there is one, is kept as `kept`; gives whether there was. Owner, group and mode stay the old one's.
+/// Puts the database at `replacement`, which is one file on disk in the same folder, in the place of `file`, under its lock.
+/// The old one, if there is one, is kept as `kept`; returns whether there was. Owner, group and mode stay the old one's.
 ///
 /// # Errors
 /// One sentence; the old database is in its place then, or the next start finishes the change, and the sentence says
 /// so.
-pub(in crate::dbs_exec) fn replace(file: &DatabaseFile, draft: &Path, kept: &Path) -> Result<bool, String> {
+pub(in crate::dbs_exec) fn replace(file: &DatabaseFile, replacement: &Path, kept: &Path) -> Result<bool, String> {
     let trouble = |error: io::Error| format!("{} could not be replaced: {error}", file.path().display());
     let had_old = file.exists();
-    take_after(file, draft).map_err(trouble)?;
-    let plan = Plan { draft: draft.to_path_buf(), kept: kept.to_path_buf() };
+    take_after(file, replacement).map_err(trouble)?;
+    let plan = Plan { replacement: replacement.to_path_buf(), kept: kept.to_path_buf() };
     let mut moved = Vec::new();
     let done = plan.write(file).and_then(|()| carry_out(file, &plan, &mut moved));
     if let Err(error) = done {
@@ -181,7 +186,7 @@ fn carry_out(file: &DatabaseFile, plan: &Plan, moved: &mut Vec<(PathBuf, PathBuf
     }
     // On disk before the next step, so that no order of the disk's own leaves the new file beside the old log.
     file.sync_folder()?;
-    rename(plan.draft.clone(), file.path().to_path_buf())?;
+    rename(plan.replacement.clone(), file.path().to_path_buf())?;
     file.sync_folder()
 }
 
@@ -195,9 +200,9 @@ fn remove_plan(file: &DatabaseFile) -> io::Result<()> {
     file.sync_folder()
 }
 
-/// Gives the draft the owner, the group and the mode of the database that it replaces.
-fn take_after(file: &DatabaseFile, draft: &Path) -> io::Result<()> {
-    let opened = File::open(draft)?;
+/// Gives the new file the owner, the group and the mode of the database that it replaces.
+fn take_after(file: &DatabaseFile, replacement: &Path) -> io::Result<()> {
+    let opened = File::open(replacement)?;
     let (owner, group) = file.owner()?;
     let made = opened.metadata()?;
     let is_root = rustix::process::geteuid().is_root();
@@ -208,7 +213,7 @@ fn take_after(file: &DatabaseFile, draft: &Path) -> io::Result<()> {
             })?;
         }
         let mode = fs::metadata(file.path())?.permissions().mode() & 0o770;
-        fs::set_permissions(draft, fs::Permissions::from_mode(mode))?;
+        fs::set_permissions(replacement, fs::Permissions::from_mode(mode))?;
     } else if is_root {
         file.give_to_owner(&opened)?;
     }
@@ -236,15 +241,15 @@ fn last_name(path: &Path) -> &[u8] {
 mod tests {
     use super::*;
 
-    /// A folder with the old database in two files and a draft.
+    /// A folder with the old database in two files and a replacement.
     fn folder() -> (tempfile::TempDir, DatabaseFile, PathBuf, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
         let file = DatabaseFile::resolve(&directory.path().join("bank.db")).unwrap();
         fs::write(file.path(), "old").unwrap();
         fs::write(file.beside("-wal"), "old log").unwrap();
-        let (draft, kept) = (file.beside(".part"), file.beside(".before"));
-        fs::write(&draft, "new").unwrap();
-        (directory, file, draft, kept)
+        let (replacement, kept) = (file.beside(".part"), file.beside(".before"));
+        fs::write(&replacement, "new").unwrap();
+        (directory, file, replacement, kept)
     }
 
     fn is_new(file: &DatabaseFile, kept: &Path) {
@@ -256,9 +261,9 @@ mod tests {
 
     #[test]
     fn a_change_keeps_the_old_files_together() {
-        let (_directory, file, draft, kept) = folder();
+        let (_directory, file, replacement, kept) = folder();
         fs::set_permissions(file.path(), fs::Permissions::from_mode(0o640)).unwrap();
-        assert_eq!(replace(&file, &draft, &kept), Ok(true));
+        assert_eq!(replace(&file, &replacement, &kept), Ok(true));
         is_new(&file, &kept);
         assert_eq!(fs::metadata(file.path()).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
@@ -267,13 +272,13 @@ mod tests {
     #[test]
     fn a_change_that_is_broken_off_after_any_step_is_finished() {
         for steps in 0..=4 {
-            let (_directory, file, draft, kept) = folder();
-            let plan = Plan { draft: draft.clone(), kept: kept.clone() };
+            let (_directory, file, replacement, kept) = folder();
+            let plan = Plan { replacement: replacement.clone(), kept: kept.clone() };
             plan.write(&file).unwrap();
             let names = [
                 (file.beside("-wal"), beside(&kept, "-wal")),
                 (file.path().to_path_buf(), kept.clone()),
-                (draft, file.path().to_path_buf()),
+                (replacement, file.path().to_path_buf()),
             ];
             for (from, to) in names.iter().take(steps) {
                 fs::rename(from, to).unwrap();
@@ -287,20 +292,20 @@ mod tests {
 
     #[test]
     fn a_change_that_is_refused_is_taken_back() {
-        let (_directory, file, draft, kept) = folder();
+        let (_directory, file, replacement, kept) = folder();
         // The log can be moved, and what stands for the journal can't: there is a folder with something in it.
         fs::create_dir(file.beside("-journal")).unwrap();
         fs::create_dir_all(beside(&kept, "-journal").join("x")).unwrap();
-        assert!(replace(&file, &draft, &kept).unwrap_err().contains("could not be replaced"));
+        assert!(replace(&file, &replacement, &kept).unwrap_err().contains("could not be replaced"));
         assert_eq!(fs::read_to_string(file.path()).unwrap(), "old");
         assert_eq!(fs::read_to_string(file.beside("-wal")).unwrap(), "old log");
-        assert!(draft.exists() && !is_interrupted(&file));
+        assert!(replacement.exists() && !is_interrupted(&file));
     }
 
     #[test]
     fn a_database_made_meanwhile_is_kept_too() {
-        let (_directory, file, draft, kept) = folder();
-        Plan { draft, kept: kept.clone() }.write(&file).unwrap();
+        let (_directory, file, replacement, kept) = folder();
+        Plan { replacement, kept: kept.clone() }.write(&file).unwrap();
         fs::rename(file.beside("-wal"), beside(&kept, "-wal")).unwrap();
         fs::rename(file.path(), &kept).unwrap();
         fs::write(file.path(), "an older program's").unwrap();

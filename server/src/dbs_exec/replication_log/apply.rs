@@ -8,7 +8,7 @@ use parking_lot::MutexGuard;
 use protocol::{Epoch, EpochOrder};
 use rusqlite::{OptionalExtension as _, ffi, params};
 
-use crate::dbs_exec::replication_log::copy_state::{CopyRole, EpochStart, Standing};
+use crate::dbs_exec::replication_log::copy_state::{CopyRole, CopyState, EpochStart};
 use crate::dbs_exec::replication_log::log::{LogError, LogRow, Position, Statement, decode, marker_body};
 use crate::dbs_exec::writer::{Pruned, Writer};
 use crate::dbs_exec::{DbsExec, storage_error};
@@ -62,8 +62,8 @@ impl From<LogError> for Unfit {
 impl DbsExec {
     /// What this copy is.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        self.standing.lock().clone()
+    pub fn copy_state(&self) -> CopyState {
+        self.copy_state.lock().clone()
     }
 
     /// The end of the log; none when nothing was ever logged or executed here.
@@ -75,44 +75,44 @@ impl DbsExec {
     /// The writer, unless the database is closed.
     fn open_writer(&self) -> Result<MutexGuard<'_, Writer>> {
         let writer = self.writer.lock();
-        if writer.is_gone { Err(Error::Stopping) } else { Ok(writer) }
+        if writer.is_closed { Err(Error::Stopping) } else { Ok(writer) }
     }
 
     /// Changes what this copy is, durably.
     ///
     /// # Errors
-    /// Trouble of the database.
-    pub fn change_standing(&self, change: impl FnOnce(&mut Standing)) -> Result<()> {
+    /// [`Error::Database`] and its kin when SQLite fails.
+    pub fn change_copy_state(&self, change: impl FnOnce(&mut CopyState)) -> Result<()> {
         let mut writer = self.open_writer()?;
-        let mut standing = writer.standing.clone();
-        change(&mut standing);
-        if standing == writer.standing {
+        let mut copy_state = writer.copy_state.clone();
+        change(&mut copy_state);
+        if copy_state == writer.copy_state {
             return Ok(());
         }
-        writer.write_standing(standing)?;
-        self.note_standing(&writer);
+        writer.write_copy_state(copy_state)?;
+        self.note_copy_state(&writer);
         Ok(())
     }
 
     /// Makes this copy a replica of the primary at an address, durably, and ends all writing here.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// [`Error::Database`] and its kin when SQLite fails.
     pub fn demote(&self, primary: &str) -> Result<()> {
         let mut writer = self.open_writer()?;
-        let mut standing = writer.standing.clone();
-        standing.begin_to_follow(primary);
-        writer.write_standing(standing)?;
-        self.note_standing(&writer);
+        let mut copy_state = writer.copy_state.clone();
+        copy_state.begin_to_follow(primary);
+        writer.write_copy_state(copy_state)?;
+        self.note_copy_state(&writer);
         self.refuse_all();
         Ok(())
     }
 
     /// Keeps what is on disk where it can be looked at without waiting for a group.
-    fn note_standing(&self, writer: &Writer) {
-        let mut known = self.standing.lock();
-        if *known != writer.standing {
-            *known = writer.standing.clone();
+    fn note_copy_state(&self, writer: &Writer) {
+        let mut known = self.copy_state.lock();
+        if *known != writer.copy_state {
+            *known = writer.copy_state.clone();
         }
     }
 
@@ -120,19 +120,19 @@ impl DbsExec {
     /// ends all writing here.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// [`Error::Database`] and its kin when SQLite fails.
     pub fn fence(&self, epoch: &Epoch) -> Result<()> {
         let mut writer = self.open_writer()?;
-        let known = writer.standing.heard.clone();
+        let known = writer.copy_state.heard.clone();
         let heard = match epoch.stands_to(&known) {
             // What is told of a conflict is the other one.
             EpochOrder::Conflict => epoch.clone(),
             EpochOrder::Newer | EpochOrder::Same | EpochOrder::Older => known.or_later(epoch.clone()),
         };
-        let role = if writer.standing.role == CopyRole::Primary { CopyRole::Fenced } else { writer.standing.role };
-        let standing = Standing { role, heard, ..writer.standing.clone() };
-        writer.write_standing(standing)?;
-        self.note_standing(&writer);
+        let role = if writer.copy_state.role == CopyRole::Primary { CopyRole::Fenced } else { writer.copy_state.role };
+        let copy_state = CopyState { role, heard, ..writer.copy_state.clone() };
+        writer.write_copy_state(copy_state)?;
+        self.note_copy_state(&writer);
         if role == CopyRole::Fenced {
             self.refuse_all();
         }
@@ -142,27 +142,27 @@ impl DbsExec {
     /// Begins to log groups, if that was not begun before. `salt` tells this log from every other.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// [`Error::Database`] and its kin when SQLite fails.
     pub fn start_logging(&self, salt: &[u8], now_unix_ms: i64) -> Result<()> {
         let mut writer = self.open_writer()?;
-        if writer.standing.is_logging {
+        if writer.copy_state.is_logging {
             return Ok(());
         }
-        let standing = Standing { is_logging: true, ..writer.standing.clone() };
-        let row = LogRow::after(writer.position.as_ref(), standing.epoch.number, now_unix_ms, marker_body(salt));
-        writer.in_transaction(standing, Some(row), None)?;
-        self.note_standing(&writer);
+        let copy_state = CopyState { is_logging: true, ..writer.copy_state.clone() };
+        let row = LogRow::after(writer.position.as_ref(), copy_state.epoch.number, now_unix_ms, marker_body(salt));
+        writer.in_transaction(copy_state, Some(row), None)?;
+        self.note_copy_state(&writer);
         Ok(())
     }
 
     /// Makes this copy, which is a replica or was replaced, the primary of an epoch above all that were heard of.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is the primary or has nothing to go on from, or trouble of the database.
+    /// [`Error::Invalid`] when it is the primary or has nothing to go on from, or what the database fails with.
     pub fn promote(&self, order: &PromotionOrder) -> Result<EpochStart> {
         let mut writer = self.open_writer()?;
         let position = writer.position;
-        match writer.standing.role {
+        match writer.copy_state.role {
             CopyRole::Primary => return Err(Error::Invalid("this copy is the primary".into())),
             CopyRole::Replica if position.is_none() => {
                 return Err(Error::Invalid("this replica has no copy of the books yet to go on from".into()));
@@ -170,21 +170,21 @@ impl DbsExec {
             // One that never had a replica begins its log now.
             CopyRole::Replica | CopyRole::Fenced => {}
         }
-        let heard = writer.standing.heard.number.max(order.heard_elsewhere);
+        let heard = writer.copy_state.heard.number.max(order.heard_elsewhere);
         let number = Epoch::new(heard, "").next_number();
         let number = number.ok_or_else(|| Error::Invalid(format!("there is no epoch above {heard}")))?;
         let row = LogRow::after(position.as_ref(), number, order.now_unix_ms, marker_body(&order.salt));
         let epoch = Epoch { number, id: row.epoch_id() };
-        let standing = Standing {
+        let copy_state = CopyState {
             role: CopyRole::Primary,
             epoch: epoch.clone(),
             heard: epoch.clone(),
             is_logging: true,
-            promoted_from: writer.standing.primary.clone().or_else(|| writer.standing.promoted_from.clone()),
+            promoted_from: writer.copy_state.primary.clone().or_else(|| writer.copy_state.promoted_from.clone()),
             primary: None,
             diverged: None,
             wants_snapshot: false,
-            started_with: writer.standing.started_with.clone(),
+            started_with: writer.copy_state.started_with.clone(),
         };
         let began = EpochStart {
             epoch,
@@ -194,27 +194,27 @@ impl DbsExec {
             heard_sequence: order.heard_sequence,
             silent_ms: order.silent_ms,
         };
-        writer.in_transaction(standing, Some(row), Some(&began))?;
-        self.note_standing(&writer);
+        writer.in_transaction(copy_state, Some(row), Some(&began))?;
+        self.note_copy_state(&writer);
         // What is under way in the old role ends; the new one begins with the database opened again.
         self.refuse_all();
         Ok(began)
     }
 
-    /// Executes groups of the primary, all in one transaction, each with its own row of the log. Gives the last
+    /// Executes groups of the primary, all in one transaction, each with its own row of the log. Returns the last
     /// number. When one of them can't be executed, those before it are kept.
     ///
     /// # Errors
     /// [`ApplyError`].
     pub fn apply(&self, rows: &[LogRow]) -> Result<i64, ApplyError> {
-        self.room.wait_for_room();
+        self.wal_gate.wait_for_space();
         let mut writer = self.open_writer()?;
         // With the mutex held: a promotion that came first has ended this.
         if self.is_closed() {
             return Err(Error::Stopping.into());
         }
         let applied = writer.apply(rows);
-        self.note_standing(&writer);
+        self.note_copy_state(&writer);
         if let Err(ApplyError::Failed(error @ Error::OutcomeUnknown(_))) = &applied {
             self.stop_for(&mut writer, error);
         }
@@ -225,7 +225,7 @@ impl DbsExec {
     /// The log after `sequence`: whole rows, up to about `bytes` of them. `None` when it no longer reaches back.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// [`Error::Database`] and its kin when SQLite fails.
     pub fn log_after(&self, sequence: i64, bytes: usize) -> Result<Option<Vec<LogRow>>> {
         self.read(|reader| reader.log_after(sequence, bytes))
     }
@@ -233,7 +233,7 @@ impl DbsExec {
     /// The row of the log with this number, if it is still there.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// [`Error::Database`] and its kin when SQLite fails.
     pub fn position_at(&self, sequence: i64) -> Result<Option<Position>> {
         self.read(|reader| {
             let sql = "SELECT sequence, epoch, digest FROM replication_log WHERE sequence = ?1";
@@ -246,7 +246,7 @@ impl DbsExec {
     /// Where each epoch began, the oldest first.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// [`Error::Database`] and its kin when SQLite fails.
     pub fn epochs(&self) -> Result<Vec<EpochStart>> {
         self.read(|reader| {
             crate::dbs_exec::tx::Query::query_all(reader, EpochStart::SELECT, params![], EpochStart::read)
@@ -256,7 +256,7 @@ impl DbsExec {
     /// Other copies of this branch that were heard of.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// [`Error::Database`] and its kin when SQLite fails.
     pub fn members(&self) -> Result<Vec<String>> {
         self.read(|reader| {
             let sql = "SELECT address FROM replication_members ORDER BY address";
@@ -267,7 +267,7 @@ impl DbsExec {
     /// Remembers other copies of this branch in place of those before.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// [`Error::Database`] and its kin when SQLite fails.
     pub fn set_members(&self, addresses: &[String]) -> Result<()> {
         let mut writer = self.open_writer()?;
         writer.run_statement("BEGIN IMMEDIATE")?;
@@ -287,19 +287,19 @@ impl Writer {
         Ok(())
     }
 
-    fn write_standing(&mut self, standing: Standing) -> Result<()> {
-        self.in_transaction(standing, None, None)
+    fn write_copy_state(&mut self, copy_state: CopyState) -> Result<()> {
+        self.in_transaction(copy_state, None, None)
     }
 
-    /// Writes the standing, a row of the log and the beginning of an epoch, in a transaction of their own.
-    fn in_transaction(&mut self, standing: Standing, row: Option<LogRow>, began: Option<&EpochStart>) -> Result<()> {
+    /// Writes the copy state, a row of the log and the beginning of an epoch, in a transaction of their own.
+    fn in_transaction(&mut self, copy_state: CopyState, row: Option<LogRow>, began: Option<&EpochStart>) -> Result<()> {
         self.run_statement("BEGIN IMMEDIATE")?;
-        let written = standing.write(&self.connection).map_err(storage_error).and_then(|()| {
+        let written = copy_state.write(&self.connection).map_err(storage_error).and_then(|()| {
             began.map_or(Ok(()), |began| began.insert(&self.connection)).map_err(storage_error)?;
             row.as_ref().map(|row| self.append(row)).transpose()
         });
         let pruned = self.end(written)?;
-        self.standing = standing;
+        self.copy_state = copy_state;
         if let (Some(row), Some(pruned)) = (row, pruned) {
             self.publish(row, &pruned);
         }
@@ -337,12 +337,12 @@ impl Writer {
         let failed = |error: Error| (0, ApplyError::Failed(error));
         self.run_statement("BEGIN IMMEDIATE").map_err(failed)?;
         let mut before = self.position;
-        let mut standing = self.standing.clone();
+        let mut copy_state = self.copy_state.clone();
         let mut pruned = Vec::with_capacity(rows.len());
         let mut statements = 0;
         for (index, row) in rows.iter().enumerate() {
-            let applied = check_next(row, before.as_ref(), &standing)
-                .and_then(|()| self.apply_one(row, before.as_ref(), &mut standing, &mut statements));
+            let applied = check_next(row, before.as_ref(), &copy_state)
+                .and_then(|()| self.apply_one(row, before.as_ref(), &mut copy_state, &mut statements));
             match applied {
                 Ok(taken) => pruned.push(taken),
                 Err(error) => {
@@ -355,7 +355,7 @@ impl Writer {
         self.commit().map_err(failed)?;
         // Whatever these groups wrote: the sessions here look at their passwords again.
         self.logins_written.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        self.standing = standing;
+        self.copy_state = copy_state;
         for (row, pruned) in rows.iter().zip(&pruned) {
             self.publish(row.clone(), pruned);
         }
@@ -366,7 +366,7 @@ impl Writer {
         &self,
         row: &LogRow,
         before: Option<&Position>,
-        standing: &mut Standing,
+        copy_state: &mut CopyState,
         statements: &mut u64,
     ) -> Result<Pruned, ApplyError> {
         let sequence = row.position.sequence;
@@ -378,7 +378,7 @@ impl Writer {
             Unfit::Diverged(why) => ApplyError::Diverged(format!("group {sequence} cannot be executed here: {why}")),
             Unfit::Failed(error) => ApplyError::Failed(error),
         })?;
-        if row.position.epoch > standing.epoch.number {
+        if row.position.epoch > copy_state.epoch.number {
             let epoch = Epoch { number: row.position.epoch, id: row.epoch_id() };
             let began = EpochStart {
                 epoch: epoch.clone(),
@@ -389,9 +389,9 @@ impl Writer {
                 silent_ms: None,
             };
             began.insert(&self.connection).map_err(storage_error)?;
-            standing.heard = standing.heard.clone().or_later(epoch.clone());
-            standing.epoch = epoch;
-            standing.write(&self.connection).map_err(storage_error)?;
+            copy_state.heard = copy_state.heard.clone().or_later(epoch.clone());
+            copy_state.epoch = epoch;
+            copy_state.write(&self.connection).map_err(storage_error)?;
         }
         Ok(self.append(row)?)
     }
@@ -433,16 +433,16 @@ impl Writer {
 }
 
 /// Whether a row is the one that comes next.
-fn check_next(row: &LogRow, before: Option<&Position>, standing: &Standing) -> Result<(), ApplyError> {
+fn check_next(row: &LogRow, before: Option<&Position>, copy_state: &CopyState) -> Result<(), ApplyError> {
     let next = before.map_or(0, |before| before.sequence) + 1;
     let Position { sequence, epoch, .. } = row.position;
     if sequence != next {
         return Err(ApplyError::Gap(format!("group {sequence} came where group {next} comes next")));
     }
-    if epoch < standing.epoch.number {
+    if epoch < copy_state.epoch.number {
         return Err(ApplyError::Gap(format!(
             "group {sequence} is of epoch {epoch}, and this is epoch {}",
-            standing.epoch.number
+            copy_state.epoch.number
         )));
     }
     if !row.follows(before) {
@@ -457,7 +457,7 @@ impl crate::dbs_exec::tx::Reader<'_> {
     /// As [`DbsExec::log_after`], in this snapshot.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// [`Error::Database`] and its kin when SQLite fails.
     pub fn log_after(&self, sequence: i64, bytes: usize) -> Result<Option<Vec<LogRow>>> {
         let mut statement = self
             .raw()
@@ -491,7 +491,7 @@ impl crate::dbs_exec::tx::Reader<'_> {
     /// The last row of the log in this snapshot.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// [`Error::Database`] and its kin when SQLite fails.
     pub fn last_position(&self) -> Result<Option<Position>> {
         crate::dbs_exec::replication_log::copy_state::last_position(self.raw())
             .optional()

@@ -43,7 +43,7 @@ impl Reader<'_> {
     /// The tables that all copies share, by name.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// [`Error::Database`] and its kin when SQLite fails.
     pub fn shared_tables(&self) -> Result<Vec<SharedTable>> {
         shared_tables(self.raw()).map_err(storage_error)
     }
@@ -51,7 +51,7 @@ impl Reader<'_> {
     /// The next `rows` rows of a table after `after`.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// [`Error::Database`] and its kin when SQLite fails.
     pub fn slice(&self, table: &SharedTable, after: Option<&[Value]>, rows: usize) -> Result<Slice> {
         slice(self.raw(), table, after, rows).map_err(storage_error)
     }

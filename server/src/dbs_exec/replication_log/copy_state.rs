@@ -36,7 +36,7 @@ impl CopyRole {
 
 /// The row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct CopyState {
     /// What this copy is.
     pub role: CopyRole,
     /// The epoch that it is of.
@@ -57,7 +57,7 @@ pub struct Standing {
     pub started_with: Option<String>,
 }
 
-impl Standing {
+impl CopyState {
     /// What this copy refuses writes with; `None` when it takes them.
     #[must_use]
     pub fn refusal(&self) -> Option<Error> {

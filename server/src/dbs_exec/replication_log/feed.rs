@@ -1,9 +1,9 @@
 //! The end of the replication log in memory: what replicas are sent, and how far they have made it durable.
 //!
-//! The writer publishes each group here after its commit. The threads that ship it wait here for the next one and
-//! usually find it in the *tail*, so that shipping costs no read from the disk. They report what their replica has
-//! made durable; with `--sync-replicas N` a group counts as *confirmed* once N replicas have it, and whoever owes an
-//! answer waits here for that.
+//! The writer publishes each group here after its commit. The threads that send it to replicas wait here for the next
+//! one and usually find it in the *tail*, so that sending costs no read from the disk. They report what their replica
+//! has made durable; with `--sync-replicas N` a group counts as *confirmed* once N replicas have it, and whoever has
+//! an answer to send waits here for that.
 //!
 //! Invariants: the tail's rows are consecutive and end with the last published one; `confirmed` never goes back.
 
@@ -17,7 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::dbs_exec::replication_log::log::{LogRow, Position};
 use crate::limits::{LOG_TAIL_BYTES, SYNC_STEP_GROUPS};
 
-/// What shippers and those who wait for replicas share.
+/// What senders and those who wait for replicas share.
 #[derive(Default)]
 pub struct Feed {
     /// Replicas that must have a group before it is answered; 0 for none.
@@ -28,15 +28,15 @@ pub struct Feed {
     grown: Condvar,
     confirmed: Condvar,
     /// What is done instead of sleeping, where no other thread would end the sleep.
-    bring_on: OnceLock<BringOn>,
+    wait_hook: OnceLock<WaitHook>,
 }
 
 /// What is done where somebody would sleep.
-pub type BringOn = Box<dyn Fn(Wait) + Send + Sync>;
+pub type WaitHook = Box<dyn Fn(WaitEvent) + Send + Sync>;
 
 /// A wait for replicas where nobody sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
+pub enum WaitEvent {
     /// It begins: replicas are to take what is in the feed, as far as they can be reached.
     Begins,
     /// It was in vain, and would have lasted until the stop.
@@ -62,7 +62,7 @@ struct Replica {
     connection: u64,
     acknowledged: i64,
     /// Whether it has once come close to the end of the log, so that waiting for it is short.
-    is_in_step: bool,
+    is_in_sync: bool,
 }
 
 /// How waiting for replicas ended.
@@ -82,11 +82,11 @@ impl Feed {
         Self { state: Mutex::new(State { last, ..State::default() }), ..Self::default() }
     }
 
-    /// From now on nobody sleeps here until replicas have something: `bring_on` is called instead. For a
+    /// From now on nobody sleeps here until replicas have something: `wait_hook` is called instead. For a
     /// simulation, where the replicas are in the same thread.
-    pub fn wait_by(&self, bring_on: BringOn) {
+    pub fn set_wait_hook(&self, wait_hook: WaitHook) {
         // A second one would be the simulation's mistake, and the first one stays.
-        let _ = self.bring_on.set(bring_on);
+        let _ = self.wait_hook.set(wait_hook);
     }
 
     /// The last group.
@@ -165,7 +165,7 @@ impl Feed {
     /// Notes that a replica is connected and has the log up to `acknowledged`.
     pub fn connected(&self, address: &str, connection: u64, acknowledged: i64) {
         let mut state = self.state.lock();
-        state.replicas.insert(address.to_string(), Replica { connection, acknowledged, is_in_step: false });
+        state.replicas.insert(address.to_string(), Replica { connection, acknowledged, is_in_sync: false });
         drop(state);
         self.acknowledged(address, connection, acknowledged);
     }
@@ -178,7 +178,7 @@ impl Feed {
             return;
         };
         replica.acknowledged = replica.acknowledged.max(sequence);
-        replica.is_in_step |= replica.acknowledged + SYNC_STEP_GROUPS >= last;
+        replica.is_in_sync |= replica.acknowledged + SYNC_STEP_GROUPS >= last;
         let needed = self.needed();
         if needed == 0 {
             return;
@@ -201,14 +201,14 @@ impl Feed {
     }
 
     /// Replicas that follow closely.
-    pub fn in_step(&self) -> usize {
-        self.state.lock().replicas.values().filter(|replica| replica.is_in_step).count()
+    pub fn in_sync(&self) -> usize {
+        self.state.lock().replicas.values().filter(|replica| replica.is_in_sync).count()
     }
 
     /// Whether as many replicas follow as must have each write.
     pub fn has_enough(&self) -> bool {
         let needed = self.needed();
-        needed == 0 || self.in_step() >= needed
+        needed == 0 || self.in_sync() >= needed
     }
 
     /// Waits until enough replicas follow, at most so long. `false` when there are too few.
@@ -217,14 +217,14 @@ impl Feed {
         if needed == 0 {
             return true;
         }
-        if let Some(bring_on) = self.bring_on.get() {
-            bring_on(Wait::Begins);
+        if let Some(wait_hook) = self.wait_hook.get() {
+            wait_hook(WaitEvent::Begins);
             return self.has_enough();
         }
         let deadline = Instant::now() + wait;
         let mut state = self.state.lock();
         loop {
-            if state.replicas.values().filter(|replica| replica.is_in_step).count() >= needed {
+            if state.replicas.values().filter(|replica| replica.is_in_sync).count() >= needed {
                 return true;
             }
             if state.stop_at.is_some() {
@@ -244,15 +244,15 @@ impl Feed {
         if self.needed() == 0 {
             return Confirmed::Yes;
         }
-        if let Some(bring_on) = self.bring_on.get() {
-            bring_on(Wait::Begins);
+        if let Some(wait_hook) = self.wait_hook.get() {
+            wait_hook(WaitEvent::Begins);
             if self.state.lock().confirmed >= sequence {
                 return Confirmed::Yes;
             }
             if wait.is_some() {
                 return Confirmed::NotInTime;
             }
-            bring_on(Wait::InVain);
+            wait_hook(WaitEvent::InVain);
             return Confirmed::Stopping;
         }
         let deadline = wait.map(|wait| Instant::now() + wait);
@@ -280,7 +280,7 @@ impl Feed {
 
     /// Whether what was on disk at the start is confirmed: before that, nothing may be promised to other branches
     /// that stands on it.
-    pub fn may_speak(&self) -> bool {
+    pub fn is_start_confirmed(&self) -> bool {
         if self.needed() == 0 {
             return true;
         }
@@ -344,17 +344,17 @@ mod tests {
         feed.announce(2);
         assert_eq!(feed.wait_safe(3, Some(SHORT)), Confirmed::NotInTime, "it has not begun");
         feed.require(2);
-        assert!(!feed.wait_for_replicas(SHORT) && !feed.may_speak());
+        assert!(!feed.wait_for_replicas(SHORT) && !feed.is_start_confirmed());
         feed.connected("a", 1, 3);
         assert_eq!(feed.wait_confirmed(3, Some(SHORT)), Confirmed::NotInTime);
         feed.connected("b", 2, 2);
         assert_eq!(feed.wait_confirmed(2, Some(SHORT)), Confirmed::Yes);
         assert_eq!(feed.wait_confirmed(3, Some(SHORT)), Confirmed::NotInTime);
         feed.acknowledged("b", 1, 3);
-        assert!(!feed.may_speak(), "that was an earlier connection");
+        assert!(!feed.is_start_confirmed(), "that was an earlier connection");
         feed.acknowledged("b", 2, 3);
         feed.disconnected("b", 2);
-        assert!(feed.may_speak());
+        assert!(feed.is_start_confirmed());
         assert_eq!(feed.wait_confirmed(3, Some(SHORT)), Confirmed::Yes);
         assert!(!feed.wait_for_replicas(SHORT), "one of two is left");
         feed.stop_within(Duration::ZERO);

@@ -235,25 +235,25 @@ pub fn decode<'b, E: From<LogError>>(
     body: &'b [u8],
     mut each: impl FnMut(&Statement<'b>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut input = Input(body);
-    if body.len() > LOG_BODY_BYTES || input.byte()? != VERSION {
+    let mut decoder = Decoder(body);
+    if body.len() > LOG_BODY_BYTES || decoder.byte()? != VERSION {
         return Err(LogError("another encoding").into());
     }
-    let count = input.count(LOG_TEXTS)?;
+    let count = decoder.count(LOG_TEXTS)?;
     let mut texts = Vec::with_capacity(count);
     for _ in 0..count {
-        texts.push(input.text(LOG_TEXT_BYTES)?);
+        texts.push(decoder.text(LOG_TEXT_BYTES)?);
     }
-    for _ in 0..input.count(LOG_STATEMENTS)? {
-        let sql = texts.get(input.count(LOG_TEXTS)?).ok_or(LogError("a statement without a text"))?;
-        let changed = input.count(i64::MAX as usize)?;
+    for _ in 0..decoder.count(LOG_STATEMENTS)? {
+        let sql = texts.get(decoder.count(LOG_TEXTS)?).ok_or(LogError("a statement without a text"))?;
+        let changed = decoder.count(i64::MAX as usize)?;
         let mut params = Vec::new();
-        for _ in 0..input.count(LOG_PARAMETERS)? {
-            params.push(LoggedValue(input.value()?));
+        for _ in 0..decoder.count(LOG_PARAMETERS)? {
+            params.push(LoggedValue(decoder.value()?));
         }
         each(&Statement { sql, changed, params })?;
     }
-    if input.0.is_empty() { Ok(()) } else { Err(LogError("something after the end").into()) }
+    if decoder.0.is_empty() { Ok(()) } else { Err(LogError("something after the end").into()) }
 }
 
 /// Appends a number as a LEB128 varint.
@@ -296,9 +296,9 @@ pub fn push_value(out: &mut Vec<u8>, value: ValueRef<'_>) {
 }
 
 /// Bytes that are read and not trusted.
-pub struct Input<'b>(pub &'b [u8]);
+pub struct Decoder<'b>(pub &'b [u8]);
 
-impl<'b> Input<'b> {
+impl<'b> Decoder<'b> {
     /// One byte.
     ///
     /// # Errors
@@ -367,7 +367,7 @@ impl<'b> Input<'b> {
     /// A length and so many bytes of UTF-8.
     ///
     /// # Errors
-    /// As [`Input::bytes`], or when it is no UTF-8.
+    /// As [`Decoder::bytes`], or when it is no UTF-8.
     pub fn text(&mut self, most: usize) -> Result<&'b str, LogError> {
         std::str::from_utf8(self.bytes(most)?).map_err(|_| LogError("a text that is no UTF-8"))
     }

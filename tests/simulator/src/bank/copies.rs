@@ -115,7 +115,7 @@ impl World {
             return self.copies[copy].process.is_some();
         };
         let Ok(name) = self.names[self.copies[from].branch].parse::<BranchName>() else { return false };
-        process.engine().links().directory().deals_with(&name, &sender.core.dbs.standing().epoch)
+        process.engine().links().directory().deals_with(&name, &sender.core.dbs.copy_state().epoch)
     }
 
     /// What primaries and replicas do by themselves, now and then.
@@ -155,7 +155,7 @@ impl World {
         }
         let epoch = self.enter(copy, |process| {
             process.core.context.replication.tell_once();
-            process.core.dbs.standing().epoch.number
+            process.core.dbs.copy_state().epoch.number
         });
         if epoch.is_some_and(|epoch| epoch > 1) {
             let own = self.copies[copy].branch;
@@ -195,7 +195,7 @@ impl World {
     /// The copy that a replica takes for its primary.
     fn primary_of(&self, copy: usize) -> Option<usize> {
         let process = self.copies[copy].process.as_ref()?;
-        let address: Address = process.core.dbs.standing().primary?.parse().ok()?;
+        let address: Address = process.core.dbs.copy_state().primary?.parse().ok()?;
         self.copies.iter().position(|other| other.port == address.port)
     }
 
@@ -221,11 +221,11 @@ impl World {
         let copied = self.enter(primary, |process| process.core.dbs.copy_to(&file, &|| false));
         let Some(Ok(Some(_))) = copied else { return };
         let Some(process) = self.copies[replica].process.take() else { return };
-        let standing = process.core.dbs.standing();
+        let copy_state = process.core.dbs.copy_state();
         process.stop_cleanly();
         let address = format!("127.0.0.1:{}", self.copies[primary].port);
         let path = self.copies[replica].path.clone();
-        let placed = check_copy(&file, &self.name_of(replica), &address, &standing)
+        let placed = check_copy(&file, &self.name_of(replica), &address, &copy_state)
             .and_then(|_| put_in_place(&file, &path, ".aside"));
         match placed {
             Ok(aside) => {
@@ -476,8 +476,8 @@ impl World {
 /// A replica's wish to follow, as it goes over the wire.
 fn wish_to_follow(process: &Process) -> Option<String> {
     let dbs = &process.core.dbs;
-    let standing = dbs.standing();
-    let epoch_id = |number| if number == standing.epoch.number { standing.epoch.id.clone() } else { String::new() };
+    let copy_state = dbs.copy_state();
+    let epoch_id = |number| if number == copy_state.epoch.number { copy_state.epoch.id.clone() } else { String::new() };
     let position = dbs.position().map(|last| LogPosition {
         sequence: last.sequence,
         epoch: last.epoch,
@@ -487,8 +487,8 @@ fn wish_to_follow(process: &Process) -> Option<String> {
     let params = Replicate {
         branch: process.core.context.bank.name().clone(),
         port: process.core.context.address.port,
-        heard_epoch: standing.heard.number,
-        heard_epoch_id: standing.heard.id,
+        heard_epoch: copy_state.heard.number,
+        heard_epoch_id: copy_state.heard.id,
         position,
         version: newest_version(),
     };

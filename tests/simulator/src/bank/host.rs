@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bank_server::branch::Context;
-use bank_server::dbs_exec::{DbsExec, Wait};
+use bank_server::dbs_exec::{DbsExec, WaitEvent};
 use bank_server::error::Result;
 use bank_server::peers::links::{Carrier, Posted};
 use bank_server::replication::{Duplex, Exchange};
@@ -237,10 +237,10 @@ impl Station {
     }
 
     /// The process waits for its replicas.
-    pub fn wait_for_replicas(&self, wait: Wait) {
+    pub fn wait_for_replicas(&self, wait: WaitEvent) {
         match wait {
-            Wait::Begins => self.shared.bring_on(self.copy),
-            Wait::InVain => self.is_starved.store(true, Ordering::Relaxed),
+            WaitEvent::Begins => self.shared.bring_on(self.copy),
+            WaitEvent::InVain => self.is_starved.store(true, Ordering::Relaxed),
         }
     }
 

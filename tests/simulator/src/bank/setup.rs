@@ -112,7 +112,7 @@ impl World {
                 let address = format!("127.0.0.1:{}", self.copies[branch].port);
                 let primary = self.copies[branch].process.as_ref().ok_or("the primary does not run")?;
                 primary.core.dbs.copy_to(&path, &|| false).map_err(|error| error.to_string())?;
-                check_copy(&path, &self.names[branch], &address, &primary.core.dbs.standing())?;
+                check_copy(&path, &self.names[branch], &address, &primary.core.dbs.copy_state())?;
                 self.start(copy, true);
             }
         }

@@ -1,6 +1,6 @@
-//! Copies that have no name of their own yet: made under a passing one, and removed when they never get another.
+//! Copies that are made under a temporary name, and removed when they never get their own.
 //!
-//! A process that is killed leaves its draft. The next one that makes a draft in the folder, or opens a database in it,
+//! A process that is killed leaves its temporary file. The next one that makes one in the folder, or opens a database in it,
 //! clears away those that are surely a bank's (by the name) and surely dead (nobody holds the lock on the file, and the
 //! process in the name is gone).
 
@@ -15,21 +15,21 @@ use crate::dbs_exec::OpenError;
 use crate::dbs_exec::files::database_file::{PRIVATE, beside, remove_database};
 use crate::dbs_exec::files::file_lock::is_abandoned;
 
-/// How a draft's name goes on after the name it is to get, before the number of its process,
+/// How a temporary name goes on after the name it is to get, before the number of its process,
 const INFIX: &str = ".bank-";
 /// and how it ends.
 const ENDING: &str = ".part";
 
 /// A file that has not got its name yet; removed when it is dropped before that.
 #[derive(Debug)]
-pub struct Draft {
+pub struct TemporaryFile {
     path: PathBuf,
     /// Tells others that it is being made; also its way to the disk.
     file: File,
     is_published: bool,
 }
 
-impl Draft {
+impl TemporaryFile {
     /// Makes an empty one beside `to`.
     ///
     /// # Errors
@@ -76,12 +76,12 @@ impl Draft {
     }
 
     /// It has its name by other means.
-    pub fn was_published(mut self) {
+    pub fn mark_published(mut self) {
         self.is_published = true;
     }
 }
 
-impl Drop for Draft {
+impl Drop for TemporaryFile {
     fn drop(&mut self) {
         if !self.is_published {
             // The sentence that the operator gets says what went wrong before.
@@ -107,7 +107,7 @@ pub(in crate::dbs_exec) fn sweep(folder: &Path) {
     }
 }
 
-/// The number of the process in a draft's name.
+/// The number of the process in a temporary name.
 fn process_of(name: &str) -> Option<u32> {
     let (_, number) = name.strip_suffix(ENDING)?.rsplit_once(INFIX)?;
     number.parse().ok()
@@ -125,10 +125,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_draft_of_a_dead_process_is_removed_and_no_other_file() {
+    fn a_temporary_file_of_a_dead_process_is_removed_and_no_other_file() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        let living = Draft::make(&at("living.db")).unwrap();
+        let living = TemporaryFile::make(&at("living.db")).unwrap();
         // No process has a number above the kernel's largest, 2^22.
         for name in
             ["a.db.bank-99999999.part", "a.db.bank-99999999.part-journal", "a.db.99999999.part", "b.db", "c.part"]
@@ -150,15 +150,15 @@ mod tests {
     }
 
     #[test]
-    fn a_draft_takes_no_name_that_is_taken() {
+    fn a_temporary_file_takes_no_name_that_is_taken() {
         let directory = tempfile::tempdir().unwrap();
         let to = directory.path().join("copy.db");
         fs::write(&to, "there").unwrap();
-        Draft::make(&to).unwrap().publish(&to).unwrap_err();
+        TemporaryFile::make(&to).unwrap().publish(&to).unwrap_err();
         assert_eq!(fs::read_to_string(&to).unwrap(), "there");
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "the draft is gone");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "the temporary file is gone");
         fs::remove_file(&to).unwrap();
-        Draft::make(&to).unwrap().publish(&to).unwrap();
+        TemporaryFile::make(&to).unwrap().publish(&to).unwrap();
         assert!(to.exists());
     }
 }

@@ -33,7 +33,7 @@ const NO_ID: &str = "-";
 
 /// What is beside a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::dbs_exec) enum Left {
+pub(in crate::dbs_exec) enum Leftover {
     /// Nothing that SQLite would play in.
     Nothing,
     /// What the database's last opening has left.
@@ -45,14 +45,14 @@ pub(in crate::dbs_exec) enum Left {
 /// What the lock file says about the log: the ids that the file may have, and the difference of the log's first salt and
 /// its sequence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Mark {
+struct LockRecord {
     ids: Vec<String>,
     generation: Option<u32>,
     /// The database was removed or replaced while it was open.
     is_lost: bool,
 }
 
-impl Mark {
+impl LockRecord {
     fn parse(text: &str) -> Self {
         let mut mark = Self::default();
         for line in text.lines() {
@@ -76,10 +76,10 @@ impl Mark {
 /// Looks at what is beside the database, before anything opens it. `lock_text` is what its lock file says.
 ///
 /// # Errors
-/// [`OpenError::LogAlone`], [`OpenError::Emptied`], [`OpenError::StrangeLog`]; trouble with the files.
-pub(in crate::dbs_exec) fn check(file: &DatabaseFile, lock_text: &str) -> Result<Left, OpenError> {
+/// [`OpenError::LogAlone`], [`OpenError::Emptied`], [`OpenError::StrangeLog`]; [`OpenError::Io`] when the files fail.
+pub(in crate::dbs_exec) fn check(file: &DatabaseFile, lock_text: &str) -> Result<Leftover, OpenError> {
     let (log, journal) = (file.companion(Companion::Log), file.companion(Companion::Journal));
-    let mark = Mark::parse(lock_text);
+    let mark = LockRecord::parse(lock_text);
     let has_log = length(&log)?.is_some_and(|length| length > 0);
     let is_journal_hot = starts_with(&journal, &JOURNAL_MAGIC)?;
     match length(file.path())? {
@@ -88,26 +88,26 @@ pub(in crate::dbs_exec) fn check(file: &DatabaseFile, lock_text: &str) -> Result
         None | Some(0) if has_log => return Err(OpenError::LogAlone(log)),
         None if mark.is_lost => return Err(OpenError::Lost(file.beside(".lock"))),
         Some(0) if !mark.ids.is_empty() => return Err(OpenError::Emptied),
-        None | Some(0) => return Ok(Left::Nothing),
+        None | Some(0) => return Ok(Leftover::Nothing),
         Some(_) => {}
     }
     if is_journal_hot {
         if !is_of_a_change_of_mode(file.path(), &journal)? {
             return Err(OpenError::StrangeLog(journal));
         }
-        return Ok(Left::Own);
+        return Ok(Leftover::Own);
     }
-    let Some(header) = log_header(&log)? else { return Ok(Left::Nothing) };
+    let Some(header) = log_header(&log)? else { return Ok(Leftover::Nothing) };
     if mark.ids.is_empty() || mark.is_lost {
-        return Ok(Left::Unknown);
+        return Ok(Leftover::Unknown);
     }
     match id_in_file(file.path()) {
         Ok(id) if mark.ids.contains(&id) => {}
         Ok(_) => return Err(OpenError::StrangeLog(log)),
         // The books will say it better.
-        Err(_) => return Ok(Left::Unknown),
+        Err(_) => return Ok(Leftover::Unknown),
     }
-    Ok(if mark.generation == Some(header) { Left::Own } else { Left::Unknown })
+    Ok(if mark.generation == Some(header) { Leftover::Own } else { Leftover::Unknown })
 }
 
 /// Writes a new id into the database and the lock file, with the first commit of each generation of logs.
@@ -115,7 +115,7 @@ pub(in crate::dbs_exec) fn check(file: &DatabaseFile, lock_text: &str) -> Result
 pub(in crate::dbs_exec) struct Stamp {
     lock: Arc<FileLock>,
     log: PathBuf,
-    mark: Mark,
+    mark: LockRecord,
     state: Stamped,
 }
 
@@ -129,7 +129,7 @@ enum Stamped {
 
 impl Stamp {
     pub(in crate::dbs_exec) fn new(file: &DatabaseFile, lock: Arc<FileLock>) -> Self {
-        Self { lock, log: file.companion(Companion::Log), mark: Mark::default(), state: Stamped::No }
+        Self { lock, log: file.companion(Companion::Log), mark: LockRecord::default(), state: Stamped::No }
     }
 
     /// Within a transaction that is about to be committed: writes the id along, if none was written since the opening.
@@ -139,7 +139,7 @@ impl Stamp {
         }
         let before = connection.query_row("SELECT opened FROM replication_opening", [], |row| row.get(0)).optional()?;
         let before = before.unwrap_or_else(|| NO_ID.to_string());
-        let mut mark = Mark::parse(&self.lock.text()?);
+        let mut mark = LockRecord::parse(&self.lock.text()?);
         // The one in the file may be older than the one in the log.
         if !mark.ids.contains(&before) {
             mark.ids = vec![before];
@@ -171,7 +171,7 @@ impl Stamp {
 
     /// The file is no longer the one under its name.
     pub(in crate::dbs_exec) fn file_is_lost(&mut self) -> io::Result<()> {
-        let mut mark = Mark::parse(&self.lock.text()?);
+        let mut mark = LockRecord::parse(&self.lock.text()?);
         mark.is_lost = true;
         self.lock.set_text(&mark.text())
     }
@@ -293,8 +293,8 @@ mod tests {
 
     #[test]
     fn a_mark_is_read_as_it_was_written() {
-        let mark = Mark { ids: vec!["-".into(), "00ff".into()], generation: Some(7), is_lost: true };
-        assert_eq!(Mark::parse(&mark.text()), mark);
-        assert_eq!(Mark::parse(""), Mark::default());
+        let mark = LockRecord { ids: vec!["-".into(), "00ff".into()], generation: Some(7), is_lost: true };
+        assert_eq!(LockRecord::parse(&mark.text()), mark);
+        assert_eq!(LockRecord::parse(""), LockRecord::default());
     }
 }

@@ -1,10 +1,10 @@
-//! Looking at a database that this process doesn't serve, without leaving a trace.
+//! Reading a database that this process doesn't serve, without leaving a trace.
 //!
 //! SQLite makes an index beside a database that has a log, and moves the log into the file when it closes; a migration
-//! changes the file altogether. None of it is for a look: an audit of a backup leaves the backup as it is, on a disk
+//! changes the file altogether. A reader must do none of it: an audit of a backup leaves the backup as it is, on a disk
 //! that can't be written too. So a database at rest is opened as a file that never changes (`immutable=1`), under a
 //! lock that keeps servers away; and where that isn't enough, because a log is left beside it or its version is an
-//! older one, a copy in a folder of its own for passing files is looked at. A database that is served just now is read
+//! older one, a copy in a temporary folder of its own is read. A database that is served just now is read
 //! through the log, as any reader does.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -15,35 +15,35 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::dbs_exec::files::database_file::{Companion, DatabaseFile, PRIVATE};
-use crate::dbs_exec::files::drafts::Draft;
 use crate::dbs_exec::files::file_lock::{SharedLock, lock_text};
-use crate::dbs_exec::files::{left_log, replace};
+use crate::dbs_exec::files::temporary_file::TemporaryFile;
+use crate::dbs_exec::files::{replace, wal_ownership};
 use crate::dbs_exec::{OpenError, Reader, newest_version, open_connection, open_immutable, schema};
 use crate::error::Result;
 
-/// How the folders for copies that are looked at begin, in the folder for passing files.
+/// How the folders of copies that are read begin, in the system's folder of temporary files.
 const SCRATCH_PREFIX: &str = "bank-look-";
 
-/// A database that is looked at.
-pub struct Look {
+/// A database that is only read.
+pub struct ReadOnlyDatabase {
     connection: Connection,
     // In this order: the connection is closed before the files go and the lock is given back.
     scratch: Option<Scratch>,
     lock: Option<SharedLock>,
 }
 
-impl Look {
-    /// Opens the database for a look, in whatever version it is.
+impl ReadOnlyDatabase {
+    /// Opens the database, in whatever version it is.
     ///
     /// # Errors
     /// [`OpenError`]: there is none, it is another program's, newer, or somebody has to see to its files first.
     pub fn open(path: &Path) -> std::result::Result<Self, OpenError> {
         let file = DatabaseFile::resolve(path)?;
         if !file.exists() {
-            left_log::check(&file, "")?;
+            wal_ownership::check(&file, "")?;
             return Err(OpenError::Missing);
         }
-        let look = match SharedLock::acquire(&file)? {
+        let database = match SharedLock::acquire(&file)? {
             None => {
                 let connection = open_connection(file.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
                 connection.execute_batch("PRAGMA query_only = ON")?;
@@ -51,43 +51,43 @@ impl Look {
             }
             Some(lock) => Self::at_rest(&file, lock)?,
         };
-        schema::recognise(&look.connection)?;
-        Ok(look)
+        schema::recognise(&database.connection)?;
+        Ok(database)
     }
 
-    /// As [`Look::open`], in this program's version, for who asks more than an older one can answer.
+    /// As [`ReadOnlyDatabase::open`], in this program's version, for who asks more than an older one can answer.
     ///
     /// # Errors
-    /// As [`Look::open`].
+    /// As [`ReadOnlyDatabase::open`].
     pub fn open_newest(path: &Path) -> std::result::Result<Self, OpenError> {
-        let look = Self::open(path)?;
-        let version: u32 = look.connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let database = Self::open(path)?;
+        let version: u32 = database.connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         if version == newest_version() {
-            return Ok(look);
+            return Ok(database);
         }
-        let scratch = match look.scratch {
+        let scratch = match database.scratch {
             Some(scratch) => scratch,
             None => Scratch::copy(&DatabaseFile::resolve(path)?)?,
         };
-        drop(look.connection);
+        drop(database.connection);
         let mut connection = open_connection(&scratch.database(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         schema::migrate(&mut connection)?;
-        Ok(Self { connection, scratch: Some(scratch), lock: look.lock })
+        Ok(Self { connection, scratch: Some(scratch), lock: database.lock })
     }
 
-    /// Opens a draft of this process.
+    /// Opens a temporary file of this process.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn draft(draft: &Draft) -> std::result::Result<Self, OpenError> {
-        Ok(Self { connection: open_immutable(draft.path())?, scratch: None, lock: None })
+    pub fn open_temporary(file: &TemporaryFile) -> std::result::Result<Self, OpenError> {
+        Ok(Self { connection: open_immutable(file.path())?, scratch: None, lock: None })
     }
 
     /// Opens a file without what may stand beside it, and without a lock, which the caller has: for what never changes.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn file_alone(file: &DatabaseFile) -> std::result::Result<Self, OpenError> {
+    pub fn open_alone(file: &DatabaseFile) -> std::result::Result<Self, OpenError> {
         Ok(Self { connection: open_immutable(file.path())?, scratch: None, lock: None })
     }
 
@@ -95,9 +95,9 @@ impl Look {
         if replace::is_interrupted(file) {
             return Err(OpenError::Interrupted);
         }
-        let (connection, scratch) = match left_log::check(file, &lock_text(file)?)? {
-            left_log::Left::Nothing => (open_immutable(file.path())?, None),
-            left_log::Left::Own | left_log::Left::Unknown => {
+        let (connection, scratch) = match wal_ownership::check(file, &lock_text(file)?)? {
+            wal_ownership::Leftover::Nothing => (open_immutable(file.path())?, None),
+            wal_ownership::Leftover::Own | wal_ownership::Leftover::Unknown => {
                 let scratch = Scratch::copy(file)?;
                 (open_connection(&scratch.database(), OpenFlags::SQLITE_OPEN_READ_WRITE)?, Some(scratch))
             }
@@ -115,13 +115,13 @@ impl Look {
         &self.connection
     }
 
-    /// Runs `look` on one snapshot.
+    /// Runs `read` on one snapshot.
     ///
     /// # Errors
-    /// `look`'s own, or [`crate::error::Error::Database`].
-    pub fn read<T>(&self, look: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
+    /// `read`'s own, or [`crate::error::Error::Database`].
+    pub fn read<T>(&self, read: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
         let snapshot = self.connection.unchecked_transaction().map_err(crate::dbs_exec::storage_error)?;
-        look(&Reader::new(&snapshot))
+        read(&Reader::new(&snapshot))
     }
 }
 
@@ -174,7 +174,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes the copies of looks that were killed.
+/// Removes the copies of processes that were killed.
 fn sweep_scratch() {
     let Ok(entries) = fs::read_dir(std::env::temp_dir()) else { return };
     for entry in entries.flatten() {
@@ -182,7 +182,9 @@ fn sweep_scratch() {
         let Some(number) = name.to_str().and_then(|name| name.strip_prefix(SCRATCH_PREFIX)) else { continue };
         let Some(process) = number.split('-').next().and_then(|process| process.parse().ok()) else { continue };
         // Another user's can't be removed, and are not ours.
-        if !crate::dbs_exec::files::drafts::is_running(process) && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        if !crate::dbs_exec::files::temporary_file::is_running(process)
+            && entry.file_type().is_ok_and(|kind| kind.is_dir())
+        {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
