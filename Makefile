@@ -80,15 +80,15 @@ screenshots: build ## Take the pictures in docs/screenshots anew
 	cargo run -q -p browser-tests --bin screenshots -- docs/screenshots
 
 soak: build ## Torture three branches and a copy for SOAK_SECONDS=60 seconds; PROMOTIONS=30 kills of a primary
-	SOAK_SECONDS=$(SOAK_SECONDS) cargo test -p bank-tests --test torture -- --nocapture
-	PROMOTIONS=$(PROMOTIONS) cargo test -p bank-tests --test replication_promotion nothing_acknowledged -- --nocapture
-	PROMOTIONS=$(PROMOTIONS) cargo test -p bank-tests --test linearizability replaced_by_its_replica -- --nocapture
+	SOAK_SECONDS=$(SOAK_SECONDS) cargo test -p bank-tests --test end_to_end torture:: -- --nocapture
+	PROMOTIONS=$(PROMOTIONS) cargo test -p bank-tests --test end_to_end replication_promotion::nothing_acknowledged -- --nocapture
+	PROMOTIONS=$(PROMOTIONS) cargo test -p bank-tests --test end_to_end linearizability::replaced_by_its_replica -- --nocapture
 
 sim: ## Simulate SEEDS=20000 seeds of the whole bank
 	@cargo run --release -q -p simulator -- bank --seeds $(SEEDS)
 
 sim-faults: ## Put each fault that was there once back into a scratch copy, and have the simulator find it
-	cargo test -p simulator --test put_back -- --ignored --nocapture
+	cargo test -p simulator --test integration put_back:: -- --ignored --nocapture
 
 fuzz: ## Fuzz what strangers send: each target for FUZZ_SECONDS=60, guided by coverage; CASES=200000 for each property
 	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run

@@ -1,0 +1,59 @@
+//! The built programs, end to end: each file is one subject, and a test's name is its claim.
+//!
+//! They are one program, so that they are linked once and run side by side. Each test has branches, ports and folders of
+//! its own; what belongs to the whole process is left alone: the environment, the current directory, the user.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod access;
+mod audit_all;
+mod audits;
+mod backup;
+mod bad_input;
+mod branch_protocol;
+mod bridge_access;
+mod bridge_events;
+mod bridge_limits;
+mod bridge_neighbours;
+mod bridge_rest;
+mod commands;
+mod concurrency;
+mod crash;
+mod crash_points;
+mod demo;
+mod deployment;
+mod discovery;
+mod disk_failure;
+mod encryption;
+mod environment;
+mod files;
+mod frames;
+mod golden_pair;
+mod hostile_clients;
+mod idle_clients;
+mod in_doubt;
+mod lab_model;
+mod lab_port;
+mod linearizability;
+mod lockout;
+mod log;
+mod lost_promises;
+mod one_coordinator;
+mod prepared_money;
+mod replication_epochs;
+mod replication_following;
+mod replication_promotion;
+mod replication_roles;
+mod replication_safety;
+mod request_ids;
+mod scenarios;
+mod sessions;
+mod several_hosts;
+mod shutdown;
+mod slow_branches;
+mod start_up;
+mod suspense;
+mod teaching;
+mod text_messages;
+mod torture;
+mod transfers;
