@@ -54,6 +54,7 @@ mod slow_branches;
 mod start_up;
 mod suspense;
 mod teaching;
+mod test_files;
 mod text_messages;
 mod torture;
 mod transfers;
