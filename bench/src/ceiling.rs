@@ -131,7 +131,7 @@ mod tests {
         let mut ceiling = Ceiling::open(folder.path(), 10).unwrap();
         let measurement = ceiling.measure(8, Duration::ZERO, Duration::from_millis(20)).unwrap();
         assert!(measurement.operations >= 8 && measurement.operations.is_multiple_of(8), "{measurement:?}");
-        let audit = ceiling.dbs.read(|reader| bank_server::audit::audit(reader)).unwrap();
+        let audit = ceiling.dbs.read(|reader| bank_server::service::audit::audit(reader)).unwrap();
         assert!(audit.ok, "{:?}", audit.findings);
     }
 }

@@ -13,7 +13,7 @@ use bank_server::clock;
 use bank_server::dbs_exec::{put_in_place, remove_database};
 use bank_server::limits::{REOPEN_WAIT, STOP_EVENTS};
 use bank_server::menu::Texts;
-use bank_server::net::listeners::Doors;
+use bank_server::net::listeners::Listeners;
 use bank_server::node::{Life, Opened, Stop};
 use bank_server::replication::Reopen;
 use bank_server::service_manager::{State, notify};
@@ -73,12 +73,12 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     raise_descriptor_limit();
     let texts = Arc::new(find_texts(config)?);
     // The ports come first: a port in use must leave the database untouched.
-    let doors = Doors::open(config)?;
+    let listeners = Listeners::open(config)?;
     let mut is_first = true;
     let mut is_told = false;
     let mut awaited: Option<Sender<()>> = None;
     loop {
-        let (ended, end) = match Life::open(config, &doors, &texts, &stop, is_first)? {
+        let (ended, end) = match Life::open(config, &listeners, &texts, &stop, is_first)? {
             Opened::Open(life) => {
                 if let Some(awaited) = awaited.take() {
                     // Whoever ordered the change of role may have gone.
@@ -88,7 +88,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
                     notify(State::Ready);
                     is_told = true;
                 }
-                let ended = wait_for_stop(&stopped, || doors.renew_tls(config));
+                let ended = wait_for_stop(&stopped, || listeners.renew_tls(config));
                 let is_change = matches!(ended, Ended::Reopen(_));
                 if !is_change {
                     notify(State::Stopping);

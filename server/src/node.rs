@@ -2,7 +2,7 @@
 //!
 //! A process lives more than once when its role changes, or when a snapshot takes the database's place: everything
 //! behind the listening sockets is closed and opened anew, so that nothing of the old role is left in the new one. The
-//! order is what keeps the money right. What recovers comes before what is asked, and the doors are answered last; at
+//! order is what keeps the money right. What recovers comes before what is asked, and the listeners are answered on last; at
 //! the end the clients are told first, and the database closes when nobody writes to it any more.
 
 use std::sync::Arc;
@@ -16,7 +16,6 @@ use tls::Connector;
 use crate::bank::hashing::Orderer;
 use crate::bank::outbox::SqlOutbox;
 use crate::bank::{ADMINISTRATOR, Bank, BankSettings};
-use crate::branch::{Allowances, Context};
 use crate::cli::commands;
 use crate::cli::config::Config;
 use crate::dbs_exec::{CopyRole, DbsExec, Failure, Opening, WaitHook};
@@ -25,7 +24,7 @@ use crate::key::find_or_make;
 use crate::limits::{HURRY_AFTER, SYNC_STOP_WAIT};
 use crate::menu::Texts;
 use crate::net::accept::{Clients, Listener};
-use crate::net::listeners::Doors;
+use crate::net::listeners::Listeners;
 use crate::peers::directory::Directory;
 use crate::peers::discovery;
 use crate::peers::links::{Carrier, Identity, Links};
@@ -33,6 +32,7 @@ use crate::peers::links::{Carrier, Identity, Links};
 use crate::peers::mdns::Mdns;
 use crate::replication::{Dialler, Exchange, Parts, Reopen, Replication, is_replaced, settle_role};
 use crate::running_time::RunningTime;
+use crate::service::{Allowances, Service};
 use crate::sms::{self, Pace, SmsSender};
 use crate::transfer::host::{Host, ThisMachine};
 use crate::transfer::{Engine, EngineParts};
@@ -69,13 +69,13 @@ pub enum Opened<T> {
     Replaced(Receiver<()>),
 }
 
-/// What a branch is between its disk and its doors: the database in its role, the books, and the transfers, recovered.
+/// What a branch is between its disk and its listeners: the database in its role, the books, and the transfers, recovered.
 /// It has no socket open and waits for nobody, so a simulation opens one, too.
 pub struct Core {
     /// The database.
     pub dbs: Arc<DbsExec>,
     /// All that answers requests.
-    pub context: Arc<Context>,
+    pub service: Arc<Service>,
     sms: Option<SmsSender>,
 }
 
@@ -141,7 +141,7 @@ impl Core {
         let replication = open_replication(config, &dbs, dialler, port, stop).map_err(trouble)?;
         let bank = open_bank(config, &dbs, sms.as_ref(), is_primary)?;
         let engine = open_engine(config, &bank, running_time, sms.as_ref(), &key, around, &replication)?;
-        let context = Arc::new(Context {
+        let service = Arc::new(Service {
             bank,
             engine,
             replication,
@@ -153,7 +153,7 @@ impl Core {
             started: Instant::now(),
             allowances: Allowances::default(),
         });
-        Ok(Opened::Open(Box::new(Self { dbs, context, sms })))
+        Ok(Opened::Open(Box::new(Self { dbs, service, sms })))
     }
 }
 
@@ -166,7 +166,7 @@ pub struct Life {
 }
 
 impl Life {
-    /// Opens the branch, recovers what was under way, and answers at its doors.
+    /// Opens the branch, recovers what was under way, and answers at its listeners.
     ///
     /// `is_first` is whether it is the first life of the process, in which the command line decides the role.
     ///
@@ -174,15 +174,15 @@ impl Life {
     /// One sentence when something can't be opened or started.
     pub fn open(
         config: &Config,
-        doors: &Doors,
+        listeners: &Listeners,
         texts: &Arc<Texts>,
         stop: &Sender<Stop>,
         is_first: bool,
     ) -> Result<Opened<Self>, String> {
         let trouble = |error: Error| format!("{}: {error}", config.db.display());
         let around = Surroundings {
-            port: doors.port,
-            connector: doors.connector.clone(),
+            port: listeners.port,
+            connector: listeners.connector.clone(),
             host: Box::new(ThisMachine::new()),
             carrier: None,
             exchange: None,
@@ -194,20 +194,21 @@ impl Life {
             Opened::Open(core) => *core,
             Opened::Replaced(end) => return Ok(Opened::Replaced(end)),
         };
-        let Context { bank, engine, replication, .. } = &*core.context;
+        let Service { bank, engine, replication, .. } = &*core.service;
         if replication.role() == CopyRole::Primary {
             engine.start_threads().map_err(trouble)?;
             discovery::start(engine.links());
         }
-        let listeners = doors.answer(bank.name(), &core.context, texts)?;
+        let started = listeners.answer(bank.name(), &core.service, texts)?;
         #[cfg(feature = "mdns")]
-        let mdns = if replication.role() == CopyRole::Primary { start_mdns(config, engine, doors.port) } else { None };
+        let mdns =
+            if replication.role() == CopyRole::Primary { start_mdns(config, engine, listeners.port) } else { None };
         replication.start(engine).map_err(trouble)?;
         let role = replication.role().as_str();
         log::info!("branch {} is open as {role}, database {}", bank.name(), core.dbs.path().display());
         Ok(Opened::Open(Box::new(Self {
             core,
-            listeners,
+            listeners: started,
             #[cfg(feature = "mdns")]
             mdns,
         })))
@@ -218,7 +219,7 @@ impl Life {
     /// everybody is told so at once.
     #[must_use]
     pub fn close(self, is_change: bool) -> Receiver<()> {
-        let Core { dbs, context, sms } = self.core;
+        let Core { dbs, service, sms } = self.core;
         dbs.feed().stop_within(SYNC_STOP_WAIT);
         // A message that is just being delivered is waited for while the clients are told.
         let sms_stopping = sms.map(|sender| std::thread::spawn(move || sender.stop()));
@@ -227,20 +228,20 @@ impl Life {
             mdns.stop();
         }
         let patience = if is_change { Duration::ZERO } else { HURRY_AFTER };
-        context.clients.stop(patience, || context.engine.dismiss());
+        service.clients.stop(patience, || service.engine.dismiss());
         for listener in self.listeners {
             listener.join();
         }
         // What this copy has promised is on its way to the replicas before they lose it.
-        context.engine.stop();
-        context.replication.stop();
+        service.engine.stop();
+        service.replication.stop();
         if let Some(stopping) = sms_stopping
             && stopping.join().is_err()
         {
             log::error!("the sender of text messages had panicked");
         }
         dbs.close();
-        log::info!("branch {} is closed", context.bank.name());
+        log::info!("branch {} is closed", service.bank.name());
         dbs.end()
     }
 }

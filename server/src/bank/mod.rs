@@ -26,7 +26,7 @@ use crate::clock::unix_ms_now;
 use crate::dbs_exec::{DbsExec, Query, Tx, params};
 use crate::error::{Error, Result};
 use crate::lockout::{Lockout, Origin};
-use crate::sessions::{LoggedIn, Sessions};
+use crate::logins::{LoggedIn, Logins};
 use crate::sms::Notifier;
 use accounts::{Account, Opening};
 use hashing::Orderer;
@@ -60,7 +60,7 @@ pub struct Bank {
     dbs: Arc<DbsExec>,
     hasher: Hasher,
     lockout: Lockout,
-    sessions: Arc<Sessions>,
+    logins: Arc<Logins>,
     settings: BankSettings,
     /// Rung after each movement, when the branch sends text messages.
     sms: Option<Notifier>,
@@ -118,8 +118,8 @@ impl Bank {
     }
 
     fn new(dbs: Arc<DbsExec>, settings: BankSettings, sms: Option<Notifier>) -> Result<Self> {
-        let (hasher, lockout, sessions) = (Hasher::new()?, Lockout::default(), Arc::default());
-        Ok(Self { dbs, hasher, lockout, sessions, settings, sms })
+        let (hasher, lockout, logins) = (Hasher::new()?, Lockout::default(), Arc::default());
+        Ok(Self { dbs, hasher, lockout, logins, settings, sms })
     }
 
     /// The name of the branch whose database this is; `None` before its first start.
@@ -165,7 +165,7 @@ impl Bank {
     ///
     /// # Errors
     /// As [`Bank::log_in`].
-    pub fn open_session(
+    pub fn open_login(
         &self,
         account_num: i64,
         password: &str,
@@ -178,14 +178,14 @@ impl Bank {
         let version = self
             .try_password(account_num, password, origin, is_watched.then_some(&*stream))?
             .ok_or(Error::WrongLogin)?;
-        Ok(self.sessions.enter(account_num, version, seen, stream))
+        Ok(self.logins.enter(account_num, version, seen, stream))
     }
 
     /// Whether a session goes on: its account still has the password that opened it.
     ///
     /// # Errors
     /// [`Error::SessionEnded`]; [`Error::AccountClosed`] when the account has no login any more.
-    pub fn check_session(&self, session: &LoggedIn) -> Result<()> {
+    pub fn check_login(&self, session: &LoggedIn) -> Result<()> {
         if session.is_displaced() {
             return Err(Error::SessionEnded("this account has logged in elsewhere too often; log in again"));
         }
@@ -204,7 +204,7 @@ impl Bank {
     }
 
     /// Goes on with a session that has set this password itself, if it is the account's.
-    pub fn renew_session(&self, session: &LoggedIn, set: PasswordVersion) {
+    pub fn renew_login(&self, session: &LoggedIn, set: PasswordVersion) {
         // A password that could not be stored, or was replaced meanwhile, is not the account's: then the next request
         // finds out.
         match self.dbs.read(|reader| accounts::password_version(reader, session.account_num())) {

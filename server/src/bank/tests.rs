@@ -53,7 +53,7 @@ impl Fixture {
     }
 
     fn audit(&self) -> protocol::answer::Audit {
-        self.dbs.read(|reader| crate::audit::audit(reader)).unwrap()
+        self.dbs.read(|reader| crate::service::audit::audit(reader)).unwrap()
     }
 
     fn assert_clean(&self) {

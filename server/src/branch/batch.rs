@@ -14,16 +14,16 @@ use protocol::answer::push_error;
 use protocol::request::{Action, Batch, RequestFrame};
 use serde_json::{Value, json};
 
-use super::access::{self, Caller};
-use super::operation::{Operation, check_passwords};
-use super::report::Listed;
-use super::session::{Session, body_of, error_body};
+use super::session::{BranchSession, body_of, error_body};
 use crate::bank::movements::Booking;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
 use crate::idempotency::{RequestKey, Stored};
 use crate::limits::{BATCH_PASSWORDS, BATCH_PASSWORDS_CUSTOMER};
 use crate::lockout::Origin;
+use crate::service::access::{self, Caller};
+use crate::service::operations::{Operation, check_passwords};
+use crate::service::reports::Listed;
 
 /// One request of a batch, as it was read.
 struct Part {
@@ -39,7 +39,7 @@ enum Step {
     Run(Arc<Operation>),
 }
 
-impl Session<'_> {
+impl BranchSession<'_> {
     pub(super) fn batch(&self, frame: &RequestFrame<'_>) -> Result<String> {
         let params: Batch<'_> = frame.params()?;
         let parts: Vec<Part> = params
@@ -58,7 +58,7 @@ impl Session<'_> {
         let mut key = frame.request_id().map(new_key);
         if let Some(key) = key.take_if(|_| !parts.iter().any(is_write)) {
             // What only looks should see what is there now; but its id may be another request's.
-            self.context.bank.dbs().read(|reader| key.find(reader))?;
+            self.service.bank.dbs().read(|reader| key.find(reader))?;
         }
         let parsed = parts.into_iter().map(|part| part.operation);
         if params.atomic { self.batch_atomically(parsed, key) } else { self.batch_each(parsed, key) }
@@ -84,7 +84,7 @@ impl Session<'_> {
         if operation.given_password().is_some() && orderer.has_gone(begun) {
             return Err(Error::Busy);
         }
-        operation.make_ready(&self.context.bank, Origin::Address(self.address), orderer)
+        operation.make_ready(&self.service.bank, Origin::Address(self.address), orderer)
     }
 
     /// Reads one request of a batch. Where the batch has an id, each request in it has one of its own.
@@ -116,7 +116,7 @@ impl Session<'_> {
         let begun = Instant::now();
         let ready = parsed.map(|parsed| {
             let mut operation = parsed?;
-            if self.context.replication.is_primary() {
+            if self.service.replication.is_primary() {
                 self.make_ready(&mut operation, begun)?;
             }
             Ok(operation)
@@ -137,7 +137,7 @@ impl Session<'_> {
         parsed: impl ExactSizeIterator<Item = Result<Operation>>,
         key: Option<RequestKey>,
     ) -> Result<String> {
-        let (bank, count) = (&self.context.bank, parsed.len());
+        let (bank, count) = (&self.service.bank, parsed.len());
         let mut operations = Vec::with_capacity(count);
         for (index, parsed) in parsed.enumerate() {
             match parsed {
@@ -146,7 +146,7 @@ impl Session<'_> {
             }
         }
         let sets_password = operations.iter().any(|operation| operation.given_password().is_some());
-        if (sets_password || !self.context.replication.is_primary())
+        if (sets_password || !self.service.replication.is_primary())
             && let Some(answer) = self.batch_before(key.as_ref(), &operations)?
         {
             return Ok(answer);
@@ -157,7 +157,7 @@ impl Session<'_> {
                 return Ok(all_refused(count, index, &error));
             }
             if !operation.is_read()
-                && let Err(error) = self.context.replication.check(Action::Deposit)
+                && let Err(error) = self.service.replication.check(Action::Deposit)
             {
                 return Ok(all_refused(count, index, &error));
             }
@@ -182,8 +182,8 @@ impl Session<'_> {
 
     /// The answer that is kept of an atomic batch.
     fn batch_before(&self, key: Option<&RequestKey>, operations: &[Operation]) -> Result<Option<String>> {
-        let bank = &self.context.bank;
-        let (Some(key), true) = (key, self.context.replication.knows_what_was_done()) else { return Ok(None) };
+        let bank = &self.service.bank;
+        let (Some(key), true) = (key, self.service.replication.knows_what_was_done()) else { return Ok(None) };
         let Some(stored) = key.look_up(bank.dbs())? else { return Ok(None) };
         let passwords: Vec<&str> = operations.iter().filter_map(Operation::given_password).collect();
         check_passwords(bank, self.orderer(), &stored, &passwords)?;
@@ -197,11 +197,11 @@ impl Session<'_> {
         key: Option<RequestKey>,
         operations: &Arc<Vec<Operation>>,
     ) -> Result<String, (Error, Option<usize>)> {
-        let booking = self.context.bank.booking();
+        let booking = self.service.bank.booking();
         let failed = Arc::new(Mutex::new(None));
         let (failed_in_tx, operations) = (Arc::clone(&failed), Arc::clone(operations));
         let count = operations.len();
-        let result = self.context.bank.dbs().execute_whole(self.owner(), count, move |tx| {
+        let result = self.service.bank.dbs().execute_whole(self.owner(), count, move |tx| {
             match key.as_ref().map_or(Ok(None), |key| key.find(tx))? {
                 Some(stored) if stored.password_hashes.is_empty() => return Ok(stored.answer),
                 // The first one came in between; passwords are looked at outside of a transaction.
@@ -238,7 +238,7 @@ impl Session<'_> {
         if operations.is_empty() {
             return Ok(Vec::new());
         }
-        if let Err(refusal) = self.context.replication.check(Action::Deposit) {
+        if let Err(refusal) = self.service.replication.check(Action::Deposit) {
             return Ok(operations.iter().map(|operation| self.answer_unwritten(operation, &refusal)).collect());
         }
         let is_bound = batch.is_some();
@@ -247,7 +247,7 @@ impl Session<'_> {
         let runs = operations.iter().map(|operation| Step::Run(Arc::clone(operation)));
         let steps = batch.map(Step::Bind).into_iter().chain(runs);
         let mut results = self.execute(steps, operations.len() + usize::from(is_bound));
-        self.context.bank.moved();
+        self.service.bank.moved();
         self.renew_login(set);
         if is_bound && results.remove(0) == Err(Error::RequestIdReused) {
             return Err(Error::RequestIdReused);
@@ -261,7 +261,7 @@ impl Session<'_> {
     }
 
     fn execute(&self, steps: impl Iterator<Item = Step>, count: usize) -> Vec<Result<String>> {
-        let booking = self.context.bank.booking();
+        let booking = self.service.bank.booking();
         let is_reused = Arc::new(AtomicBool::new(false));
         let steps: Vec<_> = steps
             .map(|step| {
@@ -269,15 +269,15 @@ impl Session<'_> {
                 move |tx: &mut Tx<'_>| step.run(tx, &booking, &is_reused)
             })
             .collect();
-        self.context.bank.dbs().execute_for(self.owner(), steps).unwrap_or_else(|error| vec![Err(error); count])
+        self.service.bank.dbs().execute_for(self.owner(), steps).unwrap_or_else(|error| vec![Err(error); count])
     }
 
     /// The answer of an earlier request with the operation's id, or else the refusal that a repeat has met.
     pub(super) fn answer_before(&self, operation: &Operation, refusal: &Error) -> Result<Listed> {
-        if !self.context.replication.knows_what_was_done() {
+        if !self.service.replication.knows_what_was_done() {
             return Err(refusal.clone());
         }
-        match operation.answer_before(&self.context.bank, self.orderer())? {
+        match operation.answer_before(&self.service.bank, self.orderer())? {
             Some(json) => Ok((json, None)),
             None => Err(refusal.clone()),
         }
@@ -286,7 +286,7 @@ impl Session<'_> {
     /// What a copy that is not written answers to an operation.
     fn answer_unwritten(&self, operation: &Operation, refusal: &Error) -> Result<Listed> {
         if operation.is_read() {
-            return self.context.bank.dbs().read(|reader| operation.look(reader)).map(|json| (json, None));
+            return self.service.bank.dbs().read(|reader| operation.look(reader)).map(|json| (json, None));
         }
         self.answer_before(operation, refusal)
     }

@@ -5,17 +5,17 @@ use protocol::answer::TxStatus;
 use protocol::request::{OneTx, Prepare};
 use two_phase_commit::{Outcome, Side};
 
-use super::Context;
-use super::operation::to_json;
 use crate::error::Result;
+use crate::service::Service;
+use crate::service::operations::to_json;
 
 /// Prepares one leg.
 ///
 /// # Errors
 /// As [`crate::transfer::Engine::prepare`].
-pub fn prepare(context: &Context, side: Side, params: &Prepare) -> Result<String> {
+pub fn prepare(service: &Service, side: Side, params: &Prepare) -> Result<String> {
     let amount = params.amount.to_move()?;
-    context.engine.prepare(&params.txid, side, params.account_no, amount, params.coordinator.as_deref())?;
+    service.engine.prepare(&params.txid, side, params.account_no, amount, params.coordinator.as_deref())?;
     Ok(r#"{"vote":"yes"}"#.into())
 }
 
@@ -23,7 +23,7 @@ pub fn prepare(context: &Context, side: Side, params: &Prepare) -> Result<String
 ///
 /// # Errors
 /// As [`crate::transfer::Engine::decide`].
-pub fn decide(context: &Context, params: &OneTx, outcome: Outcome) -> Result<String> {
-    context.engine.decide(&params.txid, outcome)?;
+pub fn decide(service: &Service, params: &OneTx, outcome: Outcome) -> Result<String> {
+    service.engine.decide(&params.txid, outcome)?;
     Ok(to_json(&TxStatus { outcome: outcome.to_string() }))
 }

@@ -20,24 +20,25 @@ use protocol::request::{
 };
 use two_phase_commit::{Outcome, PeerAddr, Side};
 
-use super::access::{self, Access, Caller};
-use super::operation::{Operation, to_json};
 use super::outgoing::Outgoing;
-use super::transfer::{self, Wanted};
-use super::{Context, by_hand, raw, report};
+use super::raw;
 use crate::allowance::{Allowed, Owner};
 use crate::bank::hashing::Orderer;
 use crate::bank::passwords::PasswordVersion;
 use crate::error::{Error, Result};
 use crate::limits::{ERROR_TEXT_BYTES, LONG_ANSWER_BYTES, LONG_READ_WAIT, SHORT_LIST_ROWS, WRITE_TIMEOUT};
 use crate::lockout::Origin;
+use crate::logins::LoggedIn;
 use crate::net::accept::Client;
 use crate::replication::Shipment;
-use crate::sessions::LoggedIn;
+use crate::service::access::{self, Access, Caller};
+use crate::service::operations::{Operation, to_json};
+use crate::service::transfers::{self, TransferRequest};
+use crate::service::{Service, by_hand, reports};
 
 /// One connection's session.
-pub struct Session<'c> {
-    pub(super) context: &'c Context,
+pub struct BranchSession<'c> {
+    pub(super) service: &'c Service,
     pub(super) address: IpAddr,
     /// The connection's number.
     connection: u64,
@@ -77,13 +78,13 @@ enum Slot {
 
 /// Requests that are answered together.
 #[derive(Default)]
-struct Lot {
+struct Pipeline {
     slots: VecDeque<Slot>,
     operations: Vec<Operation>,
-    transfers: Vec<Wanted>,
+    transfers: Vec<TransferRequest>,
 }
 
-impl Lot {
+impl Pipeline {
     /// Adds an answer, and sends what is whole.
     fn push(&mut self, body: Vec<u8>, out: &mut Outgoing<'_>) -> io::Result<()> {
         self.slots.push_back(Slot::Answer(body));
@@ -100,25 +101,25 @@ impl Lot {
         for slot in self.slots.drain(..) {
             match slot {
                 Slot::Answer(body) => out.answer(&body)?,
-                Slot::Operation | Slot::Transfer => unreachable!("a lot is finished before it is sent"),
+                Slot::Operation | Slot::Transfer => unreachable!("a pipeline is finished before it is sent"),
             }
         }
         Ok(())
     }
 }
 
-impl<'c> Session<'c> {
+impl<'c> BranchSession<'c> {
     /// The session of a new connection.
     #[must_use]
-    pub fn new(context: &'c Context, client: &Client) -> Self {
-        Self::over(context, client.peer().ip(), client.id(), client.share_stream())
+    pub fn new(service: &'c Service, client: &Client) -> Self {
+        Self::over(service, client.peer().ip(), client.id(), client.share_stream())
     }
 
     /// The same, of the connection with this number, from this address, over this socket.
     #[must_use]
-    pub fn over(context: &'c Context, address: IpAddr, connection: u64, stream: Arc<TcpStream>) -> Self {
-        let caller = if context.is_open { Caller::Open } else { Caller::Anonymous };
-        Self { context, address, connection, caller, login: None, stream, challenge: None }
+    pub fn over(service: &'c Service, address: IpAddr, connection: u64, stream: Arc<TcpStream>) -> Self {
+        let caller = if service.is_open { Caller::Open } else { Caller::Anonymous };
+        Self { service, address, connection, caller, login: None, stream, challenge: None }
     }
 
     /// Who is at the other end.
@@ -156,19 +157,19 @@ impl<'c> Session<'c> {
     /// # Errors
     /// The connection's: whoever doesn't take the answers gets no more work done.
     pub fn answer(&mut self, requests: &[&[u8]], goes_on: bool, out: &mut Outgoing<'_>) -> io::Result<(usize, After)> {
-        let mut lot = Lot::default();
+        let mut pipeline = Pipeline::default();
         let mut after = After::GoOn;
         let mut taken = 0;
         for body in requests {
             taken += 1;
             let is_last = taken == requests.len() && !goes_on;
-            self.take(body, is_last, &mut lot, &mut after, out)?;
+            self.take(body, is_last, &mut pipeline, &mut after, out)?;
             if !matches!(after, After::GoOn) {
                 break;
             }
         }
-        self.finish(&mut lot);
-        lot.send(out)?;
+        self.finish(&mut pipeline);
+        pipeline.send(out)?;
         Ok((taken, after))
     }
 
@@ -177,27 +178,27 @@ impl<'c> Session<'c> {
         &mut self,
         body: &[u8],
         is_last: bool,
-        lot: &mut Lot,
+        pipeline: &mut Pipeline,
         after: &mut After,
         out: &mut Outgoing<'_>,
     ) -> io::Result<()> {
         let (frame, action) = match self.admit(body, is_last) {
             Ok(admitted) => admitted,
-            Err(error) => return lot.push(error_body(&error), out),
+            Err(error) => return pipeline.push(error_body(&error), out),
         };
         if hashes(action, &frame) {
             // Whoever takes no answers has no password hashed.
-            self.finish(lot);
-            lot.send(out)?;
+            self.finish(pipeline);
+            pipeline.send(out)?;
             out.flush()?;
         }
-        match self.queue(action, &frame, lot) {
-            Ok(true) => return lot.send_if_whole(out),
+        match self.queue(action, &frame, pipeline) {
+            Ok(true) => return pipeline.send_if_whole(out),
             Ok(false) => {}
-            Err(error) => return lot.push(error_body(&error), out),
+            Err(error) => return pipeline.push(error_body(&error), out),
         }
-        self.finish(lot);
-        lot.send(out)?;
+        self.finish(pipeline);
+        pipeline.send(out)?;
         let _held = match self.hold_answer(action, &frame) {
             Ok(held) => held,
             Err(error) => return out.answer(&error_body(&error)),
@@ -222,7 +223,7 @@ impl<'c> Session<'c> {
         access::check(self.caller, action)?;
         // A copy that takes no orders may still know what was done under an id.
         let may_be_repeated = frame.request_id().is_some() && has_its_like(action);
-        if let Err(refusal) = self.context.replication.check(action)
+        if let Err(refusal) = self.service.replication.check(action)
             && !may_be_repeated
         {
             return Err(refusal);
@@ -249,45 +250,45 @@ impl<'c> Session<'c> {
         if !(is_long || is_list && rows() > SHORT_LIST_ROWS) {
             return Ok(None);
         }
-        let held = self.context.allowances.answers.take(self.owner(), LONG_ANSWER_BYTES, WRITE_TIMEOUT);
+        let held = self.service.allowances.answers.take(self.owner(), LONG_ANSWER_BYTES, WRITE_TIMEOUT);
         held.map(Some).ok_or(Error::Busy)
     }
 
     /// Queues a request with its like; `false` when it has none.
-    fn queue(&mut self, action: Action, frame: &RequestFrame<'_>, lot: &mut Lot) -> Result<bool> {
-        let refusal = self.context.replication.check(action).err();
+    fn queue(&mut self, action: Action, frame: &RequestFrame<'_>, pipeline: &mut Pipeline) -> Result<bool> {
+        let refusal = self.service.replication.check(action).err();
         if let Some(mut operation) = Operation::parse(self.caller, action, frame, frame.request_id())? {
-            if !lot.transfers.is_empty() {
-                self.finish(lot);
+            if !pipeline.transfers.is_empty() {
+                self.finish(pipeline);
             }
             if let Some(refusal) = refusal {
-                self.finish(lot);
-                lot.slots.push_back(Slot::Answer(body_of(self.answer_before(&operation, &refusal))));
+                self.finish(pipeline);
+                pipeline.slots.push_back(Slot::Answer(body_of(self.answer_before(&operation, &refusal))));
                 return Ok(true);
             }
-            operation.make_ready(&self.context.bank, Origin::Address(self.address), self.orderer())?;
-            if operation.is_read() && lot.operations.is_empty() {
-                let looked = self.context.bank.dbs().read(|reader| operation.look(reader));
-                lot.slots.push_back(Slot::Answer(body_of(looked.map(|json| (json, None)))));
+            operation.make_ready(&self.service.bank, Origin::Address(self.address), self.orderer())?;
+            if operation.is_read() && pipeline.operations.is_empty() {
+                let looked = self.service.bank.dbs().read(|reader| operation.look(reader));
+                pipeline.slots.push_back(Slot::Answer(body_of(looked.map(|json| (json, None)))));
             } else {
-                lot.operations.push(operation);
-                lot.slots.push_back(Slot::Operation);
+                pipeline.operations.push(operation);
+                pipeline.slots.push_back(Slot::Operation);
             }
             return Ok(true);
         }
         if matches!(action, Action::InterBranchTransfer | Action::SplitTransfer) {
-            if !lot.operations.is_empty() {
-                self.finish(lot);
+            if !pipeline.operations.is_empty() {
+                self.finish(pipeline);
             }
-            let wanted = Wanted::parse(self.caller, action, frame)?;
+            let request = TransferRequest::parse(self.caller, action, frame)?;
             if let Some(refusal) = refusal {
-                self.finish(lot);
-                let answer = transfer::answer_before(self.context, &wanted, &refusal);
-                lot.slots.push_back(Slot::Answer(body_of(answer.map(|json| (json, None)))));
+                self.finish(pipeline);
+                let answer = transfers::answer_before(self.service, &request, &refusal);
+                pipeline.slots.push_back(Slot::Answer(body_of(answer.map(|json| (json, None)))));
                 return Ok(true);
             }
-            lot.transfers.push(wanted);
-            lot.slots.push_back(Slot::Transfer);
+            pipeline.transfers.push(request);
+            pipeline.slots.push_back(Slot::Transfer);
             return Ok(true);
         }
         Ok(false)
@@ -299,7 +300,7 @@ impl<'c> Session<'c> {
         if access::access(action) == Access::Anyone {
             return Ok(());
         }
-        let checked = self.context.bank.check_session(login);
+        let checked = self.service.bank.check_login(login);
         if matches!(checked, Err(Error::SessionEnded(_))) {
             (self.caller, self.login) = (Caller::Anonymous, None);
         }
@@ -309,25 +310,25 @@ impl<'c> Session<'c> {
     /// Goes on with a password that this session itself has set.
     pub(super) fn renew_login(&self, set: Option<PasswordVersion>) {
         if let (Some(login), Some(set)) = (&self.login, set) {
-            self.context.bank.renew_session(login, set);
+            self.service.bank.renew_login(login, set);
         }
     }
 
     /// Carries out what is queued and puts the answers into their places.
-    fn finish(&self, lot: &mut Lot) {
-        let operations = std::mem::take(&mut lot.operations);
-        let transfers = std::mem::take(&mut lot.transfers);
+    fn finish(&self, pipeline: &mut Pipeline) {
+        let operations = std::mem::take(&mut pipeline.operations);
+        let transfers = std::mem::take(&mut pipeline.transfers);
         let mut operated = self.operate(operations).into_iter();
         // Whoever has a share of all transfers under way waits until one of them is answered.
-        let held = self.context.allowances.transfers.take(self.owner(), transfers.len(), LONG_READ_WAIT);
+        let held = self.service.allowances.transfers.take(self.owner(), transfers.len(), LONG_READ_WAIT);
         let started = match &held {
-            Some(_) => transfer::begin(self.context, &transfers),
+            Some(_) => transfers::begin(self.service, &transfers),
             None => transfers.iter().map(|_| Err(Error::Busy)).collect(),
         };
-        let mut transferred = started.into_iter().zip(&transfers).map(|(started, wanted)| {
-            started.and_then(|started| transfer::finish(self.context, wanted, started)).map(|json| (json, None))
+        let mut transferred = started.into_iter().zip(&transfers).map(|(started, request)| {
+            started.and_then(|started| transfers::finish(self.service, request, started)).map(|json| (json, None))
         });
-        for slot in &mut lot.slots {
+        for slot in &mut pipeline.slots {
             let result = match slot {
                 Slot::Answer(_) => continue,
                 Slot::Operation => operated.next().expect("there is one result for each operation"),
@@ -338,8 +339,8 @@ impl<'c> Session<'c> {
     }
 
     /// Answers a request that shares nothing with its neighbours.
-    fn answer_alone(&mut self, action: Action, frame: &RequestFrame<'_>, after: &mut After) -> Result<report::Listed> {
-        let context = self.context;
+    fn answer_alone(&mut self, action: Action, frame: &RequestFrame<'_>, after: &mut After) -> Result<reports::Listed> {
+        let service = self.service;
         let single = |json: String| Ok((json, None));
         match action {
             Action::Hello => self.hello(&frame.params()?).and_then(single),
@@ -348,18 +349,18 @@ impl<'c> Session<'c> {
             Action::CheckPassword => {
                 let CheckPassword { account_no, password } = frame.params()?;
                 // The bridge asks for many people, and its own address is not theirs.
-                let version = context.bank.log_in(account_no.as_i64(), &password, Origin::OnBehalf)?.to_string();
+                let version = service.bank.log_in(account_no.as_i64(), &password, Origin::OnBehalf)?.to_string();
                 single(to_json(&PasswordVersionOf { account_no, password_version: Some(version) }))
             }
-            Action::PasswordVersions => report::password_versions(context, &frame.params()?).and_then(single),
+            Action::PasswordVersions => reports::password_versions(service, &frame.params()?).and_then(single),
             Action::Link => {
                 let params: Link = frame.params()?;
-                let links = context.engine.links();
+                let links = service.engine.links();
                 links.refuse_cut(&PeerAddr::from(&params.branch))?;
-                context.replication.admit_link(&params, links.directory())?;
+                service.replication.admit_link(&params, links.directory())?;
                 links.refuse_double(&params, self.address)?;
                 let linked = links.introduction();
-                if params.branch != *context.bank.name() {
+                if params.branch != *service.bank.name() {
                     *after = After::BecomeLink(params);
                 }
                 single(to_json(&linked))
@@ -368,24 +369,24 @@ impl<'c> Session<'c> {
                 let params = frame.params().map_err(|error| Error::Invalid(format!(
                     "this is no replica of this program ({error}): what an older system sends as replicate is not taken; start the copy with --replica-of"
                 )))?;
-                let (granted, shipment) = context.replication.admit(&params, self.address)?;
+                let (granted, shipment) = service.replication.admit(&params, self.address)?;
                 if let Some(shipment) = shipment {
                     *after = After::Replicate(shipment);
                 }
                 single(to_json(&granted))
             }
-            Action::Follow => single(to_json(&context.replication.told_of_primary(&frame.params()?, self.address)?)),
+            Action::Follow => single(to_json(&service.replication.told_of_primary(&frame.params()?, self.address)?)),
             Action::Promote => {
-                let (promotion, opened) = context.replication.promote(&frame.params()?)?;
+                let (promotion, opened) = service.replication.promote(&frame.params()?)?;
                 *after = After::ChangeRole(opened);
                 single(to_json(&promotion))
             }
             Action::Demote => {
-                *after = After::ChangeRole(context.replication.demote(&frame.params()?)?);
+                *after = After::ChangeRole(service.replication.demote(&frame.params()?)?);
                 single("true".into())
             }
             Action::Resync => {
-                context.replication.resync()?;
+                service.replication.resync()?;
                 single("true".into())
             }
             Action::Watch => {
@@ -394,40 +395,40 @@ impl<'c> Session<'c> {
             }
             Action::ListAccounts => {
                 let params = frame.params()?;
-                self.read_long(|| report::list_accounts(context, &params))
+                self.read_long(|| reports::list_accounts(service, &params))
             }
             Action::History | Action::GetLogs => {
                 let params = frame.params()?;
-                self.read_long(|| report::history(context, self.caller, &params))
+                self.read_long(|| reports::history(service, self.caller, &params))
             }
             Action::Status => {
                 frame.params::<NoParams>()?;
-                self.read_long(|| report::status(context)).and_then(single)
+                self.read_long(|| reports::status(service)).and_then(single)
             }
-            Action::Audit => self.read_long(|| report::audit(context)).and_then(single),
-            Action::Branches => single(to_json(&report::branches(context))),
-            Action::ListPending => report::pending(context, &frame.params()?),
+            Action::Audit => self.read_long(|| reports::audit(service)).and_then(single),
+            Action::Branches => single(to_json(&reports::branches(service))),
+            Action::ListPending => reports::pending(service, &frame.params()?),
             Action::TxStatus => {
-                let outcome = context.engine.tx_status(&frame.params::<OneTx>()?.txid)?;
+                let outcome = service.engine.tx_status(&frame.params::<OneTx>()?.txid)?;
                 single(to_json(&TxStatus { outcome: outcome.as_str().into() }))
             }
-            Action::Resolve => by_hand::resolve(context, self.caller, frame).and_then(single),
-            Action::PrepareWithdraw => raw::prepare(context, Side::Withdraw, &frame.params()?).and_then(single),
-            Action::PrepareDeposit => raw::prepare(context, Side::Deposit, &frame.params()?).and_then(single),
+            Action::Resolve => by_hand::resolve(service, self.caller, frame).and_then(single),
+            Action::PrepareWithdraw => raw::prepare(service, Side::Withdraw, &frame.params()?).and_then(single),
+            Action::PrepareDeposit => raw::prepare(service, Side::Deposit, &frame.params()?).and_then(single),
             Action::CommitWithdraw | Action::CommitDeposit => {
-                raw::decide(context, &frame.params()?, Outcome::Committed).and_then(single)
+                raw::decide(service, &frame.params()?, Outcome::Committed).and_then(single)
             }
             Action::AbortWithdraw | Action::AbortDeposit => {
-                raw::decide(context, &frame.params()?, Outcome::Aborted).and_then(single)
+                raw::decide(service, &frame.params()?, Outcome::Aborted).and_then(single)
             }
             Action::Batch => self.batch(frame).and_then(single),
             // A branch without --teaching has no lesson, and looks at nothing else.
-            Action::Stage => single(to_json(&context.engine.lesson()?.look(&frame.params()?)?)),
-            Action::StepMode => single(to_json(&context.engine.lesson()?.step_mode(&frame.params()?)?)),
-            Action::Step => single(to_json(&context.engine.lesson()?.step(&frame.params()?)?)),
-            Action::PassTime => single(to_json(&context.engine.lesson()?.pass_time(&frame.params()?)?)),
-            Action::Fault => single(to_json(&context.engine.lesson()?.fault(&frame.params()?)?)),
-            Action::Crash => single(to_json(&context.engine.lesson()?.crash(&frame.params()?)?)),
+            Action::Stage => single(to_json(&service.engine.lesson()?.look(&frame.params()?)?)),
+            Action::StepMode => single(to_json(&service.engine.lesson()?.step_mode(&frame.params()?)?)),
+            Action::Step => single(to_json(&service.engine.lesson()?.step(&frame.params()?)?)),
+            Action::PassTime => single(to_json(&service.engine.lesson()?.pass_time(&frame.params()?)?)),
+            Action::Fault => single(to_json(&service.engine.lesson()?.fault(&frame.params()?)?)),
+            Action::Crash => single(to_json(&service.engine.lesson()?.crash(&frame.params()?)?)),
             Action::CreateAccount
             | Action::CloseAccount
             | Action::Balance
@@ -443,7 +444,7 @@ impl<'c> Session<'c> {
 
     fn read_long<T>(&self, read: impl FnOnce() -> Result<T>) -> Result<T> {
         let asked = Instant::now();
-        self.context.read_long(self.owner(), || {
+        self.service.read_long(self.owner(), || {
             // Where many wait for their turn, nothing is read for who has gone meanwhile.
             if self.orderer().has_gone(asked) { Err(Error::Busy) } else { read() }
         })
@@ -454,8 +455,8 @@ impl<'c> Session<'c> {
             .ok_or_else(|| Error::Invalid("a nonce is 32 bytes in 64 hexadecimal digits".into()))?;
         let mut branch = Nonce::default();
         getrandom::fill(&mut branch).map_err(|error| Error::Database(format!("no randomness: {error}")))?;
-        let name = self.context.bank.name().as_str();
-        let proof = self.context.key.prove(Prover::Branch, &client, &branch, name);
+        let name = self.service.bank.name().as_str();
+        let proof = self.service.key.prove(Prover::Branch, &client, &branch, name);
         self.challenge = Some(Challenge { client, branch });
         Ok(to_json(&Welcome { branch: name.to_string(), nonce: to_hex(&branch), proof }))
     }
@@ -463,8 +464,8 @@ impl<'c> Session<'c> {
     fn authenticate(&mut self, params: &Authenticate) -> Result<String> {
         // Each challenge serves once.
         let challenge = self.challenge.take().ok_or(Error::NotAllowed("say hello first"))?;
-        let name = self.context.bank.name().as_str();
-        if !self.context.key.is_proof(&params.proof, Prover::Client, &challenge.client, &challenge.branch, name) {
+        let name = self.service.bank.name().as_str();
+        if !self.service.key.is_proof(&params.proof, Prover::Client, &challenge.client, &challenge.branch, name) {
             return Err(Error::NotAllowed("this is not the key of this bank"));
         }
         (self.caller, self.login) = (Caller::KeyHolder, None);
@@ -474,13 +475,13 @@ impl<'c> Session<'c> {
     fn log_in(&mut self, params: &Login) -> Result<String> {
         let origin = Origin::Address(self.address);
         let number = params.account_no.as_i64();
-        let login = self.context.bank.open_session(number, &params.password, origin, Arc::clone(&self.stream), true)?;
+        let login = self.service.bank.open_login(number, &params.password, origin, Arc::clone(&self.stream), true)?;
         (self.caller, self.login) = (Caller::Customer(params.account_no), Some(login));
         Ok(format!(r#"{{"role":"customer","account_no":"{}"}}"#, params.account_no))
     }
 }
 
-pub(super) fn body_of(result: Result<report::Listed>) -> Vec<u8> {
+pub(super) fn body_of(result: Result<reports::Listed>) -> Vec<u8> {
     match result {
         Ok((json, next)) => {
             let mut body = Vec::with_capacity(json.len() + 32);

@@ -4,13 +4,13 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::audit::{self, audit_at_rest};
 use crate::bank::customer::{CustomerError, NewPassword};
 use crate::bank::hashing::Orderer;
 use crate::bank::{Bank, BankSettings};
 use crate::cli::arguments::DatabaseArguments;
 use crate::cli::report::Report;
 use crate::dbs_exec::{ChainHead, DbsExec, OpenError, Opening, ReadOnlyDatabase, Reader};
+use crate::service::audit::{self, audit_at_rest};
 use protocol::Money;
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};

@@ -114,7 +114,7 @@ pub enum Answer {
     /// The next question of the same form.
     Ask(Question),
     /// The form is complete.
-    Perform(Request),
+    Dispatch(Request),
 }
 
 impl Question {
@@ -154,13 +154,13 @@ impl Question {
         Ok(match self {
             Self::LogInAccount => Answer::Ask(Self::LogInPassword { account: parse(line)? }),
             Self::LogInPassword { account } => {
-                Answer::Perform(Request::LogIn { account, password: typed_password(line)? })
+                Answer::Dispatch(Request::LogIn { account, password: typed_password(line)? })
             }
-            Self::DepositAmount { account } => Answer::Perform(Request::Deposit { account, amount: amount(line)? }),
-            Self::WithdrawAmount { account } => Answer::Perform(Request::Withdraw { account, amount: amount(line)? }),
+            Self::DepositAmount { account } => Answer::Dispatch(Request::Deposit { account, amount: amount(line)? }),
+            Self::WithdrawAmount { account } => Answer::Dispatch(Request::Withdraw { account, amount: amount(line)? }),
             Self::TransferReceiver { account } => Answer::Ask(Self::TransferAmount { account, to: parse(line)? }),
             Self::TransferAmount { account, to } => {
-                Answer::Perform(Request::Transfer { account, to, amount: amount(line)? })
+                Answer::Dispatch(Request::Transfer { account, to, amount: amount(line)? })
             }
             Self::PresentPassword { account } => {
                 Answer::Ask(Self::NewPassword { account, present: typed_password(line)? })
@@ -172,18 +172,18 @@ impl Question {
                 if line != new.as_str() {
                     return Err(Refusal::new("the two new passwords are not the same"));
                 }
-                Answer::Perform(Request::ChangePassword { account, present, new })
+                Answer::Dispatch(Request::ChangePassword { account, present, new })
             }
             Self::Open(question) => question.answer(line)?,
             Self::CloseAccount => Answer::Ask(Self::ClosePassword { account: parse(line)? }),
             Self::ClosePassword { account } => {
-                Answer::Perform(Request::CloseAccount { account, administrator_password: typed_password(line)? })
+                Answer::Dispatch(Request::CloseAccount { account, administrator_password: typed_password(line)? })
             }
             Self::ResolveTransfer => Answer::Ask(Self::ResolveOutcome { txid: parse(line.trim())? }),
             Self::ResolveOutcome { txid } => Answer::Ask(Self::ResolveReason { txid, outcome: parse(line)? }),
             Self::ResolveReason { .. } if line.trim().is_empty() => return Err(Refusal::new("a reason is needed")),
             Self::ResolveReason { txid, outcome } => {
-                Answer::Perform(Request::Resolve { txid, outcome, reason: line.trim().to_string() })
+                Answer::Dispatch(Request::Resolve { txid, outcome, reason: line.trim().to_string() })
             }
         })
     }
@@ -202,7 +202,7 @@ impl OpenQuestion {
             Self::Password(aadhaar, phone, first_name, last_name, sms) => {
                 let password = parse(line)?;
                 let customer = NewCustomer { aadhaar, phone, first_name, last_name, sms, password };
-                return Ok(Answer::Perform(Request::OpenAccount(customer)));
+                return Ok(Answer::Dispatch(Request::OpenAccount(customer)));
             }
         };
         Ok(Answer::Ask(Question::Open(next)))
@@ -244,7 +244,7 @@ mod tests {
         for line in lines {
             match question.answer(line)? {
                 Answer::Ask(next) => question = next,
-                Answer::Perform(request) => return Ok(request),
+                Answer::Dispatch(request) => return Ok(request),
             }
         }
         panic!("the form asks on: {question:?}");
@@ -298,7 +298,7 @@ mod tests {
             assert!(text.is_ascii() && text.ends_with(": "), "{text:?}");
             match question.answer(line).unwrap() {
                 Answer::Ask(next) => question = next,
-                Answer::Perform(_) => return,
+                Answer::Dispatch(_) => return,
             }
         }
         panic!("the form did not end");

@@ -31,7 +31,7 @@ pub enum Input {
     Line(String),
     /// A line that was swallowed.
     BadLine(BadLine),
-    /// What the bank answers to [`Next::Perform`].
+    /// What the bank answers to [`Next::Dispatch`].
     Reply(Result<Reply, Refusal>),
 }
 
@@ -63,14 +63,14 @@ pub enum Next {
     /// Wait for a line: the last line shown is a `@PROMPT`, `@PASS` or `@PAUSE`.
     Answer,
     /// Have the bank do this, and step with its reply.
-    Perform(Request),
+    Dispatch(Request),
     /// Close: the last line shown is an `@EXIT`.
     End,
 }
 
 /// One client's dialogue.
 #[derive(Debug)]
-pub struct Session {
+pub struct MenuSession {
     texts: Arc<Texts>,
     branch: BranchName,
     who: Option<LogInAs>,
@@ -114,7 +114,7 @@ enum Waiting {
     LogOut,
 }
 
-impl Session {
+impl MenuSession {
     /// A session that has not begun. `branch` is this branch's own name.
     #[must_use]
     pub fn new(texts: Arc<Texts>, branch: BranchName) -> Self {
@@ -149,13 +149,13 @@ impl Session {
             State::Choosing => self.choose(line),
             State::Asking(question) => match question.answer(line) {
                 Ok(Answer::Ask(next)) => self.ask(Vec::new(), State::Asking(next)),
-                Ok(Answer::Perform(request)) => self.perform(request),
+                Ok(Answer::Dispatch(request)) => self.dispatch(request),
                 Err(refusal) => self.failed(refusal.as_str()),
             },
             State::Pausing => self.menu(),
             State::PausingBeforeLogOut => self.log_out(),
             State::Paging(_, _) if line.trim().eq_ignore_ascii_case("q") => self.menu(),
-            State::Paging(listing, request) => self.perform_as(request, Waiting::Listing(listing)),
+            State::Paging(listing, request) => self.dispatch_as(request, Waiting::Listing(listing)),
             State::New | State::Waiting(_) | State::Ended => panic!("a line in the state {state:?}"),
         }
     }
@@ -174,7 +174,7 @@ impl Session {
                 "b" => self.ask(Vec::new(), State::Asking(Question::DepositAmount { account })),
                 "c" => self.ask(Vec::new(), State::Asking(Question::WithdrawAmount { account })),
                 "d" => self.ask(Vec::new(), State::Asking(Question::TransferReceiver { account })),
-                "e" => self.perform(Listing::first(ListingKind::History(account))),
+                "e" => self.dispatch(Listing::first(ListingKind::History(account))),
                 "f" => self.log_out(),
                 "g" => self.ask(Vec::new(), State::Asking(Question::PresentPassword { account })),
                 _ => self.failed("Please choose a letter from a to g."),
@@ -182,11 +182,11 @@ impl Session {
             Some(LogInAs::Administrator) => match letter.as_str() {
                 "a" => self.ask(Vec::new(), State::Asking(Question::Open(OpenQuestion::Aadhaar))),
                 "b" => self.ask(Vec::new(), State::Asking(Question::CloseAccount)),
-                "c" => self.perform(Listing::first(ListingKind::Accounts)),
-                "d" => self.perform(Listing::first(ListingKind::Transactions)),
+                "c" => self.dispatch(Listing::first(ListingKind::Accounts)),
+                "d" => self.dispatch(Listing::first(ListingKind::Transactions)),
                 "e" => self.log_out(),
-                "f" => self.perform(Request::Audit),
-                "g" => self.perform(Listing::first(ListingKind::Branches)),
+                "f" => self.dispatch(Request::Audit),
+                "g" => self.dispatch(Listing::first(ListingKind::Branches)),
                 "h" => self.ask(Vec::new(), State::Asking(Question::ResolveTransfer)),
                 _ => self.failed("Please choose a letter from a to h."),
             },
@@ -282,13 +282,13 @@ impl Session {
         match self.who {
             None => self.ask(self.texts.login(&self.branch), State::Choosing),
             Some(LogInAs::Administrator) => self.ask(self.texts.admin(&self.branch), State::Choosing),
-            Some(LogInAs::Customer(account)) => self.perform(Request::Account { account }),
+            Some(LogInAs::Customer(account)) => self.dispatch(Request::Account { account }),
         }
     }
 
     fn log_out(&mut self) -> Step {
         match self.who.take() {
-            Some(who) => self.perform(Request::LogOut { who }),
+            Some(who) => self.dispatch(Request::LogOut { who }),
             None => self.menu(),
         }
     }
@@ -308,14 +308,14 @@ impl Session {
         Step { lines, next: Next::Answer }
     }
 
-    fn perform(&mut self, request: Request) -> Step {
+    fn dispatch(&mut self, request: Request) -> Step {
         let waiting = Waiting::of(&request);
-        self.perform_as(request, waiting)
+        self.dispatch_as(request, waiting)
     }
 
-    fn perform_as(&mut self, request: Request, waiting: Waiting) -> Step {
+    fn dispatch_as(&mut self, request: Request, waiting: Waiting) -> Step {
         self.state = State::Waiting(waiting);
-        Step { lines: Vec::new(), next: Next::Perform(request) }
+        Step { lines: Vec::new(), next: Next::Dispatch(request) }
     }
 }
 

@@ -134,13 +134,13 @@ impl Drop for Entry {
     }
 }
 
-/// What happens behind a door.
-pub trait Door: Send + Sync + 'static {
+/// What is done with the connections of a listener.
+pub trait Handler: Send + Sync + 'static {
     /// The word for log lines and thread names, such as `menu`.
     fn name(&self) -> &'static str;
     /// Serves one client to its end, in a thread of its own.
     fn serve(&self, client: &Client);
-    /// Tells a client that this door speaks TLS, which it does not.
+    /// Tells a client that this port speaks TLS, which it does not.
     fn ask_for_tls(&self, stream: &TcpStream);
     /// Tells a newcomer that there is no room. Must not wait: it runs in the accepting thread.
     fn turn_away(&self, stream: &TcpStream);
@@ -214,7 +214,7 @@ impl Listener {
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub fn start(listener: TcpListener, door: Arc<dyn Door>, clients: Arc<Clients>) -> io::Result<Self> {
+    pub fn start(listener: TcpListener, door: Arc<dyn Handler>, clients: Arc<Clients>) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let thread = std::thread::Builder::new()
             .name(format!("{}-accept", door.name()))
@@ -249,7 +249,7 @@ impl Listener {
     }
 }
 
-fn accept(listener: &TcpListener, door: &Arc<dyn Door>, clients: &Arc<Clients>) {
+fn accept(listener: &TcpListener, door: &Arc<dyn Handler>, clients: &Arc<Clients>) {
     loop {
         let accepted = listener.accept();
         if clients.is_stopping() {
@@ -266,7 +266,7 @@ fn accept(listener: &TcpListener, door: &Arc<dyn Door>, clients: &Arc<Clients>) 
     }
 }
 
-fn admit(stream: TcpStream, peer: SocketAddr, door: &Arc<dyn Door>, clients: &Arc<Clients>) {
+fn admit(stream: TcpStream, peer: SocketAddr, door: &Arc<dyn Handler>, clients: &Arc<Clients>) {
     let prepared = stream.set_write_timeout(Some(WRITE_TIMEOUT)).and_then(|()| stream.set_nodelay(true));
     if let Err(error) = prepared {
         log::info!("{peer} was gone before it was served: {error}");

@@ -9,18 +9,19 @@ use protocol::BranchName;
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use tls::{Acceptor, Connector};
 
-use crate::branch::Context;
-use crate::branch::door::BranchDoor;
+use crate::branch::connection::BranchHandler;
 use crate::cli::config::Config;
+use crate::compat::OlderMenuHandler;
 use crate::limits::SEND_BUFFER_BYTES;
 use crate::menu::Texts;
-use crate::menu::door::{LabDoor, Menu, PlainDoor};
-use crate::net::accept::{Door, Listener};
-use crate::net::tls::TlsDoor;
+use crate::menu::connection::{Menu, MenuHandler};
+use crate::net::accept::{Handler, Listener};
+use crate::net::tls::TlsHandler;
+use crate::service::Service;
 
 /// The listening sockets.
 #[derive(Debug)]
-pub struct Doors {
+pub struct Listeners {
     branch: TcpListener,
     menu: TcpListener,
     lab: Option<TcpListener>,
@@ -34,7 +35,7 @@ pub struct Doors {
     are_announced: Cell<bool>,
 }
 
-impl Doors {
+impl Listeners {
     /// Listens. Nobody is answered yet.
     ///
     /// # Errors
@@ -75,15 +76,15 @@ impl Doors {
     pub fn answer(
         &self,
         name: &BranchName,
-        context: &Arc<Context>,
+        service: &Arc<Service>,
         texts: &Arc<Texts>,
     ) -> Result<Vec<Listener>, String> {
-        let menu = Menu::new(Arc::clone(context), Arc::clone(texts));
+        let menu = Menu::new(Arc::clone(service), Arc::clone(texts));
         let mut listeners = Vec::new();
-        let mut start = |label: &str, listener: &TcpListener, door: Arc<dyn Door>| -> Result<(), String> {
+        let mut start = |label: &str, listener: &TcpListener, door: Arc<dyn Handler>| -> Result<(), String> {
             let started = listener
                 .try_clone()
-                .and_then(|listener| Listener::start(listener, door, Arc::clone(&context.clients)))
+                .and_then(|listener| Listener::start(listener, door, Arc::clone(&service.clients)))
                 .map_err(|error| format!("no thread for the listener: {error}"))?;
             if !self.are_announced.get() {
                 announce(&format!("{label} on {}", started.address()));
@@ -91,19 +92,19 @@ impl Doors {
             listeners.push(started);
             Ok(())
         };
-        let branch = self.with_tls(Arc::new(BranchDoor(Arc::clone(context))));
+        let branch = self.with_tls(Arc::new(BranchHandler(Arc::clone(service))));
         start(&format!("branch {name} listening"), &self.branch, branch)?;
-        start("menu", &self.menu, self.with_tls(Arc::new(PlainDoor(Arc::clone(&menu)))))?;
+        start("menu", &self.menu, self.with_tls(Arc::new(MenuHandler(Arc::clone(&menu)))))?;
         if let Some(listener) = &self.lab {
-            start("lab", listener, Arc::new(LabDoor(menu)))?;
+            start("lab", listener, Arc::new(OlderMenuHandler(menu)))?;
         }
         self.are_announced.set(true);
         Ok(listeners)
     }
 
-    fn with_tls(&self, door: Arc<dyn Door>) -> Arc<dyn Door> {
+    fn with_tls(&self, door: Arc<dyn Handler>) -> Arc<dyn Handler> {
         match &self.acceptor {
-            Some(acceptor) => Arc::new(TlsDoor::new(door, acceptor.clone())),
+            Some(acceptor) => Arc::new(TlsHandler::new(door, acceptor.clone())),
             None => door,
         }
     }

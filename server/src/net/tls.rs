@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tls::{Acceptor, Patience};
 
 use crate::limits::{TLS_DRAIN, TLS_DRAIN_BYTES, TLS_FIRST_BYTE, TLS_HANDSHAKE, TLS_LINGER, WRITE_TIMEOUT};
-use crate::net::accept::{Client, Door};
+use crate::net::accept::{Client, Handler};
 
 /// The first byte of a TLS connection: a handshake record (RFC 8446, section 5.1).
 const HANDSHAKE_RECORD: u8 = 0x16;
@@ -19,20 +19,20 @@ const HANDSHAKE_RECORD: u8 = 0x16;
 pub const PATIENCE: Patience = Patience { handshake: TLS_HANDSHAKE, write: WRITE_TIMEOUT, linger: TLS_LINGER };
 
 /// The door.
-pub struct TlsDoor {
-    inner: Arc<dyn Door>,
+pub struct TlsHandler {
+    inner: Arc<dyn Handler>,
     acceptor: Acceptor,
 }
 
-impl TlsDoor {
+impl TlsHandler {
     /// Puts TLS before a door.
     #[must_use]
-    pub fn new(inner: Arc<dyn Door>, acceptor: Acceptor) -> Self {
+    pub fn new(inner: Arc<dyn Handler>, acceptor: Acceptor) -> Self {
         Self { inner, acceptor }
     }
 }
 
-impl Door for TlsDoor {
+impl Handler for TlsHandler {
     fn name(&self) -> &'static str {
         self.inner.name()
     }

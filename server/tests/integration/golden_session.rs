@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bank_server::menu::{
-    AccountRow, AccountView, AuditReport, BranchRow, Delivery, InDoubtRow, Input, Next, Refusal, Reply, Session, Step,
-    Texts, TransactionRow,
+    AccountRow, AccountView, AuditReport, BranchRow, Delivery, InDoubtRow, Input, MenuSession, Next, Refusal, Reply,
+    Step, Texts, TransactionRow,
 };
 use protocol::menu_line::{BadLine, ServerLine};
 use protocol::{AccountNum, Money, Total};
@@ -63,7 +63,7 @@ fn first_difference(expected: &str, actual: &str) -> Option<String> {
 /// Plays one script.
 struct Player {
     place: String,
-    session: Option<Session>,
+    session: Option<MenuSession>,
     menus: BTreeMap<String, String>,
     /// What the session waits for.
     wants: Wants,
@@ -131,7 +131,7 @@ impl Player {
             }
             Texts::load(folder.path()).unwrap()
         };
-        let mut session = Session::new(Arc::new(texts), "Mumbai".parse().unwrap());
+        let mut session = MenuSession::new(Arc::new(texts), "Mumbai".parse().unwrap());
         let step = session.step(Input::Start);
         self.session = Some(session);
         match line {
@@ -148,7 +148,7 @@ impl Player {
             let _ = session.step(Input::Line(answer.into()));
         }
         let mut step = session.step(Input::Reply(Ok(Reply::LoggedIn)));
-        if let Next::Perform(_) = step.next {
+        if let Next::Dispatch(_) = step.next {
             step = session.step(Input::Reply(Replies::read("account 1000.00 0.00 Asha Rao", &[])));
         }
         self.write(line);
@@ -195,7 +195,7 @@ impl Player {
                 );
                 Wants::Line
             }
-            Next::Perform(_) => {
+            Next::Dispatch(_) => {
                 assert!(step.lines.is_empty(), "{place}: {step:?}");
                 Wants::Reply
             }
@@ -215,7 +215,7 @@ impl Player {
         }
         match step.next {
             Next::Answer => {}
-            Next::Perform(request) => self.write(&format!("-> {request:?}")),
+            Next::Dispatch(request) => self.write(&format!("-> {request:?}")),
             Next::End => self.write("(end)"),
         }
     }

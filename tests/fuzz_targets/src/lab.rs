@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 
-use bank_server::menu::{LAB_TURN_BYTES_MAX, LabTerminal, Session, drive};
+use bank_server::compat::{LAB_TURN_BYTES_MAX, LabTerminal};
+use bank_server::menu::{self, MenuSession};
 
 use crate::menu::{TEXTS, Watched, split};
 use crate::teller::Teller;
@@ -79,6 +80,6 @@ pub fn run(bytes: &[u8]) {
     }
     let Ok(terminal) = LabTerminal::handshake(client, Turns(mask)) else { return };
     let mut teller = Teller::new(choices);
-    let session = Session::new(Arc::clone(&TEXTS), "Mumbai".parse().expect("it is a name"));
-    let _ = drive(session, &mut Watched(terminal), |request| teller.perform(request));
+    let session = MenuSession::new(Arc::clone(&TEXTS), "Mumbai".parse().expect("it is a name"));
+    let _ = menu::run(session, &mut Watched(terminal), |request| teller.dispatch(request));
 }

@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::{Arc, LazyLock};
 
-use bank_server::menu::{Answered, PlainTerminal, Session, Terminal, Texts, drive};
+use bank_server::menu::{self, Answered, MenuSession, PlainTerminal, Terminal, Texts};
 use protocol::menu_line::ServerLine;
 
 use crate::teller::{Teller, check_lines};
@@ -43,9 +43,9 @@ pub fn run(bytes: &[u8]) {
     let (choices, sent) = split(bytes);
     let mut shown = Vec::new();
     let mut teller = Teller::new(choices);
-    let session = Session::new(Arc::clone(&TEXTS), "Mumbai".parse().expect("it is a name"));
+    let session = MenuSession::new(Arc::clone(&TEXTS), "Mumbai".parse().expect("it is a name"));
     let mut terminal = Watched(PlainTerminal::new(sent, &mut shown));
-    let _ = drive(session, &mut terminal, |request| teller.perform(request));
+    let _ = menu::run(session, &mut terminal, |request| teller.dispatch(request));
     let shown = String::from_utf8(shown).expect("what is shown is text");
     assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
 }

@@ -13,11 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use bank_server::audit::audit;
 use bank_server::branch::incoming::{Filled, Incoming, Terms};
 use bank_server::branch::outgoing::Outgoing;
-use bank_server::branch::session::{After, Session};
-use bank_server::branch::{Allowances, Context};
+use bank_server::branch::session::{After, BranchSession};
 use bank_server::cli::arguments::Arguments;
 use bank_server::cli::config::Config;
 use bank_server::dbs_exec::{CopyRole, DbsExec};
@@ -25,6 +23,8 @@ use bank_server::error::Result;
 use bank_server::node::{Core, Opened, Stop, Surroundings};
 use bank_server::peers::links::{Carrier, Inbox as _, Posted};
 use bank_server::replication::{Duplex, Exchange};
+use bank_server::service::audit::audit;
+use bank_server::service::{Allowances, Service};
 use bank_server::transfer::host::Host;
 use clap::Parser as _;
 use crossbeam_channel::{Receiver, bounded};
@@ -85,7 +85,7 @@ impl Exchange for Nowhere {
 pub(crate) struct Branch {
     core: Box<Core>,
     /// The same branch to those who have to say who they are.
-    strict: Context,
+    strict: Service,
     stop: Receiver<Stop>,
     inputs: u32,
     _folder: TempDir,
@@ -136,7 +136,7 @@ impl Branch {
             Opened::Open(core) => core,
             Opened::Replaced(_) => panic!("a branch that nobody knows was replaced"),
         };
-        let strict = strict(&core.context);
+        let strict = strict(&core.service);
         Self { core, strict, stop: stopped, inputs: 0, _folder: folder }
     }
 
@@ -146,7 +146,7 @@ impl Branch {
     }
 
     fn converse(&self, mode: u8, bytes: &[u8]) {
-        let context = if mode.eq_ignore_ascii_case(&b'o') { &*self.core.context } else { &self.strict };
+        let service = if mode.eq_ignore_ascii_case(&b'o') { &*self.core.service } else { &self.strict };
         let mut sent = Vec::new();
         if mode.eq_ignore_ascii_case(&b'c') {
             push(&mut sent, LOGIN);
@@ -158,9 +158,9 @@ impl Branch {
         }
         if sent.len() <= INPUT_BYTES {
             let stream = socket_with(&sent);
-            let link = serve(context, &stream, &sent);
+            let link = serve(service, &stream, &sent);
             if let Some((peer, messages)) = link {
-                messages.into_iter().for_each(|posted| context.engine.received(&peer, vec![posted]));
+                messages.into_iter().for_each(|posted| service.engine.received(&peer, vec![posted]));
             }
         }
         self.check();
@@ -181,8 +181,8 @@ impl Branch {
     }
 }
 
-fn strict(open: &Context) -> Context {
-    Context {
+fn strict(open: &Service) -> Service {
+    Service {
         bank: Arc::clone(&open.bank),
         engine: Arc::clone(&open.engine),
         replication: Arc::clone(&open.replication),
@@ -210,8 +210,8 @@ fn socket_with(bytes: &[u8]) -> Arc<TcpStream> {
 }
 
 /// Serves one connection, as the door does; gives the messages of the peer whose link it became.
-fn serve(context: &Context, stream: &Arc<TcpStream>, sent: &[u8]) -> Option<(PeerAddr, Vec<Posted>)> {
-    let mut session = Session::over(context, IpAddr::V4(Ipv4Addr::LOCALHOST), 0, Arc::clone(stream));
+fn serve(service: &Service, stream: &Arc<TcpStream>, sent: &[u8]) -> Option<(PeerAddr, Vec<Posted>)> {
+    let mut session = BranchSession::over(service, IpAddr::V4(Ipv4Addr::LOCALHOST), 0, Arc::clone(stream));
     let mut incoming = Incoming::new(stream);
     let mut consumed = 0;
     loop {
@@ -219,7 +219,7 @@ fn serve(context: &Context, stream: &Arc<TcpStream>, sent: &[u8]) -> Option<(Pee
             frame_bytes_max: BATCH_FRAME_BYTES_MAX,
             idle: Duration::from_secs(1),
             owner: session.owner(),
-            allowance: &context.allowances.frames,
+            allowance: &service.allowances.frames,
         };
         if !matches!(incoming.fill(&terms), Ok(Filled::Requests)) {
             return None;

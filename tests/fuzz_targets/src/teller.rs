@@ -27,7 +27,7 @@ impl<'b> Teller<'b> {
     ///
     /// # Panics
     /// When the dialogue asks for something that whoever is logged in may not have.
-    pub fn perform(&mut self, request: Request) -> Result<Reply, Refusal> {
+    pub fn dispatch(&mut self, request: Request) -> Result<Reply, Refusal> {
         self.check(&request);
         let choice = self.choice();
         if let Request::LogOut { .. } = request {

@@ -144,7 +144,7 @@ impl World {
     /// What a copy is, while it runs.
     pub(super) fn role_of(&self, copy: usize) -> Option<CopyRole> {
         let process = self.copies[copy].process.as_ref()?;
-        Some(process.core.context.replication.role())
+        Some(process.core.service.replication.role())
     }
 
     /// A primary tells the other copies, and a promoted one links to all branches.
@@ -154,7 +154,7 @@ impl World {
             return;
         }
         let epoch = self.enter(copy, |process| {
-            process.core.context.replication.tell_once();
+            process.core.service.replication.tell_once();
             process.core.dbs.copy_state().epoch.number
         });
         if epoch.is_some_and(|epoch| epoch > 1) {
@@ -485,8 +485,8 @@ fn wish_to_follow(process: &Process) -> Option<String> {
         digest: to_hex(&last.digest),
     });
     let params = Replicate {
-        branch: process.core.context.bank.name().clone(),
-        port: process.core.context.address.port,
+        branch: process.core.service.bank.name().clone(),
+        port: process.core.service.address.port,
         heard_epoch: copy_state.heard.number,
         heard_epoch_id: copy_state.heard.id,
         position,

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bank_server::branch::Context;
 use bank_server::dbs_exec::{DbsExec, WaitEvent};
 use bank_server::error::Result;
 use bank_server::peers::links::{Carrier, Posted};
 use bank_server::replication::{Duplex, Exchange};
+use bank_server::service::Service;
 use bank_server::transfer::host::Host;
 use parking_lot::Mutex;
 use protocol::Address;
@@ -46,7 +46,7 @@ pub struct Shared {
 #[derive(Clone)]
 struct Running {
     copy: usize,
-    context: Weak<Context>,
+    service: Weak<Service>,
 }
 
 /// A stream from a primary to a replica.
@@ -125,8 +125,8 @@ impl Shared {
     }
 
     /// Notes that a process can be met at a port.
-    pub fn begin(&self, port: u16, copy: usize, context: &Arc<Context>) {
-        self.running.lock().insert(port, Running { copy, context: Arc::downgrade(context) });
+    pub fn begin(&self, port: u16, copy: usize, service: &Arc<Service>) {
+        self.running.lock().insert(port, Running { copy, service: Arc::downgrade(service) });
     }
 
     /// Cuts the network between two copies.
@@ -146,9 +146,9 @@ impl Shared {
     }
 
     /// Who is at a port, as seen from a copy.
-    fn meet(&self, from: usize, port: u16) -> Option<Arc<Context>> {
+    fn meet(&self, from: usize, port: u16) -> Option<Arc<Service>> {
         let running = self.running.lock().get(&port).cloned()?;
-        if self.is_cut(from, running.copy) { None } else { running.context.upgrade() }
+        if self.is_cut(from, running.copy) { None } else { running.service.upgrade() }
     }
 
     /// Adds a stream to a replica, in place of those that it had.
@@ -321,7 +321,7 @@ pub struct SimulatedExchange {
 
 impl Exchange for SimulatedExchange {
     fn connect(&self, at: &Address) -> Option<Box<dyn Duplex>> {
-        let context = self.shared.meet(self.copy, at.port)?;
-        Some(Box::new(Wire::new(context)))
+        let service = self.shared.meet(self.copy, at.port)?;
+        Some(Box::new(Wire::new(service)))
     }
 }

@@ -4,12 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use bank_server::branch::Context;
 use bank_server::branch::outgoing::Outgoing;
-use bank_server::branch::session::{After, Session};
+use bank_server::branch::session::{After, BranchSession};
 use bank_server::cli::arguments::Arguments;
 use bank_server::cli::config::Config;
 use bank_server::node::{Core, Opened, Stop, Surroundings};
+use bank_server::service::Service;
 use bank_server::transfer::Engine;
 use clap::Parser as _;
 use crossbeam_channel::{Receiver, bounded};
@@ -80,7 +80,7 @@ impl Process {
         };
         match Core::open(&config, around, is_first)? {
             Opened::Open(core) => {
-                station.shared().begin(port, station.copy(), &core.context);
+                station.shared().begin(port, station.copy(), &core.service);
                 Ok(Some(Self { core, station, stop: stopped }))
             }
             Opened::Replaced(_) => Ok(None),
@@ -90,7 +90,7 @@ impl Process {
     /// Its part in the transfers.
     #[must_use]
     pub fn engine(&self) -> &Arc<Engine> {
-        &self.core.context.engine
+        &self.core.service.engine
     }
 
     /// Why it wants to end, if it does.
@@ -102,7 +102,7 @@ impl Process {
     /// Asks it something over a connection of its own.
     #[must_use]
     pub fn ask(&self, request: &str) -> Answer {
-        let (body, after) = answer(&self.core.context, request.as_bytes());
+        let (body, after) = answer(&self.core.service, request.as_bytes());
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let becomes = match after {
             After::GoOn | After::Watch(_) => Becomes::Connection,
@@ -144,8 +144,8 @@ pub fn new_database(path: &Path, arguments: &[String], station: Arc<Station>) ->
 }
 
 /// What a process answers to one request, over a connection of its own, and what the connection becomes.
-pub(super) fn answer(context: &Context, request: &[u8]) -> (Vec<u8>, After) {
-    let mut session = Session::over(context, IpAddr::V4(Ipv4Addr::LOCALHOST), 0, a_stream());
+pub(super) fn answer(service: &Service, request: &[u8]) -> (Vec<u8>, After) {
+    let mut session = BranchSession::over(service, IpAddr::V4(Ipv4Addr::LOCALHOST), 0, a_stream());
     let mut frames = Vec::new();
     let mut outgoing = Outgoing::new(&mut frames);
     let answered = session.answer(&[request], false, &mut outgoing);

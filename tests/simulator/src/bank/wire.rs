@@ -3,14 +3,14 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use bank_server::branch::Context;
+use bank_server::service::Service;
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, push_frame, read_frame};
 
 use super::process::answer;
 
 /// One end of it.
 pub struct Wire {
-    context: Arc<Context>,
+    service: Arc<Service>,
     asked: Vec<u8>,
     answers: Vec<u8>,
 }
@@ -18,8 +18,8 @@ pub struct Wire {
 impl Wire {
     /// A connection to a process.
     #[must_use]
-    pub fn new(context: Arc<Context>) -> Self {
-        Self { context, asked: Vec::new(), answers: Vec::new() }
+    pub fn new(service: Arc<Service>) -> Self {
+        Self { service, asked: Vec::new(), answers: Vec::new() }
     }
 }
 
@@ -40,7 +40,7 @@ impl Read for Wire {
             let asked = std::mem::take(&mut self.asked);
             let (mut rest, mut body) = (&asked[..], Vec::new());
             while read_frame(&mut rest, BATCH_FRAME_BYTES_MAX, &mut body).map_err(io::Error::other)? {
-                let (answer, _) = answer(&self.context, &body);
+                let (answer, _) = answer(&self.service, &body);
                 push_frame(&mut self.answers, &answer, BATCH_FRAME_BYTES_MAX).map_err(io::Error::other)?;
             }
         }

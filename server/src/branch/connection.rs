@@ -1,4 +1,4 @@
-//! The door of the branch protocol: frames in, frames out.
+//! Connections of the branch protocol: frames in, frames out.
 //!
 //! It reads what has come, hands every whole frame to the session at once, and has each answer written before the next
 //! is made. Both directions are in bounded memory: [`super::incoming`] and [`super::outgoing`].
@@ -11,20 +11,20 @@ use protocol::frame::{BATCH_FRAME_BYTES_MAX, FRAME_BYTES_MAX};
 use protocol::request::Watch;
 use protocol::{Address, Epoch};
 
-use super::Context;
-use super::access::Caller;
 use super::incoming::{Filled, Incoming, Terms};
-use super::operation::to_json;
 use super::outgoing::{Outgoing, framed_error};
-use super::session::{After, Session};
+use super::session::{After, BranchSession};
 use crate::limits::{REOPEN_WAIT, STRANGER_IDLE, WATCH_EVENTS, WATCH_POLL};
-use crate::net::accept::{Client, Door};
+use crate::net::accept::{Client, Handler};
 use crate::peers::links::Peership;
+use crate::service::Service;
+use crate::service::access::Caller;
+use crate::service::operations::to_json;
 
-/// The door.
-pub struct BranchDoor(pub Arc<Context>);
+/// Serves the branch protocol.
+pub struct BranchHandler(pub Arc<Service>);
 
-impl Door for BranchDoor {
+impl Handler for BranchHandler {
     fn name(&self) -> &'static str {
         "branch"
     }
@@ -49,9 +49,9 @@ impl Door for BranchDoor {
     }
 }
 
-impl BranchDoor {
+impl BranchHandler {
     fn converse(&self, client: &Client) -> io::Result<()> {
-        let mut session = Session::new(&self.0, client);
+        let mut session = BranchSession::new(&self.0, client);
         let mut incoming = Incoming::new(client.stream());
         let mut outgoing = Outgoing::new(client.stream());
         loop {
@@ -107,7 +107,7 @@ impl BranchDoor {
     }
 
     /// What the client may send, as far as it has proved who it is.
-    fn terms(&self, session: &Session<'_>) -> Terms<'_> {
+    fn terms(&self, session: &BranchSession<'_>) -> Terms<'_> {
         let (frame_bytes_max, idle, allowance) = match session.caller() {
             Caller::Anonymous => {
                 (FRAME_BYTES_MAX, self.0.idle_timeout.min(STRANGER_IDLE), &self.0.allowances.strangers_frames)

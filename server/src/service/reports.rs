@@ -7,10 +7,10 @@ use protocol::answer::{Branch, HistoryLine, PasswordVersionOf, Status};
 use protocol::request::{History, LIST_ROWS_DEFAULT, ListAccounts, PasswordVersions};
 use serde::Serialize;
 
-use super::Context;
+use super::Service;
 use super::access::{Caller, check_account};
-use super::operation::to_json;
-use crate::audit;
+use super::audit;
+use super::operations::to_json;
 use crate::bank::{accounts, history};
 use crate::clock::iso_utc;
 use crate::dbs_exec::{CopyRole, Query as _, params};
@@ -27,10 +27,10 @@ pub type Listed = (String, Option<String>);
 ///
 /// # Errors
 /// Trouble of the database.
-pub fn list_accounts(context: &Context, params: &ListAccounts) -> Result<Listed> {
+pub fn list_accounts(service: &Service, params: &ListAccounts) -> Result<Listed> {
     // Older programs know no `next`: they get as many as one answer carries.
     let rows = params.limit.unwrap_or(LIST_ROWS).clamp(1, LIST_ROWS);
-    let accounts = context.bank.dbs().read(|reader| accounts::list(reader, params.after, false, rows + 1))?;
+    let accounts = service.bank.dbs().read(|reader| accounts::list(reader, params.after, false, rows + 1))?;
     let lines: Vec<_> = accounts
         .iter()
         .map(|account| protocol::answer::AccountLine {
@@ -47,7 +47,7 @@ pub fn list_accounts(context: &Context, params: &ListAccounts) -> Result<Listed>
 ///
 /// # Errors
 /// [`crate::error::Error::NotAllowed`], or trouble of the database.
-pub fn history(context: &Context, caller: Caller, params: &History) -> Result<Listed> {
+pub fn history(service: &Service, caller: Caller, params: &History) -> Result<Listed> {
     let account = match (params.account_no, caller) {
         (Some(account), _) => Some(account),
         (None, Caller::Customer(own)) => Some(own),
@@ -57,7 +57,7 @@ pub fn history(context: &Context, caller: Caller, params: &History) -> Result<Li
         check_account(caller, account)?;
     }
     let rows = rows(params.limit);
-    let transactions = context.bank.dbs().read(|reader| match account {
+    let transactions = service.bank.dbs().read(|reader| match account {
         Some(account) => {
             accounts::find(reader, account)?;
             history::of_account(reader, account, params.after, rows + 1)
@@ -86,16 +86,16 @@ pub fn history(context: &Context, caller: Caller, params: &History) -> Result<Li
 ///
 /// # Errors
 /// Trouble of the database.
-pub fn status(context: &Context) -> Result<String> {
-    let replication = context.replication.status();
+pub fn status(service: &Service) -> Result<String> {
+    let replication = service.replication.status();
     let count = |sql: &'static str| {
-        context.bank.dbs().read(|reader| Ok(reader.query_opt(sql, params![], |row| row.get::<_, i64>(0))?.unwrap_or(0)))
+        service.bank.dbs().read(|reader| Ok(reader.query_opt(sql, params![], |row| row.get::<_, i64>(0))?.unwrap_or(0)))
     };
     let accounts = count("SELECT count(*) FROM customers WHERE status = 'open'")?;
     // Rows are numbered without a gap.
     let transactions = count("SELECT max(transaction_id) FROM transactions UNION ALL SELECT 0 LIMIT 1").unwrap_or(0);
-    let counts = match context.replication.role() {
-        CopyRole::Primary => context.engine.counts(),
+    let counts = match service.replication.role() {
+        CopyRole::Primary => service.engine.counts(),
         // The two machines rest at a copy that is not written; their tables say it all the same.
         CopyRole::Replica | CopyRole::Fenced => {
             let in_doubt = count("SELECT count(*) FROM prepared WHERE state = 'prepared'")?;
@@ -111,16 +111,16 @@ pub fn status(context: &Context) -> Result<String> {
         }
     };
     Ok(to_json(&Status {
-        name: context.bank.name().to_string(),
-        role: context.replication.role().as_str().into(),
+        name: service.bank.name().to_string(),
+        role: service.replication.role().as_str().into(),
         accounts: u64::try_from(accounts).unwrap_or(0),
-        clients: context.clients.count() as u64,
+        clients: service.clients.count() as u64,
         in_doubt: counts.in_doubt,
         undelivered: counts.undelivered,
         contradicted: counts.contradicted,
         transactions: u64::try_from(transactions).unwrap_or(0),
-        uptime_seconds: context.started.elapsed().as_secs(),
-        teaching: context.engine.is_teaching(),
+        uptime_seconds: service.started.elapsed().as_secs(),
+        teaching: service.engine.is_teaching(),
         version: env!("CARGO_PKG_VERSION").into(),
         epoch: replication.epoch.as_ref().map(|epoch| epoch.number),
         epoch_id: replication.epoch.map(|epoch| epoch.id).filter(|id| !id.is_empty()),
@@ -133,16 +133,16 @@ pub fn status(context: &Context) -> Result<String> {
 ///
 /// # Errors
 /// Trouble of the database.
-pub fn audit(context: &Context) -> Result<String> {
-    context.bank.dbs().read(|reader| audit::audit(reader)).map(|audit| to_json(&audit))
+pub fn audit(service: &Service) -> Result<String> {
+    service.bank.dbs().read(|reader| audit::audit(reader)).map(|audit| to_json(&audit))
 }
 
 /// Which passwords accounts have, for a program that keeps sessions of its own.
 ///
 /// # Errors
 /// Trouble of the database.
-pub fn password_versions(context: &Context, params: &PasswordVersions) -> Result<String> {
-    let versions = context.bank.dbs().read(|reader| {
+pub fn password_versions(service: &Service, params: &PasswordVersions) -> Result<String> {
+    let versions = service.bank.dbs().read(|reader| {
         let versions = params.account_nos.iter().map(|account_no| {
             let version = accounts::password_version(reader, account_no.as_i64())?;
             let password_version = version.map(|version| version.to_string());
@@ -155,15 +155,15 @@ pub fn password_versions(context: &Context, params: &PasswordVersions) -> Result
 
 /// The known branches, this one first.
 #[must_use]
-pub fn branches(context: &Context) -> Vec<Branch> {
+pub fn branches(service: &Service) -> Vec<Branch> {
     let here =
-        Branch { name: context.bank.name().to_string(), address: context.address.to_string(), state: "here".into() };
-    let links = context.engine.links();
-    let known = match context.replication.role() {
+        Branch { name: service.bank.name().to_string(), address: service.address.to_string(), state: "here".into() };
+    let links = service.engine.links();
+    let known = match service.replication.role() {
         CopyRole::Primary => links.directory().all(),
         // What its primary has learned since came with the tables.
         CopyRole::Replica | CopyRole::Fenced => {
-            Directory::open(Arc::clone(context.bank.dbs())).map_or_else(|_| Vec::new(), |directory| directory.all())
+            Directory::open(Arc::clone(service.bank.dbs())).map_or_else(|_| Vec::new(), |directory| directory.all())
         }
     };
     let others = known.into_iter().map(|(name, address)| {
@@ -181,9 +181,9 @@ pub fn branches(context: &Context) -> Vec<Branch> {
 ///
 /// # Errors
 /// Trouble of the database.
-pub fn pending(context: &Context, params: &PendingParams) -> Result<Listed> {
+pub fn pending(service: &Service, params: &PendingParams) -> Result<Listed> {
     let rows = rows(params.limit);
-    let pending = context.engine.pending(params.after.as_ref(), rows + 1)?;
+    let pending = service.engine.pending(params.after.as_ref(), rows + 1)?;
     Ok(list(&pending, rows, |row| to_json(&row.txid)))
 }
 

@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind};
 use protocol::menu_line::ServerLine;
 
 use super::request::{Refusal, Reply, Request};
-use super::session::{Input, Next, Session};
+use super::session::{Input, MenuSession, Next};
 use super::terminal::{Answered, Terminal};
 
 /// Why a session ended, for the log.
@@ -38,33 +38,33 @@ impl fmt::Display for Ended {
     }
 }
 
-/// Runs a session to its end. `perform` carries out what the bank is asked.
+/// Runs a session to its end. `dispatch` carries out what the bank is asked.
 ///
 /// # Errors
 /// The connection's, when it broke: while lines were shown, in the middle of an answer, or by a reset.
-pub fn drive(
-    mut session: Session,
+pub fn run(
+    mut session: MenuSession,
     terminal: &mut impl Terminal,
-    mut perform: impl FnMut(Request) -> Result<Reply, Refusal>,
+    mut dispatch: impl FnMut(Request) -> Result<Reply, Refusal>,
 ) -> io::Result<Ended> {
-    let ended = converse(&mut session, terminal, &mut perform);
+    let ended = converse(&mut session, terminal, &mut dispatch);
     if let Some(who) = session.logged_in() {
         // The session is over either way: a refusal changes nothing.
-        let _ = perform(Request::LogOut { who });
+        let _ = dispatch(Request::LogOut { who });
     }
     ended
 }
 
 fn converse(
-    session: &mut Session,
+    session: &mut MenuSession,
     terminal: &mut impl Terminal,
-    perform: &mut impl FnMut(Request) -> Result<Reply, Refusal>,
+    dispatch: &mut impl FnMut(Request) -> Result<Reply, Refusal>,
 ) -> io::Result<Ended> {
     let mut input = Input::Start;
     loop {
         let step = session.step(input);
         input = match step.next {
-            Next::Perform(request) => Input::Reply(perform(request)),
+            Next::Dispatch(request) => Input::Reply(dispatch(request)),
             Next::End => {
                 terminal.show(&step.lines)?;
                 return Ok(Ended::ByChoice);
@@ -105,8 +105,9 @@ mod tests {
     use protocol::menu_line::BadLine;
     use protocol::{AccountNum, Money};
 
-    use super::super::{AccountView, LAB_KEY_TIMEOUT_MS, LabTerminal, LogInAs, PlainTerminal, Texts};
+    use super::super::{AccountView, LogInAs, PlainTerminal, Texts};
     use super::*;
+    use crate::compat::{LAB_KEY_TIMEOUT_MS, LabTerminal};
 
     /// Answers from a list; then the given error, or the end.
     struct Scripted {
@@ -143,15 +144,15 @@ mod tests {
         }
     }
 
-    fn session() -> Session {
-        Session::new(Arc::new(Texts::built_in()), "Mumbai".parse().unwrap())
+    fn session() -> MenuSession {
+        MenuSession::new(Arc::new(Texts::built_in()), "Mumbai".parse().unwrap())
     }
 
     /// A bank that lets everybody in; gives what it was asked.
-    fn run(terminal: &mut impl Terminal) -> (io::Result<Ended>, Vec<Request>) {
+    fn play(terminal: &mut impl Terminal) -> (io::Result<Ended>, Vec<Request>) {
         let mut asked = Vec::new();
         let money = Money::from_rupees;
-        let ended = drive(session(), terminal, |request| {
+        let ended = run(session(), terminal, |request| {
             asked.push(request.clone());
             match request {
                 Request::LogIn { .. } => Ok(Reply::LoggedIn),
@@ -177,7 +178,7 @@ mod tests {
     #[test]
     fn an_exit_ends_the_session() {
         let mut terminal = Scripted::new(&["b"], None);
-        let (ended, asked) = run(&mut terminal);
+        let (ended, asked) = play(&mut terminal);
         assert_eq!(ended.unwrap(), Ended::ByChoice);
         assert!(asked.is_empty());
         assert_eq!(terminal.shown.last(), Some(&ServerLine::Exit("Goodbye.".into())));
@@ -187,7 +188,7 @@ mod tests {
     fn a_client_that_goes_is_logged_out_at_each_prompt_in_turn() {
         let lines = ["a", "1001", "secret", "b", "50", "", "g", "old", "newer", "newer", "", "f"];
         for count in 0..lines.len() {
-            let (ended, asked) = run(&mut Scripted::new(&lines[..count], None));
+            let (ended, asked) = play(&mut Scripted::new(&lines[..count], None));
             assert_eq!(ended.unwrap(), Ended::ClientGone);
             if count < 3 {
                 assert!(asked.is_empty(), "after {count} lines");
@@ -199,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_log_out_by_choice_is_notified_once() {
-        let (ended, asked) = run(&mut Scripted::new(&["a", "0", "root", "e", "b"], None));
+        let (ended, asked) = play(&mut Scripted::new(&["a", "0", "root", "e", "b"], None));
         assert_eq!(ended.unwrap(), Ended::ByChoice);
         assert!(ends_with_log_out(&asked, LogInAs::Administrator), "{asked:?}");
     }
@@ -208,7 +209,7 @@ mod tests {
     fn a_silent_client_is_told_and_logged_out() {
         for kind in [ErrorKind::WouldBlock, ErrorKind::TimedOut] {
             let mut terminal = Scripted::new(&["a", "1001", "secret"], Some(kind));
-            let (ended, asked) = run(&mut terminal);
+            let (ended, asked) = play(&mut terminal);
             assert_eq!(ended.unwrap(), Ended::Idle);
             assert!(ends_with_log_out(&asked, ASHA));
             let last = terminal.shown.last();
@@ -219,12 +220,12 @@ mod tests {
     #[test]
     fn a_broken_connection_is_an_error_and_logged_out() {
         let mut terminal = Scripted::new(&["a", "1001", "secret"], Some(ErrorKind::ConnectionReset));
-        let (ended, asked) = run(&mut terminal);
+        let (ended, asked) = play(&mut terminal);
         assert_eq!(ended.unwrap_err().kind(), ErrorKind::ConnectionReset);
         assert!(ends_with_log_out(&asked, ASHA));
         let mut terminal = Scripted::new(&["a", "1001", "secret", "b"], None);
         terminal.broken_at = Some(5);
-        let (ended, asked) = run(&mut terminal);
+        let (ended, asked) = play(&mut terminal);
         assert_eq!(ended.unwrap_err().kind(), ErrorKind::BrokenPipe);
         assert!(ends_with_log_out(&asked, ASHA));
     }
@@ -233,7 +234,7 @@ mod tests {
     fn a_bad_line_is_asked_again() {
         let mut terminal = Scripted::new(&["a"], None);
         terminal.answers.push_back(Answered::Bad(BadLine::NotUtf8));
-        let (ended, _) = run(&mut terminal);
+        let (ended, _) = play(&mut terminal);
         assert_eq!(ended.unwrap(), Ended::ClientGone);
         let prompt = ServerLine::Prompt("Account number: ".into());
         let expected = [prompt.clone(), ServerLine::Fail(BadLine::NotUtf8.to_string()), prompt];
@@ -243,7 +244,7 @@ mod tests {
     #[test]
     fn a_line_without_an_end_is_told_and_closed() {
         let mut shown = Vec::new();
-        let (ended, _) = run(&mut PlainTerminal::new(io::repeat(b'x'), &mut shown));
+        let (ended, _) = play(&mut PlainTerminal::new(io::repeat(b'x'), &mut shown));
         assert_eq!(ended.unwrap(), Ended::EndlessLine);
         assert!(String::from_utf8(shown).unwrap().ends_with("@EXIT That line has no end. Goodbye.\n"));
     }
@@ -251,7 +252,7 @@ mod tests {
     #[test]
     fn half_a_line_and_the_end_is_an_error() {
         let mut shown = Vec::new();
-        let (ended, asked) = run(&mut PlainTerminal::new(&b"a\n1001\nsecret\nb\n5"[..], &mut shown));
+        let (ended, asked) = play(&mut PlainTerminal::new(&b"a\n1001\nsecret\nb\n5"[..], &mut shown));
         assert_eq!(ended.unwrap_err().kind(), ErrorKind::UnexpectedEof);
         assert!(ends_with_log_out(&asked, ASHA));
         assert!(!asked.iter().any(|request| matches!(request, Request::Deposit { .. })));
@@ -281,7 +282,7 @@ mod tests {
         let (bank, mut client) = connection();
         bank.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         client.write_all(b"a\n10").unwrap();
-        let (ended, _) = run(&mut PlainTerminal::new(&bank, &bank));
+        let (ended, _) = play(&mut PlainTerminal::new(&bank, &bank));
         assert_eq!(ended.unwrap(), Ended::Idle);
         read_until(&mut client, b"@EXIT You were silent for too long. Goodbye.\n");
     }
@@ -292,7 +293,7 @@ mod tests {
         std::thread::scope(|scope| {
             let session = scope.spawn(|| {
                 let mut terminal = PlainTerminal::new(&bank, &bank);
-                let ended = run(&mut terminal).0.unwrap();
+                let ended = play(&mut terminal).0.unwrap();
                 terminal.show(&[ServerLine::Exit("The bank is closing.".into())]).unwrap();
                 ended
             });
@@ -313,7 +314,7 @@ mod tests {
                 bank.set_read_timeout(Some(Duration::from_millis(LAB_KEY_TIMEOUT_MS))).unwrap();
                 let mut terminal = LabTerminal::handshake(&bank, &bank).unwrap();
                 bank.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-                run(&mut terminal)
+                play(&mut terminal)
             });
             client.write_all(key.to_string().as_bytes()).unwrap();
             let turns = ["Your choice: ", "Account number: ", "@PASS\nPassword: ", "Your choice: "];

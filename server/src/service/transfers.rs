@@ -7,9 +7,9 @@ use protocol::request::{Action, Destination, InterBranchTransfer, RequestFrame, 
 use protocol::{AccountNum, Money, TxId};
 use serde_json::{Value, from_str, json};
 
-use super::Context;
+use super::Service;
 use super::access::{Caller, check_account};
-use super::operation::to_json;
+use super::operations::to_json;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
 use crate::idempotency::{RequestKey, Stored};
@@ -20,9 +20,9 @@ const NAME_THE_BRANCH: &str = "name the branch by dest_branch, or by dest_host a
 /// A transfer as a request asks for it. Where its receivers are is found out when it begins: a repeat needs no branch
 /// but this one.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct TransferRequest {
     payer: AccountNum,
-    legs: Vec<WantedLeg>,
+    legs: Vec<RequestedLeg>,
     is_split: bool,
     /// Whether a receiver's branch may be looked for at an address that is not known here.
     may_dial: bool,
@@ -31,7 +31,7 @@ pub struct Wanted {
 
 /// One receiver.
 #[derive(Clone, Debug)]
-struct WantedLeg {
+struct RequestedLeg {
     destination: Destination,
     account: AccountNum,
     amount: Money,
@@ -45,7 +45,7 @@ pub enum Started {
     Earlier(TxId, String),
 }
 
-impl Wanted {
+impl TransferRequest {
     /// Reads a transfer from its request.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl Wanted {
             if params.legs.is_empty() {
                 return Err(Error::Invalid(format!("a split transfer has 1 to {SPLIT_LEGS_MAX} legs")));
             }
-            let legs = params.legs.iter().map(|leg| WantedLeg::new(leg.destination(), leg.account_no, leg.amount));
+            let legs = params.legs.iter().map(|leg| RequestedLeg::new(leg.destination(), leg.account_no, leg.amount));
             (params.src_account_no, legs.collect::<Result<Vec<_>>>()?, true)
         } else {
             let params: InterBranchTransfer = frame.params()?;
@@ -64,12 +64,12 @@ impl Wanted {
             if destination.dest_branch.is_none() && destination.dest_host.is_none() {
                 return Err(Error::Invalid(NAME_THE_BRANCH.into()));
             }
-            let leg = WantedLeg::new(destination, params.dest_account_no, params.amount)?;
+            let leg = RequestedLeg::new(destination, params.dest_account_no, params.amount)?;
             (params.src_account_no, vec![leg], false)
         };
         check_account(caller, payer)?;
         let key = frame.request_id().map(|id| {
-            let legs: Vec<Value> = legs.iter().map(WantedLeg::meaning).collect();
+            let legs: Vec<Value> = legs.iter().map(RequestedLeg::meaning).collect();
             let meaning = json!([payer, legs]);
             RequestKey::new(caller.id_owner(), id, action, &meaning, frame.params_text())
         });
@@ -91,34 +91,34 @@ impl Wanted {
         receiver: AccountNum,
         amount: Money,
     ) -> Result<Self> {
-        let legs = vec![WantedLeg::new(destination, receiver, amount.into())?];
+        let legs = vec![RequestedLeg::new(destination, receiver, amount.into())?];
         Ok(Self { payer, legs, is_split: false, may_dial, key: None })
     }
 
     /// Finds the receivers' branches. May make a link to one that is named by its address.
-    fn find_receivers(&self, context: &Context) -> Result<Vec<Receiver>> {
+    fn find_receivers(&self, service: &Service) -> Result<Vec<Receiver>> {
         let receivers = self.legs.iter().map(|leg| {
-            let place = context.engine.place(&leg.destination, self.may_dial)?;
+            let place = service.engine.place(&leg.destination, self.may_dial)?;
             Ok(Receiver { place, account: leg.account, amount: leg.amount })
         });
         receivers.collect()
     }
 
     /// What is stored under the request's id.
-    fn stored(&self, context: &Context) -> Result<Option<(TxId, String)>> {
+    fn stored(&self, service: &Service) -> Result<Option<(TxId, String)>> {
         let Some(key) = &self.key else { return Ok(None) };
-        let stored = context.bank.dbs().read(|reader| key.find(reader))?;
+        let stored = service.bank.dbs().read(|reader| key.find(reader))?;
         Ok(stored.and_then(|stored| Some((stored.txid?, stored.answer))))
     }
 
-    fn answer(&self, context: &Context, txid: &TxId) -> Result<String> {
-        let from = format!("{}:{}", context.bank.name(), self.payer);
+    fn answer(&self, service: &Service, txid: &TxId) -> Result<String> {
+        let from = format!("{}:{}", service.bank.name(), self.payer);
         let (status, delivery) = ("transfer_complete".to_string(), "pending".to_string());
         let mut total = Money::ZERO;
         for leg in &self.legs {
             total = total.checked_add(leg.amount).ok_or(Error::Amount(protocol::MoneyError::TooLarge))?;
         }
-        let mut paid = self.legs.iter().map(|leg| SplitPaid { to: leg.name(context), amount: leg.amount });
+        let mut paid = self.legs.iter().map(|leg| SplitPaid { to: leg.name(service), amount: leg.amount });
         let txid = txid.clone();
         if self.is_split {
             let to = paid.collect();
@@ -129,7 +129,7 @@ impl Wanted {
     }
 }
 
-impl WantedLeg {
+impl RequestedLeg {
     fn new(destination: Destination, account: AccountNum, amount: protocol::request::Amount) -> Result<Self> {
         let is_one_place = match (&destination.dest_branch, &destination.dest_host, destination.dest_port) {
             (Some(_), None, None) | (None, Some(_), Some(_)) | (None, None, None) => true,
@@ -154,11 +154,11 @@ impl WantedLeg {
     }
 
     /// Its text in the answer, such as `127.0.0.1:1002`.
-    fn name(&self, context: &Context) -> String {
+    fn name(&self, service: &Service) -> String {
         let branch = match (&self.destination.dest_branch, &self.destination.dest_host) {
             (Some(name), _) => name.to_string(),
             (None, Some(host)) => host.clone(),
-            (None, None) => context.bank.name().to_string(),
+            (None, None) => service.bank.name().to_string(),
         };
         format!("{branch}:{}", self.account)
     }
@@ -166,21 +166,21 @@ impl WantedLeg {
 
 /// Begins transfers, all in one commit; each has its own result. Those that an earlier request has begun under their
 /// ids are found before anything else is asked for: where a receiver is, what the payer has, whether writes are taken.
-pub fn begin(context: &Context, wanted: &[Wanted]) -> Vec<Result<Started>> {
+pub fn begin(service: &Service, request: &[TransferRequest]) -> Vec<Result<Started>> {
     let mut orders = Vec::new();
-    let prepared: Vec<Result<Prepared>> = wanted
+    let prepared: Vec<Result<Prepared>> = request
         .iter()
-        .map(|wanted| {
-            if let Some((txid, answer)) = wanted.stored(context)? {
+        .map(|request| {
+            if let Some((txid, answer)) = request.stored(service)? {
                 return Ok(Prepared::Earlier(txid, answer));
             }
-            let (order, answer) = make_order(context, wanted)?;
+            let (order, answer) = make_order(service, request)?;
             orders.push(order);
             Ok(Prepared::Order(answer))
         })
         .collect();
-    let mut begun = context.engine.begin(orders).into_iter();
-    let started = prepared.into_iter().zip(wanted).map(|(prepared, wanted)| {
+    let mut begun = service.engine.begin(orders).into_iter();
+    let started = prepared.into_iter().zip(request).map(|(prepared, request)| {
         let refusal = match prepared {
             Ok(Prepared::Earlier(txid, answer)) => return Ok(Started::Earlier(txid, answer)),
             Ok(Prepared::Order(answer)) => match begun.next().expect("there is one result for each order") {
@@ -190,7 +190,7 @@ pub fn begin(context: &Context, wanted: &[Wanted]) -> Vec<Result<Started>> {
             Err(refusal) => refusal,
         };
         // It may have been begun since, by the same request on another connection.
-        match wanted.stored(context)? {
+        match request.stored(service)? {
             Some((txid, answer)) => Ok(Started::Earlier(txid, answer)),
             None => Err(refusal),
         }
@@ -203,15 +203,15 @@ enum Prepared {
     Earlier(TxId, String),
 }
 
-fn make_order(context: &Context, wanted: &Wanted) -> Result<(Order, String)> {
-    let receivers = wanted.find_receivers(context)?;
-    let txid = context.engine.new_txid()?;
-    let answer = wanted.answer(context, &txid)?;
-    let with_begin = wanted.key.clone().map(|key| {
+fn make_order(service: &Service, request: &TransferRequest) -> Result<(Order, String)> {
+    let receivers = request.find_receivers(service)?;
+    let txid = service.engine.new_txid()?;
+    let answer = request.answer(service, &txid)?;
+    let with_begin = request.key.clone().map(|key| {
         let stored = Stored { txid: Some(txid.clone()), ..Stored::answer(answer.clone()) };
         Box::new(Binding { key, stored }) as Box<dyn WithWrite>
     });
-    Ok((Order { txid, payer: wanted.payer, receivers, with_begin }, answer))
+    Ok((Order { txid, payer: request.payer, receivers, with_begin }, answer))
 }
 
 /// Binds a request's id to its transfer, in the transaction that begins it. Of two at the same moment the second finds
@@ -235,12 +235,12 @@ impl WithWrite for Binding {
 ///
 /// # Errors
 /// As [`crate::transfer::Engine::finish`].
-pub fn finish(context: &Context, wanted: &Wanted, started: Started) -> Result<String> {
+pub fn finish(service: &Service, request: &TransferRequest, started: Started) -> Result<String> {
     let (delivery, answer) = match started {
-        Started::Earlier(txid, answer) => (context.engine.finish_again(&txid)?, answer),
-        Started::Begun(begun, answer) => match context.engine.finish(&begun) {
-            Err(Error::Aborted { code, .. }) if code == Error::REQUEST_REPEATED => match wanted.stored(context)? {
-                Some((txid, answer)) => (context.engine.finish_again(&txid)?, answer),
+        Started::Earlier(txid, answer) => (service.engine.finish_again(&txid)?, answer),
+        Started::Begun(begun, answer) => match service.engine.finish(&begun) {
+            Err(Error::Aborted { code, .. }) if code == Error::REQUEST_REPEATED => match request.stored(service)? {
+                Some((txid, answer)) => (service.engine.finish_again(&txid)?, answer),
                 None => return Err(Error::RequestRepeated),
             },
             finished => (finished?, answer),
@@ -254,12 +254,12 @@ pub fn finish(context: &Context, wanted: &Wanted, started: Started) -> Result<St
 ///
 /// # Errors
 /// `refusal`, [`Error::RequestIdReused`], or trouble of the database.
-pub fn answer_before(context: &Context, wanted: &Wanted, refusal: &Error) -> Result<String> {
-    if !context.replication.knows_what_was_done() {
+pub fn answer_before(service: &Service, request: &TransferRequest, refusal: &Error) -> Result<String> {
+    if !service.replication.knows_what_was_done() {
         return Err(refusal.clone());
     }
-    match wanted.stored(context)? {
-        Some((txid, answer)) if context.bank.dbs().read(|reader| records::is_in_the_books(reader, &txid))? => {
+    match request.stored(service)? {
+        Some((txid, answer)) if service.bank.dbs().read(|reader| records::is_in_the_books(reader, &txid))? => {
             Ok(with_delivery(&answer, Delivery::Pending))
         }
         Some(_) | None => Err(refusal.clone()),

@@ -11,7 +11,7 @@
 //!   else's, so whoever knows the new password gets in beside whoever holds on to many;
 //! - a session that has ended never comes back to life: its person logs in again.
 //!
-//! Left out: the bridge's own sessions. It keeps the version that `check_password` gives it, and asks
+//! Left out: the bridge's own logins. It keeps the version that `check_password` gives it, and asks
 //! `password_versions` for those that it keeps.
 
 use std::collections::{HashMap, VecDeque};
@@ -28,14 +28,14 @@ use crate::limits::SESSIONS_PER_ACCOUNT;
 ///
 /// Invariant: each list holds the running sessions of its account, oldest first, and at most [`SESSIONS_PER_ACCOUNT`].
 #[derive(Debug, Default)]
-pub struct Sessions {
+pub struct Logins {
     by_account: Mutex<HashMap<i64, VecDeque<Arc<Shared>>>>,
 }
 
 /// One person's session; it ends when this is dropped.
 #[derive(Debug)]
 pub struct LoggedIn {
-    sessions: Arc<Sessions>,
+    logins: Arc<Logins>,
     shared: Arc<Shared>,
     version: Mutex<PasswordVersion>,
     /// How many commits had written a login when the password was last looked at.
@@ -50,7 +50,7 @@ struct Shared {
     stream: Arc<TcpStream>,
 }
 
-impl Sessions {
+impl Logins {
     /// Enters a session that this password has opened. `seen` is how many commits had written a login before the
     /// password was looked at.
     #[must_use]
@@ -74,7 +74,7 @@ impl Sessions {
         }
         own.push_back(Arc::clone(&shared));
         drop(by_account);
-        LoggedIn { sessions: Arc::clone(self), shared, version: Mutex::new(version), seen: AtomicU64::new(seen) }
+        LoggedIn { logins: Arc::clone(self), shared, version: Mutex::new(version), seen: AtomicU64::new(seen) }
     }
 }
 
@@ -115,7 +115,7 @@ impl LoggedIn {
 
 impl Drop for LoggedIn {
     fn drop(&mut self) {
-        let mut by_account = self.sessions.by_account.lock();
+        let mut by_account = self.logins.by_account.lock();
         if let Some(own) = by_account.get_mut(&self.shared.account_num) {
             own.retain(|other| !Arc::ptr_eq(other, &self.shared));
             if own.is_empty() {
@@ -140,26 +140,26 @@ mod tests {
 
     #[test]
     fn one_session_too_many_ends_the_accounts_own_oldest_and_nobody_elses() {
-        let sessions = Arc::new(Sessions::default());
+        let logins = Arc::new(Logins::default());
         let version = PasswordVersion::of("x");
         let (other_stream, _other_client) = stream();
-        let other = sessions.enter(1002, version, 0, other_stream);
+        let other = logins.enter(1002, version, 0, other_stream);
         let (first_stream, _client) = stream();
-        let first = sessions.enter(1001, version, 0, Arc::clone(&first_stream));
+        let first = logins.enter(1001, version, 0, Arc::clone(&first_stream));
         let (shared, _clients) = stream();
         let more: Vec<_> =
-            (1..=SESSIONS_PER_ACCOUNT).map(|_| sessions.enter(1001, version, 0, Arc::clone(&shared))).collect();
+            (1..=SESSIONS_PER_ACCOUNT).map(|_| logins.enter(1001, version, 0, Arc::clone(&shared))).collect();
         assert!(first.is_displaced() && !other.is_displaced() && !more.iter().any(LoggedIn::is_displaced));
         assert_eq!((&*first_stream).read(&mut [0]).unwrap(), 0, "it finds the end of its input");
         drop((first, more, other));
-        assert!(sessions.by_account.lock().is_empty());
+        assert!(logins.by_account.lock().is_empty());
     }
 
     #[test]
     fn a_session_goes_on_with_its_own_password_alone() {
-        let sessions = Arc::new(Sessions::default());
+        let logins = Arc::new(Logins::default());
         let (stream, _client) = stream();
-        let session = sessions.enter(1001, PasswordVersion::of("old"), 7, stream);
+        let session = logins.enter(1001, PasswordVersion::of("old"), 7, stream);
         assert!(session.has_seen(7) && !session.has_seen(8));
         assert!(session.compare(PasswordVersion::of("old"), 8) && session.has_seen(8));
         assert!(!session.compare(PasswordVersion::of("new"), 9));

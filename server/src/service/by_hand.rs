@@ -8,9 +8,9 @@ use protocol::request::{Action, ClearSuspense, RequestFrame, Resolve};
 use serde_json::json;
 use two_phase_commit::Outcome;
 
-use super::Context;
+use super::Service;
 use super::access::Caller;
-use super::operation::to_json;
+use super::operations::to_json;
 use crate::bank::movements::Booking;
 use crate::bank::suspense::{self, Clearing};
 use crate::dbs_exec::Tx;
@@ -23,7 +23,7 @@ use crate::transfer::WithWrite;
 ///
 /// # Errors
 /// [`Error::Invalid`] without an outcome and a reason, or as [`crate::transfer::Engine::resolve`].
-pub fn resolve(context: &Context, caller: Caller, frame: &RequestFrame<'_>) -> Result<String> {
+pub fn resolve(service: &Service, caller: Caller, frame: &RequestFrame<'_>) -> Result<String> {
     let params: Resolve = frame.params()?;
     let outcome = match params.outcome.as_str() {
         "commit" | "committed" => Outcome::Committed,
@@ -33,18 +33,18 @@ pub fn resolve(context: &Context, caller: Caller, frame: &RequestFrame<'_>) -> R
     let reason = reason_of(&params.reason)?;
     let answer = to_json(&TxStatus { outcome: outcome.to_string() });
     let Some(id) = frame.request_id() else {
-        return context.engine.resolve(&params.txid, outcome, &reason, None).map(|()| answer);
+        return service.engine.resolve(&params.txid, outcome, &reason, None).map(|()| answer);
     };
     let meaning = json!([params.txid, outcome.to_string(), reason]);
     let key = RequestKey::new(caller.id_owner(), id, Action::Resolve, &meaning, frame.params_text());
-    if let Some(stored) = key.look_up(context.bank.dbs())? {
+    if let Some(stored) = key.look_up(service.bank.dbs())? {
         return Ok(stored.answer);
     }
     let kept = Kept { key: key.clone(), stored: Stored::answer(answer.clone()) };
-    match context.engine.resolve(&params.txid, outcome, &reason, Some(Box::new(kept))) {
+    match service.engine.resolve(&params.txid, outcome, &reason, Some(Box::new(kept))) {
         Ok(()) => Ok(answer),
         // The first one under this id may have come in between, and what it settled can't be settled again.
-        Err(refusal) => match key.look_up(context.bank.dbs())? {
+        Err(refusal) => match key.look_up(service.bank.dbs())? {
             Some(stored) => Ok(stored.answer),
             None => Err(refusal),
         },

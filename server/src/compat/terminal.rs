@@ -1,4 +1,4 @@
-//! The second door: the wire format of the first system's client, so that it works unchanged.
+//! The wire format of the first system's client, so that it works unchanged.
 //!
 //! - The client's first bytes are a decimal number from 0 to 255, the key. From then on every byte in either
 //!   direction is XORed with it. **This hides nothing**: whoever listens sees the key, and 256 guesses would
@@ -16,8 +16,8 @@ use std::io::{self, ErrorKind, Read, Write};
 
 use protocol::menu_line::{LINE_BYTES_MAX, ServerLine, check_line};
 
-use super::terminal::{Answered, Terminal};
 use super::{LAB_KEY_WAITS_MAX, LAB_TURN_BYTES_MAX};
+use crate::menu::{Answered, Terminal};
 
 /// The most digits of a key.
 const KEY_DIGITS_MAX: usize = 3;

@@ -14,33 +14,32 @@ use super::{
     Refusal, Reply, Request, SettledAs, TransactionRow,
 };
 use crate::allowance::Owner;
-use crate::audit;
 use crate::bank::accounts::{self, Account, Opening};
 use crate::bank::customer::Aadhaar;
 use crate::bank::hashing::Orderer;
 use crate::bank::history::Transaction;
 use crate::bank::{ADMINISTRATOR, Bank};
-use crate::branch::transfer::{self, Wanted};
-use crate::branch::{Context, report};
 use crate::clock::iso_utc;
 use crate::error::{Error, Result};
 use crate::lockout::Origin;
+use crate::logins::LoggedIn;
 use crate::net::accept::Client;
-use crate::sessions::LoggedIn;
+use crate::service::transfers::{self, TransferRequest};
+use crate::service::{Service, audit, reports};
 
 /// Carries out one request of a client. `login` is the session of whoever is logged in.
 ///
 /// # Errors
 /// The bank's refusal, as one sentence for the customer.
-pub fn perform(
-    context: &Context,
+pub fn dispatch(
+    service: &Service,
     client: &Client,
     login: &mut Option<LoggedIn>,
     request: Request,
 ) -> Result<Reply, Refusal> {
     let summary = summary(&request);
     let result =
-        check_login(context, login.as_ref(), &request).and_then(|()| carry_out(context, client, login, request));
+        check_login(service, login.as_ref(), &request).and_then(|()| carry_out(service, client, login, request));
     match (&result, summary) {
         (_, None) => {}
         (Ok(_), Some(summary)) => log::info!("{client}: {summary}: done"),
@@ -55,20 +54,20 @@ pub fn perform(
 }
 
 /// Whoever is logged in still has to have the password that let them in.
-fn check_login(context: &Context, login: Option<&LoggedIn>, request: &Request) -> Result<()> {
+fn check_login(service: &Service, login: Option<&LoggedIn>, request: &Request) -> Result<()> {
     match (login, request) {
         (None, _) | (Some(_), Request::LogIn { .. } | Request::LogOut { .. }) => Ok(()),
-        (Some(login), _) => context.bank.check_session(login),
+        (Some(login), _) => service.bank.check_login(login),
     }
 }
 
-fn carry_out(context: &Context, client: &Client, login: &mut Option<LoggedIn>, request: Request) -> Result<Reply> {
-    let bank = &context.bank;
+fn carry_out(service: &Service, client: &Client, login: &mut Option<LoggedIn>, request: Request) -> Result<Reply> {
+    let bank = &service.bank;
     let origin = Origin::Address(client.peer().ip());
     match request {
         Request::LogIn { account, password } => {
             let session =
-                bank.open_session(auth_num(account), password.as_str(), origin, client.share_stream(), false)?;
+                bank.open_login(auth_num(account), password.as_str(), origin, client.share_stream(), false)?;
             *login = Some(session);
             Ok(Reply::LoggedIn)
         }
@@ -86,12 +85,12 @@ fn carry_out(context: &Context, client: &Client, login: &mut Option<LoggedIn>, r
         Request::Withdraw { account, amount } => {
             bank.withdraw(account, amount).map(|balance| Reply::Withdrawn { balance })
         }
-        Request::Transfer { account, to, amount } => pay(context, account, to, amount),
+        Request::Transfer { account, to, amount } => pay(service, account, to, amount),
         Request::History { account, before } => transactions(bank, Some(account), before),
         Request::ChangePassword { account, present, new } => {
             let version = bank.change_password(account, present.as_str(), new.as_str(), origin)?;
             if let Some(login) = login {
-                bank.renew_session(login, version);
+                bank.renew_login(login, version);
             }
             Ok(Reply::PasswordChanged)
         }
@@ -102,7 +101,7 @@ fn carry_out(context: &Context, client: &Client, login: &mut Option<LoggedIn>, r
         }
         Request::Accounts { after } => accounts(bank, after),
         Request::Transactions { before } => transactions(bank, None, before),
-        Request::Audit => context
+        Request::Audit => service
             .read_long(Owner::Account(ADMINISTRATOR), || bank.dbs().read(|reader| audit::audit(reader)))
             .map(|audit| {
                 Reply::Audit(AuditReport {
@@ -113,13 +112,13 @@ fn carry_out(context: &Context, client: &Client, login: &mut Option<LoggedIn>, r
                     paid_out: audit.paid_out,
                 })
             }),
-        Request::Branches { after } => branches(context, after.as_ref()),
+        Request::Branches { after } => branches(service, after.as_ref()),
         Request::Resolve { txid, outcome, reason } => {
             let outcome = match outcome {
                 SettledAs::Committed => Outcome::Committed,
                 SettledAs::Aborted => Outcome::Aborted,
             };
-            context.engine.resolve(&txid, outcome, &reason, None).map(|()| Reply::Resolved)
+            service.engine.resolve(&txid, outcome, &reason, None).map(|()| Reply::Resolved)
         }
         Request::LogOut { who: _ } => {
             *login = None;
@@ -157,27 +156,27 @@ fn auth_num(account: LogInAs) -> i64 {
 }
 
 /// Pays someone at this branch or at another.
-fn pay(context: &Context, payer: AccountNum, to: Receiver, amount: Money) -> Result<Reply> {
+fn pay(service: &Service, payer: AccountNum, to: Receiver, amount: Money) -> Result<Reply> {
     let (destination, receiver) = match to {
         Receiver::Here(number) => (Destination::default(), number),
-        Receiver::Branch(name, number) if name == *context.bank.name() => (Destination::default(), number),
+        Receiver::Branch(name, number) if name == *service.bank.name() => (Destination::default(), number),
         Receiver::Branch(name, number) => (Destination { dest_branch: Some(name), ..Destination::default() }, number),
         Receiver::Address(at, number) => {
             (Destination { dest_host: Some(at.host), dest_port: Some(at.port), dest_branch: None }, number)
         }
     };
     if destination.dest_branch.is_none() && destination.dest_host.is_none() {
-        let after = context.bank.transfer(payer, receiver, amount)?;
+        let after = service.bank.transfer(payer, receiver, amount)?;
         return Ok(Reply::Transferred { balance: Some(after.from_balance), txid: None, delivery: Delivery::Done });
     }
     // Whoever is at an open branch may have it dial from its other port anyway.
-    let wanted = Wanted::single(context.is_open, payer, destination, receiver, amount)?;
-    let started = transfer::begin(context, std::slice::from_ref(&wanted)).pop();
-    let answer = transfer::finish(context, &wanted, started.expect("there is one result for each transfer")?)?;
+    let transfer = TransferRequest::single(service.is_open, payer, destination, receiver, amount)?;
+    let started = transfers::begin(service, std::slice::from_ref(&transfer)).pop();
+    let answer = transfers::finish(service, &transfer, started.expect("there is one result for each transfer")?)?;
     let answer: InterBranchTransferred =
         serde_json::from_str(&answer).map_err(|error| Error::Database(format!("an answer cannot be read: {error}")))?;
     // It is paid. Whatever this second look meets, such as an account that was closed since, is not its outcome.
-    let payer = context.bank.dbs().read(|reader| accounts::find(reader, payer));
+    let payer = service.bank.dbs().read(|reader| accounts::find(reader, payer));
     Ok(Reply::Transferred {
         balance: payer.ok().map(|payer| payer.balance),
         txid: Some(answer.txid),
@@ -186,14 +185,14 @@ fn pay(context: &Context, payer: AccountNum, to: Receiver, amount: Money) -> Res
 }
 
 /// The known branches (on the first page), and the transfers in doubt.
-fn branches(context: &Context, after: Option<&TxId>) -> Result<Reply> {
-    let mut pending = context.engine.pending(after, PAGE_ROWS + 1)?;
+fn branches(service: &Service, after: Option<&TxId>) -> Result<Reply> {
+    let mut pending = service.engine.pending(after, PAGE_ROWS + 1)?;
     let has_more = pending.len() > PAGE_ROWS;
     pending.truncate(PAGE_ROWS);
     let next = pending.last().filter(|_| has_more).map(|row| row.txid.clone());
     let branches = match after {
         Some(_) => Vec::new(),
-        None => report::branches(context).into_iter().map(branch_row).collect(),
+        None => reports::branches(service).into_iter().map(branch_row).collect(),
     };
     Ok(Reply::Branches { branches, in_doubt: pending.into_iter().map(in_doubt_row).collect(), next })
 }
