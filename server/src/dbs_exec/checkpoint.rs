@@ -20,10 +20,11 @@ use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::wal_gate::WalGate;
-use super::writer::Writer;
-use super::{OpenError, open_connection};
+use crate::dbs_exec::connection::open_connection;
 use crate::dbs_exec::files::database_file::{Companion, DatabaseFile, length};
+use crate::dbs_exec::open_error::OpenError;
+use crate::dbs_exec::wal_gate::WalGate;
+use crate::dbs_exec::writer::Writer;
 use crate::limits::{
     BUSY_TIMEOUT, CHECKPOINT_IDLE, LOG_CHECKPOINT_BYTES, LOG_DRAIN_WAIT, LOG_HELD_AFTER, LOG_STALL_WAIT,
 };

@@ -1,12 +1,13 @@
-//! How a connection is opened: the settings that all of them share.
+//! How a connection is opened, with the settings that all of them share, and what its failures mean.
 
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, ffi};
 
-use super::OpenError;
+use crate::dbs_exec::open_error::OpenError;
+use crate::error::Error;
 use crate::limits::{BUSY_TIMEOUT, STATEMENT_CACHE};
 
 /// Opens a connection. The path is one that was resolved: SQLite is built to read URIs, and an absolute path is none.
@@ -34,6 +35,16 @@ pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(uri, flags)?;
     connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;")?;
     Ok(connection)
+}
+
+/// Tells a failure of SQLite by what it means for the operation.
+pub(super) fn storage_error(error: rusqlite::Error) -> Error {
+    match error.sqlite_error_code() {
+        Some(ffi::ErrorCode::DiskFull) => Error::DiskFull,
+        // Only closing interrupts a reader.
+        Some(ffi::ErrorCode::OperationInterrupted) => Error::Stopping,
+        Some(_) | None => Error::Database(error.to_string()),
+    }
 }
 
 #[cfg(test)]

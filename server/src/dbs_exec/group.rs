@@ -25,8 +25,8 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::tx::Tx;
 use crate::allowance::Owner;
+use crate::dbs_exec::tx::Tx;
 use crate::error::{Error, Result};
 use crate::limits::{GROUP_OPERATIONS, QUEUE_OPERATIONS_SHARE};
 

@@ -45,7 +45,7 @@
 //! # Replicas
 //!
 //! Because every write statement goes through `Tx::execute`, that is also where it is logged for replicas:
-//! `replication_log/log.rs` has the encoding, `feed.rs` what replicas are sent and have confirmed, `apply.rs` how a replica
+//! `commit_log/group_log.rs` has the encoding, `replication_log/feed.rs` what replicas are sent and have confirmed, `apply.rs` how a replica
 //! executes it, `copy_state.rs` whether this copy is the primary, `compare.rs` and `copy.rs` comparing and copying a
 //! whole database. The module `replication` above drives them. A branch that never had a replica logs nothing.
 //!
@@ -56,14 +56,17 @@
 
 mod chain;
 mod checkpoint;
+mod commit_log;
 mod connection;
-mod copy;
 mod duplicate;
 mod files;
 mod group;
+mod open_error;
+mod opening;
 mod readers;
 mod replication_log;
 mod schema;
+mod snapshot;
 mod tx;
 mod wal_gate;
 mod writer;
@@ -74,32 +77,31 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
-use rusqlite::ffi;
 
 pub use chain::{ChainHead, ChainedRow};
-pub use copy::{check_copy, put_in_place};
+pub use commit_log::group_log::{Decoder, LogDigest, LogError, LogRow, Position, push_bytes, push_number, push_value};
 pub use duplicate::copy_database;
 pub use files::database_file::{DatabaseFile, remove_database};
 pub use files::file_lock::FileLock;
-pub use files::open_error::OpenError;
-pub use files::opening::{Failure, Judge, Opening};
 pub use files::read_only::ReadOnlyDatabase;
 pub use files::replace::{lock_to_replace, replace_database};
 pub use files::temporary_file::TemporaryFile;
+pub use open_error::OpenError;
+pub use opening::{Failure, Judge, Opening};
 pub use replication_log::apply::{ApplyError, PromotionOrder};
 pub use replication_log::compare::{SharedTable, Slice};
 pub use replication_log::copy_state::{CopyRole, CopyState, EpochStart};
 pub use replication_log::feed::{Confirmed, Feed, WaitEvent, WaitHook};
-pub use replication_log::log::{Decoder, LogDigest, LogError, LogRow, Position, push_bytes, push_number, push_value};
 pub use rusqlite::types::{Value, ValueRef};
 pub use rusqlite::{Row, params};
 pub use schema::{CASH, SUSPENSE, SchemaObject, TOTAL_CARRY, expected_schema, newest_version};
+pub use snapshot::{check_copy, put_in_place};
 pub use tx::{Params, Query, Reader, Tx};
 
 use crate::allowance::Owner;
 use crate::error::{Error, Result};
 use checkpoint::Checkpointer;
-use connection::{open_connection, open_immutable};
+use connection::{open_connection, storage_error};
 use files::file_watch::{FileWatch, FileWatcher};
 use group::{Queue, Settled, Submission, Turn};
 use readers::Readers;
@@ -434,16 +436,6 @@ enum ReplicaWait {
     Unbounded,
     /// Not at all.
     None,
-}
-
-/// Tells a failure of SQLite by what it means for the operation.
-fn storage_error(error: rusqlite::Error) -> Error {
-    match error.sqlite_error_code() {
-        Some(ffi::ErrorCode::DiskFull) => Error::DiskFull,
-        // Only closing interrupts a reader.
-        Some(ffi::ErrorCode::OperationInterrupted) => Error::Stopping,
-        Some(_) | None => Error::Database(error.to_string()),
-    }
 }
 
 #[cfg(test)]

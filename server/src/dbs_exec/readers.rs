@@ -7,9 +7,9 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, InterruptHandle, OpenFlags};
 
-use super::tx::Reader;
-use super::wal_gate::WalGate;
-use super::{open_connection, storage_error};
+use crate::dbs_exec::connection::{open_connection, storage_error};
+use crate::dbs_exec::tx::Reader;
+use crate::dbs_exec::wal_gate::WalGate;
 use crate::error::{Error, Result};
 use crate::limits::{READ_CLOSE_WAIT, READ_INTERRUPT_AFTER, READER_CACHE_KIB, READERS};
 

@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 
 use rusqlite::{Connection, Row, TransactionBehavior};
 
-use super::OpenError;
+use crate::dbs_exec::open_error::OpenError;
 
 /// "BANK" in ASCII, in the header of each of this bank's database files.
 pub const APPLICATION_ID: i32 = 0x4241_4e4b;

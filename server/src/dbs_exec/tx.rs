@@ -7,10 +7,10 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
-use super::chain::{ChainHead, ChainedRow};
-use super::storage_error;
-use crate::dbs_exec::replication_log::determinism;
-use crate::dbs_exec::replication_log::log::GroupLog;
+use crate::dbs_exec::chain::{ChainHead, ChainedRow};
+use crate::dbs_exec::commit_log::determinism;
+use crate::dbs_exec::commit_log::group_log::GroupLog;
+use crate::dbs_exec::connection::storage_error;
 use crate::error::{Error, Result};
 
 /// Bound parameters, as `params![…]` makes them.

@@ -11,18 +11,19 @@ use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::chain::ChainHead;
-use super::group::Work;
-use super::tx::{Tx, Writing};
-use super::wal_gate::WalGate;
-use super::{OpenError, storage_error};
 use crate::allowance::Owner;
 use crate::clock::unix_ms_now;
+use crate::dbs_exec::chain::ChainHead;
+use crate::dbs_exec::commit_log::group_log::{GroupLog, LogRow, Position};
+use crate::dbs_exec::connection::storage_error;
 use crate::dbs_exec::files::file_watch::{FileWatch, Lost};
 use crate::dbs_exec::files::wal_ownership::Stamp;
+use crate::dbs_exec::group::Work;
+use crate::dbs_exec::open_error::OpenError;
 use crate::dbs_exec::replication_log::copy_state::{CopyState, last_position};
 use crate::dbs_exec::replication_log::feed::Feed;
-use crate::dbs_exec::replication_log::log::{GroupLog, LogRow, Position};
+use crate::dbs_exec::tx::{Tx, Writing};
+use crate::dbs_exec::wal_gate::WalGate;
 use crate::error::{Error, Result};
 use crate::limits::{
     LOG_BODY_BYTES, LOG_CHECKPOINT_BYTES, LOG_GROUPS, LOG_MIB, LOG_PRUNE_GROUPS, SUSPECT_FOR, SUSPECTS,

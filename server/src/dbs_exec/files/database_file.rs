@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use crate::dbs_exec::OpenError;
+use crate::dbs_exec::open_error::OpenError;
 
 /// Symbolic links in a row before it counts as a circle, as the kernel has it.
 const LINKS: usize = 40;

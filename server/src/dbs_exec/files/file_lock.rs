@@ -13,8 +13,8 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::dbs_exec::OpenError;
 use crate::dbs_exec::files::database_file::DatabaseFile;
+use crate::dbs_exec::open_error::OpenError;
 
 /// More than a lock file of ours holds, in bytes.
 const LOCK_FILE_BYTES: u64 = 4_096;

@@ -4,8 +4,6 @@
 pub(super) mod database_file;
 pub(super) mod file_lock;
 pub(super) mod file_watch;
-pub(super) mod open_error;
-pub(super) mod opening;
 pub(super) mod read_only;
 pub(super) mod replace;
 pub(super) mod temporary_file;

@@ -14,11 +14,14 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
+use crate::dbs_exec::connection::{open_connection, open_immutable};
 use crate::dbs_exec::files::database_file::{Companion, DatabaseFile, PRIVATE};
 use crate::dbs_exec::files::file_lock::{SharedLock, lock_text};
 use crate::dbs_exec::files::temporary_file::TemporaryFile;
 use crate::dbs_exec::files::{replace, wal_ownership};
-use crate::dbs_exec::{OpenError, Reader, newest_version, open_connection, open_immutable, schema};
+use crate::dbs_exec::open_error::OpenError;
+use crate::dbs_exec::schema::{self, newest_version};
+use crate::dbs_exec::tx::Reader;
 use crate::error::Result;
 
 /// How the folders of copies that are read begin, in the system's folder of temporary files.
@@ -120,7 +123,7 @@ impl ReadOnlyDatabase {
     /// # Errors
     /// `read`'s own, or [`crate::error::Error::Database`].
     pub fn read<T>(&self, read: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
-        let snapshot = self.connection.unchecked_transaction().map_err(crate::dbs_exec::storage_error)?;
+        let snapshot = self.connection.unchecked_transaction().map_err(crate::dbs_exec::connection::storage_error)?;
         read(&Reader::new(&snapshot))
     }
 }

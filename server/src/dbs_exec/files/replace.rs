@@ -16,10 +16,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::dbs_exec::OpenError;
 use crate::dbs_exec::files::database_file::{Companion, DatabaseFile, PRIVATE, beside, length};
 use crate::dbs_exec::files::file_lock::FileLock;
 use crate::dbs_exec::files::temporary_file::TemporaryFile;
+use crate::dbs_exec::open_error::OpenError;
 
 /// What is written down is found under the database's name with this ending.
 const PLAN_ENDING: &str = ".replace";

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, test_kill_process};
 
-use crate::dbs_exec::OpenError;
 use crate::dbs_exec::files::database_file::{PRIVATE, beside, remove_database};
 use crate::dbs_exec::files::file_lock::is_abandoned;
+use crate::dbs_exec::open_error::OpenError;
 
 /// How a temporary name goes on after the name it is to get, before the number of its process,
 const INFIX: &str = ".bank-";

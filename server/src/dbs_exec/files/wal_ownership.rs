@@ -19,10 +19,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
-use crate::dbs_exec::OpenError;
+use crate::dbs_exec::connection::open_immutable;
 use crate::dbs_exec::files::database_file::{Companion, DatabaseFile, length};
 use crate::dbs_exec::files::file_lock::FileLock;
-use crate::dbs_exec::open_immutable;
+use crate::dbs_exec::open_error::OpenError;
 
 /// The log's header, in bytes: without more than that it holds nothing.
 const LOG_HEADER: usize = 32;
@@ -257,23 +257,23 @@ fn is_of_a_change_of_mode(database: &Path, journal: &Path) -> io::Result<bool> {
 /// [`OpenError::StrangeLog`] when they don't.
 pub(in crate::dbs_exec) fn judge(
     file: &DatabaseFile,
-    judge: &dyn Fn(&crate::dbs_exec::Reader<'_>) -> crate::error::Result<Vec<String>>,
+    judge: &dyn Fn(&crate::dbs_exec::tx::Reader<'_>) -> crate::error::Result<Vec<String>>,
 ) -> Result<(), OpenError> {
     let log = file.companion(Companion::Log);
-    let connection = crate::dbs_exec::open_connection(file.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let connection = crate::dbs_exec::connection::open_connection(file.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // Closing this connection must leave the log where it is.
     connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.execute_batch("PRAGMA query_only = ON")?;
     crate::dbs_exec::schema::recognise(&connection)?;
     let verdict: rusqlite::Result<String> = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
     let is_newest = connection.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0))?
-        == crate::dbs_exec::newest_version();
+        == crate::dbs_exec::schema::newest_version();
     let finding = match verdict {
         Ok(verdict) if verdict != "ok" => Some(verdict),
         Err(error) => Some(error.to_string()),
         // An older version's books are judged once they are brought up to date.
         Ok(_) if !is_newest => None,
-        Ok(_) => match judge(&crate::dbs_exec::Reader::new(&connection)) {
+        Ok(_) => match judge(&crate::dbs_exec::tx::Reader::new(&connection)) {
             Ok(findings) => findings.into_iter().next(),
             Err(error) => Some(error.to_string()),
         },

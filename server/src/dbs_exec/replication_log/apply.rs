@@ -8,8 +8,8 @@ use parking_lot::MutexGuard;
 use protocol::{Epoch, EpochOrder};
 use rusqlite::{OptionalExtension as _, ffi, params};
 
+use crate::dbs_exec::commit_log::group_log::{LogError, LogRow, Position, Statement, decode, marker_body};
 use crate::dbs_exec::replication_log::copy_state::{CopyRole, CopyState, EpochStart};
-use crate::dbs_exec::replication_log::log::{LogError, LogRow, Position, Statement, decode, marker_body};
 use crate::dbs_exec::writer::{Pruned, Writer};
 use crate::dbs_exec::{DbsExec, storage_error};
 use crate::error::{Error, Result};
@@ -400,7 +400,7 @@ impl Writer {
         // The primary holds this bank's key, yet its statements are held to what the funnel lets through. Each text is
         // looked at once: the program has some forty, and executes them by the thousand.
         if !self.fit_texts.borrow().contains(logged.sql) {
-            if let Some(why) = crate::dbs_exec::replication_log::determinism::why_unfit(logged.sql) {
+            if let Some(why) = crate::dbs_exec::commit_log::determinism::why_unfit(logged.sql) {
                 return Err(Unfit::Diverged(format!("{why}: {}", logged.sql)));
             }
             let mut fit_texts = self.fit_texts.borrow_mut();

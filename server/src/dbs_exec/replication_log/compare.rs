@@ -11,8 +11,8 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, ToSql};
 use sha2::{Digest as _, Sha256};
 
-use crate::dbs_exec::replication_log::log::{LogDigest, push_value};
-use crate::dbs_exec::storage_error;
+use crate::dbs_exec::commit_log::group_log::{LogDigest, push_value};
+use crate::dbs_exec::connection::storage_error;
 use crate::dbs_exec::tx::Reader;
 use crate::error::Result;
 

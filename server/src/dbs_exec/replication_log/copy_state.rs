@@ -8,7 +8,7 @@
 use protocol::{Epoch, EpochOrder};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::dbs_exec::replication_log::log::Position;
+use crate::dbs_exec::commit_log::group_log::Position;
 use crate::error::Error;
 
 /// What a copy of the database is.

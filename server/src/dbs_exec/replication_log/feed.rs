@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::dbs_exec::replication_log::log::{LogRow, Position};
+use crate::dbs_exec::commit_log::group_log::{LogRow, Position};
 use crate::limits::{LOG_TAIL_BYTES, SYNC_STEP_GROUPS};
 
 /// What senders and those who wait for replicas share.

@@ -6,6 +6,4 @@
 pub(super) mod apply;
 pub(super) mod compare;
 pub(super) mod copy_state;
-pub(super) mod determinism;
 pub(super) mod feed;
-pub(super) mod log;
