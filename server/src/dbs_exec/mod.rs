@@ -46,7 +46,7 @@
 //!
 //! Because every write statement goes through `Tx::execute`, that is also where it is logged for replicas:
 //! `commit_log/group_log.rs` has the encoding, `replication_log/feed.rs` what replicas are sent and have confirmed, `apply.rs` how a replica
-//! executes it, `copy_state.rs` whether this copy is the primary, `compare.rs` and `copy.rs` comparing and copying a
+//! executes it, `copy_state.rs` whether this copy is the primary, `compare.rs` and `snapshot.rs` comparing and copying a
 //! whole database. The module `replication` above drives them. A branch that never had a replica logs nothing.
 //!
 //! # What is left out
@@ -58,7 +58,6 @@ mod chain;
 mod checkpoint;
 mod commit_log;
 mod connection;
-mod duplicate;
 mod files;
 mod group;
 mod open_error;
@@ -80,7 +79,6 @@ use parking_lot::Mutex;
 
 pub use chain::{ChainHead, ChainedRow};
 pub use commit_log::group_log::{Decoder, LogDigest, LogError, LogRow, Position, push_bytes, push_number, push_value};
-pub use duplicate::copy_database;
 pub use files::database_file::{DatabaseFile, remove_database};
 pub use files::file_lock::FileLock;
 pub use files::read_only::ReadOnlyDatabase;
@@ -95,7 +93,7 @@ pub use replication_log::feed::{Confirmed, Feed, WaitEvent, WaitHook};
 pub use rusqlite::types::{Value, ValueRef};
 pub use rusqlite::{Row, params};
 pub use schema::{CASH, SUSPENSE, SchemaObject, TOTAL_CARRY, expected_schema, newest_version};
-pub use snapshot::{check_copy, put_in_place};
+pub use snapshot::{check_copy, copy_database, put_in_place};
 pub use tx::{Params, Query, Reader, Tx};
 
 use crate::allowance::Owner;
