@@ -210,20 +210,20 @@ pub trait Work: Send + Sync {
     /// Runs one operation and keeps its result. `false` when it failed.
     fn run(&self, index: usize, tx: &mut Tx<'_>) -> bool;
     /// Wakes the thread with its results, or with the failure of the whole group.
-    fn settle(&self, outcome: Settled<'_>);
+    fn settle(&self, outcome: &Settled);
     /// Wakes the thread to lead.
     fn lead(&self);
 }
 
 /// What became of a group.
-#[derive(Clone, Copy, Debug)]
-pub enum Settled<'e> {
+#[derive(Clone, Debug)]
+pub enum Settled {
     /// It is durable, here and at as many replicas as are needed.
     Durable,
     /// It is durable here; replicas have not said so in time for all up to this number of the log.
     Unconfirmed(i64),
     /// Nothing of it was done, or nobody knows.
-    Failed(&'e Error),
+    Failed(Error),
 }
 
 /// What a sleeping thread is woken for.
@@ -318,10 +318,10 @@ where
         succeeded
     }
 
-    fn settle(&self, outcome: Settled<'_>) {
+    fn settle(&self, outcome: &Settled) {
         match outcome {
             Settled::Durable => {}
-            Settled::Unconfirmed(sequence) => self.state.lock().unconfirmed = Some(sequence),
+            Settled::Unconfirmed(sequence) => self.state.lock().unconfirmed = Some(*sequence),
             Settled::Failed(error) => {
                 for result in &mut self.state.lock().results {
                     *result = Err(error.clone());

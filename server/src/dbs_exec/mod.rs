@@ -1,5 +1,8 @@
 //! `dbs_exec`: the one module that knows SQLite. Every query of the branch goes through it.
 //!
+//! Read it in this order: this page, `group.rs` (who leads the next commit), `writer.rs` (the commit), `tx.rs` (what an
+//! operation sees).
+//!
 //! # Why one funnel
 //!
 //! SQLite lets one connection write at a time. Rather than let a hundred client threads fight for that
@@ -7,6 +10,20 @@
 //! owns the only writing connection behind a mutex. Whoever holds the mutex is alone with the database, so
 //! an operation (say, a transfer: look at the payer, look at the receiver, change both, write the row)
 //! needs no further locking to be isolated from all others.
+//!
+//! # What goes through the mutex, and what doesn't
+//!
+//! Every write does: what clients ask for, what the branch writes for itself ([`DbsExec::execute_internal`],
+//! [`DbsExec::execute_lazy`]), a primary's groups at a replica and every change of what this copy is
+//! (`replication.rs`), and the short end of a checkpoint (`checkpoint.rs`). So does what an operation reads in order
+//! to write: that has to be true until its commit.
+//!
+//! Reads alone don't ([`DbsExec::read`]). In WAL mode SQLite shows each reading connection the database as it was at
+//! one instant, whatever is committed meanwhile, so a reader needs no lock to see whole transfers; with the mutex, a
+//! long history would hold up every payment. They use connections of their own (`readers.rs`), and the copies of
+//! whole databases do, too (`snapshot.rs`). A client reads its own writes all the same, because an answer is sent
+//! only after the commit. Nor does anybody hold the mutex who waits: for a place in a group, for replicas, for the
+//! network.
 //!
 //! # Why groups
 //!
@@ -37,17 +54,12 @@
 //!   further work, and the process stops loudly with a non-zero status. The next start recovers from the
 //!   disk, which is right whichever way it went.
 //!
-//! # Reading
+//! # Who else must have it
 //!
-//! Reads use connections of their own (WAL mode gives each a snapshot) and never wait for a write. A
-//! client reads its own writes, because an answer is sent only after the commit.
-//!
-//! # Replicas
-//!
-//! Because every write statement goes through `Tx::execute`, that is also where it is logged for replicas:
-//! `commit_log/group_log.rs` has the encoding, `replication_log/feed.rs` what replicas are sent and have confirmed, `apply.rs` how a replica
-//! executes it, `copy_state.rs` whether this copy is the primary, `compare.rs` and `snapshot.rs` comparing and copying a
-//! whole database. The module `replication` above drives them. A branch that never had a replica logs nothing.
+//! Because every write statement goes through `Tx::execute`, that is also where it is logged for others. The funnel
+//! knows of them only by the trait [`commit_log::CommitLog`], which it asks five things of for each group: may it write,
+//! append its row, it is committed, where does the log end, wait until it is confirmed. Replicas stand behind that
+//! (`replication_log/`, driven by the module `replication` above). A branch that never had a replica logs nothing.
 //!
 //! # What is left out
 //!
@@ -63,6 +75,7 @@ mod group;
 mod open_error;
 mod opening;
 mod readers;
+mod replication;
 mod replication_log;
 mod schema;
 mod snapshot;
@@ -78,6 +91,7 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
 pub use chain::{ChainHead, ChainedRow};
+pub use commit_log::Confirmed;
 pub use commit_log::group_log::{Decoder, LogDigest, LogError, LogRow, Position, push_bytes, push_number, push_value};
 pub use files::database_file::{DatabaseFile, remove_database};
 pub use files::file_lock::FileLock;
@@ -86,10 +100,11 @@ pub use files::replace::{lock_to_replace, replace_database};
 pub use files::temporary_file::TemporaryFile;
 pub use open_error::OpenError;
 pub use opening::{Failure, Judge, Opening};
-pub use replication_log::apply::{ApplyError, PromotionOrder};
+pub use replication::PromotionOrder;
+pub use replication_log::apply::ApplyError;
 pub use replication_log::compare::{SharedTable, Slice};
 pub use replication_log::copy_state::{CopyRole, CopyState, EpochStart};
-pub use replication_log::feed::{Confirmed, Feed, WaitEvent, WaitHook};
+pub use replication_log::feed::{Feed, WaitEvent, WaitHook};
 pub use rusqlite::types::{Value, ValueRef};
 pub use rusqlite::{Row, params};
 pub use schema::{CASH, SUSPENSE, SchemaObject, TOTAL_CARRY, expected_schema, newest_version};
@@ -98,11 +113,13 @@ pub use tx::{Params, Query, Reader, Tx};
 
 use crate::allowance::Owner;
 use crate::error::{Error, Result};
+use crate::limits::{QUEUE_OPERATIONS, SYNC_CONFIRM_WAIT};
 use checkpoint::Checkpointer;
-use connection::{open_connection, storage_error};
+use commit_log::{CommitError, CommitLog};
 use files::file_watch::{FileWatch, FileWatcher};
 use group::{Queue, Settled, Submission, Turn};
 use readers::Readers;
+use replication_log::ReplicationLog;
 use wal_gate::WalGate;
 use writer::Writer;
 
@@ -125,14 +142,13 @@ pub struct DbsExec {
     /// Set when a commit's outcome is unknown, at [`DbsExec::close`], or when this copy changes its role: no more
     /// writes.
     closed: Arc<AtomicBool>,
-    feed: Arc<Feed>,
+    /// Who must have each group as well.
+    commit_log: Arc<dyn CommitLog>,
+    /// The same one, for what replication asks of it beside.
+    replication_log: Arc<ReplicationLog>,
     logins_written: Arc<AtomicU64>,
     /// A copy changes its role only by being opened again.
     is_primary: bool,
-    /// The writer's, where nobody waits for it.
-    copy_state: Mutex<CopyState>,
-    /// Whether the last write found too few replicas, so that the log says it once.
-    lacks_replicas: AtomicBool,
     on_failure: Arc<dyn Fn(&Failure) + Send + Sync>,
     watch: Arc<FileWatch>,
     path: PathBuf,
@@ -182,7 +198,7 @@ impl DbsExec {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
-        self.submit((owner, operations.len()), operations, ReplicaWait::Bounded)
+        self.submit((owner, operations.len()), operations, Confirmation::InTime)
     }
 
     /// Executes one operation of a client that carries out so many requests, all or none.
@@ -194,7 +210,7 @@ impl DbsExec {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
-        let mut results = self.submit((owner, requests.max(1)), vec![operation], ReplicaWait::Bounded)?;
+        let mut results = self.submit((owner, requests.max(1)), vec![operation], Confirmation::InTime)?;
         results.pop().expect("there is one result for each operation")
     }
 
@@ -208,7 +224,7 @@ impl DbsExec {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
-        self.submit((Owner::Branch, operations.len()), operations, ReplicaWait::Bounded)
+        self.submit((Owner::Branch, operations.len()), operations, Confirmation::InTime)
     }
 
     /// As [`DbsExec::execute_all`], for what the branch owes to others, such as the records of a transfer
@@ -221,7 +237,7 @@ impl DbsExec {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
-        self.submit((Owner::Branch, operations.len()), operations, ReplicaWait::Unbounded)
+        self.submit((Owner::Branch, operations.len()), operations, Confirmation::AtLast)
     }
 
     /// Lets the next group take an operation along, and does not wait for it. Only for what may be lost in a
@@ -239,7 +255,7 @@ impl DbsExec {
     /// As [`DbsExec::execute`].
     pub fn flush(&self) -> Result<()> {
         if self.queue.lock().has_lazy() {
-            self.submit((Owner::Branch, 1), vec![|_: &mut Tx<'_>| Ok(())], ReplicaWait::None)?.into_iter().collect()
+            self.submit((Owner::Branch, 1), vec![|_: &mut Tx<'_>| Ok(())], Confirmation::None)?.into_iter().collect()
         } else {
             Ok(())
         }
@@ -256,30 +272,7 @@ impl DbsExec {
         {
             return Err(refusal);
         }
-        let needed = self.feed.needed();
-        if needed == 0 {
-            return Ok(());
-        }
-        let is_enough = self.feed.has_enough() || self.feed.wait_for_replicas(SYNC_CONNECT_WAIT);
-        let connected = self.feed.in_sync();
-        if self.lacks_replicas.swap(!is_enough, Ordering::SeqCst) == is_enough {
-            match is_enough {
-                true => log::info!("writes are taken again: {connected} replicas follow"),
-                false => log::warn!("writes are refused: {needed} replicas must have each, and {connected} follow"),
-            }
-        }
-        if is_enough { Ok(()) } else { Err(Error::ReplicasMissing { connected, needed }) }
-    }
-
-    /// What replicas are sent, and how far they are.
-    #[must_use]
-    pub fn feed(&self) -> &Arc<Feed> {
-        &self.feed
-    }
-
-    /// Keeps about so much of the replication log, in bytes, from now on.
-    pub fn keep_log(&self, bytes: i64) {
-        self.writer.lock().keep_log(bytes);
+        self.commit_log.wait_until_ready()
     }
 
     /// How many commits have written a login (or, at a replica, may have).
@@ -300,26 +293,21 @@ impl DbsExec {
     }
 
     /// Nobody knows what is on disk, or the files are no longer ours: the process stops.
-    fn stop_for(&self, writer: &mut Writer, error: &Error) {
+    fn stop_for(&self, writer: &mut Writer, unknown: &str) {
         self.refuse_all();
         let failure = match self.watch.check() {
             Err(lost) => Failure::FilesLost(writer.abandon(&lost)),
-            Ok(()) => Failure::Disk(error.clone()),
+            Ok(()) => Failure::Disk(Error::OutcomeUnknown(unknown.into())),
         };
-        self.stop(&failure);
-    }
-
-    fn stop(&self, failure: &Failure) {
-        self.refuse_all();
         log::error!("{failure}");
-        (self.on_failure)(failure);
+        (self.on_failure)(&failure);
     }
 
     fn submit<T, F>(
         &self,
         (owner, weight): (Owner, usize),
         operations: Vec<F>,
-        replica_wait: ReplicaWait,
+        confirmation: Confirmation,
     ) -> Result<Vec<Result<T>>>
     where
         T: Send + 'static,
@@ -331,29 +319,33 @@ impl DbsExec {
         if self.is_closed() {
             return Err(Error::Stopping);
         }
-        let queue_limit = match replica_wait {
-            ReplicaWait::Bounded => {
+        let queue_limit = match confirmation {
+            Confirmation::InTime => {
+                // Without the replicas that must have it, the group would be executed and never be confirmed. A replica
+                // confirms nothing; what its clients may do is look.
                 if self.is_primary {
-                    self.check_writable()?;
+                    self.commit_log.wait_until_ready()?;
                 }
                 QUEUE_OPERATIONS
             }
-            ReplicaWait::Unbounded | ReplicaWait::None => usize::MAX,
+            // The branch's own work is never turned away: a transfer under way can't be forgotten because it is busy.
+            Confirmation::AtLast | Confirmation::None => usize::MAX,
         };
         let submission = Arc::new(Submission::new(owner, weight, operations));
+        // From here on another thread may execute it, and this one may have to lead for others.
         let leads_at_once = self.queue.lock().enter(Arc::clone(&submission) as _, queue_limit)?;
         if leads_at_once || submission.wait() == Turn::Lead {
             self.lead();
         }
         let results = submission.take_results();
-        match (submission.unconfirmed(), replica_wait) {
-            (None, _) | (Some(_), ReplicaWait::None) => Ok(results),
-            // What was refused changed nothing, and stays refused.
-            (Some(_), ReplicaWait::Bounded) => {
+        match (submission.unconfirmed(), confirmation) {
+            (None, _) | (Some(_), Confirmation::None) => Ok(results),
+            // It is durable here, so it may not be called refused; what was refused changed nothing, and stays refused.
+            (Some(_), Confirmation::InTime) => {
                 Ok(results.into_iter().map(|result| result.and(Err(Error::Unconfirmed))).collect())
             }
-            // Others will stand on it: nothing of it may be told before replicas have it.
-            (Some(sequence), ReplicaWait::Unbounded) => match self.feed.wait_confirmed(sequence, None) {
+            // Other branches will rely on it: nothing of it may be told before replicas have it.
+            (Some(sequence), Confirmation::AtLast) => match self.commit_log.wait_confirmed(sequence, None) {
                 Confirmed::Yes => Ok(results),
                 Confirmed::NotInTime | Confirmed::Stopping => Err(Error::Stopping),
             },
@@ -362,33 +354,57 @@ impl DbsExec {
 
     /// Commits the group at the front of the queue, hands the lead on, and wakes the group.
     fn lead(&self) {
+        // Before the group is taken: whoever comes meanwhile goes along.
         self.wal_gate.wait_for_space();
         let group = self.queue.lock().take_group();
         let outcome = {
             let mut writer = self.writer.lock();
+            // With the mutex held: whoever ends all writing holds it, too, so nothing is written after that.
             if self.is_closed() {
-                Err(Error::Stopping)
+                Err(CommitError::NotDurable(Error::Stopping))
             } else {
-                let outcome = writer.commit_group(&group);
-                if let Err(error @ Error::OutcomeUnknown(_)) = &outcome {
-                    self.stop_for(&mut writer, error);
+                let outcome = writer.commit_group(self.commit_log.as_ref(), &group);
+                // Before the mutex is released: the next leader would commit onto what nobody knows.
+                if let Err(CommitError::Unknown(text)) = &outcome {
+                    self.stop_for(&mut writer, text);
                 }
                 self.checkpointer.note();
                 outcome
             }
         };
-        // The next group starts before this one's clients wake up: the writer never waits for them.
+        // The next group starts before this one's clients wake up, and while this one's replicas are waited for: the
+        // writer never waits for either.
         self.queue.lock().hand_on();
-        let settled = match &outcome {
-            Err(error) => Settled::Failed(error),
-            Ok(sequence) => match self.feed.wait_confirmed(*sequence, Some(SYNC_CONFIRM_WAIT)) {
+        let settled = match outcome {
+            Err(error) => Settled::Failed(error.into()),
+            Ok(sequence) => match self.commit_log.wait_confirmed(sequence, Some(SYNC_CONFIRM_WAIT)) {
                 Confirmed::Yes => Settled::Durable,
-                Confirmed::NotInTime | Confirmed::Stopping => Settled::Unconfirmed(*sequence),
+                Confirmed::NotInTime | Confirmed::Stopping => Settled::Unconfirmed(sequence),
             },
         };
         for submission in group {
-            submission.settle(settled);
+            submission.settle(&settled);
         }
+    }
+
+    /// Runs `write` in a transaction of its own, with the mutex held as by a leader, and commits it.
+    ///
+    /// # Errors
+    /// That of `write`, which is then undone, or what the commit failed with.
+    fn write_alone<T, E: From<Error>>(
+        &self,
+        writer: &mut Writer,
+        write: impl FnOnce(&rusqlite::Connection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        writer.run_statement("BEGIN IMMEDIATE")?;
+        let written = write(&writer.connection).inspect_err(|_| writer.roll_back())?;
+        writer.commit().map_err(|error| {
+            if let CommitError::Unknown(text) = &error {
+                self.stop_for(writer, text);
+            }
+            Error::from(error)
+        })?;
+        Ok(written)
     }
 
     /// Runs `read` on a snapshot of the database. Never waits for a writer.
@@ -423,15 +439,13 @@ impl DbsExec {
     }
 }
 
-use crate::limits::{QUEUE_OPERATIONS, SYNC_CONFIRM_WAIT, SYNC_CONNECT_WAIT};
-
-/// How long a submission waits for replicas.
+/// Whether a submission waits until those who must have it have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ReplicaWait {
-    /// A stated time: its client is told that it was refused, or that it is not confirmed.
-    Bounded,
+enum Confirmation {
+    /// For a stated time: its client is told that it was refused, or that it is not confirmed.
+    InTime,
     /// As long as it takes.
-    Unbounded,
+    AtLast,
     /// Not at all.
     None,
 }

@@ -8,23 +8,28 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::dbs_exec::checkpoint::Checkpointer;
+use crate::dbs_exec::connection::open_connection;
 use crate::dbs_exec::files::database_file::DatabaseFile;
 use crate::dbs_exec::files::file_lock::FileLock;
 use crate::dbs_exec::files::file_watch::{FileWatch, FileWatcher};
 use crate::dbs_exec::files::wal_ownership::{self, Leftover};
 use crate::dbs_exec::files::{replace, temporary_file};
 use crate::dbs_exec::group::Queue;
+use crate::dbs_exec::open_error::OpenError;
 use crate::dbs_exec::readers::Readers;
+use crate::dbs_exec::replication_log::ReplicationLog;
+use crate::dbs_exec::replication_log::copy_state::CopyRole;
+use crate::dbs_exec::tx::Reader;
 use crate::dbs_exec::wal_gate::WalGate;
 use crate::dbs_exec::writer::Writer;
-use crate::dbs_exec::{CopyRole, DbsExec, OpenError, Reader, open_connection, schema};
+use crate::dbs_exec::{DbsExec, schema};
 use crate::error::{Error, Result};
 
 /// Finds what is wrong with books that a log of unknown origin would make; nothing when they are right.
@@ -88,23 +93,18 @@ impl DbsExec {
         let (ended, end) = bounded(0);
         let connection = connect(&file)?;
         let wal_gate = Arc::new(WalGate::default());
+        let replication_log = Arc::new(ReplicationLog::open(&connection)?);
         let mut writer = Writer::new(connection, Arc::clone(&wal_gate))?;
         let file_lock = Arc::new(file_lock);
         writer.stamp = Some(wal_ownership::Stamp::new(&file, Arc::clone(&file_lock)));
         // SQLite has made the files beside it by now, and keeps them as long as it is open.
         let watch = Arc::new(FileWatch::new(&file)?);
         writer.watch = Some(Arc::clone(&watch));
-        let (feed, logins_written) = (Arc::clone(&writer.feed), Arc::clone(&writer.logins_written));
-        let copy_state = writer.copy_state.clone();
+        let logins_written = Arc::clone(&writer.logins_written);
         let writer = Arc::new(Mutex::new(writer));
         let checkpointer = Checkpointer::start(&file, Arc::clone(&writer), Arc::clone(&wal_gate))?;
-        let (closed, on_failure) = (Arc::new(AtomicBool::new(false)), Arc::new(on_failure));
-        let watcher = FileWatcher::start(
-            Arc::clone(&watch),
-            Arc::clone(&writer),
-            Arc::clone(&closed),
-            Arc::clone(&on_failure) as _,
-        )?;
+        let (closed, on_failure) = (Arc::new(AtomicBool::new(false)), Arc::new(on_failure) as OnFailure);
+        let watcher = watch_files(&watch, &writer, &closed, &on_failure)?;
         Ok(Self {
             watcher,
             queue: Mutex::new(Queue::default()),
@@ -113,11 +113,10 @@ impl DbsExec {
             wal_gate,
             checkpointer,
             closed,
-            feed,
+            commit_log: Arc::clone(&replication_log) as _,
+            is_primary: replication_log.copy_state().role == CopyRole::Primary,
+            replication_log,
             logins_written,
-            is_primary: copy_state.role == CopyRole::Primary,
-            copy_state: Mutex::new(copy_state),
-            lacks_replicas: AtomicBool::new(false),
             on_failure,
             watch,
             path: file.path().to_path_buf(),
@@ -126,6 +125,29 @@ impl DbsExec {
             ended: Mutex::new(Some(ended)),
         })
     }
+}
+
+/// Told once that nothing may be written any more.
+type OnFailure = Arc<dyn Fn(&Failure) + Send + Sync>;
+
+/// Starts the thread that stops the branch when its files are no longer those under their names.
+fn watch_files(
+    watch: &Arc<FileWatch>,
+    writer: &Arc<Mutex<Writer>>,
+    closed: &Arc<AtomicBool>,
+    on_failure: &OnFailure,
+) -> Result<FileWatcher, OpenError> {
+    let (writer, closed, on_failure) = (Arc::clone(writer), Arc::clone(closed), Arc::clone(on_failure));
+    FileWatcher::start(Arc::clone(watch), move |lost| {
+        // With the mutex held no commit is under way, and after it none begins.
+        let mut writer = writer.lock();
+        if !closed.swap(true, Ordering::SeqCst) {
+            let text = writer.abandon(lost);
+            drop(writer);
+            log::error!("{text}");
+            on_failure(&Failure::FilesLost(text));
+        }
+    })
 }
 
 fn lock_and_check(file: &DatabaseFile, opening: &Opening<'_>) -> Result<FileLock, OpenError> {

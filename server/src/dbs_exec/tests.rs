@@ -9,6 +9,8 @@ use crossbeam_channel::bounded;
 
 use super::*;
 
+mod contract;
+
 fn open(directory: &tempfile::TempDir) -> DbsExec {
     DbsExec::open(&directory.path().join("bank.db"), |_| {}).unwrap()
 }

@@ -8,8 +8,8 @@
 use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
 use crate::dbs_exec::chain::{ChainHead, ChainedRow};
-use crate::dbs_exec::commit_log::determinism;
-use crate::dbs_exec::commit_log::group_log::GroupLog;
+use crate::dbs_exec::commit_log::group_log::{GroupLog, Mark};
+use crate::dbs_exec::commit_log::{Writing, determinism};
 use crate::dbs_exec::connection::storage_error;
 use crate::error::{Error, Result};
 
@@ -82,25 +82,51 @@ pub struct Tx<'c> {
     pub(super) chain_head: ChainHead,
     /// The error of the last write statement that failed.
     pub(super) last_failure: Option<Error>,
-    pub(super) writing: Writing,
+    writing: Writing,
     /// Whether a login was written.
     pub(super) has_written_logins: bool,
 }
 
-/// What becomes of write statements.
-#[derive(Debug)]
-pub(super) enum Writing {
-    /// They are executed: the branch has no replicas.
-    Plain,
-    /// They are executed and logged for replicas.
-    Logged(GroupLog),
-    /// They are refused: this copy of the database is not the one that is written.
-    Refused(Error),
+/// Where a transaction stands before an operation, for the case that the operation is undone.
+#[derive(Clone, Copy)]
+pub(super) struct TxMark {
+    statements_written: u64,
+    chain_head: ChainHead,
+    log: Option<Mark>,
 }
 
 impl<'c> Tx<'c> {
     pub(super) fn new(connection: &'c Connection, chain_head: ChainHead, writing: Writing) -> Self {
         Self { connection, statements_written: 0, chain_head, last_failure: None, writing, has_written_logins: false }
+    }
+
+    pub(super) fn mark(&self) -> TxMark {
+        let log = match &self.writing {
+            Writing::Logged(log) => Some(log.mark()),
+            Writing::Plain | Writing::Refused(_) => None,
+        };
+        TxMark { statements_written: self.statements_written, chain_head: self.chain_head, log }
+    }
+
+    pub(super) fn has_written_since(&self, mark: &TxMark) -> bool {
+        self.statements_written > mark.statements_written
+    }
+
+    /// Forgets what was noted since the mark; SQLite has undone it.
+    pub(super) fn cut_back(&mut self, mark: TxMark) {
+        self.statements_written = mark.statements_written;
+        self.chain_head = mark.chain_head;
+        if let (Writing::Logged(log), Some(mark)) = (&mut self.writing, mark.log) {
+            log.cut_back(mark);
+        }
+    }
+
+    /// What is to be appended to the commit log; none when nothing was written, or it isn't logged.
+    pub(super) fn into_log(self) -> Option<GroupLog> {
+        match self.writing {
+            Writing::Logged(log) if !log.is_empty() => Some(log),
+            Writing::Logged(_) | Writing::Plain | Writing::Refused(_) => None,
+        }
     }
 
     /// Executes one write statement and returns the number of rows it changed. This is the one place where rows are

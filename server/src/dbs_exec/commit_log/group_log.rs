@@ -18,11 +18,10 @@
 
 use std::fmt;
 
-use rusqlite::ToSql;
 use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Row, ToSql};
 use sha2::{Digest as _, Sha256};
 
-use crate::dbs_exec::tx::Params;
 use crate::limits::{LOG_BODY_BYTES, LOG_PARAMETERS, LOG_STATEMENTS, LOG_TEXT_BYTES, LOG_TEXTS};
 
 /// SHA-256 over a row of the log and all before it.
@@ -49,6 +48,13 @@ pub struct Position {
     pub epoch: i64,
     /// Over this row and all before it.
     pub digest: LogDigest,
+}
+
+impl Position {
+    /// Reads a number, an epoch and a digest.
+    pub(in crate::dbs_exec) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { sequence: row.get(0)?, epoch: row.get(1)?, digest: row.get(2)? })
+    }
 }
 
 /// One row of the log.
@@ -137,7 +143,7 @@ impl GroupLog {
     ///
     /// # Errors
     /// When a parameter is of a kind that no statement of this program binds, or there are too many.
-    pub fn push(&mut self, sql: &'static str, params: Params<'_>, changed: usize) -> Result<(), LogError> {
+    pub fn push(&mut self, sql: &'static str, params: &[&dyn ToSql], changed: usize) -> Result<(), LogError> {
         let mark = self.mark();
         let pushed = self.try_push(sql, params, changed);
         if pushed.is_err() {
@@ -146,7 +152,7 @@ impl GroupLog {
         pushed
     }
 
-    fn try_push(&mut self, sql: &'static str, params: Params<'_>, changed: usize) -> Result<(), LogError> {
+    fn try_push(&mut self, sql: &'static str, params: &[&dyn ToSql], changed: usize) -> Result<(), LogError> {
         if params.len() > LOG_PARAMETERS || self.count >= LOG_STATEMENTS || sql.len() > LOG_TEXT_BYTES {
             return Err(LogError("too much for one group"));
         }

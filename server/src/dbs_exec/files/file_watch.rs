@@ -12,15 +12,14 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 
 use crate::dbs_exec::files::database_file::{Companion, DatabaseFile};
-use crate::dbs_exec::writer::Writer;
-use crate::dbs_exec::{Failure, OpenError};
+use crate::dbs_exec::open_error::OpenError;
 use crate::limits::FILE_LOOK;
 
 /// The files as they were opened.
@@ -102,31 +101,16 @@ pub struct FileWatcher {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Told once that the files are lost.
-type OnFailure = Arc<dyn Fn(&Failure) + Send + Sync>;
-
 impl FileWatcher {
-    /// Starts the thread.
-    pub fn start(
-        watch: Arc<FileWatch>,
-        writer: Arc<Mutex<Writer>>,
-        closed: Arc<AtomicBool>,
-        on_failure: OnFailure,
-    ) -> Result<Self, OpenError> {
+    /// Starts the thread, which tells `on_lost` once.
+    pub fn start(watch: Arc<FileWatch>, on_lost: impl FnOnce(&Lost) + Send + 'static) -> Result<Self, OpenError> {
         // Nothing is ever sent: the end is that the sender is dropped.
         let (wake, ended) = bounded(0);
         let run = move || {
             while ended.recv_timeout(FILE_LOOK) == Err(RecvTimeoutError::Timeout) {
-                let Err(lost) = watch.check() else { continue };
-                // With the mutex held no commit is under way, and after it none begins.
-                let mut writer = writer.lock();
-                if !closed.swap(true, Ordering::SeqCst) {
-                    let text = writer.abandon(&lost);
-                    drop(writer);
-                    log::error!("{text}");
-                    on_failure(&Failure::FilesLost(text));
+                if let Err(lost) = watch.check() {
+                    return on_lost(&lost);
                 }
-                return;
             }
         };
         let thread = std::thread::Builder::new().name("file-watch".into()).spawn(run)?;

@@ -12,9 +12,6 @@ use rusqlite::{Connection, ToSql};
 use sha2::{Digest as _, Sha256};
 
 use crate::dbs_exec::commit_log::group_log::{LogDigest, push_value};
-use crate::dbs_exec::connection::storage_error;
-use crate::dbs_exec::tx::Reader;
-use crate::error::Result;
 
 /// A table of which copies are the same, and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,25 +36,8 @@ pub struct Slice {
     pub last: String,
 }
 
-impl Reader<'_> {
-    /// The tables that all copies share, by name.
-    ///
-    /// # Errors
-    /// [`Error::Database`] and its kin when SQLite fails.
-    pub fn shared_tables(&self) -> Result<Vec<SharedTable>> {
-        shared_tables(self.raw()).map_err(storage_error)
-    }
-
-    /// The next `rows` rows of a table after `after`.
-    ///
-    /// # Errors
-    /// [`Error::Database`] and its kin when SQLite fails.
-    pub fn slice(&self, table: &SharedTable, after: Option<&[Value]>, rows: usize) -> Result<Slice> {
-        slice(self.raw(), table, after, rows).map_err(storage_error)
-    }
-}
-
-fn shared_tables(connection: &Connection) -> rusqlite::Result<Vec<SharedTable>> {
+/// The tables that all copies share, by name.
+pub fn shared_tables(connection: &Connection) -> rusqlite::Result<Vec<SharedTable>> {
     let mut statement = connection.prepare_cached(
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'replication\\_%' ESCAPE '\\' ORDER BY name",
     )?;
@@ -76,7 +56,8 @@ fn shared_tables(connection: &Connection) -> rusqlite::Result<Vec<SharedTable>> 
     Ok(tables)
 }
 
-fn slice(
+/// The next `rows` rows of a table after `after`.
+pub fn slice(
     connection: &Connection,
     table: &SharedTable,
     after: Option<&[Value]>,

@@ -90,6 +90,22 @@ impl CopyState {
         self.wants_snapshot = false;
     }
 
+    /// This copy as the primary of an epoch that begins now.
+    #[must_use]
+    pub fn promoted(self, epoch: Epoch) -> Self {
+        Self {
+            role: CopyRole::Primary,
+            heard: epoch.clone(),
+            epoch,
+            is_logging: true,
+            promoted_from: self.primary.or(self.promoted_from),
+            primary: None,
+            diverged: None,
+            wants_snapshot: false,
+            started_with: self.started_with,
+        }
+    }
+
     /// Reads the row.
     pub(in crate::dbs_exec) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         connection.query_row(
@@ -199,7 +215,5 @@ impl EpochStart {
 /// The last row of the log.
 pub(in crate::dbs_exec) fn last_position(connection: &Connection) -> rusqlite::Result<Option<Position>> {
     let sql = "SELECT sequence, epoch, digest FROM replication_log ORDER BY sequence DESC LIMIT 1";
-    connection
-        .query_row(sql, [], |row| Ok(Position { sequence: row.get(0)?, epoch: row.get(1)?, digest: row.get(2)? }))
-        .optional()
+    connection.query_row(sql, [], Position::read).optional()
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::dbs_exec::commit_log::Confirmed;
 use crate::dbs_exec::commit_log::group_log::{LogRow, Position};
 use crate::limits::{LOG_TAIL_BYTES, SYNC_STEP_GROUPS};
 
@@ -63,17 +64,6 @@ struct Replica {
     acknowledged: i64,
     /// Whether it has once come close to the end of the log, so that waiting for it is short.
     is_in_sync: bool,
-}
-
-/// How waiting for replicas ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Confirmed {
-    /// Enough of them have it.
-    Yes,
-    /// The time is over.
-    NotInTime,
-    /// The branch stops.
-    Stopping,
 }
 
 impl Feed {
