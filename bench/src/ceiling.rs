@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bank_server::allowance::Owner;
 use bank_server::bank::accounts::{self, Opening};
 use bank_server::bank::movements::{self, Booking, Transferred};
 use bank_server::bank::{Bank, BankSettings};
@@ -65,7 +66,7 @@ impl Ceiling {
         let mut begun = Instant::now();
         while begun < end {
             let group: Vec<_> = (0..per_commit).map(|_| self.transfer()).collect();
-            let results = self.dbs.execute_all(group).map_err(|error| error.to_string())?;
+            let results = self.dbs.execute_for(Owner::Branch, group).map_err(|error| error.to_string())?;
             for result in results {
                 result.map_err(|error| error.to_string())?;
                 operations += 1;
@@ -91,7 +92,7 @@ impl Ceiling {
             let opening = opening(number(index), OPENING_BALANCE);
             move |tx: &mut Tx<'_>| accounts::open(tx, &opening, &booking)
         });
-        for result in self.dbs.execute_all(openings.collect()).map_err(|error| error.to_string())? {
+        for result in self.dbs.execute_for(Owner::Branch, openings.collect()).map_err(|error| error.to_string())? {
             result.map_err(|error| error.to_string())?;
         }
         Ok(())

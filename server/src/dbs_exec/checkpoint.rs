@@ -29,7 +29,7 @@ use crate::limits::{
     BUSY_TIMEOUT, CHECKPOINT_IDLE, LOG_CHECKPOINT_BYTES, LOG_DRAIN_WAIT, LOG_HELD_AFTER, LOG_STALL_WAIT,
 };
 
-/// The thread that checkpoints, and the wake to ring it with.
+/// The thread that checkpoints, and the way to wake it.
 pub struct Checkpointer {
     wake: Mutex<Option<Sender<()>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -43,12 +43,12 @@ impl Checkpointer {
         connection.pragma_update(None, "synchronous", "FULL")?;
         // The writer's connection closes last, and tidies up.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        // One ring is enough: the thread looks at everything that is there when it wakes.
-        let (wake, rung) = bounded(1);
+        // One signal is enough: the thread looks at everything that is there when it wakes.
+        let (wake, woken) = bounded(1);
         let log = file.companion(Companion::Log);
         let shared_memory = file.companion(Companion::SharedMemory);
         let work = Work { connection, writer, wal_gate: Arc::clone(&wal_gate), log, shared_memory, held: None };
-        let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(move || work.run(&rung))?;
+        let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(move || work.run(&woken))?;
         Ok(Self { wake: Mutex::new(Some(wake)), thread: Mutex::new(Some(thread)), wal_gate })
     }
 
@@ -96,9 +96,9 @@ struct Held {
 }
 
 impl Work {
-    fn run(mut self, rung: &Receiver<()>) {
+    fn run(mut self, woken: &Receiver<()>) {
         loop {
-            let (is_idle, is_stopping) = match rung.recv_timeout(CHECKPOINT_IDLE) {
+            let (is_idle, is_stopping) = match woken.recv_timeout(CHECKPOINT_IDLE) {
                 Ok(()) => (false, false),
                 Err(RecvTimeoutError::Timeout) => (true, false),
                 Err(RecvTimeoutError::Disconnected) => (true, true),
@@ -122,10 +122,13 @@ impl Work {
     }
 
     fn checkpoint(&mut self, is_idle: bool) -> rusqlite::Result<()> {
+        // The bulk of the work, beside writers and readers: a passive one waits for nobody and blocks nobody.
         self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         // At the bound writers wait: then the readers must end, else the log may grow a little more.
         let gate = self.wal_gate.close(if self.wal_gate.is_full() { LOG_STALL_WAIT } else { LOG_DRAIN_WAIT });
         let mut writer = self.writer.lock();
+        // Now the WAL is at rest: the little that came meanwhile is moved, and the next commit writes it from its
+        // beginning. When nothing goes on, the file is cut as well, and the disk gets its space back.
         let how = if is_idle { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(RESTART)" };
         // Nobody waits, with the writer's mutex held, for a reader of another program.
         writer.connection.busy_timeout(Duration::ZERO)?;
@@ -139,7 +142,10 @@ impl Work {
             self.wal_gate.set_bytes(0);
             writer.log_was_moved();
         }
+        // Nobody of this process is inside the gate, so the reader is another program's, and writers that would wait for
+        // space would wait for it in vain.
         let is_held_elsewhere = is_blocked && gate.is_empty;
+        // The writers first: they have waited with the mutex held here, the readers at the gate come after.
         drop(writer);
         self.wal_gate.set_held_elsewhere(is_held_elsewhere);
         drop(gate);

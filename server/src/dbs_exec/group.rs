@@ -18,7 +18,7 @@
 //! counts as the requests in it, so a batch of ten thousand that happen all or none counts as ten thousand. One that is
 //! longer than a whole group makes a group by itself, and every other group is of short ones. So whoever asks for
 //! little waits for at most one long submission of somebody else, however many wait and whoever sends them. What the
-//! branch itself owes (the records of transfers under way) goes before all clients.
+//! branch writes for itself (the records of transfers under way) goes before all clients.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -65,19 +65,25 @@ impl Queue {
     /// nothing waiting is let in with a short one all the same: others' many must not keep it out.
     pub fn enter(&mut self, submission: Arc<dyn Work>, limit: usize) -> Result<bool> {
         let (owner, weight) = (submission.owner(), submission.weight());
+        // The branch has no share: its own bounds keep its work small, and turning it away would stall transfers.
         let own_operations = match owner {
             Owner::Branch => 0,
             Owner::Stranger(_) | Owner::Account(_) | Owner::Connection(_) => {
                 self.clients.get(&owner).map_or(0, |waiting| waiting.operations)
             }
         };
+        // However full others have made the queue, one short submission of each owner has a place: a client that asks
+        // for one thing at a time is never told that the bank is busy because of somebody else.
         let is_modest = owner != Owner::Branch && own_operations == 0 && weight <= GROUP_OPERATIONS;
+        // An empty queue takes anything, so a submission longer than the whole queue is carried out alone, not never.
         let is_full = self.operations > 0 && self.operations + weight > limit && !is_modest;
         if is_full || (own_operations > 0 && own_operations + weight > QUEUE_OPERATIONS_SHARE) {
             return Err(Error::Busy);
         }
         self.operations += weight;
         if !self.is_led {
+            // Nobody is there who could take it along. Its submission is kept apart, not queued: a leader always
+            // commits its own, so it never leads and then has to wait for another.
             self.is_led = true;
             self.leader = Some(submission);
             return Ok(true);
@@ -111,28 +117,30 @@ impl Queue {
     pub fn take_group(&mut self) -> Vec<Arc<dyn Work>> {
         let leader = self.leader.take().expect("a leader's submission waits until it takes its group");
         let mut operations = leader.weight();
+        // Its commit is long enough already; what went along would wait for all of it.
         let is_alone = leader.owner() != Owner::Branch && operations > GROUP_OPERATIONS;
         let mut group = std::mem::take(&mut self.lazy);
         group.push(leader);
+        // Next what the branch itself has: other branches wait for it with their money held.
         while let Some(next) = self.own.front()
             && operations + next.weight() <= GROUP_OPERATIONS
         {
             operations += next.weight();
             group.extend(self.own.pop_front());
         }
-        // Clients find room also beside much of the branch's own.
-        let mut room = GROUP_OPERATIONS.saturating_sub(operations).max(GROUP_OPERATIONS / 4);
+        // Clients find a place also beside much of the branch's own: a quarter of a group is theirs in any case.
+        let mut capacity = GROUP_OPERATIONS.saturating_sub(operations).max(GROUP_OPERATIONS / 4);
         if is_alone {
-            room = 0;
+            capacity = 0;
         }
         // What doesn't fit is first the next time, so that it is not passed over for ever.
         let mut passed_over = VecDeque::new();
-        while room > 0
+        while capacity > 0
             && let Some(owner) = self.turns.pop_front()
         {
-            match self.take_from(owner, room) {
+            match self.take_from(owner, capacity) {
                 Some(taken) => {
-                    room -= taken.weight();
+                    capacity -= taken.weight();
                     operations += taken.weight();
                     group.push(taken);
                 }
@@ -162,6 +170,8 @@ impl Queue {
     /// Makes a waiting submission's thread the leader, if any waits: the branch's own before clients', and a long one
     /// after each group of short ones.
     pub fn hand_on(&mut self) {
+        // Long and short ones take turns: neither many short ones nor many long ones ever hold the other kind up for
+        // more than one group.
         let long = self.turns.iter().position(|owner| self.is_long(*owner));
         let short = self.turns.iter().position(|owner| !self.is_long(*owner));
         let has_short = !self.own.is_empty() || short.is_some();
@@ -181,9 +191,11 @@ impl Queue {
         };
         match next {
             Some(next) => {
+                // It stays the leader's from here to its take_group, so nobody else can take it along meanwhile.
                 self.leader = Some(Arc::clone(&next));
                 next.lead();
             }
+            // The next to enter leads at once.
             None => self.is_led = false,
         }
     }
@@ -311,6 +323,7 @@ where
     }
 
     fn run(&self, index: usize, tx: &mut Tx<'_>) -> bool {
+        // A group that is executed twice overwrites the first run's results; nobody has seen them.
         let state = &mut *self.state.lock();
         let result = (state.operations[index])(tx);
         let succeeded = result.is_ok();
@@ -322,6 +335,7 @@ where
         match outcome {
             Settled::Durable => {}
             Settled::Unconfirmed(sequence) => self.state.lock().unconfirmed = Some(*sequence),
+            // The group was rolled back as a whole: also what had succeeded in it did not happen.
             Settled::Failed(error) => {
                 for result in &mut self.state.lock().results {
                     *result = Err(error.clone());

@@ -185,14 +185,14 @@ impl DbsExec {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
-        let mut results = self.execute_all(vec![operation])?;
-        results.pop().expect("there is one result for each operation")
+        self.execute_whole(Owner::Branch, 1, operation)
     }
 
-    /// As [`DbsExec::execute_all`], for a client: its work takes its turn among that of others.
+    /// Executes several operations in one commit, each undone alone if it fails. The results are in the operations'
+    /// order, which is also the order of execution. A client's work takes its turn among that of others.
     ///
     /// # Errors
-    /// As [`DbsExec::execute_all`].
+    /// [`Error::Busy`] or [`Error::Stopping`] when none was tried; else each has its own result.
     pub fn execute_for<T, F>(&self, owner: Owner, operations: Vec<F>) -> Result<Vec<Result<T>>>
     where
         T: Send + 'static,
@@ -214,20 +214,7 @@ impl DbsExec {
         results.pop().expect("there is one result for each operation")
     }
 
-    /// Executes several operations of the branch's own in one commit, each undone alone if it fails. The results
-    /// are in the operations' order, which is also the order of execution.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] or [`Error::Stopping`] when none was tried; else each has its own result.
-    pub fn execute_all<T, F>(&self, operations: Vec<F>) -> Result<Vec<Result<T>>>
-    where
-        T: Send + 'static,
-        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
-    {
-        self.submit((Owner::Branch, operations.len()), operations, Confirmation::InTime)
-    }
-
-    /// As [`DbsExec::execute_all`], for what the branch owes to others, such as the records of a transfer
+    /// As [`DbsExec::execute_for`], for the branch's own work that others rely on, such as the records of a transfer
     /// under way: it is never turned away, and waits for replicas as long as it takes. Its own bounds keep it small.
     ///
     /// # Errors

@@ -57,6 +57,7 @@ impl Readers {
 
     /// Runs `read` on one snapshot.
     pub fn read<T>(&self, read: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
+        // Given back by its drop, also when `read` panics: a pool that loses connections would stop all reading.
         let borrowed = Borrowed { connection: Some(self.take()?), readers: self };
         let connection = borrowed.connection.as_ref().expect("it is there until the drop");
         // While the log begins anew, nobody begins to read from it.
@@ -77,11 +78,13 @@ impl Readers {
                 return Ok(connection);
             }
             if pool.opened < READERS {
+                // Counted before it is opened, so that a crowd opens no more than there may be.
                 pool.opened += 1;
                 break;
             }
             self.freed.wait(&mut pool);
         }
+        // Opening takes a moment, and others may take free ones meanwhile.
         drop(pool);
         self.open().inspect_err(|_| self.give_back(None))
     }

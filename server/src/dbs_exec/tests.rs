@@ -63,7 +63,8 @@ fn an_operation_that_fails_after_writing_is_undone_alone() {
         })
     };
     let good = |number: i64| -> Operation { Box::new(insert_own_account(number)) };
-    let results = dbs.execute_all(vec![good(-10), spoiled(-11), good(-12), good(-12), good(-13)]).unwrap();
+    let results =
+        dbs.execute_for(Owner::Branch, vec![good(-10), spoiled(-11), good(-12), good(-12), good(-13)]).unwrap();
     assert_eq!(results[0], Ok(-10));
     assert_eq!(results[1], Err(Error::Busy));
     assert_eq!(results[2], Ok(-12));
@@ -94,7 +95,7 @@ fn the_hash_chain_goes_on_after_an_undone_operation_and_a_restart() {
         }
     };
     let dbs = open(&directory);
-    let heads = dbs.execute_all(vec![append(false), append(true), append(false)]).unwrap();
+    let heads = dbs.execute_for(Owner::Branch, vec![append(false), append(true), append(false)]).unwrap();
     assert_eq!(heads[1], Err(Error::Busy));
     assert_eq!(heads[2].as_ref().unwrap().transaction_id, 2);
     drop(dbs);
@@ -271,7 +272,7 @@ fn only_what_was_committed_is_logged_and_a_replica_executes_it_once_and_in_order
     let mut operations: Vec<Operation> = vec![Box::new(insert_own_account(-12)), spoiled];
     operations.push(Box::new(insert_own_account(-13)));
     primary.execute_lazy(|tx| insert_own_account(-14)(tx).map(|_| ()));
-    let results = primary.execute_all(operations).unwrap();
+    let results = primary.execute_for(Owner::Branch, operations).unwrap();
     assert_eq!(results, [Ok(-12), Err(Error::Busy), Ok(-13)]);
     primary.execute_internal(vec![insert_own_account(-15)]).unwrap();
     primary.execute_lazy(|tx| insert_own_account(-16)(tx).map(|_| ()));

@@ -139,15 +139,19 @@ impl<'c> Tx<'c> {
         if let Writing::Refused(error) = &self.writing {
             return Err(error.clone());
         }
+        // Prepared once for each connection: the program has some forty, and executes them by the thousand.
         let mut statement = self.connection.prepare_cached(sql).map_err(storage_error)?;
         // Counted before it runs: a statement that fails half-way counts as written.
         self.statements_written += 1;
         self.has_written_logins |= writes_logins(sql);
         let changed = statement.execute(params).map_err(|error| {
+            // Kept for the case that SQLite gives up the whole transaction for it: then this is what went wrong, whatever
+            // the operation makes of it.
             let error = storage_error(error);
             self.last_failure = Some(error.clone());
             error
         })?;
+        // After it was executed: a replica must change as many rows, and executes nothing that failed here.
         if let Writing::Logged(log) = &mut self.writing {
             log.push(sql, params, changed).map_err(|error| Error::Database(error.to_string()))?;
         }
@@ -168,6 +172,8 @@ impl<'c> Tx<'c> {
     /// # Panics
     /// When the row's number is not [`Tx::next_transaction_id`]: the caller's mistake.
     pub fn append_transaction(&mut self, row: &ChainedRow<'_>) -> Result<()> {
+        // The head moves only when the row is there: an operation that goes on after a failed insert chains to the
+        // last row that is.
         let head = self.chain_head.after(row);
         self.execute(
             "INSERT INTO transactions

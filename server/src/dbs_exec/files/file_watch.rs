@@ -97,7 +97,7 @@ impl Watched {
 
 /// The thread that looks once a second.
 pub struct FileWatcher {
-    wake: Mutex<Option<Sender<()>>>,
+    alive: Mutex<Option<Sender<()>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -105,7 +105,7 @@ impl FileWatcher {
     /// Starts the thread, which tells `on_lost` once.
     pub fn start(watch: Arc<FileWatch>, on_lost: impl FnOnce(&Lost) + Send + 'static) -> Result<Self, OpenError> {
         // Nothing is ever sent: the end is that the sender is dropped.
-        let (wake, ended) = bounded(0);
+        let (alive, ended) = bounded(0);
         let run = move || {
             while ended.recv_timeout(FILE_LOOK) == Err(RecvTimeoutError::Timeout) {
                 if let Err(lost) = watch.check() {
@@ -114,12 +114,12 @@ impl FileWatcher {
             }
         };
         let thread = std::thread::Builder::new().name("file-watch".into()).spawn(run)?;
-        Ok(Self { wake: Mutex::new(Some(wake)), thread: Mutex::new(Some(thread)) })
+        Ok(Self { alive: Mutex::new(Some(alive)), thread: Mutex::new(Some(thread)) })
     }
 
     /// Ends and joins the thread, before the files are closed.
     pub fn stop(&self) {
-        drop(self.wake.lock().take());
+        drop(self.alive.lock().take());
         if let Some(thread) = self.thread.lock().take()
             && thread.join().is_err()
         {

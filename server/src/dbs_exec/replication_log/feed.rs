@@ -58,6 +58,12 @@ struct State {
     stop_at: Option<Instant>,
 }
 
+impl State {
+    fn in_sync(&self) -> usize {
+        self.replicas.values().filter(|replica| replica.is_in_sync).count()
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Replica {
     connection: u64,
@@ -192,7 +198,7 @@ impl Feed {
 
     /// Replicas that follow closely.
     pub fn in_sync(&self) -> usize {
-        self.state.lock().replicas.values().filter(|replica| replica.is_in_sync).count()
+        self.state.lock().in_sync()
     }
 
     /// Whether as many replicas follow as must have each write.
@@ -203,30 +209,15 @@ impl Feed {
 
     /// Waits until enough replicas follow, at most so long. `false` when there are too few.
     pub fn wait_for_replicas(&self, wait: Duration) -> bool {
-        let needed = self.needed();
-        if needed == 0 {
-            return true;
-        }
         if let Some(wait_hook) = self.wait_hook.get() {
             wait_hook(WaitEvent::Begins);
             return self.has_enough();
         }
-        let deadline = Instant::now() + wait;
-        let mut state = self.state.lock();
-        loop {
-            if state.replicas.values().filter(|replica| replica.is_in_sync).count() >= needed {
-                return true;
-            }
-            if state.stop_at.is_some() {
-                return false;
-            }
-            state.waiting += 1;
-            let timed_out = self.confirmed.wait_until(&mut state, deadline).timed_out();
-            state.waiting -= 1;
-            if timed_out {
-                return false;
-            }
-        }
+        let needed = self.needed();
+        let deadline = Some(Instant::now() + wait);
+        // At the stop nobody new begins to follow: what is missing then is missing.
+        self.sleep_until(deadline, |state| state.in_sync() >= needed || state.stop_at.is_some());
+        self.has_enough()
     }
 
     /// Waits until enough replicas have the log up to `sequence`; without a limit, until then or until the stop.
@@ -246,9 +237,14 @@ impl Feed {
             return Confirmed::Stopping;
         }
         let deadline = wait.map(|wait| Instant::now() + wait);
+        self.sleep_until(deadline, |state| state.confirmed >= sequence)
+    }
+
+    /// Sleeps until replicas have said so much that `is_reached`, until the deadline, or until the stop.
+    fn sleep_until(&self, deadline: Option<Instant>, is_reached: impl Fn(&State) -> bool) -> Confirmed {
         let mut state = self.state.lock();
         loop {
-            if state.confirmed >= sequence {
+            if is_reached(&state) {
                 return Confirmed::Yes;
             }
             let end = match (deadline, state.stop_at) {
@@ -259,9 +255,7 @@ impl Feed {
             };
             state.waiting += 1;
             match end {
-                Some(end) => {
-                    self.confirmed.wait_until(&mut state, end);
-                }
+                Some(end) => drop(self.confirmed.wait_until(&mut state, end)),
                 None => self.confirmed.wait(&mut state),
             }
             state.waiting -= 1;
