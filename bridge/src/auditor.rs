@@ -1,13 +1,13 @@
 //! Audits the whole bank again and again, as often as costs little, and tells those who watch how it stands.
 //!
-//! How the whole is audited stands in the crate `bank_audit`: what is under way excuses itself and nothing else. Here the
+//! How the whole is audited stands in `branch_client::audit`: what is under way excuses itself and nothing else. Here the
 //! branches are asked, and what was found stands until the next round.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bank_audit::{Memory, Source};
+use branch_client::audit::{Memory, Source};
 use parking_lot::Mutex;
 use protocol::answer::{Audit, HistoryLine, Pending, Status};
 use protocol::request::{Action, History, NoParams};
@@ -131,7 +131,7 @@ pub fn round(bridge: &Arc<Bridge>) {
     let mut sources: Vec<_> = bridge.branches.all().into_iter().map(source).collect();
     // Another round that is made meanwhile begins without what this one remembers.
     let mut memory = std::mem::take(&mut bridge.books.state.lock().memory);
-    let whole = bank_audit::audit_all(&mut sources, &mut memory);
+    let whole = branch_client::audit::audit_all(&mut sources, &mut memory);
     for Source { name, books: Asked(branch), .. } in sources {
         if let Some(audit) = whole.branches.get(&name) {
             branch.seen.audited(audit.clone());
@@ -169,7 +169,7 @@ impl Asked {
     }
 }
 
-impl bank_audit::Books for Asked {
+impl branch_client::audit::Books for Asked {
     fn audit(&mut self) -> Result<Audit, String> {
         let (audit, _) = self.read::<Audit>(Action::Audit, &NoParams {})?;
         if audit.branch.is_some() && audit.role.is_some() {
@@ -215,7 +215,7 @@ fn books(bridge: &Bridge) -> (BTreeMap<String, Audit>, bool) {
 }
 
 fn verdict(bridge: &Bridge, audits: &BTreeMap<String, Audit>, complete: bool) -> Verdict {
-    let mut found = bank_audit::findings(audits);
+    let mut found = branch_client::audit::findings(audits);
     let state = bridge.books.state.lock();
     found.extend(state.between.iter().cloned());
     let complete = complete && state.not_heard.is_empty();

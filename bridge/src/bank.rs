@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use bank_audit::Whole;
+use branch_client::audit::Whole;
 use protocol::Total;
 use protocol::answer::Audit;
 use serde::Serialize;
@@ -132,7 +132,7 @@ impl Card {
 /// The sums over these books.
 #[must_use]
 pub fn totals(audits: &BTreeMap<String, Audit>) -> Totals {
-    let Whole { balances, in_transit, suspense, paid_in, paid_out, .. } = bank_audit::sums(audits);
+    let Whole { balances, in_transit, suspense, paid_in, paid_out, .. } = branch_client::audit::sums(audits);
     Totals { money: balances + in_transit, balances, in_transit, paid_in, paid_out, suspense }
 }
 
@@ -160,7 +160,7 @@ mod tests {
                 (totals.money.to_string(), totals.in_transit.to_string()),
                 ("4000.00".into(), in_transit.into())
             );
-            assert!(bank_audit::findings(&books).is_empty());
+            assert!(branch_client::audit::findings(&books).is_empty());
         }
     }
 }

@@ -1,9 +1,9 @@
 //! `audit`: the books of one branch, and with `--all` those of the whole bank.
 //!
-//! How the whole is audited stands in the crate `bank_audit`; here the branches are found and asked, and what came of
+//! How the whole is audited stands in `branch_client::audit`; here the branches are found and asked, and what came of
 //! it is told.
 
-use bank_audit::{Books, Memory, Source, Whole};
+use branch_client::audit::{Books, Memory, Source, Whole};
 use clap::Args;
 use protocol::Total;
 use protocol::answer::{Audit, HistoryLine, Pending, Status};
@@ -46,7 +46,7 @@ fn audit_all(session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
     let source =
         |peer: peers::Peer| Source { name: peer.name, address: peer.branch.address().to_string(), books: peer.branch };
     let mut sources: Vec<_> = peers::all(session.branch.again())?.into_iter().map(source).collect();
-    let whole = bank_audit::audit_all(&mut sources, &mut Memory::default());
+    let whole = branch_client::audit::audit_all(&mut sources, &mut Memory::default());
     if session.out.json {
         let json = serde_json::to_vec(&whole).map_err(|error| ClientError::Output(error.into()))?;
         session.out.document(&json)?;
@@ -142,7 +142,7 @@ mod tests {
         };
         let audits = [("Mumbai".to_string(), books("1950.00", "50.00")), ("Delhi".into(), books("2050.00", "-50.00"))];
         let branches = audits.into_iter().collect();
-        Whole { ok: true, ..bank_audit::add_up(branches) }
+        Whole { ok: true, ..branch_client::audit::add_up(branches) }
     }
 
     #[test]

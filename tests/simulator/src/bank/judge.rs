@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bank_audit::{Memory, Source, Whole, audit_all};
+use branch_client::audit::{Memory, Source, Whole, audit_all};
 use protocol::Money;
 use protocol::answer::{Audit, HistoryLine, Pending};
 use serde::de::DeserializeOwned;
@@ -429,7 +429,7 @@ fn paise(value: &Value) -> Result<u64, String> {
 /// The books of a process, for the audit of all.
 struct BooksOf<'p>(&'p Process);
 
-impl bank_audit::Books for BooksOf<'_> {
+impl branch_client::audit::Books for BooksOf<'_> {
     fn audit(&mut self) -> Result<Audit, String> {
         read(&self.0.ask(r#"{"action":"audit","params":{}}"#))
     }

@@ -20,7 +20,7 @@
 //! it before it acknowledged, and (3) sees that. What is neither listed nor booked is a finding, however much else is
 //! under way.
 //!
-//! This crate knows no socket: it asks through [`Books`].
+//! This module knows no socket: it asks through [`Books`].
 
 pub mod identity;
 pub mod payments;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use protocol::answer::Audit;
 use protocol::{LegSum, Total};
 
-use crate::OUTSIDE;
+use super::OUTSIDE;
 
 /// The role of the copy that speaks for its branch.
 const PRIMARY: &str = "primary";
