@@ -4,18 +4,17 @@
 //! menu, and [`Arguments::branch_settings`] what it does with a command, with standard input, standard output and the
 //! terminal's habits taken into account. Nothing here opens a connection or writes a byte.
 
-use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use branch_client::RequestId;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Parser, ValueEnum, value_parser};
-
 use protocol::bare_host;
 
-use crate::branch::quoted;
 use crate::commands::Command;
-use crate::request_id::RequestId;
+use crate::connect::TlsSetting;
+use crate::surroundings::{Input, Style, Surroundings};
 
 /// Where a branch's menu listens unless it is told otherwise.
 const MENU_PORT_DEFAULT: u16 = 1069;
@@ -176,23 +175,6 @@ impl Arguments {
     }
 }
 
-/// The command line for a shell, without a request id.
-#[must_use]
-pub fn without_request_id(arguments: impl IntoIterator<Item = OsString>) -> String {
-    const FLAG: &str = "--request-id";
-    let mut words = Vec::new();
-    let mut skip = false;
-    for argument in arguments {
-        let argument = argument.to_string_lossy();
-        if skip || argument == FLAG {
-            skip = !skip;
-        } else if !argument.strip_prefix(FLAG).is_some_and(|rest| rest.starts_with('=')) {
-            words.push(quoted(&argument));
-        }
-    }
-    words.join(" ")
-}
-
 /// What a command needs to know.
 #[derive(Clone, Debug)]
 pub struct BranchSettings {
@@ -216,37 +198,6 @@ pub struct BranchSettings {
     pub style: Style,
 }
 
-/// What the program finds around itself.
-#[derive(Clone, Copy, Debug)]
-pub struct Surroundings {
-    /// Standard input is a terminal.
-    pub input_is_terminal: bool,
-    /// Standard output is a terminal.
-    pub output_is_terminal: bool,
-    /// `TERM` says that the terminal understands no escape sequence.
-    pub terminal_is_dumb: bool,
-    /// `NO_COLOR` is set and not empty (<https://no-color.org>).
-    pub no_color: bool,
-}
-
-impl Surroundings {
-    /// Reads the two variables as they are found in the environment.
-    #[must_use]
-    pub fn new(
-        input_is_terminal: bool,
-        output_is_terminal: bool,
-        term: Option<&OsStr>,
-        no_color: Option<&OsStr>,
-    ) -> Self {
-        Self {
-            input_is_terminal,
-            output_is_terminal,
-            terminal_is_dumb: term.is_none_or(|term| term.is_empty() || term == "dumb"),
-            no_color: no_color.is_some_and(|value| !value.is_empty()),
-        }
-    }
-}
-
 /// What the program does at the menu.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configuration {
@@ -262,31 +213,6 @@ pub struct Configuration {
     pub input: Input,
     /// How things are shown.
     pub style: Style,
-}
-
-/// Whom to trust in TLS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsSetting {
-    /// The file with the authorities' certificates; the public ones without it.
-    pub authorities: Option<PathBuf>,
-}
-
-/// Who answers the server's questions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// A person at a terminal.
-    Person,
-    /// Lines from a pipe or a file.
-    Script,
-}
-
-/// Which escape sequences may be written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Style {
-    /// Colour and bold.
-    pub color: bool,
-    /// Clearing the screen.
-    pub clear: bool,
 }
 
 #[cfg(test)]
@@ -346,17 +272,6 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_is_read_as_no_color_and_term_define_it() {
-        let read = |term: Option<&str>, no_color: Option<&str>| {
-            let found = Surroundings::new(true, true, term.map(OsStr::new), no_color.map(OsStr::new));
-            (found.terminal_is_dumb, found.no_color)
-        };
-        assert_eq!(read(Some("xterm"), None), (false, false));
-        assert_eq!(read(Some("dumb"), Some("")), (true, false));
-        assert_eq!(read(None, Some("1")), (true, true));
-    }
-
-    #[test]
     fn flags_stand_before_and_after_the_command() {
         for line in [
             &["--port", "9101", "--json", "balance", "1001"][..],
@@ -368,16 +283,6 @@ mod tests {
             assert_eq!((settings.port, settings.json), (9101, true), "{line:?}");
             assert!(matches!(arguments.command, Some(Command::Balance(_))), "{line:?}");
         }
-    }
-
-    #[test]
-    fn the_command_line_is_given_again_without_its_request_id() {
-        let check = |line: &[&str], expected: &str| {
-            assert_eq!(without_request_id(line.iter().map(OsString::from)), expected);
-        };
-        check(&["bank-client", "deposit", "1001", "5"], "bank-client deposit 1001 5");
-        check(&["c", "--request-id", "x", "open", "Asha Rao"], "c open 'Asha Rao'");
-        check(&["c", "open", "O'Neil", "--request-id=x", ""], r"c open 'O'\''Neil' ''");
     }
 
     #[test]

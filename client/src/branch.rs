@@ -1,53 +1,31 @@
-//! A connection to one branch: made when it is needed, proved, and made again when an answer is lost.
+//! A branch as a command asks it: by the keys that were found, within the time limit, and in sentences when it fails.
 //!
-//! A request that got no answer is sent again, the same bytes under the same request id, a bounded number of times
-//! within the time limit; the branch carries it out once. When that doesn't help the outcome of a write is unknown,
-//! and the error says so and how to find it out. A refusal is an answer: it is not tried again.
+//! How a request that got no answer is sent again is the crate `branch_client`'s. Here what came of it becomes what the
+//! program tells: a refusal with what to do about it, or an unknown outcome with the command line that finds it out.
 
-mod error;
-
-use std::net::TcpStream;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use branch_client::audit::asked::Ask;
+use branch_client::caller::is_noise;
+use branch_client::{Caller, Credentials, Lost, OpenError, Request, Retry, TimeLimits, Unanswered};
 use protocol::Address;
 use protocol::answer::Answer;
-use protocol::connection::{CallError, Connection};
+use protocol::connection::CallError;
 use protocol::frame::FrameError;
-use protocol::key_file::FoundKey;
-use protocol::proof::PROOF_BYTES;
 use protocol::request::Action;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tls::Connector;
 
-use crate::connect::connect;
-use crate::error::{ClientError, Door};
-use crate::key::Keys;
-
-pub use error::BranchError;
-
-/// How often one request is sent at most.
-const ATTEMPTS_MAX: u32 = 8;
-/// The wait before the second attempt; it doubles from one to the next.
-const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
-/// The longest wait between two attempts.
-const BACK_OFF_MAX: Duration = Duration::from_secs(2);
-/// One attempt may take this part of the time limit, so that a branch that has stopped leaves time for another.
-const ATTEMPT_PART: u32 = 3;
-/// But so long in any case: a transfer waits for other branches.
-const ATTEMPT_MIN: Duration = Duration::from_secs(10);
-/// The longest back-off is reached within the attempts, and not shifted out of range.
-const _: () = assert!(ATTEMPTS_MAX < 16);
+use crate::connect::{LINGER, not_connected};
+use crate::error::{BranchError, ClientError, Port};
+use crate::shell::quoted;
 
 /// What all branches that a command asks have in common.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// The keys that may be proved.
-    pub keys: Keys,
-    /// TLS, when it is wanted.
-    pub tls: Option<Connector>,
+    /// The keys that may be proved, and TLS when it is wanted.
+    pub credentials: Arc<Credentials>,
     /// The longest that one request may take, with all its attempts.
     pub timeout: Duration,
     /// What was typed, without a request id: what to type again when an outcome is unknown.
@@ -57,17 +35,15 @@ pub struct Access {
 /// One branch, at its address.
 pub struct Branch {
     access: Arc<Access>,
-    address: Address,
-    connection: Option<Connection<TcpStream>>,
-    /// The file of the key that the branch was shown to share; none on a connection without proof.
-    proved: Option<String>,
+    caller: Caller,
 }
 
 impl Branch {
     /// The branch at an address. No connection is made yet.
     #[must_use]
     pub fn new(access: Arc<Access>, address: Address) -> Self {
-        Self { access, address, connection: None, proved: None }
+        let caller = Caller::new(Arc::clone(&access.credentials), address);
+        Self { access, caller }
     }
 
     /// Another branch, with the same keys and limits.
@@ -79,7 +55,7 @@ impl Branch {
     /// The same branch, by a connection of its own.
     #[must_use]
     pub fn again(&self) -> Self {
-        self.elsewhere(self.address.clone())
+        self.elsewhere(self.address().clone())
     }
 
     /// The longest that one request may take.
@@ -91,7 +67,7 @@ impl Branch {
     /// Where it is.
     #[must_use]
     pub fn address(&self) -> &Address {
-        &self.address
+        self.caller.address()
     }
 
     /// Asks what changes nothing.
@@ -128,11 +104,11 @@ impl Branch {
         request_id: Option<&str>,
         patience: Duration,
     ) -> Result<Option<Reply>, ClientError> {
-        match self.attempt(action, params, request_id, patience) {
-            Ok(reply) => Ok(Some(reply)),
-            Err(Failure::Final(error) | Failure::Connecting(error)) => Err(error),
-            Err(Failure::Lost { was_sent: true, .. }) => Ok(None),
-            Err(Failure::Lost { cause, was_sent: false }) => Err(self.gave_up(cause, None, request_id.is_some())),
+        let request = Request { action, params, request_id };
+        match self.caller.call(&request, Retry::Never, &TimeLimits::all(patience, LINGER)) {
+            Ok(answer) => Ok(Some(self.reply(answer))),
+            Err(Unanswered::Lost { may_be_done: true, .. }) => Ok(None),
+            Err(error) => Err(self.explain(error, request_id.map(|id| (id, id)))),
         }
     }
 
@@ -142,138 +118,78 @@ impl Branch {
         params: &impl Serialize,
         ids: Option<(&str, &str)>,
     ) -> Result<Reply, ClientError> {
-        let deadline = Instant::now() + self.access.timeout;
-        let request_id = ids.map(|(request_id, _)| request_id);
-        let mut may_be_done = false;
-        let mut back_off = BACK_OFF_FIRST;
-        let mut attempts_left = ATTEMPTS_MAX;
-        loop {
-            let limit = attempt_limit(self.access.timeout, deadline.saturating_duration_since(Instant::now()));
-            let (cause, not_now) = match self.attempt(action, params, request_id, limit) {
-                Ok(reply) => match reply.later() {
-                    None => return Ok(reply),
-                    Some(Later::NotNow) => (reply.text(), Some(reply)),
-                    Some(Later::NotKnown) => {
-                        may_be_done = true;
-                        (reply.text(), None)
-                    }
-                },
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Connecting(error)) if !may_be_done => return Err(error),
-                Err(Failure::Connecting(ClientError::Unreachable { source, .. })) => {
-                    (format!("it can't be reached any more: {source}"), None)
-                }
-                Err(Failure::Connecting(error)) => (error.to_string(), None),
-                Err(Failure::Lost { cause, was_sent }) => {
-                    self.connection = None;
-                    may_be_done |= was_sent;
-                    (cause, None)
-                }
-            };
-            attempts_left -= 1;
-            if attempts_left == 0 || Instant::now() + back_off >= deadline {
-                let again_id = ids.filter(|_| may_be_done).map(|(_, again_id)| again_id);
-                return match not_now.filter(|_| !may_be_done) {
-                    Some(reply) => Ok(reply),
-                    None => Err(self.gave_up(cause, again_id, ids.is_some())),
+        let request = Request { action, params, request_id: ids.map(|(request_id, _)| request_id) };
+        let timeout = self.access.timeout;
+        match self.caller.call(&request, Retry::For(timeout), &TimeLimits::all(timeout, LINGER)) {
+            Ok(answer) => Ok(self.reply(answer)),
+            Err(error) => Err(self.explain(error, ids)),
+        }
+    }
+
+    fn reply(&mut self, answer: Answer) -> Reply {
+        let body = self.caller.connection().map(|connection| connection.last_answer().to_vec()).unwrap_or_default();
+        Reply { body, answer, address: self.address().to_string(), hint: self.hint() }
+    }
+
+    /// Why there is no answer. A write has two ids: its own, and that with which the whole command is to be repeated.
+    fn explain(&self, error: Unanswered, ids: Option<(&str, &str)>) -> ClientError {
+        let address = self.address().to_string();
+        let is_write = ids.is_some();
+        match error {
+            Unanswered::Unsendable(CallError::Frame(FrameError::TooLong { length, bytes_max })) => {
+                ClientError::Usage(format!("the request has {length} bytes, and a branch takes {bytes_max}: split it"))
+            }
+            Unanswered::Unsendable(CallError::Json(error)) => ClientError::Usage(error.to_string()),
+            Unanswered::Unsendable(error) => ClientError::Usage(error.to_string()),
+            Unanswered::NotOpened(error) => self.not_opened(error, is_write),
+            Unanswered::NotUnderstood(error) => not_understood(address, &error),
+            Unanswered::Lost { cause, may_be_done } => {
+                let cause = match cause {
+                    Lost::Call(error) => told(&error),
+                    Lost::Later(error) => error.text,
+                    Lost::Open(OpenError::Refused(error)) => error.text,
+                    Lost::Open(OpenError::Call(error)) => told(&error),
+                    Lost::Open(error) => match self.not_opened(error, is_write) {
+                        ClientError::Unreachable { source, .. } => format!("it can't be reached any more: {source}"),
+                        other => other.to_string(),
+                    },
                 };
+                let again_id = ids.filter(|_| may_be_done).map(|(_, again_id)| again_id);
+                ClientError::Branch(match again_id {
+                    None => BranchError::NoAnswer { address, cause, is_write },
+                    Some(id) => {
+                        let again = format!("{} --request-id {}", self.access.command_line, quoted(id));
+                        BranchError::OutcomeUnknown { address, cause, again }
+                    }
+                })
             }
-            thread::sleep(back_off);
-            back_off = (back_off * 2).min(BACK_OFF_MAX);
         }
     }
 
-    fn attempt(
-        &mut self,
-        action: Action,
-        params: &impl Serialize,
-        request_id: Option<&str>,
-        limit: Duration,
-    ) -> Result<Reply, Failure> {
-        let until = Instant::now() + limit;
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.open(until)?,
-        };
-        let lost = |cause| Failure::Lost { cause, was_sent: true };
-        connection.stream().set_read_timeout(Some(left(until))).map_err(|error| lost(error.to_string()))?;
-        match connection.send(action, params, request_id) {
-            Ok(()) => {}
-            Err(CallError::Json(error)) => return Err(Failure::Final(ClientError::Usage(error.to_string()))),
-            Err(CallError::Frame(FrameError::TooLong { length, bytes_max })) => {
-                let sentence = format!("the request has {length} bytes, and a branch takes {bytes_max}: split it");
-                return Err(Failure::Final(ClientError::Usage(sentence)));
+    fn not_opened(&self, error: OpenError, is_write: bool) -> ClientError {
+        let address = self.address().to_string();
+        ClientError::Branch(match error {
+            OpenError::Connect(error) => return not_connected(Port::Branch, self.address(), error),
+            OpenError::Stranger { key } => BranchError::Stranger { address, key: key.display().to_string() },
+            OpenError::Refused(error) if error.code == "busy" => {
+                BranchError::NoAnswer { address, cause: error.text, is_write }
             }
-            Err(error) => return Err(lost(error::cause(&error))),
-        }
-        let address = self.address.to_string();
-        let answer = connection.receive().map_err(|error| failure_to_hear(error, &address, true))?;
-        let body = connection.last_answer().to_vec();
-        self.connection = Some(connection);
-        Ok(Reply { body, answer, address, hint: self.hint() })
-    }
-
-    /// Connects, and proves a key if there is one that the branch shares.
-    ///
-    /// A branch that has no use for the proof says so by refusing it, and is spoken to without. One that does not
-    /// share a key that was only found is spoken to without on this machine, where `--open` branches are.
-    fn open(&mut self, until: Instant) -> Result<Connection<TcpStream>, Failure> {
-        self.proved = None;
-        let keys = self.access.keys.clone();
-        let mut stranger_to = None;
-        for found in &keys.found {
-            let mut connection = self.dial(until)?;
-            match prove(&mut connection, found, &self.address.to_string())? {
-                Proof::Shared => {
-                    self.proved = Some(found.path.display().to_string());
-                    return Ok(connection);
-                }
-                Proof::Unwanted => return Ok(connection),
-                Proof::Stranger => stranger_to = Some(found),
-            }
-        }
-        let connection = self.dial(until)?;
-        let is_here = connection.stream().peer_addr().is_ok_and(|address| address.ip().is_loopback());
-        match stranger_to {
-            Some(found) if keys.is_named || !is_here => {
-                let key = found.path.display().to_string();
-                Err(Failure::Final(ClientError::Branch(BranchError::Stranger {
-                    address: self.address.to_string(),
-                    key,
-                })))
-            }
-            Some(_) | None => Ok(connection),
-        }
-    }
-
-    fn dial(&self, until: Instant) -> Result<Connection<TcpStream>, Failure> {
-        let limit = left(until);
-        let stream =
-            connect(Door::Branch, &self.address, limit, self.access.tls.as_ref()).map_err(Failure::Connecting)?;
-        let set = stream.set_read_timeout(Some(limit));
-        set.map_err(|error| Failure::Lost { cause: error.to_string(), was_sent: false })?;
-        Ok(Connection::new(stream))
-    }
-
-    fn gave_up(&self, cause: String, again_id: Option<&str>, is_write: bool) -> ClientError {
-        let address = self.address.to_string();
-        ClientError::Branch(match again_id {
-            None => BranchError::NoAnswer { address, cause, is_write },
-            Some(id) => {
-                let again = format!("{} --request-id {}", self.access.command_line, quoted(id));
-                BranchError::OutcomeUnknown { address, cause, again }
-            }
+            OpenError::Refused(error) => BranchError::Refused { error, hint: None },
+            OpenError::Call(error) if is_noise(&error) => return not_understood(address, &error),
+            OpenError::Call(error) => BranchError::NoAnswer { address, cause: told(&error), is_write },
+            error @ OpenError::OtherBranch(_) => BranchError::NotUnderstood { address, cause: error.to_string() },
         })
     }
 
     /// What to do about a refusal for want of permission.
     fn hint(&self) -> Option<String> {
-        match (&self.proved, self.access.keys.found.first()) {
-            (Some(_), _) => None,
-            (None, None) => Some(
+        let is_proved = self.caller.opened().is_some_and(|opened| opened.proved.is_some());
+        match self.access.credentials.keys.found.first() {
+            _ if is_proved => None,
+            None => Some(
                 "run it where the branch's bank.key is, or name a copy of that file with --key (or BANK_KEY)".into(),
             ),
-            (None, Some(found)) => Some(format!(
+            Some(found) => Some(format!(
                 "the key of {} is not this branch's; name the right one with --key (or BANK_KEY)",
                 found.path.display()
             )),
@@ -291,109 +207,55 @@ impl Branch {
         patience: Option<Duration>,
         mut take: impl FnMut(&Reply) -> Result<bool, ClientError>,
     ) -> Result<(), ClientError> {
-        let first = self.ask(action, params)?;
-        if let Some(connection) = &self.connection {
+        let mut reply = self.ask(action, params)?;
+        let lost = |branch: &Self, error: CallError| {
+            branch.explain(Unanswered::Lost { cause: Lost::Call(error), may_be_done: false }, None)
+        };
+        if let Some(connection) = self.caller.connection() {
             let set = connection.stream().set_read_timeout(patience);
-            set.map_err(|error| self.gave_up(error.to_string(), None, false))?;
+            set.map_err(|error| lost(self, CallError::Frame(FrameError::Io(error))))?;
         }
-        let mut goes_on = take(&first)?;
-        while goes_on {
-            let Some(connection) = &mut self.connection else { break };
-            let answer = match connection.receive() {
-                Ok(answer) => answer,
-                Err(error) => return Err(self.gave_up(error::cause(&error), None, false)),
+        while take(&reply)? {
+            let Some(connection) = self.caller.connection() else { break };
+            let answer = connection.receive();
+            reply = match answer {
+                Ok(answer) => self.reply(answer),
+                Err(error) => return Err(lost(self, error)),
             };
-            let body = connection.last_answer().to_vec();
-            let reply = Reply { body, answer, address: self.address.to_string(), hint: self.hint() };
-            goes_on = take(&reply)?;
         }
         Ok(())
     }
 }
 
-/// How an attempt failed.
-enum Failure {
-    /// No other attempt would do better.
-    Final(ClientError),
-    /// The branch could not be reached.
-    Connecting(ClientError),
-    /// The connection was lost, or no answer came.
-    Lost {
-        /// In which way.
-        cause: String,
-        /// Whether the request may have come across before.
-        was_sent: bool,
-    },
+impl Ask for Branch {
+    type Error = ClientError;
+
+    fn read<R: DeserializeOwned, N: DeserializeOwned>(
+        &mut self,
+        action: Action,
+        params: &impl Serialize,
+    ) -> Result<(R, Option<N>), ClientError> {
+        let reply = Self::ask(self, action, params)?;
+        Ok((reply.result()?, reply.next()?))
+    }
 }
 
-/// What came of the proof of a key.
-enum Proof {
-    /// Both sides hold it.
-    Shared,
-    /// The branch refuses to talk about keys.
-    Unwanted,
-    /// The branch does not hold it.
-    Stranger,
+fn not_understood(address: String, error: &CallError) -> ClientError {
+    ClientError::Branch(BranchError::NotUnderstood { address, cause: error.to_string() })
 }
 
-/// Noise is told from silence: what is no frame, or no answer in it, will be none the next time either.
-fn failure_to_hear(error: CallError, address: &str, was_sent: bool) -> Failure {
+/// What went wrong with a call, for the middle of a sentence.
+fn told(error: &CallError) -> String {
     match error {
-        CallError::Json(_) | CallError::Frame(FrameError::TooLong { .. }) => {
-            let address = address.to_string();
-            Failure::Final(ClientError::Branch(BranchError::NotUnderstood { address, cause: error.to_string() }))
+        CallError::Frame(FrameError::Io(error))
+            if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) =>
+        {
+            "it said nothing in time".into()
         }
-        CallError::Refused(_) | CallError::Stranger | CallError::Closed | CallError::Frame(_) => {
-            Failure::Lost { cause: error::cause(&error), was_sent }
+        CallError::Refused(_) | CallError::Stranger | CallError::Closed | CallError::Frame(_) | CallError::Json(_) => {
+            error.to_string()
         }
     }
-}
-
-fn prove(connection: &mut Connection<TcpStream>, found: &FoundKey, address: &str) -> Result<Proof, Failure> {
-    let mut nonce = [0; PROOF_BYTES];
-    crate::random::fill(&mut nonce).map_err(Failure::Final)?;
-    match connection.authenticate(&found.key, &nonce) {
-        Ok(_) => Ok(Proof::Shared),
-        Err(CallError::Refused(error)) if error.code == "busy" => {
-            Err(Failure::Lost { cause: error.text, was_sent: false })
-        }
-        Err(CallError::Refused(error)) if error.code == "tls_required" => {
-            Err(Failure::Final(ClientError::Branch(BranchError::Refused { error, hint: None })))
-        }
-        Err(CallError::Refused(_)) => Ok(Proof::Unwanted),
-        Err(CallError::Stranger) => Ok(Proof::Stranger),
-        Err(error) => Err(failure_to_hear(error, address, false)),
-    }
-}
-
-fn attempt_limit(timeout: Duration, remaining: Duration) -> Duration {
-    // A socket takes no time limit of zero.
-    (timeout / ATTEMPT_PART).max(ATTEMPT_MIN).min(remaining).max(Duration::from_millis(1))
-}
-
-/// What is left of the time; never nothing, which no socket takes as a time limit.
-fn left(until: Instant) -> Duration {
-    until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
-}
-
-/// An argument as a POSIX shell takes it.
-#[must_use]
-pub fn quoted(argument: &str) -> String {
-    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_./:=,@%+".contains(character);
-    if !argument.is_empty() && argument.chars().all(is_plain) {
-        argument.to_string()
-    } else {
-        format!("'{}'", argument.replace('\'', r"'\''"))
-    }
-}
-
-/// What an answer means that is neither done nor refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Later {
-    /// Nothing was done; it may be later.
-    NotNow,
-    /// It is under way, or the branch itself does not know.
-    NotKnown,
 }
 
 /// A branch's answer.
@@ -418,19 +280,6 @@ impl Reply {
         self.answer.result().is_ok()
     }
 
-    /// Whether the same request gets another answer in a while.
-    fn later(&self) -> Option<Later> {
-        match self.answer.result().err()?.code.as_str() {
-            "busy" | "stopping" => Some(Later::NotNow),
-            "request_repeated" | "undecided" | "outcome_unknown" | "unconfirmed" => Some(Later::NotKnown),
-            _ => None,
-        }
-    }
-
-    fn text(&self) -> String {
-        self.answer.result().map_or_else(|error| error.text, |_| String::new())
-    }
-
     /// The result as JSON.
     ///
     /// # Errors
@@ -447,9 +296,7 @@ impl Reply {
     /// # Errors
     /// `Refused`, or `NotUnderstood` when it is not of that type.
     pub fn result<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
-        serde_json::from_str(self.json()?).map_err(|error| {
-            ClientError::Branch(BranchError::NotUnderstood { address: self.address.clone(), cause: error.to_string() })
-        })
+        self.parse(self.json()?)
     }
 
     /// Where the list goes on, if it does.
@@ -457,8 +304,11 @@ impl Reply {
     /// # Errors
     /// `NotUnderstood` when that is not of the right type.
     pub fn next<T: DeserializeOwned>(&self) -> Result<Option<T>, ClientError> {
-        let Some(next) = &self.answer.next else { return Ok(None) };
-        serde_json::from_str(next.get()).map_err(|error| {
+        self.answer.next.as_ref().map(|next| self.parse(next.get())).transpose()
+    }
+
+    fn parse<T: DeserializeOwned>(&self, json: &str) -> Result<T, ClientError> {
+        serde_json::from_str(json).map_err(|error| {
             ClientError::Branch(BranchError::NotUnderstood { address: self.address.clone(), cause: error.to_string() })
         })
     }

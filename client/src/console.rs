@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use protocol::menu_line::LINE_BYTES_MAX;
 use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 
-use crate::arguments::Style;
+use crate::surroundings::Style;
 
 /// What stands in the transcript for a password, however long that is.
 const PASSWORD_SHOWN: &str = "********";

@@ -6,9 +6,8 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use protocol::answer::AnswerError;
 use protocol::io_words::IoWords;
-
-use crate::branch::BranchError;
 
 /// The number that a shell adds to a signal's to make an exit status.
 const SIGNAL_STATUS_BASE: u8 = 128;
@@ -53,19 +52,19 @@ impl From<ExitStatus> for ExitCode {
     }
 }
 
-/// Which of a branch's ports is knocked at.
+/// Which of a branch's ports a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum Port {
     /// The menu's.
     Menu,
     /// The branch protocol's.
     Branch,
 }
 
-impl Door {
-    /// The flag that names the port.
+impl Port {
+    /// The flag that names it.
     #[must_use]
-    pub const fn port_flag(self) -> &'static str {
+    pub const fn flag(self) -> &'static str {
         match self {
             Self::Menu => "--menu-port",
             Self::Branch => "--port",
@@ -79,7 +78,7 @@ pub enum ClientError {
     /// The host has no address.
     UnknownHost {
         /// The port that was wanted.
-        door: Door,
+        port: Port,
         /// As it was given.
         host: String,
         /// What the resolver said.
@@ -88,7 +87,7 @@ pub enum ClientError {
     /// Nothing answers at the address.
     Unreachable {
         /// The port that was wanted.
-        door: Door,
+        port: Port,
         /// Host and port.
         address: String,
         /// Why the last attempt failed.
@@ -97,7 +96,7 @@ pub enum ClientError {
     /// Something answers at the address, and no TLS comes about with it.
     NoTls {
         /// The port that was wanted.
-        door: Door,
+        port: Port,
         /// Host and port.
         address: String,
         /// Why not.
@@ -184,22 +183,22 @@ const LOOK_AGAIN: &str = "What the bank confirmed is done; log in again to see w
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownHost { door, host, source } => {
-                let flag = door.port_flag();
+            Self::UnknownHost { port, host, source } => {
+                let flag = port.flag();
                 write!(
                     f,
                     "no address is known for the host '{host}' ({}): check --host; the port goes to {flag}",
                     IoWords(source)
                 )
             }
-            Self::NoTls { door, address, source } => write!(
+            Self::NoTls { port, address, source } => write!(
                 f,
                 "no TLS comes about with {address} ({}): check --host and {}, that the branch was started with --tls-cert, and that --tls-ca vouches for its certificate",
                 IoWords(source),
-                door.port_flag()
+                port.flag()
             ),
-            Self::Unreachable { door, address, source } => {
-                let flag = door.port_flag();
+            Self::Unreachable { port, address, source } => {
+                let flag = port.flag();
                 let hint = format!("start one with 'make run-server', or name another with --host and {flag}");
                 match source.kind() {
                     io::ErrorKind::ConnectionRefused => write!(f, "no bank answers at {address}: {hint}"),
@@ -249,6 +248,98 @@ impl fmt::Display for ClientError {
 
 impl std::error::Error for ClientError {}
 
+/// Why a command failed at the branch or on the way to it.
+#[derive(Debug)]
+pub enum BranchError {
+    /// The branch refused.
+    Refused {
+        /// What it said.
+        error: AnswerError,
+        /// What to do next, where the client knows it.
+        hint: Option<String>,
+    },
+    /// The branch does not hold the key.
+    Stranger {
+        /// Host and port.
+        address: String,
+        /// The file of the key.
+        key: String,
+    },
+    /// No answer came, and nothing was done.
+    NoAnswer {
+        /// Whether something was to be done.
+        is_write: bool,
+        /// Host and port.
+        address: String,
+        /// What went wrong the last time.
+        cause: String,
+    },
+    /// No answer came to a write. It may have been carried out.
+    OutcomeUnknown {
+        /// Host and port.
+        address: String,
+        /// What went wrong the last time.
+        cause: String,
+        /// The command line that finds out.
+        again: String,
+    },
+    /// An answer came that is none.
+    NotUnderstood {
+        /// Host and port.
+        address: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+}
+
+impl BranchError {
+    /// The exit status that goes with it.
+    #[must_use]
+    pub const fn status(&self) -> ExitStatus {
+        match self {
+            Self::Refused { .. } => ExitStatus::Refused,
+            Self::Stranger { .. }
+            | Self::NoAnswer { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::NotUnderstood { .. } => ExitStatus::ConnectionFailed,
+        }
+    }
+}
+
+impl fmt::Display for BranchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { error, hint: None } => error.fmt(f),
+            Self::Refused { error, hint: Some(hint) } => write!(f, "{error}: {hint}"),
+            Self::Stranger { address, key } => write!(
+                f,
+                "the branch at {address} does not hold the key of {key}: check --host and --port, or name the bank's \
+                 key with --key"
+            ),
+            Self::NoAnswer { is_write, address, cause } => {
+                let nothing = if *is_write { ", so nothing was done" } else { "" };
+                write!(
+                    f,
+                    "no answer came from {address} ({cause}){nothing}: try again, allow more with --timeout, or check \
+                     that --port names a branch and not its menu"
+                )
+            }
+            Self::OutcomeUnknown { address, cause, again } => write!(
+                f,
+                "no final answer came from {address} ({cause}), and it is not known whether this was done. This finds out, \
+                 and does it only if it was not done yet:\n  {again}"
+            ),
+            Self::NotUnderstood { address, cause } => write!(
+                f,
+                "what answers at {address} is no branch that this program understands ({cause}): check --port, and \
+                 the versions of both programs"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for BranchError {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,7 +362,7 @@ mod tests {
     #[test]
     fn a_refused_connection_says_what_to_do_next() {
         let source = io::Error::from(io::ErrorKind::ConnectionRefused);
-        let error = ClientError::Unreachable { door: Door::Menu, address: "127.0.0.1:1069".into(), source };
+        let error = ClientError::Unreachable { port: Port::Menu, address: "127.0.0.1:1069".into(), source };
         let expected = "no bank answers at 127.0.0.1:1069: start one with 'make run-server', or name another with \
                         --host and --menu-port";
         assert_eq!(error.to_string(), expected);

@@ -13,17 +13,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use branch_client::RequestId;
 use lessons::{Answered, Bank, Failure};
 use protocol::BranchName;
 use protocol::answer::AnswerError;
 use protocol::event::Event;
-use protocol::proof::to_hex;
 use protocol::request::{Action, NoParams};
 use protocol::teaching::{Lease, Look, Stage};
 use serde_json::{Value, json};
 
-use crate::branch::{Branch, BranchError, Reply};
-use crate::error::ClientError;
+use crate::branch::{Branch, Reply};
+use crate::error::{BranchError, ClientError};
 use crate::peers;
 
 /// How long a person has to start a branch again.
@@ -70,9 +70,9 @@ impl LessonBank {
             names.push(name.clone());
             branches.insert(name, peer.branch);
         }
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|error| ClientError::System(std::io::Error::other(error.to_string())))?;
-        let lease = Lease { holder: format!("client-{}", to_hex(&random)), seconds: LEASE.as_secs() };
+        // Any text that no other program has will do.
+        let id = RequestId::draw().map_err(ClientError::System)?;
+        let lease = Lease { holder: format!("client-{id}"), seconds: LEASE.as_secs() };
         let renewing = renew(branches.values().map(Branch::again).collect(), lease.clone())?;
         let branches = RefCell::new(branches);
         Ok(Self { names, branches, interrupted, recorded: Recorded::default(), lease, _renewing: renewing })

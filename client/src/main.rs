@@ -11,13 +11,12 @@ mod console;
 mod error;
 mod events;
 mod gather;
-mod key;
 mod lesson_bank;
 mod menu_client;
 mod output;
 mod peers;
-mod random;
-mod request_id;
+mod shell;
+mod surroundings;
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -25,19 +24,21 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use branch_client::{Credentials, Keys, RequestId};
+use clap::CommandFactory as _;
 use command_line::streams::{self, Patient};
 use protocol::Address;
 
-use crate::arguments::{Arguments, BranchSettings, Configuration, Input, Surroundings, without_request_id};
+use crate::arguments::{Arguments, BranchSettings, Configuration};
 use crate::branch::{Access, Branch};
 use crate::commands::{Command, Session};
 use crate::console::{Console, ScriptConsole, TerminalConsole, TerminalEcho, harmless};
-use crate::error::{ClientError, Door, ExitStatus};
+use crate::error::{ClientError, ExitStatus};
 use crate::events::Events;
-use crate::key::Keys;
 use crate::menu_client::{MenuClient, Verdict};
 use crate::output::Output;
-use crate::request_id::RequestId;
+use crate::shell::without_request_id;
+use crate::surroundings::{Input, Surroundings};
 
 fn main() -> ExitCode {
     let mut arguments = match command_line::parse::<Arguments>() {
@@ -75,7 +76,7 @@ fn tell(error: &ClientError) {
 
 fn carry_out(command: Command, settings: BranchSettings) -> Result<ExitStatus, ClientError> {
     let keys = match &settings.key {
-        Some(path) => Keys::named(path)?,
+        Some(path) => Keys::named(path).map_err(ClientError::Usage)?,
         None => {
             let database = env::var_os("BANK_DB").filter(|path| !path.is_empty());
             Keys::in_usual_places(database.as_deref().map(Path::new), env::current_exe().ok().as_deref())
@@ -83,10 +84,11 @@ fn carry_out(command: Command, settings: BranchSettings) -> Result<ExitStatus, C
     };
     let command_line = without_request_id(env::args_os());
     let tls = connect::open_tls(settings.tls.as_ref())?;
-    let access = Arc::new(Access { keys, tls, timeout: settings.timeout, command_line });
+    let credentials = Arc::new(Credentials { keys, tls });
+    let access = Arc::new(Access { credentials, timeout: settings.timeout, command_line });
     let id = match settings.request_id {
         Some(id) => id,
-        None => RequestId::draw()?,
+        None => RequestId::draw().map_err(ClientError::System)?,
     };
     let mut standard_output = Patient(io::stdout().lock());
     let mut session = Session {
@@ -95,6 +97,7 @@ fn carry_out(command: Command, settings: BranchSettings) -> Result<ExitStatus, C
         id,
         input: settings.input,
         style: settings.style,
+        description: Arguments::command,
     };
     commands::run(command, &mut session)
 }
@@ -114,7 +117,7 @@ fn run(configuration: &Configuration) -> Result<Verdict, ClientError> {
 fn hold_dialogue(configuration: &Configuration, console: &mut impl Console) -> Result<Verdict, ClientError> {
     let tls = connect::open_tls(configuration.tls.as_ref())?;
     let menu = Address { host: configuration.host.clone(), port: configuration.menu_port };
-    let server = connect::connect(Door::Menu, &menu, configuration.timeout, tls.as_ref())?;
+    let server = connect::connect_menu(&menu, configuration.timeout, tls.as_ref())?;
     let reading_half = server.try_clone().map_err(ClientError::System)?;
     let events = Events::start(reading_half, Patient(io::stdin())).map_err(ClientError::System)?;
     events.watch_signals().map_err(ClientError::System)?;

@@ -20,8 +20,9 @@
 //! it before it acknowledged, and (3) sees that. What is neither listed nor booked is a finding, however much else is
 //! under way.
 //!
-//! This module knows no socket: it asks through [`Books`].
+//! This module knows no socket: it asks through [`Books`], which whoever can [`asked::Ask`] a branch has.
 
+pub mod asked;
 pub mod identity;
 pub mod payments;
 

@@ -5,7 +5,8 @@ use protocol::answer::{AccountLine, Balance, Closed, Created};
 use protocol::request::{Action, CreateAccount, ListAccounts, OneAccount};
 use protocol::{AccountNum, Money, Total};
 
-use crate::commands::{Session, password};
+use crate::commands::password;
+use crate::commands::session::Session;
 use crate::error::{ClientError, ExitStatus};
 use crate::output::{counted, table};
 

@@ -3,14 +3,14 @@
 //! How the whole is audited stands in `branch_client::audit`; here the branches are found and asked, and what came of
 //! it is told.
 
-use branch_client::audit::{Books, Memory, Source, Whole};
+use branch_client::audit::{Memory, Source, Whole};
 use clap::Args;
 use protocol::Total;
-use protocol::answer::{Audit, HistoryLine, Pending, Status};
-use protocol::request::{Action, History, NoParams};
+use protocol::answer::Audit;
+use protocol::request::{Action, NoParams};
 
-use crate::branch::Branch;
-use crate::commands::{Session, books, two_phase};
+use crate::commands::books;
+use crate::commands::session::Session;
 use crate::error::{ClientError, ExitStatus};
 use crate::output::{counted, table};
 use crate::peers;
@@ -60,34 +60,6 @@ fn audit_all(session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
     } else {
         ExitStatus::Refused
     })
-}
-
-impl Books for Branch {
-    fn audit(&mut self) -> Result<Audit, String> {
-        let ask = |branch: &mut Self| {
-            let audit: Audit = branch.ask(Action::Audit, &NoParams {})?.result()?;
-            if audit.branch.is_some() && audit.role.is_some() {
-                return Ok(audit);
-            }
-            // An older program says only in its status who it is.
-            let status: Status = branch.ask(Action::Status, &NoParams {})?.result()?;
-            Ok(Audit { branch: Some(status.name), role: Some(status.role), epoch: status.epoch, ..audit })
-        };
-        ask(self).map_err(|error: ClientError| error.to_string())
-    }
-
-    fn history(&mut self, below: Option<i64>, rows: usize) -> Result<(Vec<HistoryLine>, Option<i64>), String> {
-        let ask = |branch: &mut Self| {
-            let reply =
-                branch.ask(Action::History, &History { after: below, limit: Some(rows), ..History::default() })?;
-            Ok((reply.result()?, reply.next()?))
-        };
-        ask(self).map_err(|error: ClientError| error.to_string())
-    }
-
-    fn pending(&mut self) -> Result<Vec<Pending>, String> {
-        two_phase::all_pending(self).map_err(|error| error.to_string())
-    }
 }
 
 fn tell_whole(whole: &Whole) -> String {

@@ -14,7 +14,7 @@ use protocol::request::{Action, BATCH_REQUESTS_MAX, Batch, RequestFrame};
 use serde_json::value::RawValue;
 
 use crate::branch::Reply;
-use crate::commands::Session;
+use crate::commands::session::Session;
 use crate::error::{ClientError, ExitStatus};
 use crate::output::counted;
 

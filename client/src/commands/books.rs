@@ -5,9 +5,9 @@ use protocol::answer::{Audit, Branch, HistoryLine, Lag, Status};
 use protocol::request::{Action, History};
 use protocol::{AccountNum, Epoch};
 
-use crate::commands::Session;
 use crate::commands::accounts::positive;
 use crate::commands::replicas::tell_promotion;
+use crate::commands::session::Session;
 use crate::error::{ClientError, ExitStatus};
 use crate::output::{age, counted, table};
 

@@ -2,9 +2,8 @@
 
 use protocol::request::{Action, NoParams};
 
-use crate::branch::BranchError;
-use crate::commands::Session;
-use crate::error::{ClientError, ExitStatus};
+use crate::commands::session::Session;
+use crate::error::{BranchError, ClientError, ExitStatus};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

@@ -1,7 +1,6 @@
 //! The commands: one action of the branch protocol each, with the branch's answer for people or as it came.
 //!
-//! This file owns the list of commands, their names, and what every command has at hand. Each family has a file of
-//! its own, where the arguments of a command, what it sends and what it tells stand together. Commands carry the
+//! This file owns the list of commands and their names. Each family has a file of its own, where the arguments of a command, what it sends and what it tells stand together. Commands carry the
 //! names of the actions, with `_` and with `-`, and some a short one.
 
 mod accounts;
@@ -13,6 +12,7 @@ mod movements;
 mod password;
 mod replicas;
 mod scenario;
+mod session;
 mod suspense;
 mod teaching;
 mod trace;
@@ -21,17 +21,13 @@ mod two_phase;
 mod values;
 mod watch;
 
-use clap::{CommandFactory, Subcommand};
+use clap::Subcommand;
 use clap_complete::Shell;
 use protocol::request::{Action, NoParams};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-use crate::arguments::{Arguments, Input, Style};
-use crate::branch::{Branch, Reply};
 use crate::error::{ClientError, ExitStatus};
-use crate::output::Output;
-use crate::request_id::RequestId;
+
+pub use session::Session;
 
 /// What a command asks of a branch.
 #[derive(Debug, Subcommand)]
@@ -172,58 +168,6 @@ Examples:
   bank-client completions zsh > ~/.zfunc/_bank-client
   bank-client completions fish > ~/.config/fish/completions/bank-client.fish";
 
-/// What a command has at hand.
-pub struct Session<'w> {
-    /// The branch that is asked.
-    pub branch: Branch,
-    /// Where the answer goes.
-    pub out: Output<'w>,
-    /// The id of the command's writes.
-    pub id: RequestId,
-    /// Whether a person or a script gives what is asked for.
-    pub input: Input,
-    /// Which escape sequences may be written.
-    pub style: Style,
-}
-
-impl Session<'_> {
-    /// Asks and shows the answer.
-    fn ask<T: DeserializeOwned>(
-        &mut self,
-        action: Action,
-        params: &impl Serialize,
-        tell: impl FnOnce(T) -> String,
-    ) -> Result<ExitStatus, ClientError> {
-        let reply = self.branch.ask(action, params)?;
-        let is_change =
-            matches!(action, Action::Promote | Action::Demote | Action::Resync | Action::StepMode | Action::Fault);
-        if is_change && reply.is_ok() {
-            self.out.done = Some(action.name().into());
-        }
-        self.out.answer(&reply, tell)
-    }
-
-    /// Sends a write under the command's id and shows the answer.
-    fn order<T: DeserializeOwned>(
-        &mut self,
-        action: Action,
-        params: &impl Serialize,
-        tell: impl FnOnce(T) -> String,
-    ) -> Result<ExitStatus, ClientError> {
-        let reply = self.send_order(action, params, 0)?;
-        self.out.answer(&reply, tell)
-    }
-
-    /// Sends the command's write of that number.
-    fn send_order(&mut self, action: Action, params: &impl Serialize, number: usize) -> Result<Reply, ClientError> {
-        let reply = self.branch.order(action, params, &self.id.of_write(number), self.id.as_str())?;
-        if reply.is_ok() {
-            self.out.done = Some(format!("{}, request id {}", action.name(), self.id));
-        }
-        Ok(reply)
-    }
-}
-
 /// Carries a command out.
 ///
 /// # Errors
@@ -286,7 +230,7 @@ fn carry_out(command: Command, session: &mut Session<'_>) -> Result<ExitStatus, 
 fn write_completions(shell: Shell, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
     // The generator panics when its output fails, so it writes to memory.
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "bank-client", &mut text);
+    clap_complete::generate(shell, &mut (session.description)(), "bank-client", &mut text);
     session.out.raw(&text)?;
     Ok(ExitStatus::AllDone)
 }

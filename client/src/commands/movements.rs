@@ -5,8 +5,8 @@ use protocol::answer::NewBalance;
 use protocol::request::{AccountAmount, Action};
 use protocol::{AccountNum, Money};
 
-use crate::commands::Session;
 use crate::commands::accounts::required;
+use crate::commands::session::Session;
 use crate::error::{ClientError, ExitStatus};
 
 pub(super) const DEPOSIT_EXAMPLES: &str = "\

@@ -8,12 +8,12 @@ use std::io;
 use protocol::request::{Action, SetPassword};
 use serde::de::IgnoredAny;
 
-use crate::arguments::{Input, Style};
-use crate::commands::Session;
 use crate::commands::accounts::OneAccountArguments;
+use crate::commands::session::Session;
 use crate::console::{Console, Question, QuestionKind, TerminalConsole, TerminalEcho};
 use crate::error::{ClientError, ExitStatus};
 use crate::events::{Event, Events};
+use crate::surroundings::{Input, Style};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

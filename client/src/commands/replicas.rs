@@ -9,7 +9,7 @@ use protocol::request::{Action, Demote, NoParams, Promote};
 use protocol::{Address, Epoch};
 use serde::de::IgnoredAny;
 
-use crate::commands::Session;
+use crate::commands::session::Session;
 use crate::error::{ClientError, ExitStatus};
 
 pub(super) const PROMOTE_EXAMPLES: &str = "\

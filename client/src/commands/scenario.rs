@@ -21,12 +21,12 @@ use signal_hook::flag;
 
 use ::trace::{Glyphs, Story, Transfer, Witness};
 
-use crate::arguments::Input;
-use crate::commands::Session;
+use crate::commands::session::Session;
 use crate::console::{BOLD, GREEN, RED, painted};
 use crate::error::{ClientError, ExitStatus};
 use crate::lesson_bank::{LessonBank, Recorded};
 use crate::output::table;
+use crate::surroundings::Input;
 
 pub(super) const LIST_EXAMPLES: &str = "\
 Examples:

@@ -7,7 +7,7 @@ use protocol::answer::SuspenseCleared;
 use protocol::request::{Action, ClearSuspense};
 use protocol::{AccountNum, BranchName, IdError, Money, Total, TxId};
 
-use crate::commands::Session;
+use crate::commands::session::Session;
 use crate::error::{ClientError, ExitStatus};
 
 pub(super) const EXAMPLES: &str = "\

@@ -8,7 +8,7 @@ use protocol::BranchName;
 use protocol::request::{Action, NoParams};
 use protocol::teaching::{Crash, Fault, How, LinkFault, PassTime, Stage, Step, StepMode};
 
-use crate::commands::Session;
+use crate::commands::session::Session;
 use crate::error::{ClientError, ExitStatus};
 use crate::output::table;
 

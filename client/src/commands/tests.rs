@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use clap::Parser;
+use branch_client::Credentials;
+use clap::{CommandFactory as _, Parser as _};
 use protocol::frame::{FRAME_BYTES_MAX, read_frame, write_frame};
 
 use super::*;
-use crate::branch::Access;
-use crate::key::Keys;
+use crate::arguments::Arguments;
+use crate::branch::{Access, Branch};
+use crate::error::ExitStatus;
+use crate::output::Output;
+use crate::surroundings::{Input, Style};
 
 /// The first request that a command line makes.
 fn request(line: &[&str]) -> String {
@@ -26,8 +30,11 @@ fn request(line: &[&str]) -> String {
         String::from_utf8(body).unwrap()
     });
     let mut arguments = Arguments::try_parse_from(["bank-client"].iter().chain(line)).expect("a right command line");
-    let access =
-        Access { keys: Keys::default(), tls: None, timeout: Duration::from_secs(20), command_line: String::new() };
+    let access = Access {
+        credentials: Arc::new(Credentials::default()),
+        timeout: Duration::from_secs(20),
+        command_line: String::new(),
+    };
     let mut shown = Vec::new();
     let mut session = Session {
         branch: Branch::new(Arc::new(access), (Ipv4Addr::LOCALHOST, port).into()),
@@ -35,6 +42,7 @@ fn request(line: &[&str]) -> String {
         id: "ID".parse().unwrap(),
         input: Input::Script,
         style: Style::default(),
+        description: Arguments::command,
     };
     let error = run(arguments.command.take().unwrap(), &mut session).unwrap_err();
     assert_eq!((error.status(), error.to_string().as_str()), (ExitStatus::Refused, "heard"), "{line:?}");

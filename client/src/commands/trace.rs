@@ -4,7 +4,7 @@ use ::trace::{Glyphs, Story};
 use clap::{Args, ValueEnum};
 use protocol::TxId;
 
-use crate::commands::Session;
+use crate::commands::session::Session;
 use crate::error::{ClientError, ExitStatus};
 use crate::gather::gather;
 

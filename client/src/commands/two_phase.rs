@@ -7,8 +7,7 @@ use protocol::{AccountNum, Money, TxId};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use crate::branch::Branch;
-use crate::commands::Session;
+use crate::commands::session::Session;
 use crate::error::{ClientError, ExitStatus};
 use crate::output::{age, counted, table};
 
@@ -169,20 +168,6 @@ pub(super) fn list_pending(session: &mut Session<'_>) -> Result<ExitStatus, Clie
         session.out.text(&tell_pending(&rows))?;
     }
     Ok(ExitStatus::AllDone)
-}
-
-/// Every row of `list_pending`, of all its pages.
-pub(super) fn all_pending(branch: &mut Branch) -> Result<Vec<Pending>, ClientError> {
-    let mut rows = Vec::new();
-    let mut params = ListPending { after: None };
-    loop {
-        let reply = branch.ask(Action::ListPending, &params)?;
-        rows.extend(reply.result::<Vec<Pending>>()?);
-        params.after = reply.next()?;
-        if params.after.is_none() {
-            return Ok(rows);
-        }
-    }
 }
 
 fn tell_pending(rows: &[Pending]) -> String {

@@ -6,7 +6,7 @@ use protocol::event::Event;
 use protocol::request::{Action, Watch};
 use trace::tell_event;
 
-use crate::commands::Session;
+use crate::commands::session::Session;
 use crate::error::{ClientError, ExitStatus};
 
 pub(super) const EXAMPLES: &str = "\

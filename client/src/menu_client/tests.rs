@@ -7,10 +7,10 @@ use std::thread::{self, JoinHandle};
 use proptest::prelude::*;
 
 use super::*;
-use crate::arguments::Style;
 use crate::console::tests::{RecordedEcho, Recorder};
 use crate::console::{ScriptConsole, TerminalConsole};
 use crate::events::SERVER_LINE_BYTES_MAX;
+use crate::surroundings::Style;
 
 impl AnswerWriter for UnixStream {
     fn end(&mut self) -> io::Result<()> {

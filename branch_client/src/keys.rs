@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 
 use protocol::key_file::{self, FoundKey};
 
-use crate::error::ClientError;
-
 /// The keys that may be proved to a branch.
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
@@ -16,14 +14,13 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The key of a file that was named: it must be there and be right.
+    /// The key of a file that was named by `--key`: it must be there and be right.
     ///
     /// # Errors
-    /// `Usage` when it can't be read or holds no key.
-    pub fn named(path: &Path) -> Result<Self, ClientError> {
-        let key = key_file::read(path).map_err(|problem| {
-            ClientError::Usage(format!("the key file {} can't be used ({problem}): check --key", path.display()))
-        })?;
+    /// One sentence when it can't be read or holds no key.
+    pub fn named(path: &Path) -> Result<Self, String> {
+        let key = key_file::read(path)
+            .map_err(|problem| format!("the key file {} can't be used ({problem}): check --key", path.display()))?;
         Ok(Self { found: vec![FoundKey { path: PathBuf::from(path), key }], is_named: true })
     }
 
@@ -42,8 +39,8 @@ mod tests {
 
     #[test]
     fn a_named_key_must_be_there_and_right() {
-        let path = std::env::temp_dir().join(format!("bank-client-named-{}.key", std::process::id()));
-        let problem = || Keys::named(&path).unwrap_err().to_string();
+        let path = std::env::temp_dir().join(format!("branch-client-named-{}.key", std::process::id()));
+        let problem = || Keys::named(&path).unwrap_err();
         assert!(problem().contains("check --key"), "{}", problem());
         fs::write(&path, "nothing").unwrap();
         assert!(problem().contains("64 hexadecimal digits"), "{}", problem());

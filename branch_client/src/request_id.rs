@@ -5,12 +5,11 @@
 //! so that the whole command can be given again under the one id.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use protocol::request::REQUEST_ID_BYTES_MAX;
-
-use crate::error::ClientError;
 
 /// The longest id that may be given by hand, in bytes: room is left for the number of a write.
 pub const GIVEN_BYTES_MAX: usize = REQUEST_ID_BYTES_MAX - NUMBER_BYTES_MAX;
@@ -25,10 +24,10 @@ impl RequestId {
     /// A new id.
     ///
     /// # Errors
-    /// `System` when the system gives no random bytes.
-    pub fn draw() -> Result<Self, ClientError> {
+    /// When the system gives no random bytes.
+    pub fn draw() -> io::Result<Self> {
         let mut random = [0; 8];
-        crate::random::fill(&mut random)?;
+        getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Self::from_parts(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX), u64::from_be_bytes(random)))
     }
