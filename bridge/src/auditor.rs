@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use branch_client::audit::asked::Ask;
 use branch_client::audit::{Memory, Source};
 use parking_lot::Mutex;
-use protocol::answer::{Audit, HistoryLine, Pending, Status};
-use protocol::request::{Action, History, NoParams};
-use protocol::{Total, TxId};
+use protocol::Total;
+use protocol::answer::Audit;
+use protocol::request::Action;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -144,58 +145,24 @@ pub fn round(bridge: &Arc<Bridge>) {
     state.not_heard = whole.unreachable;
 }
 
-/// Parameters of `list_pending`.
-#[derive(Serialize)]
-struct PendingPage {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    after: Option<TxId>,
-}
-
 /// A branch whose books are asked for.
 struct Asked(Arc<Branch>);
 
-impl Asked {
-    fn read<R: DeserializeOwned>(
-        &self,
+impl Ask for Asked {
+    type Error = String;
+
+    fn read<R: DeserializeOwned, N: DeserializeOwned>(
+        &mut self,
         action: Action,
         params: &impl Serialize,
-    ) -> Result<(R, Option<String>), String> {
-        if !self.0.seen.is_up() {
+    ) -> Result<(R, Option<N>), String> {
+        let Self(branch) = self;
+        if !branch.seen.is_up() {
             return Err("it gives no answer".into());
         }
-        let reply = self.0.call_blocking(action, params, &Repeat::Read, CALL_TIMEOUT);
-        let read = reply.and_then(|reply| Ok((reply.read(&self.0)?, reply.next)));
+        let reply = branch.call_blocking(action, params, &Repeat::Read, CALL_TIMEOUT);
+        let read = reply.and_then(|reply| Ok((reply.read(branch)?, reply.next(branch)?)));
         read.map_err(|error| error.to_string())
-    }
-}
-
-impl branch_client::audit::Books for Asked {
-    fn audit(&mut self) -> Result<Audit, String> {
-        let (audit, _) = self.read::<Audit>(Action::Audit, &NoParams {})?;
-        if audit.branch.is_some() && audit.role.is_some() {
-            return Ok(audit);
-        }
-        // An older program says only in its status who it is.
-        let (status, _) = self.read::<Status>(Action::Status, &NoParams {})?;
-        Ok(Audit { branch: Some(status.name), role: Some(status.role), epoch: status.epoch, ..audit })
-    }
-
-    fn history(&mut self, below: Option<i64>, rows: usize) -> Result<(Vec<HistoryLine>, Option<i64>), String> {
-        let (page, next) =
-            self.read(Action::History, &History { after: below, limit: Some(rows), ..History::default() })?;
-        Ok((page, next.and_then(|next| next.parse().ok())))
-    }
-
-    fn pending(&mut self) -> Result<Vec<Pending>, String> {
-        let (mut rows, mut params) = (Vec::new(), PendingPage { after: None });
-        loop {
-            let (page, next) = self.read::<Vec<Pending>>(Action::ListPending, &params)?;
-            rows.extend(page);
-            params.after = next.and_then(|next| serde_json::from_str(&next).ok());
-            if params.after.is_none() {
-                return Ok(rows);
-            }
-        }
     }
 }
 

@@ -4,36 +4,40 @@
 //! places, which a call takes before it takes a thread. A branch that has stopped holds up its own callers alone.
 //!
 //! A read that got no answer is repeated once on a new connection. A write carries a request id and is repeated once
-//! under the same id, so it is carried out once at most. A lesson's step is never repeated.
+//! under the same id, so it is carried out once at most. A lesson's step is never repeated. How that is done, and how the
+//! key is proved, is the crate `branch_client`'s.
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use branch_client::{Caller, Credentials, Lost, OpenError, Opened, Request, Retry, TimeLimits, Unanswered, open};
 use parking_lot::Mutex;
-use protocol::connection::CallError;
+use protocol::connection::Connection;
 use protocol::request::{Action, CheckPassword};
 use protocol::{Address, BranchName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
-use crate::dial::{BranchConnection, dial, set_patience};
 use crate::error::Error;
-use crate::key::Keys;
 use crate::limits::{
-    CALL_TIMEOUT, CALLS_PER_BRANCH, PASSWORDS_PER_BRANCH, PLACE_TIMEOUT, TRANSFER_TIMEOUT, TRANSFERS_PER_BRANCH,
+    CALL_TIMEOUT, CALLS_PER_BRANCH, CONNECT_TIMEOUT, PASSWORDS_PER_BRANCH, PLACE_TIMEOUT, PROOF_TIMEOUT, TLS_LINGER,
+    TRANSFER_TIMEOUT, TRANSFERS_PER_BRANCH,
 };
 use crate::request_id::RequestId;
 use crate::seen::Seen;
 
+/// A connection to a branch.
+pub type BranchConnection = Connection<TcpStream>;
+
 /// One branch.
 pub struct Branch {
     name: BranchName,
-    keys: Arc<Keys>,
+    credentials: Arc<Credentials>,
     address: Mutex<Address>,
-    idle: Mutex<Vec<BranchConnection>>,
+    idle: Mutex<Vec<Opened>>,
     places: Arc<Semaphore>,
     transfer_places: Arc<Semaphore>,
     password_places: Arc<Semaphore>,
@@ -69,10 +73,10 @@ pub struct Reply {
 impl Branch {
     /// A branch that was not seen yet.
     #[must_use]
-    pub fn new(name: BranchName, address: Address, keys: Arc<Keys>) -> Self {
+    pub fn new(name: BranchName, address: Address, credentials: Arc<Credentials>) -> Self {
         Self {
             name,
-            keys,
+            credentials,
             address: Mutex::new(address),
             idle: Mutex::new(Vec::new()),
             places: Arc::new(Semaphore::new(CALLS_PER_BRANCH)),
@@ -182,44 +186,45 @@ impl Branch {
         repeat: &Repeat,
         limit: Duration,
     ) -> Result<Reply, Error> {
-        let request_id = match repeat {
-            Repeat::Write(id) | Repeat::Transfer(id) => Some(id),
-            Repeat::Read | Repeat::Never => None,
+        let (request_id, retry) = match repeat {
+            Repeat::Write(id) | Repeat::Transfer(id) => (Some(id), Retry::Once),
+            Repeat::Read => (None, Retry::Once),
+            Repeat::Never => (None, Retry::Never),
         };
         // An idle connection may have died since; what is never repeated must not be lost in it.
         let kept = if *repeat == Repeat::Never { None } else { self.idle.lock().pop() };
-        let mut was_sent = false;
-        let mut cause = String::new();
-        for connection in [kept.map(Ok), None] {
-            let connection = connection.unwrap_or_else(|| self.open());
-            let mut connection = match connection {
-                Ok(connection) => connection,
-                Err(error) => {
-                    cause = error;
-                    break;
-                }
-            };
-            was_sent = true;
-            match attempt(&mut connection, action, params, request_id.map(RequestId::sent), limit) {
-                Ok(reply) => {
-                    self.keep(connection);
-                    return Ok(reply);
-                }
-                Err(CallError::Refused(error)) => {
-                    self.keep(connection);
-                    return Err(Error::Refused(error));
-                }
-                Err(error) => cause = error.to_string(),
-            }
-            if *repeat == Repeat::Never {
-                break;
-            }
+        let mut caller = self.caller().over(kept);
+        let request = Request { action, params, request_id: request_id.map(RequestId::sent) };
+        let answer = caller.call(&request, retry, &time_limits(limit));
+        if let Some(opened) = caller.into_opened() {
+            self.keep(opened);
         }
+        let answer = answer.map_err(|error| self.unanswered(error, request_id))?;
+        let result = answer.result().map_err(Error::Refused)?.to_string();
+        Ok(Reply { result, next: answer.next.map(|next| next.get().to_string()) })
+    }
+
+    fn unanswered(&self, error: Unanswered, request_id: Option<&RequestId>) -> Error {
+        let (cause, may_be_done) = match error {
+            Unanswered::Unsendable(error) => (error.to_string(), false),
+            Unanswered::NotOpened(error) => (self.not_opened(&error), false),
+            Unanswered::NotUnderstood(error) => (error.to_string(), true),
+            Unanswered::Lost { cause: Lost::Open(error), may_be_done } => (self.not_opened(&error), may_be_done),
+            Unanswered::Lost { cause: Lost::Call(error), may_be_done } => (error.to_string(), may_be_done),
+            Unanswered::Lost { cause: Lost::Later(error), may_be_done } => (error.text, may_be_done),
+        };
         let branch = self.name.to_string();
-        Err(match request_id.filter(|_| was_sent) {
+        match request_id.filter(|_| may_be_done) {
             Some(id) => Error::OutcomeUnknown { branch, cause, request_id: id.given().to_string() },
             None => Error::Unreachable { branch, cause },
-        })
+        }
+    }
+
+    fn not_opened(&self, error: &OpenError) -> String {
+        match error {
+            OpenError::OtherBranch(name) => format!("at {} is the branch {name}, not {}", self.address(), self.name),
+            error => not_opened(error),
+        }
     }
 
     /// A new connection, proved, to the branch of this name.
@@ -227,15 +232,15 @@ impl Branch {
     /// # Errors
     /// Why there is none.
     pub fn open(&self) -> Result<BranchConnection, String> {
-        let address = self.address();
-        let (connection, name) = dial(&address, &self.keys).map_err(|error| error.to_string())?;
-        if name != self.name.as_str() {
-            return Err(format!("at {address} is the branch {name}, not {}", self.name));
-        }
-        Ok(connection)
+        let opened = self.caller().open(&time_limits(CALL_TIMEOUT));
+        opened.map(|opened| opened.connection).map_err(|error| self.not_opened(&error))
     }
 
-    /// Registers a connection that breaks with [`Branch::break_connections`]. Gives a number for [`Branch::forget`].
+    fn caller(&self) -> Caller {
+        Caller::of_branch(Arc::clone(&self.credentials), self.address(), self.name.clone())
+    }
+
+    /// Registers a connection that breaks with [`Branch::break_connections`]. Returns a number for [`Branch::forget`].
     pub fn register(&self, connection: &BranchConnection) -> u64 {
         let number = self.next_stream.fetch_add(1, Ordering::Relaxed);
         if let Ok(stream) = connection.stream().try_clone() {
@@ -258,10 +263,10 @@ impl Branch {
         }
     }
 
-    fn keep(&self, connection: BranchConnection) {
+    fn keep(&self, opened: Opened) {
         let mut idle = self.idle.lock();
         if idle.len() < CALLS_PER_BRANCH {
-            idle.push(connection);
+            idle.push(opened);
         }
     }
 }
@@ -272,23 +277,44 @@ impl Reply {
     /// # Errors
     /// [`Error::Unreachable`] when the branch answered something else.
     pub fn read<R: DeserializeOwned>(&self, branch: &Branch) -> Result<R, Error> {
-        serde_json::from_str(&self.result).map_err(|error| Error::Unreachable {
-            branch: branch.name.to_string(),
-            cause: format!("its answer cannot be read: {error}"),
-        })
+        parse(&self.result, branch)
+    }
+
+    /// Where the list goes on, in its type.
+    ///
+    /// # Errors
+    /// As [`Reply::read`].
+    pub fn next<N: DeserializeOwned>(&self, branch: &Branch) -> Result<Option<N>, Error> {
+        self.next.as_ref().map(|next| parse(next, branch)).transpose()
     }
 }
 
-fn attempt(
-    connection: &mut BranchConnection,
-    action: Action,
-    params: &impl Serialize,
-    request_id: Option<&str>,
-    limit: Duration,
-) -> Result<Reply, CallError> {
-    set_patience(connection, Some(limit))?;
-    connection.send(action, params, request_id)?;
-    let answer = connection.receive()?;
-    let result = answer.result().map_err(CallError::Refused)?.to_string();
-    Ok(Reply { result, next: answer.next.map(|next| next.get().to_string()) })
+fn parse<T: DeserializeOwned>(json: &str, branch: &Branch) -> Result<T, Error> {
+    serde_json::from_str(json).map_err(|error| Error::Unreachable {
+        branch: branch.name.to_string(),
+        cause: format!("its answer cannot be read: {error}"),
+    })
+}
+
+/// A connection to whichever branch is at an address, and the name of that branch.
+///
+/// # Errors
+/// Why there is none.
+pub fn find(address: &Address, credentials: &Credentials) -> Result<(BranchConnection, String), String> {
+    let mut opened = open(address, credentials, &time_limits(CALL_TIMEOUT)).map_err(|error| not_opened(&error))?;
+    let name = opened.branch().map_err(|error| error.to_string())?;
+    Ok((opened.connection, name))
+}
+
+fn not_opened(error: &OpenError) -> String {
+    match error {
+        OpenError::Stranger { .. } => "it does not hold this bank's key (bank-bridge --key)".into(),
+        OpenError::Refused(error) => error.text.clone(),
+        OpenError::Connect(_) | OpenError::OtherBranch(_) | OpenError::Call(_) => error.to_string(),
+    }
+}
+
+/// The limits of a call that may take so long, with the connection that it may need.
+const fn time_limits(attempt: Duration) -> TimeLimits {
+    TimeLimits { connect: CONNECT_TIMEOUT, read: PROOF_TIMEOUT, write: PROOF_TIMEOUT, attempt, linger: TLS_LINGER }
 }

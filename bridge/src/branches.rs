@@ -7,17 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use branch_client::Credentials;
 use parking_lot::RwLock;
 use protocol::{Address, BranchName};
 
 use crate::branch::Branch;
 use crate::error::Error;
-use crate::key::Keys;
 use crate::limits::BRANCHES;
 
 /// The allow-list.
 pub struct Branches {
-    keys: Arc<Keys>,
+    credentials: Arc<Credentials>,
     known: RwLock<Known>,
 }
 
@@ -34,23 +34,23 @@ struct Known {
 impl Branches {
     /// No branch yet.
     #[must_use]
-    pub fn new(keys: Keys) -> Self {
-        Self { keys: Arc::new(keys), known: RwLock::new(Known::default()) }
+    pub fn new(credentials: Credentials) -> Self {
+        Self { credentials: Arc::new(credentials), known: RwLock::new(Known::default()) }
     }
 
-    /// The keys that may be proved to them.
+    /// How they are met.
     #[must_use]
-    pub fn keys(&self) -> &Keys {
-        &self.keys
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
-    /// Takes a branch that was named on the command line. Gives it when it is new.
+    /// Takes a branch that was named on the command line. Returns it when it is new.
     pub fn tell(&self, name: &BranchName, address: &Address) -> Option<Arc<Branch>> {
         self.known.write().told.insert(name.clone());
         self.learn(name, address)
     }
 
-    /// Takes a branch that a known one knows, or its new address. Gives it when it is new.
+    /// Takes a branch that a known one knows, or its new address. Returns it when it is new.
     ///
     /// One that was named on the command line is looked for elsewhere only while it is not found where it was said
     /// to be, or while there is only a copy that was replaced.
@@ -72,7 +72,7 @@ impl Branches {
             return None;
         }
         log::info!("branch {name} at {address}");
-        let branch = Arc::new(Branch::new(name.clone(), address.clone(), Arc::clone(&self.keys)));
+        let branch = Arc::new(Branch::new(name.clone(), address.clone(), Arc::clone(&self.credentials)));
         known.by_address.insert(address.clone(), name.clone());
         known.list.push(Arc::clone(&branch));
         Some(branch)
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn only_what_was_told_or_learned_is_found() {
-        let branches = Branches::new(Keys::default());
+        let branches = Branches::new(Credentials::default());
         assert!(branches.first().is_err());
         let mumbai = at("127.0.0.1:9100");
         assert!(branches.tell(&name("Mumbai"), &mumbai).is_some());
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_learned_branch_moves_and_a_told_one_only_when_it_is_not_there() {
-        let branches = Branches::new(Keys::default());
+        let branches = Branches::new(Credentials::default());
         let (one, other) = (at("127.0.0.1:1"), at("127.0.0.1:2"));
         let learned = branches.learn(&name("Delhi"), &one).unwrap();
         branches.learn(&name("Delhi"), &other);
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn one_place_may_be_written_in_several_ways() {
-        let branches = Branches::new(Keys::default());
+        let branches = Branches::new(Credentials::default());
         branches.learn(&name("Mumbai"), &at("LocalHost:9100"));
         branches.learn(&name("Delhi"), &at("Bank.Example:9101"));
         branches.learn(&name("Pune"), &at("[::1]:9102"));
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn there_is_a_most() {
-        let branches = Branches::new(Keys::default());
+        let branches = Branches::new(Credentials::default());
         for number in 0..BRANCHES {
             assert!(branches.learn(&name(&format!("B{number}")), &at("127.0.0.1:1")).is_some());
         }

@@ -88,7 +88,7 @@ impl Bridge {
         Ok(Self {
             lease,
             origins: Origins::new(address, &config.host_names),
-            branches: Branches::new(config.keys.clone()),
+            branches: Branches::new(config.credentials.clone()),
             sessions: Sessions::default(),
             passwords: Passwords::new()?,
             logins: Logins::default(),

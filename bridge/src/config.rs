@@ -3,12 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
+use branch_client::{Credentials, Keys};
 use protocol::io_words::IoWords;
 use protocol::{NamedAddress, bare_host};
 use tls::Connector;
 
 use crate::arguments::ServeArguments;
-use crate::key::Keys;
 
 /// Where a branch is looked for when none is named.
 pub const DEFAULT_BRANCH: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 9100);
@@ -26,8 +26,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpAddr>,
     /// The branches that were named.
     pub branches: Vec<NamedAddress>,
-    /// The keys that may be proved to a branch.
-    pub keys: Keys,
+    /// What may be proved to a branch, and TLS when branches speak it.
+    pub credentials: Credentials,
     /// Whether nobody has to sign in.
     pub is_open: bool,
     /// What the page calls the bank.
@@ -51,14 +51,14 @@ impl Config {
                 return Err(format!("--branch names {} twice", one.name));
             }
         }
-        let mut keys = match &arguments.key {
+        let keys = match &arguments.key {
             Some(path) => Keys::named(path)?,
             None => {
                 let database = std::env::var_os(DB_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
                 Keys::in_usual_places(database.as_deref(), std::env::current_exe().ok().as_deref())
             }
         };
-        keys.tls = match &arguments.tls_ca {
+        let tls = match &arguments.tls_ca {
             Some(path) => Some(Connector::new(Some(path)).map_err(|error| error.to_string())?),
             None => None,
         };
@@ -69,7 +69,7 @@ impl Config {
             host_names,
             trusted_proxies: arguments.trust_proxy.iter().map(IpAddr::to_canonical).collect(),
             branches: arguments.branch.clone(),
-            keys,
+            credentials: Credentials { keys, tls },
             is_open: arguments.open,
             bank_name: arguments.bank_name.clone(),
             assets: arguments.assets.clone(),

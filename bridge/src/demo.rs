@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
+use branch_client::{Credentials, Keys};
 use protocol::answer::{AccountLine, Created};
 use protocol::connection::CallError;
 use protocol::key_file::KEY_FILE;
@@ -21,10 +22,9 @@ use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::arguments::{DEMO_FOLDER, DemoArguments, ServeArguments};
+use crate::branch::find;
 use crate::bridge::Restarter;
 use crate::config::Config;
-use crate::dial::dial;
-use crate::key::Keys;
 use crate::supervisor::{Ports, Supervisor};
 
 /// The file that is locked as long as a demo runs in its folder. A folder without it is none of ours.
@@ -108,7 +108,7 @@ fn start_and_serve(
     supervisor.start()?;
     // The first branch has made it for all.
     let keys = Keys::named(&folder.join(KEY_FILE))?;
-    open_accounts(supervisor, &keys)?;
+    open_accounts(supervisor, &Credentials { keys, tls: None })?;
     let named =
         |(name, ports): (&BranchName, Ports)| NamedAddress { name: name.clone(), address: Supervisor::address(ports) };
     let serve = ServeArguments {
@@ -134,10 +134,10 @@ fn start_and_serve(
 }
 
 /// Opens the customers' accounts that are not there yet. An account that a class has closed stays closed.
-fn open_accounts(supervisor: &Supervisor, keys: &Keys) -> Result<(), String> {
+fn open_accounts(supervisor: &Supervisor, credentials: &Credentials) -> Result<(), String> {
     for (branch, (name, ports)) in BRANCHES.iter().zip(supervisor.started()) {
         let trouble = |error: &dyn std::fmt::Display| format!("branch {name}: {error}");
-        let (mut connection, _) = dial(&Supervisor::address(ports), keys).map_err(|error| trouble(&error))?;
+        let (mut connection, _) = find(&Supervisor::address(ports), credentials).map_err(|error| trouble(&error))?;
         let all = ListAccounts { after: None, limit: Some(LIST_ROWS_DEFAULT) };
         let open: Vec<AccountLine> =
             connection.call(Action::ListAccounts, &all, None).map_err(|error| trouble(&error))?;

@@ -25,10 +25,8 @@ pub mod branches;
 pub mod bridge;
 pub mod config;
 pub mod demo;
-pub mod dial;
 pub mod error;
 pub mod guard;
-pub mod key;
 pub mod limits;
 pub mod logins;
 pub mod metrics;
@@ -136,7 +134,7 @@ fn warn(config: &Config) {
     if config.is_open {
         log::warn!("the bridge is open: every program on this machine may do everything at every branch");
     }
-    if config.keys.found.is_empty() {
+    if config.credentials.keys.found.is_empty() {
         log::warn!("no branch key was found (--key bank.key), so only branches that are open can be asked");
     }
 }

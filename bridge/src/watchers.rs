@@ -13,16 +13,17 @@ use protocol::Address;
 use protocol::answer::Branch as BranchLine;
 use protocol::connection::CallError;
 use protocol::event::{Event, EventKind};
+use protocol::frame::FrameError;
+use protocol::io_words::IoWords;
 use protocol::request::{Action, NoParams, Watch};
 use protocol::teaching::Look;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::branch::Branch;
+use crate::branch::{Branch, BranchConnection, find};
 use crate::bridge::Bridge;
 use crate::config::DEFAULT_BRANCH;
-use crate::dial::{BranchConnection, dial, set_patience};
 use crate::limits::{
     DISCOVERY_INTERVAL, STAGE_INTERVAL, STATUS_INTERVAL, STATUS_TIMEOUT, THREADS_GRACE, WATCH_EVENTS_PER_SECOND,
     WATCH_PAUSE,
@@ -101,7 +102,7 @@ fn find_first(bridge: &Arc<Bridge>, watchers: &Arc<Watchers>) {
     let address = Address::from(DEFAULT_BRANCH);
     let mut is_told = false;
     while !bridge.stop.is_set() {
-        match dial(&address, bridge.branches.keys()) {
+        match find(&address, bridge.branches.credentials()) {
             Ok((_, name)) => {
                 learn(bridge, watchers, &name, &address);
                 return;
@@ -197,7 +198,7 @@ impl<'a> Asker<'a> {
     fn call<R: serde::de::DeserializeOwned>(&mut self, action: Action, params: &impl Serialize) -> Result<R, String> {
         if self.connection.is_none() {
             let connection = self.branch.open()?;
-            set_patience(&connection, Some(STATUS_TIMEOUT)).map_err(|error| error.to_string())?;
+            connection.stream().set_read_timeout(Some(STATUS_TIMEOUT)).map_err(|error| IoWords(&error).to_string())?;
             let number = self.branch.register(&connection);
             self.connection = Some((connection, number));
         }
@@ -273,7 +274,7 @@ fn hear_until_it_breaks(
     let mut second = (Instant::now(), 0);
     loop {
         // Wait for one, and take along those that have come with it.
-        set_patience(&connection, None)?;
+        connection.stream().set_read_timeout(None).map_err(|error| CallError::Frame(FrameError::Io(error)))?;
         events.push(next(&mut connection)?);
         while events.len() < EVENTS_AT_ONCE && has_more(&connection) {
             events.push(next(&mut connection)?);
