@@ -10,11 +10,10 @@
 //! - [`Acceptor`] is the side that has a certificate;
 //! - [`Connector`] is the side that checks it, against the name or address that was dialled.
 //!
-//! Both stand on a connection that is there; [`connect_within`] makes one, with or without TLS, in a bounded time.
+//! Both stand on a connection that is there: the crate `branch_client` makes it, and a server accepts it.
 //!
 //! Left out: certificates of clients. Who a client is, passwords and the proof of the branch key tell, inside.
 
-mod connect;
 #[cfg(not(feature = "rustls"))]
 #[path = "absent.rs"]
 mod ends;
@@ -29,7 +28,6 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-pub use connect::{ConnectError, connect_within};
 pub use ends::{Acceptor, Connector, Tunnel};
 
 /// How long a connection may take for what.

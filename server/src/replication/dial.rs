@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
+use branch_client::prove;
 use protocol::connection::{CallError, Connection};
-use protocol::proof::{BranchKey, Nonce};
+use protocol::proof::BranchKey;
 use protocol::request::{Action, Follow, Following};
 use protocol::{Address, BranchName};
 use tls::Connector;
@@ -104,14 +105,12 @@ impl Dialler {
     /// # Errors
     /// [`DialError`].
     pub fn dial(&self, address: &Address) -> Result<Connection<TcpStream>, DialError> {
-        let trouble = |what: &dyn std::fmt::Display| DialError::Unreachable(format!("{address}: {what}"));
         let stream = reach(address, self.tls.as_ref()).map_err(|error| DialError::Unreachable(error.to_string()))?;
         let mut connection = Connection::new(stream);
-        let mut nonce = Nonce::default();
-        getrandom::fill(&mut nonce).map_err(|error| trouble(&error))?;
-        let name = connection.authenticate(&self.key, &nonce).map_err(|error| DialError::of(address, error))?;
+        let name = prove(&mut connection, &self.key).map_err(|error| DialError::of(address, error))?;
         if name != self.branch.as_str() {
-            return Err(trouble(&format!("there is branch {name}, not {}", self.branch)));
+            let text = format!("{address}: there is branch {name}, not {}", self.branch);
+            return Err(DialError::Unreachable(text));
         }
         Ok(connection)
     }

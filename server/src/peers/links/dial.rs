@@ -5,20 +5,29 @@
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 
+use branch_client::{ConnectError, TimeLimits, connect, prove};
 use protocol::answer::{Branch, Linked, Status};
 use protocol::connection::{CallError, Connection};
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, write_frame};
-use protocol::io_words::IoWords;
 use protocol::key_file::KEY_FILE;
-use protocol::proof::Nonce;
 use protocol::request::{Action, Link as LinkParams, NoParams};
 use protocol::{Address, BranchName, Epoch};
-use tls::{ConnectError, Connector, Patience, connect_within};
+use tls::Connector;
 use two_phase_commit::PeerAddr;
 
 use crate::error::{Error, Result};
 use crate::limits::{DIAL_TIMEOUT, TLS_LINGER, WRITE_TIMEOUT};
 use crate::peers::links::{LinkFrame, Links, Peership, unknown_branch};
+
+/// How long each step may take until a branch's answers come: the connection, the handshake of TLS, and the two answers of
+/// the proof.
+const DIAL_LIMITS: TimeLimits = TimeLimits {
+    connect: DIAL_TIMEOUT,
+    read: DIAL_TIMEOUT,
+    write: WRITE_TIMEOUT,
+    attempt: DIAL_TIMEOUT.saturating_mul(4),
+    linger: TLS_LINGER,
+};
 
 /// A connection on which both sides have agreed on a link.
 pub(super) struct Dialled {
@@ -205,9 +214,7 @@ impl Links {
         let trouble = |what: &dyn std::fmt::Display| no_answer(address, what);
         let stream = reach(address, self.identity.tls.as_ref())?;
         let mut connection = Connection::new(stream);
-        let mut nonce = Nonce::default();
-        getrandom::fill(&mut nonce).map_err(|error| trouble(&error))?;
-        let name = connection.authenticate(&self.identity.key, &nonce).map_err(|error| match error {
+        let name = prove(&mut connection, &self.identity.key).map_err(|error| match error {
             CallError::Stranger => Error::Unreachable(format!(
                 "the branch at {address} has another key: copy this bank's {KEY_FILE} beside its database and start it again"
             )),
@@ -231,29 +238,12 @@ pub fn is_here(address: &Address, port: u16) -> bool {
 /// # Errors
 /// [`Error::Unreachable`].
 pub fn reach(address: &Address, tls: Option<&Connector>) -> Result<TcpStream> {
-    let trouble = |what: &dyn std::fmt::Display| no_answer(address, what);
-    let stream = connect_within(&address.host, address.port, DIAL_TIMEOUT).map_err(|error| match error {
-        ConnectError::LookUp(error) | ConnectError::Connect(error) => trouble(&IoWords(&error)),
-    })?;
-    stream.set_nodelay(true).map_err(|error| trouble(&error))?;
-    let stream = match tls {
-        Some(connector) => shake_hands(connector, stream, address)?,
-        None => stream,
-    };
-    let prepared =
-        stream.set_write_timeout(Some(WRITE_TIMEOUT)).and_then(|()| stream.set_read_timeout(Some(DIAL_TIMEOUT)));
-    prepared.map_err(|error| trouble(&error))?;
-    Ok(stream)
-}
-
-fn shake_hands(connector: &Connector, stream: TcpStream, address: &Address) -> Result<TcpStream> {
-    let patience = Patience { handshake: DIAL_TIMEOUT, write: WRITE_TIMEOUT, linger: TLS_LINGER };
-    let tunnel = connector.connect(stream, &address.host, patience).and_then(|tunnel| tunnel.inside());
-    tunnel.map_err(|error| {
-        Error::Unreachable(format!(
+    connect(address, &DIAL_LIMITS, tls).map_err(|error| match error {
+        ConnectError::LookUp(_) | ConnectError::Connect(_) => no_answer(address, &error),
+        ConnectError::Tls(error) => Error::Unreachable(format!(
             "no TLS comes about with {address} ({error}): a branch there must have --tls-cert, of an authority in --tls-ca and for {}",
             address.host
-        ))
+        )),
     })
 }
 
