@@ -16,7 +16,7 @@ use bank_server::clock::unix_ms_now;
 use bank_server::dbs_exec::{DbsExec, Tx};
 use protocol::{AccountNum, Money};
 
-use crate::histogram::Histogram;
+use crate::latency::Latencies;
 use crate::measurement::Measurement;
 use crate::random::Random;
 use crate::workload::{AMOUNT, OPENING_BALANCE, account_num};
@@ -54,14 +54,14 @@ impl Ceiling {
     /// # Errors
     /// One sentence when the database fails, or a transfer is refused.
     pub fn measure(&mut self, per_commit: usize, warm_up: Duration, duration: Duration) -> Result<Measurement, String> {
-        self.transfer_until(per_commit, Instant::now() + warm_up, &mut Histogram::new())?;
-        let mut latencies = Histogram::new();
+        self.transfer_until(per_commit, Instant::now() + warm_up, &mut Latencies::new())?;
+        let mut latencies = Latencies::new();
         let start = Instant::now();
         let operations = self.transfer_until(per_commit, start + duration, &mut latencies)?;
         Ok(Measurement::new(operations, 0, None, start.elapsed(), &latencies))
     }
 
-    fn transfer_until(&mut self, per_commit: usize, end: Instant, latencies: &mut Histogram) -> Result<u64, String> {
+    fn transfer_until(&mut self, per_commit: usize, end: Instant, latencies: &mut Latencies) -> Result<u64, String> {
         let mut operations = 0;
         let mut begun = Instant::now();
         while begun < end {

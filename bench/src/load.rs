@@ -13,12 +13,14 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use branch_client::{TimeLimits, prove};
+use protocol::Address;
 use protocol::answer::Answer;
 use protocol::connection::Connection;
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, HEADER_BYTES};
-use protocol::proof::{BranchKey, Nonce};
+use protocol::proof::BranchKey;
 
-use crate::histogram::Histogram;
+use crate::latency::Latencies;
 use crate::measurement::Measurement;
 use crate::workload::{Requests, Workload};
 
@@ -113,16 +115,12 @@ impl Load {
 /// # Errors
 /// One sentence when the branch can't be reached or doesn't hold the key.
 pub fn connect(address: SocketAddr, key: Option<&BranchKey>) -> Result<TcpStream, String> {
-    let trouble = |error: std::io::Error| format!("the branch at {address}: {error}");
-    let stream = TcpStream::connect(address).map_err(trouble)?;
-    stream.set_nodelay(true).map_err(trouble)?;
-    stream.set_read_timeout(Some(SILENCE)).map_err(trouble)?;
-    stream.set_write_timeout(Some(SILENCE)).map_err(trouble)?;
-    let mut connection = Connection::new(stream);
+    let trouble = |error: &dyn std::fmt::Display| format!("the branch at {address}: {error}");
+    let to = Address::from((address.ip(), address.port()));
+    let stream = branch_client::connect(&to, &TimeLimits::all(SILENCE, SILENCE), None);
+    let mut connection = Connection::new(stream.map_err(|error| trouble(&error))?);
     if let Some(key) = key {
-        let mut nonce = Nonce::default();
-        getrandom::fill(&mut nonce).map_err(|error| error.to_string())?;
-        connection.authenticate(key, &nonce).map_err(|error| format!("the branch at {address}: {error}"))?;
+        prove(&mut connection, key).map_err(|error| trouble(&error))?;
     }
     Ok(connection.into_stream())
 }
@@ -146,12 +144,12 @@ pub struct Tally {
     operations: u64,
     errors: u64,
     last_error: Option<String>,
-    latencies: Histogram,
+    latencies: Latencies,
 }
 
 impl Default for Tally {
     fn default() -> Self {
-        Self { operations: 0, errors: 0, last_error: None, latencies: Histogram::new() }
+        Self { operations: 0, errors: 0, last_error: None, latencies: Latencies::new() }
     }
 }
 

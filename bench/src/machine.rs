@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::histogram::Histogram;
+use crate::latency::Latencies;
 
 /// Forced writes that are measured.
 const FORCED_WRITES: u32 = 200;
@@ -74,7 +74,7 @@ fn file_system(folder: &Path, mounts: &str) -> String {
 fn forced_write(folder: &Path) -> std::io::Result<Duration> {
     let file = tempfile::NamedTempFile::new_in(folder)?;
     let mut writer: &File = file.as_file();
-    let mut latencies = Histogram::new();
+    let mut latencies = Latencies::new();
     for _ in 0..FORCED_WRITES {
         let begun = Instant::now();
         writer.write_all(&[1; FORCED_WRITE_BYTES])?;

@@ -5,7 +5,7 @@
 //! - [`ceiling`] makes the same transfers on the same schema in this process, without sockets.
 //! - [`report`] compares the two by the goals, [`scale`] looks at many accounts and transactions.
 //! - [`streams`] asks what [`browsers`] at a [`bridge`] cost the branches.
-//! - [`measurement`], [`histogram`], [`machine`], [`processor_time`] and [`output`] keep and show what came of it.
+//! - [`measurement`], [`latency`], [`machine`], [`processor_time`] and [`output`] keep and show what came of it.
 //!
 //! It leaves out what would make a branch look better than its clients find it: it doesn't drop the slowest
 //! answers, and counts a refusal as no operation. The load is a closed loop, unless it has a pace, so a branch that
@@ -17,7 +17,7 @@ mod branch;
 mod bridge;
 mod browsers;
 mod ceiling;
-mod histogram;
+mod latency;
 mod load;
 mod machine;
 mod measurement;

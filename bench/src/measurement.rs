@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::histogram::{Histogram, Latency};
+use crate::latency::{Latencies, Latency};
 
 /// What one measurement gave.
 #[derive(Clone, Debug, Serialize)]
@@ -34,7 +34,7 @@ impl Measurement {
         errors: u64,
         last_error: Option<String>,
         duration: Duration,
-        latencies: &Histogram,
+        latencies: &Latencies,
     ) -> Self {
         let per_second = u128::from(operations) * 1_000_000_000 / duration.as_nanos().max(1);
         Self {
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     fn run(operations: u64, errors: u64) -> Measurement {
-        Measurement::new(operations, errors, None, Duration::from_millis(500), &Histogram::new())
+        Measurement::new(operations, errors, None, Duration::from_millis(500), &Latencies::new())
     }
 
     #[test]

@@ -174,7 +174,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::histogram::Histogram;
+    use crate::latency::Latencies;
 
     #[test]
     fn numbers_read_well() {
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_refusal_is_shown_below_its_table() {
         let refused = Some("too little".to_string());
-        let measurement = Measurement::new(2_000, 1, refused, Duration::from_secs(1), &Histogram::new());
+        let measurement = Measurement::new(2_000, 1, refused, Duration::from_secs(1), &Latencies::new());
         let text = measurements([("load", &measurement)]);
         assert!(text.contains(" 2,000 |"), "{text}");
         assert!(text.ends_with("load: a request was refused: too little\n"), "{text}");

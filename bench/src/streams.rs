@@ -325,7 +325,7 @@ fn milliseconds(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::histogram::Histogram;
+    use crate::latency::Latencies;
 
     #[test]
     fn what_is_nobodys_of_ours_is_others() {
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn each_comparison_is_with_the_same_load_without_streams() {
         let measured = |latency_us, operations, branches_us_per_transfer| {
-            let mut latencies = Histogram::new();
+            let mut latencies = Latencies::new();
             latencies.record(Duration::from_micros(latency_us), operations);
             Measured {
                 name: "",
@@ -370,7 +370,7 @@ mod tests {
     fn rates_are_compared_within_a_round() {
         let measured = |rounds: &[u64]| Measured {
             name: "",
-            load: Measurement::new(0, 0, None, Duration::from_secs(1), &Histogram::new()),
+            load: Measurement::new(0, 0, None, Duration::from_secs(1), &Latencies::new()),
             rounds_per_second: rounds.to_vec(),
             processors: Processors::default(),
             received: None,
