@@ -53,7 +53,6 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -68,7 +67,7 @@ use crate::watchers::Watchers;
 /// # Errors
 /// One sentence when it can't start.
 pub fn serve(config: Config, restarter: Option<Arc<dyn Restarter>>) -> Result<(), String> {
-    raise_descriptor_limit();
+    command_line::descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("bridge")
@@ -144,17 +143,5 @@ fn announce(address: SocketAddr) {
     let mut out = io::stdout().lock();
     if let Err(error) = writeln!(out, "bridge on http://{address}").and_then(|()| out.flush()) {
         log::warn!("standard output is closed: {error}");
-    }
-}
-
-/// Each connection needs a file descriptor, and the usual soft limit of 1,024 is below [`limits::CONNECTIONS`]. The
-/// hard limit is what the machine's owner allows, so the soft one is raised to it.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if limit.current != limit.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, raised)
-    {
-        log::warn!("the limit of open files stays at {:?}: {error}", limit.current);
     }
 }

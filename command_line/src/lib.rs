@@ -8,8 +8,10 @@
 //! - a wrong value that came from a variable is told with the variable's name, since nobody has typed the flag;
 //! - a flag on the command line wins over its variable, whatever that holds.
 //!
-//! The log that the servers begin with is in [`logging`]; how they write to streams, in [`streams`].
+//! The log that the servers begin with is in [`logging`]; how many clients they can hold, in [`descriptors`]; how they
+//! write to streams, in [`streams`].
 
+pub mod descriptors;
 pub mod logging;
 pub mod streams;
 

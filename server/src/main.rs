@@ -17,10 +17,9 @@ use bank_server::net::listeners::Listeners;
 use bank_server::node::{Life, Opened, Stop};
 use bank_server::replication::Reopen;
 use bank_server::service_manager::{State, notify};
-use command_line::EXIT_USAGE;
 use command_line::streams::EXIT_IO;
+use command_line::{EXIT_USAGE, descriptors};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// The server could not start.
@@ -70,7 +69,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     if config.until_input_ends {
         watch_input(stop.clone())?;
     }
-    raise_descriptor_limit();
+    descriptors::raise_limit();
     let texts = Arc::new(find_texts(config)?);
     // The ports come first: a port in use must leave the database untouched.
     let listeners = Listeners::open(config)?;
@@ -131,18 +130,6 @@ fn take_over(config: &Config, copy: &Path, keep_old: bool) -> Result<(), String>
         None => {}
     }
     Ok(())
-}
-
-/// Each client needs a file descriptor, and the usual soft limit of 1,024 is far below `--max-clients`. The
-/// hard limit is what the machine's owner allows, so the soft one is raised to it.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if limit.current != limit.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, raised)
-    {
-        log::warn!("the limit of open files stays at {:?}: {error}", limit.current);
-    }
 }
 
 /// SIGINT and SIGTERM stop the branch. So does SIGHUP when it says that the terminal is gone from which the branch was
