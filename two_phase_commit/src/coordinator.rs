@@ -126,7 +126,7 @@ impl Coordinator {
         transfer.check_whole().map_err(BeginError::Transfer)?;
         let mut transaction = Transaction::new(Arc::new(transfer), false);
         transaction.enter(CoordinatorState::Beginning);
-        let output = Output::nothing(&txid)
+        let output = Output::new(&txid)
             .record(Record::Begun(Arc::clone(&transaction.transfer)))
             .ledger(LedgerAction::Hold, &transaction.transfer);
         let output = transaction.send_prepares(output);
@@ -138,7 +138,7 @@ impl Coordinator {
     ///
     /// # Panics
     /// When no write for `txid` is under way: the driver has lost count.
-    pub fn written(&mut self, txid: &TxId) -> Output {
+    pub fn on_durable(&mut self, txid: &TxId) -> Output {
         let mut transaction = self.take(txid).expect("only a transaction that asked for a write is confirmed");
         match transaction.state {
             CoordinatorState::Beginning => self.has_begun(transaction),
@@ -147,12 +147,12 @@ impl Coordinator {
                 transaction.enter(CoordinatorState::Retracting);
                 self.wait_for_acknowledgements(&mut transaction);
                 self.keep(transaction);
-                Output::nothing(txid)
+                Output::new(txid)
             }
             CoordinatorState::Aborting | CoordinatorState::Resolving(Outcome::Aborted) => {
                 // Presumed abort: from here on not knowing it is the answer.
                 transaction.enter(CoordinatorState::Unknown);
-                Output::nothing(txid)
+                Output::new(txid)
             }
             CoordinatorState::Noting(outcome) => {
                 transaction.enter(match outcome {
@@ -161,11 +161,11 @@ impl Coordinator {
                 });
                 self.wait_for_acknowledgements(&mut transaction);
                 self.keep(transaction);
-                Output::nothing(txid)
+                Output::new(txid)
             }
             CoordinatorState::Ending | CoordinatorState::Resolving(Outcome::Committed) => {
                 self.end(transaction);
-                Output::nothing(txid)
+                Output::new(txid)
             }
             CoordinatorState::Unknown
             | CoordinatorState::Voting
@@ -180,12 +180,12 @@ impl Coordinator {
     ///
     /// # Panics
     /// When the transaction is not beginning: nothing else may be refused.
-    pub fn refused(&mut self, txid: &TxId, refusal: Refusal) -> Output {
+    pub fn on_hold_refused(&mut self, txid: &TxId, refusal: Refusal) -> Output {
         let mut transaction = self.take(txid).expect("only a transaction that asked for a hold is refused");
         assert_eq!(transaction.state, CoordinatorState::Beginning, "what is prepared can always be committed");
         transaction.enter(CoordinatorState::Unknown);
         let reason = AbortReason::Refused { by: None, refusal };
-        Output::nothing(txid).tell(Notice::Decided { txid: txid.clone(), decision: Decision::Aborted(reason) })
+        Output::new(txid).tell(Notice::Decided { txid: txid.clone(), decision: Decision::Aborted(reason) })
     }
 
     /// Takes a message from `from`. One that no longer matters, or that is for a participant, does nothing. Unless
@@ -206,7 +206,7 @@ impl Coordinator {
             Message::Acknowledged { outcome: Outcome::Aborted, .. } => self.acknowledged_abort(from, txid),
             Message::Inquiry { .. } => self.asked(from, txid, booked),
             Message::Rejected { refusal, .. } => self.rejected(from, txid, refusal),
-            Message::Prepare(_) | Message::Decision { .. } | Message::Undecided { .. } => Output::nothing(txid),
+            Message::Prepare(_) | Message::Decision { .. } | Message::Undecided { .. } => Output::new(txid),
         }
     }
 
@@ -226,7 +226,7 @@ impl Coordinator {
         {
             // The hold may be on the disk already; it can be released only after that is known.
             transaction.cancelled = Some(reason);
-            return Output::nothing(txid);
+            return Output::new(txid);
         }
         self.abort_if_voting(txid, reason, |_| true)
     }
@@ -255,7 +255,7 @@ impl Coordinator {
     /// Does what the transaction's timer is set for, whether its time has come or not. `tick` is made of
     /// this; a model checker, whose clock stands still, calls it directly.
     pub fn expire(&mut self, txid: &TxId) -> Output {
-        let Some(mut transaction) = self.take(txid) else { return Output::nothing(txid) };
+        let Some(mut transaction) = self.take(txid) else { return Output::new(txid) };
         match transaction.state {
             CoordinatorState::Voting if self.now >= transaction.decide_by => {
                 let missing = transaction.parties.iter().filter(|(_, party)| !party.voted_yes);
@@ -263,7 +263,7 @@ impl Coordinator {
                 self.abort(transaction, AbortReason::VoteTimeout { missing })
             }
             CoordinatorState::Voting => {
-                let output = transaction.send_prepares(Output::nothing(txid));
+                let output = transaction.send_prepares(Output::new(txid));
                 self.wait_for_votes(&mut transaction);
                 self.keep(transaction);
                 output
@@ -277,7 +277,7 @@ impl Coordinator {
                 if self.now >= transaction.retract_until && transaction.contradicted().next().is_none() =>
             {
                 transaction.enter(CoordinatorState::Unknown);
-                Output::nothing(txid)
+                Output::new(txid)
             }
             CoordinatorState::Retracting => {
                 let output = self.tell_again(&mut transaction, Outcome::Aborted);
@@ -286,7 +286,7 @@ impl Coordinator {
             }
             CoordinatorState::Ended => {
                 transaction.enter(CoordinatorState::Unknown);
-                Output::nothing(txid).tell(Notice::Forgotten { txid: txid.clone(), keep_until: self.now })
+                Output::new(txid).tell(Notice::Forgotten { txid: txid.clone(), keep_until: self.now })
             }
             CoordinatorState::Unknown
             | CoordinatorState::Beginning
@@ -296,7 +296,7 @@ impl Coordinator {
             | CoordinatorState::Resolving(_)
             | CoordinatorState::Ending => {
                 self.keep(transaction);
-                Output::nothing(txid)
+                Output::new(txid)
             }
         }
     }
@@ -325,11 +325,11 @@ impl Coordinator {
         #[cfg(feature = "sabotage")]
         if self.is_sabotaged(Sabotage::PresumeAbortDuringRecovery) && matches!(message, Message::Inquiry { .. }) {
             let outcome = Outcome::Aborted;
-            return Output::nothing(txid).send(from, Message::Decision { txid: txid.clone(), outcome });
+            return Output::new(txid).send(from, Message::Decision { txid: txid.clone(), outcome });
         }
         // No answer is better than a wrong one, and whoever asks will ask again.
         let _ = from;
-        Output::nothing(txid)
+        Output::new(txid)
     }
 
     fn resume(
@@ -360,7 +360,7 @@ impl Coordinator {
             CoordinatorState::Ended => {
                 transaction.parties.values_mut().for_each(|party| party.acknowledged = Some(false));
                 self.end(transaction);
-                Output::nothing(&txid)
+                Output::new(&txid)
             }
             CoordinatorState::Unknown
             | CoordinatorState::Beginning
@@ -380,7 +380,7 @@ impl Coordinator {
         if transaction.parties.is_empty() {
             return self.commit(transaction);
         }
-        let output = Output::nothing(&transaction.transfer.txid);
+        let output = Output::new(&transaction.transfer.txid);
         transaction.enter(CoordinatorState::Voting);
         transaction.decide_by = self.now + self.options.vote_timeout_ticks;
         self.wait_for_votes(&mut transaction);
@@ -389,7 +389,7 @@ impl Coordinator {
     }
 
     fn voted_yes(&mut self, from: &PeerAddr, txid: &TxId) -> Output {
-        let Some(mut transaction) = self.take(txid) else { return Output::nothing(txid) };
+        let Some(mut transaction) = self.take(txid) else { return Output::new(txid) };
         if transaction.state == CoordinatorState::Voting
             && let Some(party) = transaction.parties.get_mut(from)
         {
@@ -399,7 +399,7 @@ impl Coordinator {
             }
         }
         self.keep(transaction);
-        Output::nothing(txid)
+        Output::new(txid)
     }
 
     /// Rule 3: the decision and the coordinator's own legs, in one write. Nobody hears of it before.
@@ -407,7 +407,7 @@ impl Coordinator {
         let txid = transaction.transfer.txid.clone();
         transaction.enter(CoordinatorState::Committing);
         transaction.due = None;
-        let output = Output::nothing(&txid)
+        let output = Output::new(&txid)
             .record(Record::Committed { txid: txid.clone() })
             .ledger(LedgerAction::Apply, &transaction.transfer)
             .tell(Notice::Decided { txid: txid.clone(), decision: Decision::Committed });
@@ -427,7 +427,7 @@ impl Coordinator {
         let txid = transaction.transfer.txid.clone();
         if transaction.parties.is_empty() {
             self.end(transaction);
-            return Output::nothing(&txid);
+            return Output::new(&txid);
         }
         transaction.enter(CoordinatorState::Delivering);
         transaction.attempt = 0;
@@ -438,11 +438,11 @@ impl Coordinator {
         }
         self.wait_for_acknowledgements(&mut transaction);
         self.keep(transaction);
-        Output::nothing(&txid)
+        Output::new(&txid)
     }
 
     fn acknowledged(&mut self, from: &PeerAddr, txid: &TxId, mixed: bool) -> Output {
-        let Some(mut transaction) = self.take(txid) else { return Output::nothing(txid) };
+        let Some(mut transaction) = self.take(txid) else { return Output::new(txid) };
         if transaction.state == CoordinatorState::Delivering
             && let Some(party) = transaction.parties.get_mut(from)
         {
@@ -452,7 +452,7 @@ impl Coordinator {
             }
         }
         self.keep(transaction);
-        Output::nothing(txid)
+        Output::new(txid)
     }
 
     /// Rules 5, 11 and 12: an outcome is for the parties of the transfer alone. To anyone else it was never
@@ -464,15 +464,15 @@ impl Coordinator {
                 (Some(party), _) if party.given_up => Outcome::Aborted,
                 (Some(_), Status::Decided(outcome)) => outcome,
                 (Some(_), Status::Undecided | Status::Recovering) => {
-                    return Output::nothing(txid).send(from, Message::Undecided { txid: txid.clone() });
+                    return Output::new(txid).send(from, Message::Undecided { txid: txid.clone() });
                 }
             },
             (None, Booked::Committed(parties)) if parties.contains(from) => Outcome::Committed,
             (None, Booked::Committed(_) | Booked::Nothing) => Outcome::Aborted,
             // No answer is better than a wrong one, and whoever asks will ask again.
-            (None, Booked::Unclear) => return Output::nothing(txid),
+            (None, Booked::Unclear) => return Output::new(txid),
         };
-        Output::nothing(txid).send(from, Message::Decision { txid: txid.clone(), outcome })
+        Output::new(txid).send(from, Message::Decision { txid: txid.clone(), outcome })
     }
 
     fn finish(&mut self, mut transaction: Transaction) -> Output {
@@ -482,7 +482,7 @@ impl Coordinator {
         let is_mixed = |(peer, party): (&PeerAddr, &Party)| (party.acknowledged == Some(true)).then(|| peer.clone());
         let mixed: BTreeSet<PeerAddr> = transaction.parties.iter().filter_map(is_mixed).collect();
         self.keep(transaction);
-        Output::nothing(&txid)
+        Output::new(&txid)
             .record(Record::Ended { txid: txid.clone(), mixed: mixed.clone() })
             .tell(Notice::Delivered { txid, mixed })
     }
@@ -504,12 +504,12 @@ impl Coordinator {
         reason: AbortReason,
         concerns: impl FnOnce(&Transaction) -> bool,
     ) -> Output {
-        let Some(transaction) = self.take(txid) else { return Output::nothing(txid) };
+        let Some(transaction) = self.take(txid) else { return Output::new(txid) };
         if transaction.state == CoordinatorState::Voting && concerns(&transaction) {
             return self.abort(transaction, reason);
         }
         self.keep(transaction);
-        Output::nothing(txid)
+        Output::new(txid)
     }
 
     /// The hold is released, and the participants are told once: one that misses it will ask.
@@ -521,7 +521,7 @@ impl Coordinator {
             // Whoever refused has kept nothing, so there is nothing to tell it.
             transaction.parties.remove(peer);
         }
-        let output = Output::nothing(&txid)
+        let output = Output::new(&txid)
             .record(Record::Aborted { txid: txid.clone() })
             .ledger(LedgerAction::Release, &transaction.transfer)
             .tell(Notice::Decided { txid, decision: Decision::Aborted(reason) });

@@ -105,7 +105,7 @@
 //! # The rules, and where they live
 //!
 //! 1. *Begin*: record and hold, then prepares. [`Coordinator::begin`]
-//! 2. *Vote*: record and hold, then yes; a refusal leaves nothing. [`Participant::step`], [`Participant::refused`]
+//! 2. *Vote*: record and hold, then yes; a refusal leaves nothing. [`Participant::step`], [`Participant::on_hold_refused`]
 //! 3. *Decide*: the commit record and the coordinator's own legs in one write. [`Coordinator::step`]
 //! 4. *Deliver*: again and again, until all have acknowledged. [`Coordinator::tick`]
 //! 5. *Presumed abort*: not knowing means aborted, but only after recovery. [`Coordinator::status`]
@@ -140,10 +140,10 @@
 //! 2. **Write.** If [`Output::needs_write`], do all its ledger operations and write all its records in *one*
 //!    local transaction of the database. Three things can happen:
 //!    - it is durable: go on;
-//!    - the ledger refuses (only a [`LedgerAction::Hold`] may be refused): undo the transaction, call `refused` with
-//!      the reason, throw this output away, and treat the one that `refused` returns from step 2 on;
+//!    - the ledger refuses (only a [`LedgerAction::Hold`] may be refused): undo the transaction, call `on_hold_refused` with
+//!      the reason, throw this output away, and treat the one that `on_hold_refused` returns from step 2 on;
 //!    - it fails: memory and disk no longer agree. Stop the process, and recover from the disk.
-//! 3. **Confirm.** Call `written`. The machine now counts on the disk. It may return another output (what had
+//! 3. **Confirm.** Call `on_durable`. The machine now counts on the disk. It may return another output (what had
 //!    arrived meanwhile and had to wait): treat that by these four steps too.
 //! 4. **Send and tell.** Hand over the output's messages and notices. A message may be lost here; the machines
 //!    send again what matters. Never wait for the network in this step.

@@ -32,11 +32,11 @@ pub struct Output {
 
 impl Output {
     /// Nothing to do.
-    pub(crate) fn nothing(txid: &TxId) -> Self {
+    pub(crate) fn new(txid: &TxId) -> Self {
         Self { txid: txid.clone(), records: vec![], ledger_ops: vec![], messages: vec![], notices: vec![] }
     }
 
-    /// Whether there is something to write. Such an output must be confirmed by `written` or `refused`.
+    /// Whether there is something to write. Such an output must be confirmed by `on_durable` or `on_hold_refused`.
     #[must_use]
     pub fn needs_write(&self) -> bool {
         !self.records.is_empty() || !self.ledger_ops.is_empty()

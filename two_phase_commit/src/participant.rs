@@ -94,7 +94,7 @@ impl Participant {
         let mut outputs = Vec::new();
         for (txid, mut entry) in found {
             entry.since = self.now;
-            let output = if entry.may_ask() { entry.ask() } else { Output::nothing(&txid) };
+            let output = if entry.may_ask() { entry.ask() } else { Output::new(&txid) };
             self.arm(&mut entry);
             self.keep(entry);
             if !output.is_empty() {
@@ -111,7 +111,7 @@ impl Participant {
     pub fn step(&mut self, from: &PeerAddr, message: &Message, on_disk: OnDisk) -> Output {
         let txid = message.txid();
         if self.recovering {
-            return Output::nothing(txid);
+            return Output::new(txid);
         }
         if let Message::Prepare(transfer) = message
             && !from.is_program()
@@ -124,7 +124,7 @@ impl Participant {
         if entry.state.is_writing() {
             entry.defer(from, message);
             self.keep(entry);
-            return Output::nothing(txid);
+            return Output::new(txid);
         }
         match message {
             Message::Prepare(transfer) => self.prepare_known(entry, from, transfer),
@@ -139,14 +139,14 @@ impl Participant {
             Message::Undecided { .. } => {
                 entry.is_unanswered &= entry.coordinator() != Some(from);
                 self.keep(entry);
-                Output::nothing(txid)
+                Output::new(txid)
             }
             Message::Vote { .. }
             | Message::Acknowledged { .. }
             | Message::Inquiry { .. }
             | Message::Rejected { .. } => {
                 self.keep(entry);
-                Output::nothing(txid)
+                Output::new(txid)
             }
         }
     }
@@ -156,7 +156,7 @@ impl Participant {
     ///
     /// # Panics
     /// When no write for `txid` is under way: the driver has lost count.
-    pub fn written(&mut self, txid: &TxId) -> Output {
+    pub fn on_durable(&mut self, txid: &TxId) -> Output {
         let mut entry = self.take(txid).expect("only a transaction that asked for a write is confirmed");
         match entry.state {
             ParticipantState::Preparing => {
@@ -183,14 +183,14 @@ impl Participant {
         entry.attempt = 0;
         self.arm(&mut entry);
         self.keep(entry);
-        self.replay(Output::nothing(txid), deferred)
+        self.replay(Output::new(txid), deferred)
     }
 
     /// The ledger refused the hold of a prepare, and nothing was written: the vote is no (rule 2).
     ///
     /// # Panics
     /// When nothing is being prepared: nothing else may be refused.
-    pub fn refused(&mut self, txid: &TxId, refusal: Refusal) -> Output {
+    pub fn on_hold_refused(&mut self, txid: &TxId, refusal: Refusal) -> Output {
         let mut entry = self.take(txid).expect("only a transaction that asked for a hold is refused");
         assert_eq!(entry.state, ParticipantState::Preparing, "what is prepared can always be committed");
         let (asker, _) = entry.asked.take().expect("what is being prepared was asked for");
@@ -264,11 +264,11 @@ impl Participant {
     /// Does what the transaction's timer is set for, whether its time has come or not. `tick` is made of
     /// this; a model checker, whose clock stands still, calls it directly.
     pub fn expire(&mut self, txid: &TxId) -> Output {
-        let Some(mut entry) = self.take(txid) else { return Output::nothing(txid) };
+        let Some(mut entry) = self.take(txid) else { return Output::new(txid) };
         if entry.is_retained() {
             let keep_until = entry.due.unwrap_or(self.now);
             entry.enter(ParticipantState::Unknown);
-            return Output::nothing(txid).tell(Notice::Forgotten { txid: txid.clone(), keep_until });
+            return Output::new(txid).tell(Notice::Forgotten { txid: txid.clone(), keep_until });
         }
         #[cfg(feature = "sabotage")]
         if self.is_sabotaged(Sabotage::DecideByTimer)
@@ -278,7 +278,7 @@ impl Participant {
             return self.settle(entry, Outcome::Aborted, None);
         }
         // Rule 6: all that time can do is to ask again.
-        let output = if entry.may_ask() { entry.ask() } else { Output::nothing(txid) };
+        let output = if entry.may_ask() { entry.ask() } else { Output::new(txid) };
         self.arm(&mut entry);
         self.keep(entry);
         output
@@ -318,7 +318,7 @@ impl Participant {
             | Message::Vote { .. }
             | Message::Acknowledged { .. }
             | Message::Inquiry { .. }
-            | Message::Rejected { .. } => Output::nothing(txid),
+            | Message::Rejected { .. } => Output::new(txid),
         }
     }
 
@@ -356,7 +356,7 @@ impl Participant {
         entry.due = None;
         entry.asked = Some((from.clone(), Arc::clone(transfer)));
         self.keep(entry);
-        Output::nothing(&txid)
+        Output::new(&txid)
             .record(Record::Prepared(all))
             .ledger(LedgerAction::Hold, transfer)
             .send(from, Message::Vote { txid, vote: Vote::Yes })
@@ -387,7 +387,7 @@ impl Participant {
             | ParticipantState::Mixing(_) => Vote::No(id_reused()),
         };
         self.keep(entry);
-        Output::nothing(&txid).send(from, Message::Vote { txid, vote })
+        Output::new(&txid).send(from, Message::Vote { txid, vote })
     }
 
     fn decide_known(&mut self, mut entry: Entry, from: &PeerAddr, theirs: Outcome) -> Output {
@@ -459,7 +459,7 @@ impl Participant {
         let txid = entry.txid.clone();
         entry.enter(ParticipantState::Settling(outcome));
         entry.due = None;
-        let output = Output::nothing(&txid).record(Record::Settled { txid, outcome, by_hand });
+        let output = Output::new(&txid).record(Record::Settled { txid, outcome, by_hand });
         let action = match outcome {
             Outcome::Committed => LedgerAction::Apply,
             Outcome::Aborted => LedgerAction::Release,
@@ -478,7 +478,7 @@ impl Participant {
         entry.enter(ParticipantState::Confirming(ours));
         entry.due = None;
         self.keep(entry);
-        Output::nothing(&txid).record(Record::Confirmed { txid: txid.clone() }).tell(Notice::Confirmed { txid })
+        Output::new(&txid).record(Record::Confirmed { txid: txid.clone() }).tell(Notice::Confirmed { txid })
     }
 
     /// Rule 9: nothing is overwritten; the difference is booked beside it and told.
@@ -486,7 +486,7 @@ impl Participant {
         let txid = entry.txid.clone();
         entry.enter(ParticipantState::Mixing(ours));
         entry.due = None;
-        let output = Output::nothing(&txid)
+        let output = Output::new(&txid)
             .record(Record::Mixed { txid: txid.clone(), ours, theirs })
             .tell(Notice::Mixed { txid, ours, theirs });
         let output = match &entry.held {

@@ -120,10 +120,10 @@ impl Site {
     ///
     /// # Panics
     /// When no write for `txid` is under way there: the driver has lost count.
-    pub fn written(&mut self, role: Role, txid: &TxId) -> Step {
+    pub fn on_durable(&mut self, role: Role, txid: &TxId) -> Step {
         self.ask(role, txid, |site| match role {
-            Role::Coordinator => site.coordinator.written(txid),
-            Role::Participant => site.participant.written(txid),
+            Role::Coordinator => site.coordinator.on_durable(txid),
+            Role::Participant => site.participant.on_durable(txid),
         })
     }
 
@@ -131,10 +131,10 @@ impl Site {
     ///
     /// # Panics
     /// When it asked for no hold: nothing else may be refused.
-    pub fn refused(&mut self, role: Role, txid: &TxId, refusal: Refusal) -> Step {
+    pub fn on_hold_refused(&mut self, role: Role, txid: &TxId, refusal: Refusal) -> Step {
         self.ask(role, txid, |site| match role {
-            Role::Coordinator => site.coordinator.refused(txid, refusal),
-            Role::Participant => site.participant.refused(txid, refusal),
+            Role::Coordinator => site.coordinator.on_hold_refused(txid, refusal),
+            Role::Participant => site.participant.on_hold_refused(txid, refusal),
         })
     }
 

@@ -329,7 +329,7 @@ impl Engine {
 
     /// Step three.
     fn confirm(&self, task: &Task) -> Task {
-        self.ask(|site| site.written(task.role, &task.output.txid))
+        self.ask(|site| site.on_durable(task.role, &task.output.txid))
     }
 
     /// The ledger refused a hold: the machine answers for it.
@@ -349,7 +349,7 @@ impl Engine {
         let refusal = Refusal::new(error.code().to_string(), error.to_string());
         let txid = &task.output.txid;
         self.events.add(txid, Happened::Note(format!("refused by the ledger: {error}")));
-        Ok(self.ask(|site| site.refused(task.role, txid, refusal)))
+        Ok(self.ask(|site| site.on_hold_refused(task.role, txid, refusal)))
     }
 
     /// Memory and disk no longer agree.

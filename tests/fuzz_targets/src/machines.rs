@@ -197,13 +197,13 @@ impl World {
                 return self.crash(branch);
             }
             if let Err(refusal) = self.disks[branch].write(role, &output) {
-                output = self.sites[branch].refused(role, &output.txid, refusal).output;
+                output = self.sites[branch].on_hold_refused(role, &output.txid, refusal).output;
                 continue;
             }
             if self.dies == Dies::AfterTheWrite {
                 return self.crash(branch);
             }
-            let next = self.sites[branch].written(role, &output.txid);
+            let next = self.sites[branch].on_durable(role, &output.txid);
             self.send(branch, &output);
             break if !next.output.is_empty() {
                 self.treat(branch, next);

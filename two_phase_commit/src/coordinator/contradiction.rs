@@ -62,7 +62,7 @@ impl Coordinator {
     /// Rule 14: a participant can't follow what was decided: one of the two has lost what it wrote. Nothing here
     /// changes by that but what is shown; whoever looks must be able to see it, after a restart too.
     pub(super) fn rejected(&mut self, from: &PeerAddr, txid: &TxId, refusal: &Refusal) -> Output {
-        let Some(mut transaction) = self.take(txid) else { return Output::nothing(txid) };
+        let Some(mut transaction) = self.take(txid) else { return Output::new(txid) };
         let ours = match transaction.state {
             CoordinatorState::Delivering => Outcome::Committed,
             CoordinatorState::Retracting if refusal.code == Refusal::SETTLED => Outcome::Aborted,
@@ -81,14 +81,14 @@ impl Coordinator {
             | CoordinatorState::Noting(_)
             | CoordinatorState::Resolving(_) => {
                 self.keep(transaction);
-                return Output::nothing(txid);
+                return Output::new(txid);
             }
         };
         let is_news =
             |party: &&mut Party| party.acknowledged.is_none() && !party.given_up && party.contradicted.is_none();
         let Some(party) = transaction.parties.get_mut(from).filter(is_news) else {
             self.keep(transaction);
-            return Output::nothing(txid);
+            return Output::new(txid);
         };
         party.contradicted = Some(refusal.clone());
         transaction.enter(CoordinatorState::Noting(ours));
@@ -97,14 +97,14 @@ impl Coordinator {
         let transfer = Arc::clone(&transaction.transfer);
         self.keep(transaction);
         let (by, refusal) = (from.clone(), refusal.clone());
-        Output::nothing(txid)
+        Output::new(txid)
             .record(Record::Contradicted { transfer, ours, by: by.clone(), refusal: refusal.clone() })
             .tell(Notice::Contradicted { txid: txid.clone(), by, refusal })
     }
 
     /// Aborts are not waited for (rule 5), but for those of a restart, which are told for a while.
     pub(super) fn acknowledged_abort(&mut self, from: &PeerAddr, txid: &TxId) -> Output {
-        let Some(mut transaction) = self.take(txid) else { return Output::nothing(txid) };
+        let Some(mut transaction) = self.take(txid) else { return Output::new(txid) };
         if transaction.state == CoordinatorState::Retracting
             && let Some(party) = transaction.parties.get_mut(from)
         {
@@ -114,7 +114,7 @@ impl Coordinator {
             }
         }
         self.keep(transaction);
-        Output::nothing(txid)
+        Output::new(txid)
     }
 
     /// Whoever had contradicted the abort has followed it after all, so nothing is left to settle.
@@ -122,12 +122,12 @@ impl Coordinator {
         let txid = transaction.transfer.txid.clone();
         if transaction.parties.values().all(|party| party.contradicted.is_none()) {
             transaction.enter(CoordinatorState::Unknown);
-            return Output::nothing(&txid);
+            return Output::new(&txid);
         }
         transaction.enter(CoordinatorState::Resolving(Outcome::Aborted));
         transaction.due = None;
         self.keep(transaction);
-        Output::nothing(&txid).record(Record::Ended { txid, mixed: BTreeSet::new() })
+        Output::new(&txid).record(Record::Ended { txid, mixed: BTreeSet::new() })
     }
 
     /// Rule 9: the parts that can't be delivered go to the suspense account; the others are taken as done.
@@ -143,7 +143,7 @@ impl Coordinator {
         transaction.due = None;
         let elsewhere = Arc::new(transaction.transfer.legs_at(&given_up));
         self.keep(transaction);
-        let output = Output::nothing(&txid).record(by_hand);
+        let output = Output::new(&txid).record(by_hand);
         output.settle_elsewhere(ours, &elsewhere)
     }
 
@@ -154,7 +154,7 @@ impl Coordinator {
         if insists {
             transaction.insist_at = self.now + self.options.insist_ticks;
         }
-        let output = transaction.send_decisions(Output::nothing(&transaction.transfer.txid), outcome, insists);
+        let output = transaction.send_decisions(Output::new(&transaction.transfer.txid), outcome, insists);
         self.wait_for_acknowledgements(transaction);
         output
     }

@@ -8,16 +8,16 @@ use crate::record::Outcome;
 use crate::transfer::PeerAddr;
 
 pub(super) fn vote_no(txid: &TxId, to: &PeerAddr, refusal: Refusal) -> Output {
-    Output::nothing(txid).send(to, Message::Vote { txid: txid.clone(), vote: Vote::No(refusal) })
+    Output::new(txid).send(to, Message::Vote { txid: txid.clone(), vote: Vote::No(refusal) })
 }
 
 pub(super) fn acknowledge(txid: &TxId, to: &PeerAddr, outcome: Outcome, mixed: bool) -> Output {
-    Output::nothing(txid).send(to, Message::Acknowledged { txid: txid.clone(), outcome, mixed })
+    Output::new(txid).send(to, Message::Acknowledged { txid: txid.clone(), outcome, mixed })
 }
 
 /// Nothing is changed: the sender is told, without a word to the operator: it is the sender's mistake alone.
 pub(super) fn reject(txid: &TxId, from: &PeerAddr, refusal: Refusal) -> Output {
-    Output::nothing(txid).send(from, Message::Rejected { txid: txid.clone(), refusal })
+    Output::new(txid).send(from, Message::Rejected { txid: txid.clone(), refusal })
 }
 
 /// Nothing is changed: the sender is told, and, when it is a branch, so is whoever reads the log. A program reads its

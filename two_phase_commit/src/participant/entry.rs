@@ -105,7 +105,7 @@ impl Entry {
     }
 
     pub(super) fn ask(&mut self) -> Output {
-        let output = Output::nothing(&self.txid);
+        let output = Output::new(&self.txid);
         let Some(coordinator) = self.coordinator() else { return output };
         let output = output.send(coordinator, Message::Inquiry { txid: self.txid.clone() });
         self.is_unanswered = true;

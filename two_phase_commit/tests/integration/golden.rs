@@ -175,11 +175,11 @@ impl World {
             }
             ["written", txid] => {
                 let txid = self.confirm("coordinator", txid)?;
-                vec![self.coordinator.written(&txid)]
+                vec![self.coordinator.on_durable(&txid)]
             }
             ["refused", txid, code, text @ ..] => {
                 let txid = self.undo("coordinator", txid)?;
-                vec![self.coordinator.refused(&txid, parse_refusal(code, text))]
+                vec![self.coordinator.on_hold_refused(&txid, parse_refusal(code, text))]
             }
             ["unreachable", txid, peer] => {
                 vec![self.coordinator.unreachable(&txid.parse().ok()?, &PeerAddr::new(peer))]
@@ -218,11 +218,11 @@ impl World {
             }
             ["written", txid] => {
                 let txid = self.confirm("participant", txid)?;
-                vec![self.participant.written(&txid)]
+                vec![self.participant.on_durable(&txid)]
             }
             ["refused", txid, code, text @ ..] => {
                 let txid = self.undo("participant", txid)?;
-                vec![self.participant.refused(&txid, parse_refusal(code, text))]
+                vec![self.participant.on_hold_refused(&txid, parse_refusal(code, text))]
             }
             ["resolve", txid, outcome, reason @ ..] => {
                 let (txid, outcome) = (txid.parse().ok()?, parse_outcome(outcome)?);

@@ -147,8 +147,8 @@ proptest! {
                     prop_assert!(participant.next_deadline().is_none_or(|deadline| deadline > now));
                 }
                 Input::Write(wants_refusal) => match writes.next(wants_refusal) {
-                    Some((txid, true)) => writes.take(participant.refused(&txid, refusal())),
-                    Some((txid, false)) => writes.take(participant.written(&txid)),
+                    Some((txid, true)) => writes.take(participant.on_hold_refused(&txid, refusal())),
+                    Some((txid, false)) => writes.take(participant.on_durable(&txid)),
                     None => {}
                 },
                 Input::Begin(_) | Input::Cancel(_) | Input::Unreachable(..) => {}
@@ -198,8 +198,8 @@ proptest! {
                     prop_assert!(coordinator.next_deadline().is_none_or(|deadline| deadline > now));
                 }
                 Input::Write(wants_refusal) => match writes.next(wants_refusal) {
-                    Some((txid, true)) => writes.take(coordinator.refused(&txid, refusal())),
-                    Some((txid, false)) => writes.take(coordinator.written(&txid)),
+                    Some((txid, true)) => writes.take(coordinator.on_hold_refused(&txid, refusal())),
+                    Some((txid, false)) => writes.take(coordinator.on_durable(&txid)),
                     None => {}
                 },
                 Input::Resolve(txid, outcome) => {

@@ -70,9 +70,9 @@ fn actions(output: &Output) -> Vec<LedgerAction> {
 fn committed() -> (Coordinator, Vec<Record>) {
     let (mut coordinator, _) = coordinator(&[]);
     let mut log = coordinator.begin(txid(), legs(), "").unwrap().records;
-    let _ = coordinator.written(&txid());
+    let _ = coordinator.on_durable(&txid());
     log.extend(coordinator.step(&delhi(), &vote_yes(), &Booked::Nothing).records);
-    let _ = coordinator.written(&txid());
+    let _ = coordinator.on_durable(&txid());
     (coordinator, log)
 }
 
@@ -81,7 +81,7 @@ fn prepared(of: Option<PeerAddr>) -> (Participant, Vec<Record>) {
     let asker = of.clone().unwrap_or_else(|| PeerAddr::program(8));
     let (mut participant, _) = participant(&[]);
     let log = participant.step(&asker, &prepare(of), OnDisk::Nothing).records;
-    let _ = participant.written(&txid());
+    let _ = participant.on_durable(&txid());
     (participant, log)
 }
 
@@ -103,7 +103,7 @@ fn rule_02_yes_only_after_record_and_hold_and_a_refusal_leaves_nothing() {
     let output = participant.step(&mumbai(), &prepare(Some(mumbai())), OnDisk::Nothing);
     assert!(matches!(&output.records[..], [Record::Prepared(_)]) && output.is_forced());
     assert_eq!((actions(&output), messages(&output)), (vec![LedgerAction::Hold], vec![vote_yes()]));
-    let output = participant.refused(&txid(), Refusal::new("account_closed", "the account is closed"));
+    let output = participant.on_hold_refused(&txid(), Refusal::new("account_closed", "the account is closed"));
     assert!(!output.needs_write());
     assert!(
         matches!(&messages(&output)[..], [Message::Vote { vote: Vote::No(why), .. }] if why.code == "account_closed")
@@ -116,7 +116,7 @@ fn rule_03_the_commit_record_and_the_own_legs_are_one_write_and_anything_else_ab
     let (mut coordinator, _) = coordinator(&[]);
     let begin = |coordinator: &mut Coordinator| {
         let _ = coordinator.begin(txid(), legs(), "").unwrap();
-        let _ = coordinator.written(&txid());
+        let _ = coordinator.on_durable(&txid());
     };
     begin(&mut coordinator);
     for input in ["no", "lost link", "timeout"] {
@@ -130,7 +130,7 @@ fn rule_03_the_commit_record_and_the_own_legs_are_one_write_and_anything_else_ab
         };
         assert_eq!(output.records, [Record::Aborted { txid: txid() }], "{input}");
         assert_eq!(actions(&output), [LedgerAction::Release], "{input}");
-        let _ = coordinator.written(&txid());
+        let _ = coordinator.on_durable(&txid());
         begin(&mut coordinator);
     }
     let output = coordinator.step(&delhi(), &vote_yes(), &Booked::Nothing);
@@ -138,7 +138,7 @@ fn rule_03_the_commit_record_and_the_own_legs_are_one_write_and_anything_else_ab
     assert_eq!(actions(&output), [LedgerAction::Apply]);
     assert_eq!(messages(&output), [decision(Outcome::Committed)]);
     assert_eq!(coordinator.status(&txid()), Status::Undecided, "the disk decides");
-    let _ = coordinator.written(&txid());
+    let _ = coordinator.on_durable(&txid());
     assert_eq!(coordinator.status(&txid()), Status::Decided(Outcome::Committed));
 }
 
@@ -168,7 +168,7 @@ fn rule_05_not_knowing_means_aborted_but_only_after_recovery_and_retention() {
     assert_eq!(messages(&fresh.step(&delhi(), &inquiry, &Booked::Nothing)), [Message::Undecided { txid: txid() }]);
     let (mut done, _) = committed();
     let _ = done.step(&delhi(), &acknowledged(), &Booked::Nothing);
-    let _ = done.written(&txid());
+    let _ = done.on_durable(&txid());
     let retention = Options::new(mumbai()).commit_retention_ticks;
     assert!(done.tick(retention - 1).is_empty());
     assert_eq!(messages(&done.step(&delhi(), &inquiry, &Booked::Nothing)), [decision(Outcome::Committed)]);
@@ -214,14 +214,14 @@ fn rule_08_every_message_has_one_effect_and_an_abort_before_its_prepare_is_remem
         actions(&participant.step(&mumbai(), &decision(Outcome::Committed), OnDisk::Nothing)),
         [LedgerAction::Apply]
     );
-    let _ = participant.written(&txid());
+    let _ = participant.on_durable(&txid());
     let again = participant.step(&mumbai(), &decision(Outcome::Committed), OnDisk::Nothing);
     assert!(!again.needs_write() && messages(&again) == [acknowledged()]);
 
     let (mut participant, _) = self::participant(&[]);
     let tombstone = participant.step(&mumbai(), &decision(Outcome::Aborted), OnDisk::Nothing);
     assert!(tombstone.is_forced() && tombstone.ledger_ops.is_empty());
-    let _ = participant.written(&txid());
+    let _ = participant.on_durable(&txid());
     let late = participant.step(&mumbai(), &prepare(Some(mumbai())), OnDisk::Nothing);
     assert!(
         matches!(&messages(&late)[..], [Message::Vote { vote: Vote::No(why), .. }] if why.code == Refusal::ABORTED)
@@ -236,7 +236,7 @@ fn rule_09_settled_by_hand_is_recorded_so_and_a_contrary_decision_makes_it_mixed
         matches!(&output.records[..], [Record::Settled { by_hand: Some(reason), .. }] if &**reason == "the coordinator burnt down")
     );
     assert_eq!(actions(&output), [LedgerAction::Release]);
-    let _ = participant.written(&txid());
+    let _ = participant.on_durable(&txid());
     let output = participant.step(&mumbai(), &decision(Outcome::Committed), OnDisk::Nothing);
     let (ours, theirs) = (Outcome::Aborted, Outcome::Committed);
     assert_eq!(output.records, [Record::Mixed { txid: txid(), ours, theirs }]);
@@ -300,7 +300,7 @@ fn rule_11_only_the_coordinator_decides_and_only_the_first_asker_adds() {
     // What a program prepared in the coordinator's name is no part of what the coordinator has committed.
     let (mut participant, _) = self::participant(&[]);
     let _ = participant.step(&program, &prepare(Some(mumbai())), OnDisk::Nothing);
-    let _ = participant.written(&txid());
+    let _ = participant.on_durable(&txid());
     let output = participant.step(&mumbai(), &decision(Outcome::Committed), OnDisk::Nothing);
     assert_eq!(actions(&output), [LedgerAction::Release]);
     assert!(matches!(&messages(&output)[..], [Message::Rejected { .. }]));
@@ -338,7 +338,7 @@ fn rule_14_what_the_other_side_cannot_follow_is_recorded_and_a_person_ends_it() 
     let output = first.step(&delhi(), &rejected(Refusal::NOT_PREPARED), &Booked::Nothing);
     assert!(matches!(&output.notices[..], [Notice::Contradicted { .. }]));
     log.extend(output.records);
-    let _ = first.written(&txid());
+    let _ = first.on_durable(&txid());
     assert!(first.step(&delhi(), &rejected(Refusal::NOT_PREPARED), &Booked::Nothing).is_empty(), "it is told once");
     // It is told again only now and then, and a restart still knows.
     let sent = |coordinator: &mut Coordinator, ticks: u64| {
@@ -352,7 +352,7 @@ fn rule_14_what_the_other_side_cannot_follow_is_recorded_and_a_person_ends_it() 
     assert!(matches!(&output.records[..], [Record::Resolved { .. }]) && output.is_forced());
     assert_eq!(actions(&output), [LedgerAction::SettleElsewhere { ours: Outcome::Committed }]);
     log.extend(output.records);
-    let _ = second.written(&txid());
+    let _ = second.on_durable(&txid());
     assert!(second.tick(500).is_empty(), "nothing is delivered any more");
     let inquiry = Message::Inquiry { txid: txid() };
     let answer = messages(&second.step(&delhi(), &inquiry, &Booked::Nothing));
@@ -362,7 +362,7 @@ fn rule_14_what_the_other_side_cannot_follow_is_recorded_and_a_person_ends_it() 
     // An abort that somebody contradicts: this log is older than the decision.
     let begun = coordinator(&[]).0.begin(txid(), legs(), "").unwrap().records;
     let (mut restored, _) = coordinator(&begun);
-    let _ = restored.written(&txid());
+    let _ = restored.on_durable(&txid());
     let output = restored.step(&delhi(), &rejected(Refusal::SETTLED), &Booked::Nothing);
     let [Record::Contradicted { ours: Outcome::Aborted, .. }] = &output.records[..] else { panic!("{output:?}") };
     let log = output.records.clone();
@@ -373,7 +373,7 @@ fn rule_14_what_the_other_side_cannot_follow_is_recorded_and_a_person_ends_it() 
     // One that is not decided can be given up, and in no other way settled.
     let (mut voting, _) = coordinator(&[]);
     let _ = voting.begin(txid(), legs(), "").unwrap();
-    let _ = voting.written(&txid());
+    let _ = voting.on_durable(&txid());
     assert!(voting.resolve_by_hand(&txid(), Outcome::Committed, "").is_err());
     let output = voting.resolve_by_hand(&txid(), Outcome::Aborted, "the client is gone").unwrap();
     assert_eq!(actions(&output), [LedgerAction::Release]);
@@ -383,7 +383,7 @@ fn rule_14_what_the_other_side_cannot_follow_is_recorded_and_a_person_ends_it() 
 fn the_client_hears_of_the_commit_with_the_commit_point_and_of_an_abort_with_its_reason() {
     let (mut coordinator, _) = coordinator(&[]);
     let _ = coordinator.begin(txid(), legs(), "").unwrap();
-    let output = coordinator.refused(&txid(), Refusal::new("insufficient_funds", "insufficient funds"));
+    let output = coordinator.on_hold_refused(&txid(), Refusal::new("insufficient_funds", "insufficient funds"));
     let [Notice::Decided { decision: Decision::Aborted(reason), .. }] = &output.notices[..] else {
         panic!("{output:?}");
     };

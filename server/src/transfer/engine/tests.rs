@@ -55,8 +55,8 @@ fn a_machine_that_panics_stops_the_process_whichever_thread_called_it() {
     let txid: TxId = "T1".parse().unwrap();
     // Nothing was asked to be written, so the confirmation makes the machine panic.
     let calls: [fn(&Engine, &TxId); 2] = [
-        |engine, txid| drop(engine.ask(|site| site.written(Role::Participant, txid))),
-        |engine, txid| drop(engine.ask_all(|site| vec![site.written(Role::Coordinator, txid)])),
+        |engine, txid| drop(engine.ask(|site| site.on_durable(Role::Participant, txid))),
+        |engine, txid| drop(engine.ask_all(|site| vec![site.on_durable(Role::Coordinator, txid)])),
     ];
     for call in calls {
         assert!(thread::scope(|scope| scope.spawn(|| call(&engine, &txid)).join()).is_err());

@@ -276,12 +276,12 @@ impl Process {
             }
             Step::Write => {
                 let output = self.make_durable();
-                vec![output, self.running().written(role, &txid()).output]
+                vec![output, self.running().on_durable(role, &txid()).output]
             }
             Step::Refuse => {
                 self.pending = None;
                 let refusal = Refusal::new("refused", "the ledger refuses");
-                vec![self.running().refused(role, &txid(), refusal).output]
+                vec![self.running().on_hold_refused(role, &txid(), refusal).output]
             }
             Step::WriteAndCrash => {
                 let _ = self.make_durable();

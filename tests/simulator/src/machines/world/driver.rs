@@ -63,7 +63,7 @@ impl World {
             let is_confirmed = !output.is_forced() && self.rng.chance(self.config.early_per_mille);
             self.enqueue(index, Job::Machine { role, output: output.clone(), is_confirmed });
             if is_confirmed {
-                steps.push_back(self.nodes[index].site.written(role, &output.txid));
+                steps.push_back(self.nodes[index].site.on_durable(role, &output.txid));
                 if self.send_and_tell(index, &output) {
                     return;
                 }
@@ -89,14 +89,14 @@ impl World {
             }
             match (write.job, result) {
                 (Job::Machine { role, output, is_confirmed: false }, Ok(())) => {
-                    let follow_up = self.nodes[index].site.written(role, &output.txid);
+                    let follow_up = self.nodes[index].site.on_durable(role, &output.txid);
                     if self.send_and_tell(index, &output) {
                         return;
                     }
                     self.carry_out(index, follow_up);
                 }
                 (Job::Machine { role, output, .. }, Err(refusal)) => {
-                    let follow_up = self.nodes[index].site.refused(role, &output.txid, refusal);
+                    let follow_up = self.nodes[index].site.on_hold_refused(role, &output.txid, refusal);
                     self.carry_out(index, follow_up);
                 }
                 (Job::Machine { is_confirmed: true, .. }, Ok(())) => {}
