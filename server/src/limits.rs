@@ -96,7 +96,7 @@ pub const HURRY_AFTER: Duration = Duration::from_millis(800);
 /// by itself: what it finds then is closed.
 pub const THREAD_STOP_WAIT: Duration = Duration::from_millis(500);
 /// How long a primary that ends waits for the replicas that follow it to have all that it has.
-pub const SHIPPED_WAIT: Duration = Duration::from_millis(700);
+pub const CATCH_UP_WAIT: Duration = Duration::from_millis(700);
 /// How long accepting pauses when the operating system has no more file descriptors or threads to give.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -370,12 +370,12 @@ pub const MEMBERS: usize = 64;
 pub const STREAM_FRAME_BYTES: usize = LOG_BODY_BYTES + (4 << 20);
 /// Log that is sent to a replica in one frame, in bytes, if there is so much; a replica that is behind executes a
 /// frame in one transaction.
-pub const SHIP_BYTES: usize = 1 << 20;
+pub const SEND_BYTES: usize = 1 << 20;
 /// The pause between two frames where nobody waits for the replica: so long it may be behind, and so many group
 /// commits share one of its own.
-pub const SHIP_PAUSE: Duration = Duration::from_millis(10);
+pub const SEND_PAUSE: Duration = Duration::from_millis(10);
 /// Groups in one frame.
-pub const SHIP_GROUPS: usize = 65_536;
+pub const FRAME_GROUPS: usize = 65_536;
 /// Frames that a replica executes in one transaction, when so many have come: it holds them in memory.
 pub const APPLY_BYTES: usize = 8 << 20;
 /// A piece of a snapshot, in bytes.
@@ -387,7 +387,7 @@ pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Rows that are compared at a time; it takes some milliseconds at either side.
 pub const CHECK_ROWS: usize = 2_000;
 /// How often a primary looks for copies that don't follow it.
-pub const HERALD_INTERVAL: Duration = Duration::from_secs(2);
+pub const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 /// How long the other copies are waited for when one is to be promoted: a person waits meanwhile.
 pub const COPIES_ASKED_FOR_PROMOTION: Duration = Duration::from_secs(2);
 /// How long they are waited for when a primary starts: it must not take a write if another was promoted.

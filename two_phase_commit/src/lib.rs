@@ -102,7 +102,7 @@
 //! that the other side didn't do goes to the suspense account, so that the two branches' books agree, and the other
 //! side is told so should it ever ask.
 //!
-//! # The rules, and where they live
+//! # The rules, and where each is kept
 //!
 //! 1. *Begin*: record and hold, then prepares. [`Coordinator::begin`]
 //! 2. *Vote*: record and hold, then yes; a refusal leaves nothing. [`Participant::step`], [`Participant::on_hold_refused`]

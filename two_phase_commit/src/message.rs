@@ -1,7 +1,7 @@
 //! What the parties say to one another.
 //!
 //! Any message may be lost, doubled, delayed or overtaken. None relies on the one before it: each carries
-//! the transaction's id, and a receiver that has heard it before gives the same answer again.
+//! the transaction's id, and a receiver that has heard it before answers the same again.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -16,7 +16,7 @@ use super::outgoing::{Outgoing, framed_error};
 use super::session::{After, BranchSession};
 use crate::limits::{REOPEN_WAIT, STRANGER_IDLE, WATCH_EVENTS, WATCH_POLL};
 use crate::net::accept::{Client, Handler};
-use crate::peers::links::Peership;
+use crate::peers::links::PeerInfo;
 use crate::service::Service;
 use crate::service::access::Caller;
 use crate::service::operations::to_json;
@@ -88,13 +88,13 @@ impl BranchHandler {
                 After::GoOn | After::ChangeRole(_) => {}
                 // What stands behind it already is the client's sign that it has seen enough.
                 After::Watch(watch) => self.watch(client, &watch, incoming.goes_on_after(0), &mut outgoing)?,
-                After::Replicate(shipment) => return self.0.replication.ship(&shipment, client.stream()),
+                After::Replicate(stream) => return self.0.replication.serve_replica(&stream, client.stream()),
                 After::BecomeLink(peer) => {
                     let caller = Address::from((client.peer().ip(), peer.port));
                     let told = peer.host.as_deref().and_then(|host| Address::new(host, peer.port).ok());
                     let address = told.map_or_else(|| caller.clone(), |told| told.told_by(&caller));
                     let epoch = Epoch::new(peer.epoch, &peer.epoch_id);
-                    let with = Peership { instance: peer.instance, epoch };
+                    let with = PeerInfo { instance: peer.instance, epoch };
                     let stream = client.stream().try_clone()?;
                     self.0.engine.links().accept(&peer.branch, &address, with, stream);
                     return Ok(());

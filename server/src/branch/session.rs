@@ -30,7 +30,7 @@ use crate::limits::{ERROR_TEXT_BYTES, LONG_ANSWER_BYTES, LONG_READ_WAIT, SHORT_L
 use crate::lockout::Origin;
 use crate::logins::LoggedIn;
 use crate::net::accept::Client;
-use crate::replication::Shipment;
+use crate::replication::GrantedStream;
 use crate::service::access::{self, Access, Caller};
 use crate::service::operations::{Operation, to_json};
 use crate::service::transfers::{self, TransferRequest};
@@ -62,7 +62,7 @@ pub enum After {
     /// It becomes a link to this branch.
     BecomeLink(Link),
     /// It becomes a stream to a replica.
-    Replicate(Shipment),
+    Replicate(GrantedStream),
     /// It streams events.
     Watch(Watch),
     /// It is answered when this copy is open again in its new role, and closed then: what is given says when.
@@ -357,8 +357,8 @@ impl<'c> BranchSession<'c> {
                 let params: Link = frame.params()?;
                 let links = service.engine.links();
                 links.refuse_cut(&PeerAddr::from(&params.branch))?;
-                service.replication.admit_link(&params, links.directory())?;
-                links.refuse_double(&params, self.address)?;
+                service.replication.check_link_epochs(&params, links.directory())?;
+                links.refuse_name_conflict(&params, self.address)?;
                 let linked = links.introduction();
                 if params.branch != *service.bank.name() {
                     *after = After::BecomeLink(params);
@@ -369,9 +369,9 @@ impl<'c> BranchSession<'c> {
                 let params = frame.params().map_err(|error| Error::Invalid(format!(
                     "this is no replica of this program ({error}): what an older system sends as replicate is not taken; start the copy with --replica-of"
                 )))?;
-                let (granted, shipment) = service.replication.admit(&params, self.address)?;
-                if let Some(shipment) = shipment {
-                    *after = After::Replicate(shipment);
+                let (granted, stream) = service.replication.grant_stream(&params, self.address)?;
+                if let Some(stream) = stream {
+                    *after = After::Replicate(stream);
                 }
                 single(to_json(&granted))
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::menu::connection::{Menu, log_end};
-use crate::net::accept::{Client, Handler, Patience};
+use crate::net::accept::{Client, Handler, IdleTimeoutStream};
 
 pub use terminal::LabTerminal;
 
@@ -31,7 +31,7 @@ impl Handler for OlderMenuHandler {
 
     fn serve(&self, client: &Client) {
         log::info!("{client}: lab opened");
-        let patience = Patience::new(client.stream(), Duration::from_millis(LAB_KEY_TIMEOUT_MS));
+        let patience = IdleTimeoutStream::new(client.stream(), Duration::from_millis(LAB_KEY_TIMEOUT_MS));
         let ended = LabTerminal::handshake(&patience, &patience).and_then(|mut terminal| {
             patience.set_limit(self.0.service.idle_timeout);
             self.0.converse(client, &mut terminal)

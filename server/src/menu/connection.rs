@@ -10,7 +10,7 @@ use protocol::menu_line::ServerLine;
 
 use super::dispatch::dispatch;
 use super::{Ended, MenuSession, PlainTerminal, Terminal, Texts, run};
-use crate::net::accept::{Client, Handler, Patience};
+use crate::net::accept::{Client, Handler, IdleTimeoutStream};
 use crate::service::Service;
 
 /// What all menu clients share.
@@ -64,7 +64,7 @@ impl Handler for MenuHandler {
 
     fn serve(&self, client: &Client) {
         log::info!("{client}: menu opened");
-        let patience = Patience::new(client.stream(), self.0.service.idle_timeout);
+        let patience = IdleTimeoutStream::new(client.stream(), self.0.service.idle_timeout);
         let ended = self.0.converse(client, &mut PlainTerminal::new(&patience, &patience));
         log_end(self.name(), client, &ended);
     }

@@ -292,13 +292,13 @@ fn admit(stream: TcpStream, peer: SocketAddr, door: &Arc<dyn Handler>, clients: 
 
 /// A client's socket with a limit on silence: after each thing that was said to the client, its answer
 /// must be complete within the limit, however slowly it trickles in.
-pub struct Patience<'s> {
+pub struct IdleTimeoutStream<'s> {
     stream: &'s TcpStream,
     limit: Cell<Duration>,
     deadline: Cell<Instant>,
 }
 
-impl<'s> Patience<'s> {
+impl<'s> IdleTimeoutStream<'s> {
     /// Starts the clock.
     #[must_use]
     pub fn new(stream: &'s TcpStream, limit: Duration) -> Self {
@@ -316,8 +316,8 @@ impl<'s> Patience<'s> {
     }
 }
 
-impl Read for &Patience<'_> {
-    /// Gives `TimedOut` once the client was silent for too long, and starts the clock again.
+impl Read for &IdleTimeoutStream<'_> {
+    /// Returns `TimedOut` once the client was silent for too long, and starts the clock again.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.deadline.get().saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -330,7 +330,7 @@ impl Read for &Patience<'_> {
     }
 }
 
-impl Write for &Patience<'_> {
+impl Write for &IdleTimeoutStream<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut stream = self.stream;
         let written = stream.write(bytes)?;

@@ -35,7 +35,7 @@ impl Directory {
     /// Reads what is known from the disk.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// A database error.
     pub fn open(dbs: Arc<DbsExec>) -> Result<Self> {
         let rows = dbs.read(|reader| {
             reader.query_all("SELECT name, host, port, epoch, epoch_id FROM branches ORDER BY name", params![], |row| {
@@ -80,8 +80,8 @@ impl Directory {
     /// met, until one of a higher number comes.
     ///
     /// # Errors
-    /// [`Error::LowerEpoch`], [`Error::EpochConflict`], [`Error::Invalid`] for one that can't be, or trouble of the
-    /// database.
+    /// [`Error::LowerEpoch`], [`Error::EpochConflict`], [`Error::Invalid`] for one that can't be, or a database
+    /// error.
     pub fn learn_epoch(&self, name: &BranchName, epoch: &Epoch) -> Result<()> {
         // One lock over look and note: of two that come at once, one is the first.
         let mut epochs = self.epochs.lock();
@@ -117,7 +117,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Notes where a branch has called from. Gives true when it is known to be somewhere else: somebody should look which
+    /// Notes where a branch has called from. Returns true when it is known to be somewhere else: somebody should look which
     /// of the two still answers.
     ///
     /// # Errors
@@ -154,7 +154,7 @@ impl Directory {
     /// Notes where a branch surely is.
     ///
     /// # Errors
-    /// [`Error::Busy`] when too many branches are known, or trouble of the database.
+    /// [`Error::Busy`] when too many branches are known, or a database error.
     pub fn learn(&self, name: &BranchName, address: &Address) -> Result<()> {
         {
             let mut known = self.known.lock();

@@ -2,7 +2,7 @@
 //!
 //! A link is one framed, authenticated connection that carries the protocol's messages both ways. It is
 //! made when it is needed, by either side, and used by both. Each link has two threads: the reader hands
-//! all messages that have come to the engine as one lot, and the writer sends everything that waits as one frame;
+//! all messages that have come to the engine as one batch, and the writer sends everything that waits as one frame;
 //! so the busier a link is, the more messages share a frame, and, at the other end, a commit.
 //!
 //! Nobody waits for a peer here: [`Links::send`] queues a message or drops it. The machines send again what
@@ -43,7 +43,7 @@ pub use dial::{is_here, reach};
 
 /// A message on its way, with what its sender knew.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Posted {
+pub struct StampedMessage {
     /// The message.
     pub message: Message,
     /// The sender's name and the number of its event of sending.
@@ -55,7 +55,7 @@ pub struct Posted {
 /// One frame of a link.
 #[derive(Debug, Default, Deserialize, Serialize)]
 struct LinkFrame {
-    messages: Vec<Posted>,
+    messages: Vec<StampedMessage>,
     /// Why the link ends: the sentence for the other side's operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
@@ -64,9 +64,9 @@ struct LinkFrame {
 /// Who takes what the links bring.
 pub trait Inbox: Send + Sync + 'static {
     /// Messages of one frame, in order.
-    fn received(&self, from: &PeerAddr, messages: Vec<Posted>);
+    fn received(&self, from: &PeerAddr, messages: Vec<StampedMessage>);
     /// These can't be delivered now.
-    fn undeliverable(&self, to: &PeerAddr, messages: Vec<Posted>);
+    fn undeliverable(&self, to: &PeerAddr, messages: Vec<StampedMessage>);
     /// A link to this peer is up.
     fn linked(&self, peer: &PeerAddr);
     /// At this address there is this branch itself, to which no link leads.
@@ -76,11 +76,11 @@ pub trait Inbox: Send + Sync + 'static {
 /// Who takes the engine's messages to its peers.
 pub trait Carrier: Send + Sync {
     /// Takes messages to a peer, in order, or loses them. Never waits for the network.
-    fn carry(&self, to: &PeerAddr, messages: Vec<Posted>);
+    fn carry(&self, to: &PeerAddr, messages: Vec<StampedMessage>);
 }
 
 impl Carrier for Arc<Links> {
-    fn carry(&self, to: &PeerAddr, messages: Vec<Posted>) {
+    fn carry(&self, to: &PeerAddr, messages: Vec<StampedMessage>) {
         self.send(to, messages);
     }
 }
@@ -109,7 +109,7 @@ pub struct Identity {
 
 /// What the other end of a link has said of itself.
 #[derive(Clone, Debug)]
-pub struct Peership {
+pub struct PeerInfo {
     /// Which process it is, if it said so.
     pub instance: Option<String>,
     /// Its epoch.
@@ -140,7 +140,7 @@ struct Peer {
     up: Vec<Up>,
     is_dialing: bool,
     /// What to send once a link is up.
-    waiting: Vec<Posted>,
+    waiting: Vec<StampedMessage>,
     failures: u32,
     not_before: Option<Instant>,
     /// Cut in a lesson: nothing is sent, no link is made and none is taken.
@@ -150,10 +150,10 @@ struct Peer {
 struct Up {
     id: u64,
     /// Who is at the other end.
-    with: Peership,
+    with: PeerInfo,
     /// Frames that have come, heartbeats too.
     frames: Arc<AtomicU64>,
-    outgoing: Sender<Posted>,
+    outgoing: Sender<StampedMessage>,
     stream: Arc<TcpStream>,
 }
 
@@ -223,16 +223,16 @@ impl Links {
     }
 
     /// Queues messages to a peer, in order. Never waits for the network.
-    pub fn send(self: &Arc<Self>, to: &PeerAddr, messages: Vec<Posted>) {
+    pub fn send(self: &Arc<Self>, to: &PeerAddr, messages: Vec<StampedMessage>) {
         let to = &self.found_at(to);
         let undeliverable = {
             let mut peers = self.peers.lock();
             let peer = peers.entry(to.clone()).or_default();
             match peer.up.last() {
                 Some(up) => {
-                    for posted in messages {
+                    for stamped in messages {
                         // A full or closed queue loses the message, as a network may; it is sent again.
-                        if let Err(TrySendError::Full(_)) = up.outgoing.try_send(posted) {
+                        if let Err(TrySendError::Full(_)) = up.outgoing.try_send(stamped) {
                             log::warn!("link to {to}: the queue is full, a message is dropped");
                         }
                     }
@@ -374,7 +374,7 @@ impl Links {
     }
 
     /// Runs a link that a peer has made, in the calling thread, until it breaks.
-    pub fn accept(self: &Arc<Self>, name: &BranchName, address: &Address, with: Peership, stream: TcpStream) {
+    pub fn accept(self: &Arc<Self>, name: &BranchName, address: &Address, with: PeerInfo, stream: TcpStream) {
         match self.directory.observe(name, address) {
             Ok(false) => {}
             Ok(true) => self.look_where_in_background(name),
@@ -512,7 +512,7 @@ impl Links {
         }
     }
 
-    fn register_and_run(self: &Arc<Self>, peer: &PeerAddr, with: Peership, stream: TcpStream) {
+    fn register_and_run(self: &Arc<Self>, peer: &PeerAddr, with: PeerInfo, stream: TcpStream) {
         match self.register(peer, with, stream) {
             Ok(link) => self.run(peer, &link),
             Err(error) => self.dial_failed(peer, &error),
@@ -520,7 +520,7 @@ impl Links {
     }
 
     /// Puts a link into the register and starts its writer.
-    fn register(self: &Arc<Self>, to: &PeerAddr, with: Peership, stream: TcpStream) -> Result<Link> {
+    fn register(self: &Arc<Self>, to: &PeerAddr, with: PeerInfo, stream: TcpStream) -> Result<Link> {
         stream
             .set_read_timeout(Some(LINK_SILENCE))
             .and_then(|()| stream.set_write_timeout(Some(WRITE_TIMEOUT)))
@@ -537,9 +537,9 @@ impl Links {
             let _ = stream.shutdown(Shutdown::Both);
             return Err(Error::Unreachable(format!("the link to {to} is cut")));
         }
-        for posted in std::mem::take(&mut peer.waiting) {
+        for stamped in std::mem::take(&mut peer.waiting) {
             // The queue is as long as the waiting list may be.
-            let _ = outgoing.try_send(posted);
+            let _ = outgoing.try_send(stamped);
         }
         (peer.is_dialing, peer.failures, peer.not_before) = (false, 0, None);
         for rival in peer
@@ -563,7 +563,7 @@ impl Links {
             inbox.linked(to);
         }
         if let (Some(discoverer), Ok(name)) = (&*self.discoverer.lock(), to.as_str().parse()) {
-            // A full channel means that it has enough to ask; it asks the others by and by.
+            // A full channel means that it has enough to ask; it asks the others in turn.
             let _ = discoverer.try_send(name);
         }
         Ok(link)
@@ -584,7 +584,7 @@ impl Links {
         }
     }
 
-    /// Hands over what comes: all whole frames that have arrived by then as one lot, which shares one commit.
+    /// Hands over what comes: all whole frames that have arrived by then as one batch, which shares one commit.
     fn read(&self, peer: &PeerAddr, link: &Link) -> io::Result<()> {
         let name = peer.as_str().parse::<BranchName>().ok();
         let mut reader = io::BufReader::with_capacity(LINK_READ_BYTES, &*link.stream);
@@ -622,10 +622,10 @@ fn holds_whole_frame(buffer: &[u8]) -> bool {
 }
 
 /// Sends what is queued, all that waits in one frame, until the queue or the connection is closed.
-fn write(mut stream: &TcpStream, queued: &Receiver<Posted>) {
+fn write(mut stream: &TcpStream, queued: &Receiver<StampedMessage>) {
     loop {
         let mut messages = match queued.recv_timeout(LINK_HEARTBEAT) {
-            Ok(posted) => vec![posted],
+            Ok(stamped) => vec![stamped],
             Err(RecvTimeoutError::Timeout) => Vec::new(),
             Err(RecvTimeoutError::Disconnected) => break,
         };

@@ -12,16 +12,16 @@ use protocol::{Address, Epoch};
 use two_phase_commit::PeerAddr;
 
 use crate::dbs_exec::CopyState;
-use crate::limits::{COPIES_ASKED_FOR_PROMOTION, HERALD_INTERVAL};
+use crate::limits::{ANNOUNCE_INTERVAL, COPIES_ASKED_FOR_PROMOTION};
 use crate::peers::links::is_here;
 use crate::replication::ask::{heard_by, tell_copies};
 use crate::replication::handshake::members;
-use crate::replication::{Replication, ShipState};
+use crate::replication::{Replication, StreamState};
 use crate::transfer::Engine;
 
 impl Replication {
     /// Tells, until this copy is no primary any more.
-    pub(super) fn herald(self: &Arc<Self>, engine: &Arc<Engine>) {
+    pub(super) fn announce(self: &Arc<Self>, engine: &Arc<Engine>) {
         let mut said: BTreeMap<Address, String> = BTreeMap::new();
         while !self.is_stopping() && !self.parts.dbs.is_closed() {
             let copy_state = self.parts.dbs.copy_state();
@@ -31,14 +31,14 @@ impl Replication {
             if copy_state.is_logging {
                 self.tell_others(&copy_state, &mut said);
             }
-            let mut following = self.following.lock();
+            let mut receiver = self.receiver.lock();
             if !self.is_stopping() {
-                self.woken.wait_for(&mut following, HERALD_INTERVAL);
+                self.woken.wait_for(&mut receiver, ANNOUNCE_INTERVAL);
             }
         }
     }
 
-    /// Tells the other copies once: one round of a primary's heralding.
+    /// Tells the other copies once: one round of a primary's announcing.
     pub fn tell_once(self: &Arc<Self>) {
         let copy_state = self.parts.dbs.copy_state();
         if copy_state.is_logging {
@@ -73,7 +73,7 @@ impl Replication {
     }
 
     fn is_following(&self, address: &str) -> bool {
-        self.ships.lock().get(address).is_some_and(|ship| ship.state != ShipState::Away)
+        self.streams.lock().get(address).is_some_and(|stream| stream.state != StreamState::Away)
     }
 }
 

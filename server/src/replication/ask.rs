@@ -15,7 +15,7 @@ use crate::limits::CLIENT_STACK_BYTES;
 /// What another copy answered.
 pub(super) type Told = (Address, Result<Following, DialError>);
 
-/// Tells every copy in `others` what `params` say; gives what came back within `wait`.
+/// Tells every copy in `others` what `params` say; returns what came back within `wait`.
 pub(super) fn tell_copies(dialler: &Dialler, others: &[Address], params: &Follow, wait: Duration) -> Vec<Told> {
     let (answers, answered) = bounded(others.len());
     let mut asked = 0;

@@ -16,7 +16,7 @@ use crate::replication::Replication;
 
 /// A stream that a replica was granted.
 #[derive(Clone, Debug)]
-pub struct Shipment {
+pub struct GrantedStream {
     /// Where the replica takes requests.
     pub(super) address: String,
     /// The last group that it has; none when it gets a snapshot.
@@ -24,11 +24,11 @@ pub struct Shipment {
 }
 
 impl Replication {
-    /// Looks at a replica's wish to follow. No shipment comes of it when the replica's log is not a part of this one.
+    /// Looks at a replica's wish to follow. No stream is granted when the replica's log is not a part of this one.
     ///
     /// # Errors
-    /// [`Error::NotPrimary`], [`Error::Fenced`], [`Error::Invalid`], or trouble of the database.
-    pub fn admit(&self, params: &Replicate, ip: IpAddr) -> Result<(Replicating, Option<Shipment>)> {
+    /// [`Error::NotPrimary`], [`Error::Fenced`], [`Error::Invalid`], or a database error.
+    pub fn grant_stream(&self, params: &Replicate, ip: IpAddr) -> Result<(Replicating, Option<GrantedStream>)> {
         let dbs = &self.parts.dbs;
         self.check_branch(&params.branch)?;
         if self.role != CopyRole::Primary {
@@ -49,12 +49,12 @@ impl Replication {
         let Epoch { number: epoch, id: epoch_id } = epoch;
         let answer =
             |mode: &str, common| Replicating { epoch, epoch_id: epoch_id.clone(), sequence, mode: mode.into(), common };
-        let shipment = |from| Some(Shipment { address: address.clone(), from });
-        let Some(position) = &params.position else { return Ok((answer("snapshot", None), shipment(None))) };
+        let stream = |from| Some(GrantedStream { address: address.clone(), from });
+        let Some(position) = &params.position else { return Ok((answer("snapshot", None), stream(None))) };
         let here = dbs.position_at(position.sequence)?;
         let is_ours = here.is_some_and(|here| to_hex(&here.digest) == position.digest);
         if is_ours {
-            return Ok((answer("log", None), shipment(Some(position.sequence))));
+            return Ok((answer("log", None), stream(Some(position.sequence))));
         }
         // The first epoch that the replica's log has nothing of began where the two logs part.
         let theirs = Epoch::new(position.epoch, &position.epoch_id);
@@ -66,7 +66,7 @@ impl Replication {
             && position.sequence < sequence
             && parted.as_ref().is_none_or(|began| position.sequence <= began.after_sequence);
         if is_old {
-            return Ok((answer("snapshot", None), shipment(None)));
+            return Ok((answer("snapshot", None), stream(None)));
         }
         let common = parted.map(|began| LogPosition {
             sequence: began.after_sequence,
@@ -77,10 +77,10 @@ impl Replication {
         Ok((answer("diverged", common), None))
     }
 
-    /// Another copy says that it is the primary, or asks what this one is. Gives what this one is then.
+    /// Another copy says that it is the primary, or asks what this one is. Returns what this one is then.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is a copy of another branch or its epoch can't be, or trouble of the database.
+    /// [`Error::Invalid`] when it is a copy of another branch or its epoch can't be, or a database error.
     pub fn told_of_primary(&self, params: &Follow, ip: IpAddr) -> Result<Following> {
         let dbs = &self.parts.dbs;
         self.check_branch(&params.branch)?;
@@ -130,10 +130,10 @@ impl Replication {
                 copy_state.primary = Some(primary.clone());
             }
         })?;
-        let mut following = self.following.lock();
-        let is_other = following.primary.as_ref() != Some(address);
-        following.primary = Some(address.clone());
-        drop(following);
+        let mut receiver = self.receiver.lock();
+        let is_other = receiver.primary.as_ref() != Some(address);
+        receiver.primary = Some(address.clone());
+        drop(receiver);
         if is_other {
             log::info!("the primary is at {primary} now, epoch {epoch}");
             self.interrupt();
@@ -146,7 +146,7 @@ impl Replication {
     /// # Errors
     /// [`Error::LowerEpoch`] or [`Error::EpochConflict`] when the branch was replaced by a copy that is known here, or
     /// contradicts it, [`Error::Fenced`] when this one was or does, as the other knows.
-    pub fn admit_link(&self, params: &Link, directory: &Directory) -> Result<()> {
+    pub fn check_link_epochs(&self, params: &Link, directory: &Directory) -> Result<()> {
         self.hear(&Epoch::new(params.your_epoch, &params.your_epoch_id)).map_or(Ok(()), Err)?;
         let theirs = Epoch::new(params.epoch, &params.epoch_id);
         if params.branch != self.parts.dialler.branch {
@@ -164,7 +164,7 @@ impl Replication {
 
     /// Somebody knows of a copy of this branch that was promoted to an epoch. A higher one ends this primary's writing,
     /// and so does another of the same number: which of the two is right only a person can say. One that can't be is
-    /// not believed. Gives what this copy refuses everything with from then on, if so.
+    /// not believed. Returns what this copy refuses everything with from then on, if so.
     pub fn hear(&self, other: &Epoch) -> Option<Error> {
         let own = self.parts.dbs.copy_state().epoch;
         let is_conflict = match other.stands_to(&own) {
@@ -202,7 +202,7 @@ impl Replication {
     /// Logs groups from now on, if that was not begun before: the branch has, or is to have, a replica.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// A database error.
     pub fn log_from_now_on(&self) -> Result<()> {
         if self.parts.dbs.copy_state().is_logging {
             return Ok(());

@@ -5,7 +5,7 @@
 //! A branch has one *primary*, which is written, and any number of *replicas*, which follow it. The primary logs each
 //! group commit, in the same SQLite transaction, as the write statements that went through the funnel and their bound
 //! parameters (`dbs_exec`). A replica dials its primary, says where its log ends, and gets what comes after that as a
-//! stream (`ship`). It executes each group once, together with the group's row of the log (`follow`), and says
+//! stream (`sender`). It executes each group once, together with the group's row of the log (`receiver`), and says
 //! what it has made durable. So at every instant a replica is the primary as it was after some group.
 //!
 //! - *Order.* Groups are numbered without a gap, and a replica executes nothing but the next number.
@@ -24,7 +24,7 @@
 //! transaction; what was prepared, decided and answered came with the log, and the two machines recover from it as
 //! after a restart. Whoever has heard of an epoch refuses links, streams and orders of a lower one; the old primary,
 //! as soon as anyone tells it, is *fenced*: it takes no writes, durably, and becomes a replica on command (`demote`).
-//! The new primary goes round and tells: the other copies (`herald`), and, by linking to them, all branches.
+//! The new primary goes round and tells: the other copies (`announce`), and, by linking to them, all branches.
 //!
 //! A promotion asks the other copies first (`ask`), and goes on without asking them only for a person who insists. Two
 //! copies that can't hear one another may so come to one number. Each promotion therefore draws an id, and two of one
@@ -65,12 +65,12 @@ use protocol::Address;
 use protocol::request::Action;
 
 pub use dial::{Dialler, Duplex, Exchange};
-pub use handshake::Shipment;
+pub use handshake::GrantedStream;
 pub use roles::{is_replaced, settle_role};
 
 use crate::dbs_exec::{CopyRole, DbsExec};
 use crate::error::{Error, Result};
-use crate::limits::{SHIPPED_WAIT, THREAD_STOP_WAIT};
+use crate::limits::{CATCH_UP_WAIT, THREAD_STOP_WAIT};
 use crate::transfer::Engine;
 
 /// Why everything is to be closed and opened again.
@@ -109,9 +109,9 @@ pub struct Replication {
     parts: Parts,
     role: CopyRole,
     /// A primary's streams, by the address of the replica.
-    ships: Mutex<BTreeMap<String, Ship>>,
-    next_ship: AtomicU64,
-    following: Mutex<Following>,
+    streams: Mutex<BTreeMap<String, ReplicaStream>>,
+    next_stream: AtomicU64,
+    receiver: Mutex<ReceiverStatus>,
     woken: Condvar,
     stopping: AtomicBool,
     /// Whether this role is being ended: by the first who says so, and for one reason.
@@ -121,16 +121,16 @@ pub struct Replication {
 
 /// A stream to a replica, or what is left of it.
 #[derive(Debug)]
-struct Ship {
+struct ReplicaStream {
     connection: u64,
-    state: ShipState,
+    state: StreamState,
     acknowledged: i64,
     /// When the replica last had all there was.
     had_all: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ShipState {
+enum StreamState {
     Snapshot,
     CatchingUp,
     Following,
@@ -139,10 +139,10 @@ enum ShipState {
 
 /// How a replica stands to its primary.
 #[derive(Debug)]
-struct Following {
+struct ReceiverStatus {
     primary: Option<Address>,
-    state: FollowState,
-    trouble: Option<String>,
+    state: ReceiverState,
+    last_error: Option<String>,
     /// The connection, to be cut when the replica is to do something else.
     stream: Option<Arc<TcpStream>>,
     heard_sequence: Option<i64>,
@@ -153,7 +153,7 @@ struct Following {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FollowState {
+enum ReceiverState {
     Connecting,
     Snapshot,
     Following,
@@ -166,10 +166,10 @@ impl Replication {
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
         let copy_state = parts.dbs.copy_state();
-        let following = Following {
+        let receiver = ReceiverStatus {
             primary: copy_state.primary.as_deref().and_then(|address| address.parse().ok()),
-            state: if copy_state.diverged.is_some() { FollowState::Diverged } else { FollowState::Connecting },
-            trouble: copy_state.diverged,
+            state: if copy_state.diverged.is_some() { ReceiverState::Diverged } else { ReceiverState::Connecting },
+            last_error: copy_state.diverged,
             stream: None,
             heard_sequence: None,
             heard_at: None,
@@ -178,9 +178,9 @@ impl Replication {
         };
         Arc::new(Self {
             role: copy_state.role,
-            ships: Mutex::default(),
-            next_ship: AtomicU64::new(1),
-            following: Mutex::new(following),
+            streams: Mutex::default(),
+            next_stream: AtomicU64::new(1),
+            receiver: Mutex::new(receiver),
             woken: Condvar::new(),
             stopping: AtomicBool::new(false),
             ending: AtomicBool::new(false),
@@ -192,14 +192,14 @@ impl Replication {
     /// Begins to follow, as a replica, or to tell the other copies, as a primary.
     ///
     /// # Errors
-    /// When the operating system gives no thread.
+    /// When the operating system has no thread.
     pub fn start(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<()> {
         match self.role {
             CopyRole::Primary => {
                 let engine = Arc::clone(engine);
-                self.spawn("herald", move |replication| replication.herald(&engine))
+                self.spawn("announce", move |replication| replication.announce(&engine))
             }
-            CopyRole::Replica => self.spawn("follow", |replication| replication.follow()),
+            CopyRole::Replica => self.spawn("receive", |replication| replication.receive()),
             CopyRole::Fenced => {
                 log::error!("branch {} takes no writes: {}", self.parts.dialler.branch, self.refusal());
                 Ok(())
@@ -241,7 +241,7 @@ impl Replication {
     pub fn knows_what_was_done(&self) -> bool {
         match self.role {
             CopyRole::Primary => true,
-            CopyRole::Replica => self.following.lock().state == FollowState::Following,
+            CopyRole::Replica => self.receiver.lock().state == ReceiverState::Following,
             CopyRole::Fenced => false,
         }
     }
@@ -260,7 +260,7 @@ impl Replication {
     /// Ends the threads and streams of this role. Called when the clients have been told to leave. A thread that just
     /// waits for another machine is left to end by itself: it finds that it is not wanted any more.
     pub fn stop(&self) {
-        self.wait_until_shipped(SHIPPED_WAIT);
+        self.wait_for_replicas(CATCH_UP_WAIT);
         self.stop_soon();
         let threads = std::mem::take(&mut *self.threads.lock());
         let deadline = Instant::now() + THREAD_STOP_WAIT;
@@ -292,12 +292,12 @@ impl Replication {
 
     /// Cuts the replica's connection, so that it looks anew at whom to follow and how.
     fn interrupt(&self) {
-        let following = self.following.lock();
-        if let Some(stream) = &following.stream {
+        let receiver = self.receiver.lock();
+        if let Some(stream) = &receiver.stream {
             // An error means that it is closed already.
             let _ = stream.shutdown(Shutdown::Both);
         }
-        drop(following);
+        drop(receiver);
         self.woken.notify_all();
     }
 

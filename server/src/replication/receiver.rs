@@ -23,7 +23,7 @@ use crate::replication::dial::DialError;
 use crate::replication::handshake::{is_same, to_wire};
 use crate::replication::snapshot::Incoming;
 use crate::replication::wire::{Check, ToReplica, push_acknowledge};
-use crate::replication::{FollowState, Reopen, Replication};
+use crate::replication::{ReceiverState, Reopen, Replication};
 
 /// Why following ended for now.
 enum Ended {
@@ -55,16 +55,16 @@ impl From<Error> for Ended {
 
 impl Replication {
     /// Follows the primary until the replica has another role, or its books turn out to be others.
-    pub(super) fn follow(self: &Arc<Self>) {
+    pub(super) fn receive(self: &Arc<Self>) {
         let mut back_off = DIAL_BACKOFF_FIRST;
         while !self.is_stopping() && !self.parts.dbs.is_closed() {
-            if self.following.lock().state == FollowState::Diverged {
+            if self.receiver.lock().state == ReceiverState::Diverged {
                 self.wait(Duration::MAX);
                 back_off = DIAL_BACKOFF_FIRST;
                 continue;
             }
             let begun = Instant::now();
-            match self.follow_once() {
+            match self.receive_once() {
                 Ended::Reopening => return,
                 Ended::Diverged(text) => self.diverge(&text),
                 Ended::Again(text) => {
@@ -83,28 +83,28 @@ impl Replication {
     }
 
     fn wait(&self, wait: Duration) {
-        let mut following = self.following.lock();
+        let mut receiver = self.receiver.lock();
         if self.is_stopping() {
             return;
         }
         if wait == Duration::MAX {
-            if following.state == FollowState::Diverged {
-                self.woken.wait(&mut following);
+            if receiver.state == ReceiverState::Diverged {
+                self.woken.wait(&mut receiver);
             }
         } else {
-            self.woken.wait_for(&mut following, wait);
+            self.woken.wait_for(&mut receiver, wait);
         }
     }
 
     fn note_away(&self, text: &str) {
-        let mut following = self.following.lock();
-        if following.trouble.as_deref() != Some(text) {
+        let mut receiver = self.receiver.lock();
+        if receiver.last_error.as_deref() != Some(text) {
             log::warn!("the primary cannot be followed: {text}");
         }
-        following.stream = None;
-        if following.state != FollowState::Diverged {
-            following.state = FollowState::Connecting;
-            following.trouble = Some(text.to_string());
+        receiver.stream = None;
+        if receiver.state != ReceiverState::Diverged {
+            receiver.state = ReceiverState::Connecting;
+            receiver.last_error = Some(text.to_string());
         }
     }
 
@@ -119,24 +119,24 @@ impl Replication {
         {
             log::error!("that could not be noted: {error}");
         }
-        let mut following = self.following.lock();
-        following.stream = None;
-        following.state = FollowState::Diverged;
-        following.trouble = Some(text.to_string());
+        let mut receiver = self.receiver.lock();
+        receiver.stream = None;
+        receiver.state = ReceiverState::Diverged;
+        receiver.last_error = Some(text.to_string());
     }
 
-    fn follow_once(self: &Arc<Self>) -> Ended {
-        match self.connect_and_follow() {
+    fn receive_once(self: &Arc<Self>) -> Ended {
+        match self.connect_and_receive() {
             Ok(never) => match never {},
             Err(ended) => ended,
         }
     }
 
-    fn connect_and_follow(self: &Arc<Self>) -> Result<std::convert::Infallible, Ended> {
+    fn connect_and_receive(self: &Arc<Self>) -> Result<std::convert::Infallible, Ended> {
         let dbs = &self.parts.dbs;
         let (primary, wants_snapshot) = {
-            let following = self.following.lock();
-            (following.primary.clone(), following.wants_snapshot)
+            let receiver = self.receiver.lock();
+            (receiver.primary.clone(), receiver.wants_snapshot)
         };
         let primary =
             primary.ok_or_else(|| Ended::Again("no primary is known; start it with --replica-of host:port".into()))?;
@@ -160,9 +160,9 @@ impl Replication {
         let granted: Replicating =
             connection.call(Action::Replicate, &params, None).map_err(|error| DialError::of(&primary, error))?;
         let stream = Arc::new(connection.into_stream());
-        self.following.lock().stream = Some(Arc::clone(&stream));
+        self.receiver.lock().stream = Some(Arc::clone(&stream));
         match granted.mode.as_str() {
-            "log" => self.follow_log(&primary, &granted, &stream),
+            "log" => self.receive_log(&primary, &granted, &stream),
             "snapshot" => self.take_snapshot(&primary, &stream, wants_snapshot),
             _ => Err(Ended::Diverged(self.tell_difference(&primary, &granted)?)),
         }
@@ -187,7 +187,7 @@ impl Replication {
         ))
     }
 
-    fn follow_log(
+    fn receive_log(
         self: &Arc<Self>,
         primary: &Address,
         granted: &Replicating,
@@ -197,9 +197,9 @@ impl Replication {
         log::info!("following the primary at {primary} from group {last} on, it is at {}", granted.sequence);
         self.note_heard(granted.sequence, last);
         {
-            let mut following = self.following.lock();
-            following.state = FollowState::Following;
-            following.trouble = None;
+            let mut receiver = self.receiver.lock();
+            receiver.state = ReceiverState::Following;
+            receiver.last_error = None;
         }
         stream.set_read_timeout(Some(LINK_SILENCE))?;
         let mut reader = BufReader::with_capacity(LINK_READ_BYTES, stream);
@@ -294,12 +294,12 @@ impl Replication {
     }
 
     fn note_heard(&self, heard: i64, last: i64) {
-        let mut following = self.following.lock();
-        let heard = following.heard_sequence.unwrap_or(0).max(heard);
-        following.heard_sequence = Some(heard);
-        following.heard_at = Some(Instant::now());
+        let mut receiver = self.receiver.lock();
+        let heard = receiver.heard_sequence.unwrap_or(0).max(heard);
+        receiver.heard_sequence = Some(heard);
+        receiver.heard_at = Some(Instant::now());
         if last >= heard {
-            following.had_all = Some(Instant::now());
+            receiver.had_all = Some(Instant::now());
         }
     }
 
@@ -323,9 +323,9 @@ impl Replication {
     ) -> Result<std::convert::Infallible, Ended> {
         log::info!("taking a snapshot from the primary at {primary}");
         {
-            let mut following = self.following.lock();
-            following.state = FollowState::Snapshot;
-            following.trouble = None;
+            let mut receiver = self.receiver.lock();
+            receiver.state = ReceiverState::Snapshot;
+            receiver.last_error = None;
         }
         stream.set_read_timeout(Some(SNAPSHOT_SILENCE))?;
         let mut reader = BufReader::with_capacity(LINK_READ_BYTES, stream);

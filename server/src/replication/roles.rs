@@ -10,7 +10,7 @@ use protocol::{Address, Epoch, EpochOrder};
 
 use super::ask::{heard_by, tell_copies};
 use super::dial::Dialler;
-use super::{FollowState, Replication};
+use super::{ReceiverState, Replication};
 use crate::cli::config::ReplicationSettings;
 use crate::clock::{iso_utc, unix_ms_now};
 use crate::dbs_exec::{CopyRole, CopyState, DbsExec, EpochStart, PromotionOrder};
@@ -21,7 +21,7 @@ use crate::peers::links::is_here;
 /// Makes the database what the command line says that it is. Done once, at the start of the process.
 ///
 /// # Errors
-/// Trouble of the database.
+/// A database error.
 pub fn settle_role(dbs: &DbsExec, settings: &ReplicationSettings) -> Result<()> {
     dbs.keep_log(i64::try_from(settings.log_mib.saturating_mul(1 << 20)).unwrap_or(i64::MAX));
     let copy_state = dbs.copy_state();
@@ -51,11 +51,11 @@ pub fn settle_role(dbs: &DbsExec, settings: &ReplicationSettings) -> Result<()> 
 /// Asks the other copies whether one of them is of a higher epoch, or of another of the same number, and tells them of
 /// this one. `true` when this primary was replaced: it is fenced then.
 ///
-/// Done before a primary opens its doors: one that comes back after another was promoted in its place takes no
+/// Done before a primary opens its listeners: one that comes back after another was promoted in its place takes no
 /// write, if any other copy can be reached.
 ///
 /// # Errors
-/// Trouble of the database.
+/// A database error.
 pub fn is_replaced(dbs: &DbsExec, dialler: &Dialler, port: u16, expected: &[Address]) -> Result<bool> {
     let copy_state = dbs.copy_state();
     if copy_state.role != CopyRole::Primary || !copy_state.is_logging {
@@ -113,8 +113,8 @@ impl Replication {
             return Err(Error::Invalid("this copy is the primary".into()));
         }
         let (heard_sequence, silent) = {
-            let following = self.following.lock();
-            (following.heard_sequence, following.heard_at.map(|heard_at| heard_at.elapsed()))
+            let receiver = self.receiver.lock();
+            (receiver.heard_sequence, receiver.heard_at.map(|heard_at| heard_at.elapsed()))
         };
         let against = self.speaks_against_promotion(!params.force)?;
         if let Some(why) = against.why.filter(|_| !params.force) {
@@ -197,27 +197,27 @@ impl Replication {
                 copy_state.heard.number
             ));
         }
-        let following = self.following.lock();
-        if following.state == FollowState::Diverged {
+        let receiver = self.receiver.lock();
+        if receiver.state == ReceiverState::Diverged {
             return Some(Error::Diverged(
                 "this replica's books are not its primary's; promote another one, or repeat the order with --yes"
                     .into(),
             ));
         }
-        let is_heard = following.heard_at.is_some_and(|heard_at| heard_at.elapsed() < PRIMARY_SILENCE);
-        if following.state == FollowState::Following && is_heard {
-            let primary = following.primary.as_ref().map_or_else(String::new, |primary| format!(" at {primary}"));
+        let is_heard = receiver.heard_at.is_some_and(|heard_at| heard_at.elapsed() < PRIMARY_SILENCE);
+        if receiver.state == ReceiverState::Following && is_heard {
+            let primary = receiver.primary.as_ref().map_or_else(String::new, |primary| format!(" at {primary}"));
             return Some(Error::Invalid(format!(
                 "the primary{primary} still answers; stop it first, or repeat the order with --yes: what it commits from now on is lost"
             )));
         }
-        let missing = following.heard_sequence.unwrap_or(0).saturating_sub(sequence);
+        let missing = receiver.heard_sequence.unwrap_or(0).saturating_sub(sequence);
         if missing > 0 {
             return invalid(format!(
                 "the primary was heard to have {missing} group commits that this copy does not have: promote one that has them"
             ));
         }
-        if following.wants_snapshot {
+        if receiver.wants_snapshot {
             return invalid("a new copy of the primary's books is ordered here and has not come: wait for it".into());
         }
         if copy_state.heard.number > copy_state.epoch.number {
@@ -261,11 +261,11 @@ impl Replication {
             copy_state.diverged = None;
             copy_state.wants_snapshot = true;
         })?;
-        let mut following = self.following.lock();
-        following.wants_snapshot = true;
-        following.state = FollowState::Connecting;
-        following.trouble = None;
-        drop(following);
+        let mut receiver = self.receiver.lock();
+        receiver.wants_snapshot = true;
+        receiver.state = ReceiverState::Connecting;
+        receiver.last_error = None;
+        drop(receiver);
         log::warn!("a new copy of the primary's books is ordered");
         self.interrupt();
         Ok(())

@@ -15,12 +15,12 @@ use protocol::frame::read_frame;
 use crate::dbs_exec::{LogRow, SharedTable, Value};
 use crate::error::Result;
 use crate::limits::{
-    CHECK_INTERVAL, CHECK_ROWS, CLIENT_STACK_BYTES, LINK_HEARTBEAT, LINK_SILENCE, MEMBERS, SHIP_BYTES, SHIP_PAUSE,
+    CHECK_INTERVAL, CHECK_ROWS, CLIENT_STACK_BYTES, LINK_HEARTBEAT, LINK_SILENCE, MEMBERS, SEND_BYTES, SEND_PAUSE,
     STREAM_FRAME_BYTES, SYNC_STEP_GROUPS,
 };
-use crate::replication::handshake::{Shipment, members};
+use crate::replication::handshake::{GrantedStream, members};
 use crate::replication::wire::{Check, ToReplica, read_acknowledge};
-use crate::replication::{Replication, Ship, ShipState};
+use crate::replication::{ReplicaStream, Replication, StreamState};
 
 /// What one stream has sent and what it is to look at next.
 struct Progress {
@@ -42,23 +42,23 @@ impl Replication {
     ///
     /// # Errors
     /// The connection's.
-    pub fn ship(self: &Arc<Self>, shipment: &Shipment, stream: &TcpStream) -> io::Result<()> {
-        let connection = self.next_ship.fetch_add(1, Ordering::Relaxed);
-        let address = &shipment.address;
+    pub fn serve_replica(self: &Arc<Self>, granted: &GrantedStream, stream: &TcpStream) -> io::Result<()> {
+        let connection = self.next_stream.fetch_add(1, Ordering::Relaxed);
+        let address = &granted.address;
         self.remember(address);
-        let Some(from) = shipment.from else {
-            self.note_ship(address, connection, ShipState::Snapshot, 0);
+        let Some(from) = granted.from else {
+            self.note_stream(address, connection, StreamState::Snapshot, 0);
             let sent = self.send_snapshot(stream, address);
             // The replica comes back with what it has taken.
-            self.lose_ship(address, connection);
+            self.note_stream_ended(address, connection);
             return sent;
         };
         log::info!("replica at {address} follows from group {from}");
-        self.note_ship(address, connection, ShipState::CatchingUp, from);
+        self.note_stream(address, connection, StreamState::CatchingUp, from);
         self.parts.dbs.feed().connected(address, connection, from);
-        let ended = self.ship_log(from, address, connection, stream);
+        let ended = self.send_log(from, address, connection, stream);
         self.parts.dbs.feed().disconnected(address, connection);
-        self.lose_ship(address, connection);
+        self.note_stream_ended(address, connection);
         if !self.is_stopping() {
             match &ended {
                 Ok(()) => log::warn!("replica at {address} is away"),
@@ -68,11 +68,11 @@ impl Replication {
         Ok(())
     }
 
-    fn ship_log(self: &Arc<Self>, from: i64, address: &str, connection: u64, stream: &TcpStream) -> io::Result<()> {
+    fn send_log(self: &Arc<Self>, from: i64, address: &str, connection: u64, stream: &TcpStream) -> io::Result<()> {
         stream.set_read_timeout(Some(LINK_SILENCE))?;
         let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let reader = std::thread::Builder::new().name("ship-read".into()).stack_size(CLIENT_STACK_BYTES);
+            let reader = std::thread::Builder::new().name("send-read".into()).stack_size(CLIENT_STACK_BYTES);
             let reading = reader.spawn_scoped(scope, || {
                 let read = self.read_acknowledgements(address, connection, stream);
                 is_over.store(true, Ordering::SeqCst);
@@ -80,7 +80,7 @@ impl Replication {
                 let _ = stream.shutdown(Shutdown::Both);
                 read
             })?;
-            let sent = self.send_log(from, stream, &is_over);
+            let sent = self.send_groups(from, stream, &is_over);
             is_over.store(true, Ordering::SeqCst);
             let _ = stream.shutdown(Shutdown::Both);
             let read = reading.join().unwrap_or_else(|_| Err(io::Error::other("its reader panicked")));
@@ -88,7 +88,7 @@ impl Replication {
         })
     }
 
-    fn send_log(self: &Arc<Self>, from: i64, mut stream: &TcpStream, is_over: &AtomicBool) -> io::Result<()> {
+    fn send_groups(self: &Arc<Self>, from: i64, mut stream: &TcpStream, is_over: &AtomicBool) -> io::Result<()> {
         let now = Instant::now();
         let mut progress =
             Progress { sent: from, beat_at: now, check_at: now + CHECK_INTERVAL, cursor: Cursor::default() };
@@ -108,7 +108,7 @@ impl Replication {
                 stream.write_all(&out)?;
                 if self.parts.dbs.feed().needed() == 0 {
                     // Nobody waits for the replica: groups that come meanwhile share its next transaction.
-                    std::thread::sleep(SHIP_PAUSE);
+                    std::thread::sleep(SEND_PAUSE);
                 }
                 continue;
             }
@@ -121,10 +121,10 @@ impl Replication {
     /// Adds the next groups, if there are some. `true` when they were all.
     fn push_groups(&self, progress: &mut Progress, out: &mut Vec<u8>) -> io::Result<bool> {
         let dbs = &self.parts.dbs;
-        let rows = match dbs.feed().after(progress.sent, SHIP_BYTES) {
+        let rows = match dbs.feed().after(progress.sent, SEND_BYTES) {
             Some(rows) => rows,
             None => {
-                let found = dbs.log_after(progress.sent, SHIP_BYTES).map_err(io::Error::other)?;
+                let found = dbs.log_after(progress.sent, SEND_BYTES).map_err(io::Error::other)?;
                 let found = found.ok_or_else(|| io::Error::other("the log no longer reaches back to it"))?;
                 found.into_iter().map(Arc::new).collect()
             }
@@ -141,7 +141,7 @@ impl Replication {
         let (sent, cursor) = (progress.sent, &mut progress.cursor);
         let looked: Result<Option<(Vec<LogRow>, Check)>> = self.parts.dbs.read(|reader| {
             let Some(last) = reader.last_position()? else { return Ok(None) };
-            let rows = match reader.log_after(sent, SHIP_BYTES)? {
+            let rows = match reader.log_after(sent, SEND_BYTES)? {
                 Some(rows) if last.sequence == rows.last().map_or(sent, |row| row.position.sequence) => rows,
                 // It has fallen behind meanwhile; another time.
                 Some(_) | None => return Ok(None),
@@ -189,14 +189,14 @@ impl Replication {
 
     /// Waits until each replica that follows has all there is, at most so long: after a planned end of this primary one
     /// of them can take its place, and nothing that was promised is missing there.
-    pub(super) fn wait_until_shipped(&self, limit: Duration) {
+    pub(super) fn wait_for_replicas(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
         let last = self.last_sequence();
-        let is_behind = |ship: &Ship| match ship.state {
-            ShipState::Following | ShipState::CatchingUp => ship.acknowledged < last,
-            ShipState::Snapshot | ShipState::Away => false,
+        let is_behind = |stream: &ReplicaStream| match stream.state {
+            StreamState::Following | StreamState::CatchingUp => stream.acknowledged < last,
+            StreamState::Snapshot | StreamState::Away => false,
         };
-        while self.ships.lock().values().any(is_behind) && Instant::now() < deadline {
+        while self.streams.lock().values().any(is_behind) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -217,26 +217,26 @@ impl Replication {
         }
     }
 
-    fn note_ship(&self, address: &str, connection: u64, state: ShipState, acknowledged: i64) {
-        let ship = Ship { connection, state, acknowledged, had_all: Instant::now() };
-        self.ships.lock().insert(address.to_string(), ship);
+    fn note_stream(&self, address: &str, connection: u64, state: StreamState, acknowledged: i64) {
+        let stream = ReplicaStream { connection, state, acknowledged, had_all: Instant::now() };
+        self.streams.lock().insert(address.to_string(), stream);
     }
 
     fn note_acknowledged(&self, address: &str, connection: u64, sequence: i64) {
         let last = self.last_sequence();
-        if let Some(ship) = self.ships.lock().get_mut(address).filter(|ship| ship.connection == connection) {
-            ship.acknowledged = sequence;
+        if let Some(stream) = self.streams.lock().get_mut(address).filter(|stream| stream.connection == connection) {
+            stream.acknowledged = sequence;
             if sequence >= last {
-                ship.had_all = Instant::now();
+                stream.had_all = Instant::now();
             }
             let is_close = sequence + SYNC_STEP_GROUPS >= last;
-            ship.state = if is_close { ShipState::Following } else { ShipState::CatchingUp };
+            stream.state = if is_close { StreamState::Following } else { StreamState::CatchingUp };
         }
     }
 
-    fn lose_ship(&self, address: &str, connection: u64) {
-        if let Some(ship) = self.ships.lock().get_mut(address).filter(|ship| ship.connection == connection) {
-            ship.state = ShipState::Away;
+    fn note_stream_ended(&self, address: &str, connection: u64) {
+        if let Some(stream) = self.streams.lock().get_mut(address).filter(|stream| stream.connection == connection) {
+            stream.state = StreamState::Away;
         }
     }
 }

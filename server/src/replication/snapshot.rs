@@ -103,7 +103,7 @@ impl Incoming {
         Ok(())
     }
 
-    /// Checks what has come against what its sender says, and that it is a sound database of this branch. Gives the
+    /// Checks what has come against what its sender says, and that it is a sound database of this branch. Returns the
     /// file, which is on disk, and its last group.
     pub fn finish(
         self,

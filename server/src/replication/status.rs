@@ -4,7 +4,7 @@ use protocol::Epoch;
 use protocol::answer::{Lag, ReplicaLine, Replication as Answer};
 use std::time::{Duration, Instant};
 
-use super::{FollowState, Replication, ShipState};
+use super::{ReceiverState, Replication, StreamState};
 use crate::dbs_exec::CopyRole;
 use crate::error::Error;
 
@@ -59,34 +59,34 @@ impl Replication {
     }
 
     fn fill_replica(&self, answer: &mut Answer) -> Lag {
-        let following = self.following.lock();
-        answer.state = match following.state {
-            FollowState::Connecting => "connecting",
-            FollowState::Snapshot => "snapshot",
-            FollowState::Following => "following",
-            FollowState::Diverged => "diverged",
+        let receiver = self.receiver.lock();
+        answer.state = match receiver.state {
+            ReceiverState::Connecting => "connecting",
+            ReceiverState::Snapshot => "snapshot",
+            ReceiverState::Following => "following",
+            ReceiverState::Diverged => "diverged",
         }
         .into();
-        answer.primary = following.primary.as_ref().map(ToString::to_string);
-        answer.trouble.clone_from(&following.trouble);
+        answer.primary = receiver.primary.as_ref().map(ToString::to_string);
+        answer.trouble.clone_from(&receiver.last_error);
         // Who is not connected can't know how far the primary has come.
-        let heard = following.heard_sequence.filter(|_| following.state == FollowState::Following);
+        let heard = receiver.heard_sequence.filter(|_| receiver.state == ReceiverState::Following);
         let behind = heard.map(|heard| heard.saturating_sub(answer.sequence).max(0));
-        Lag { sequence: behind, seconds: following.had_all.map(|had_all| lag_seconds(had_all, behind == Some(0))) }
+        Lag { sequence: behind, seconds: receiver.had_all.map(|had_all| lag_seconds(had_all, behind == Some(0))) }
     }
 
     fn fill_primary(&self, answer: &mut Answer) {
         let mut lines: Vec<ReplicaLine> = Vec::new();
-        for (address, ship) in &*self.ships.lock() {
-            let lag = (ship.state != ShipState::Away && ship.state != ShipState::Snapshot).then(|| {
-                let behind = answer.sequence.saturating_sub(ship.acknowledged).max(0);
-                Lag { sequence: Some(behind), seconds: Some(lag_seconds(ship.had_all, behind == 0)) }
+        for (address, stream) in &*self.streams.lock() {
+            let lag = (stream.state != StreamState::Away && stream.state != StreamState::Snapshot).then(|| {
+                let behind = answer.sequence.saturating_sub(stream.acknowledged).max(0);
+                Lag { sequence: Some(behind), seconds: Some(lag_seconds(stream.had_all, behind == 0)) }
             });
-            let state = match ship.state {
-                ShipState::Snapshot => "snapshot",
-                ShipState::CatchingUp => "catching up",
-                ShipState::Following => "following",
-                ShipState::Away => "away",
+            let state = match stream.state {
+                StreamState::Snapshot => "snapshot",
+                StreamState::CatchingUp => "catching up",
+                StreamState::Following => "following",
+                StreamState::Away => "away",
             };
             lines.push(ReplicaLine { address: address.clone(), state: state.into(), lag });
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use protocol::frame::push_frame;
 
 use crate::dbs_exec::{Decoder, LogDigest, LogError, LogRow, Position, Value, push_bytes, push_number, push_value};
-use crate::limits::{LOG_BODY_BYTES, MEMBERS, SHIP_GROUPS, SNAPSHOT_CHUNK_BYTES, STREAM_FRAME_BYTES};
+use crate::limits::{FRAME_GROUPS, LOG_BODY_BYTES, MEMBERS, SNAPSHOT_CHUNK_BYTES, STREAM_FRAME_BYTES};
 
 const GROUPS: u8 = 1;
 const BEAT: u8 = 2;
@@ -115,7 +115,7 @@ impl ToReplica {
         let read = match decoder.byte()? {
             GROUPS => {
                 let mut rows = Vec::new();
-                for _ in 0..decoder.count(SHIP_GROUPS)? {
+                for _ in 0..decoder.count(FRAME_GROUPS)? {
                     let (sequence, epoch) = (signed(&mut decoder)?, signed(&mut decoder)?);
                     let digest = decoder.array()?;
                     let at_unix_ms = signed(&mut decoder)?;

@@ -2,7 +2,7 @@
 //!
 //! A lesson must show the real protocol, so nothing of it is played here. The messages come over real links, the
 //! machines and the disk are those of every day. Only three things are put in between:
-//! - [`stage`]: in *step mode* every message that comes waits there until someone says what becomes of it; over a slow
+//! - [`staged_inbox`]: in *step mode* every message that comes waits there until someone says what becomes of it; over a slow
 //!   link it waits by itself for a while;
 //! - [`clock`]: in step mode the protocol's time stands still, so no message is repeated and nothing times out while a
 //!   class talks, until time is made to pass by request;
@@ -19,7 +19,7 @@ pub mod clock;
 pub mod crash_points;
 pub mod faults;
 pub mod lease;
-pub mod stage;
+pub mod staged_inbox;
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ use protocol::teaching::{Fault, Lease, LinkFault, Waiting};
 use self::clock::ProtocolClock;
 use self::faults::Faults;
 use self::lease::{Leases, Setting};
-use self::stage::{Due, Stage};
+use self::staged_inbox::{Due, StagedInbox};
 
 /// What a teaching branch keeps. `M` is a message as the engine takes it.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub struct Teaching<M> {
 #[derive(Debug)]
 struct State<M> {
     is_stepping: bool,
-    stage: Stage<M>,
+    inbox: StagedInbox<M>,
     clock: ProtocolClock,
     faults: Faults,
     leases: Leases,
@@ -51,7 +51,7 @@ struct State<M> {
 
 /// What became of a message that came.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Admitted<M> {
+pub enum Intercepted<M> {
     /// Nothing holds it up.
     Passes(M),
     /// It waits on the stage.
@@ -64,8 +64,8 @@ impl<M> Teaching<M> {
     /// Nothing is stepped, slow or cut.
     #[must_use]
     pub fn new() -> Self {
-        let (stage, clock, faults) = (Stage::new(), ProtocolClock::new(), Faults::default());
-        let state = State { is_stepping: false, stage, clock, faults, leases: Leases::default() };
+        let (inbox, clock, faults) = (StagedInbox::new(), ProtocolClock::new(), Faults::default());
+        let state = State { is_stepping: false, inbox, clock, faults, leases: Leases::default() };
         Self { state: Mutex::new(state), passing: Mutex::new(()) }
     }
 
@@ -84,7 +84,7 @@ impl<M> Teaching<M> {
     /// The messages that wait, in the order in which they came.
     #[must_use]
     pub fn waiting(&self) -> Vec<Waiting> {
-        self.state.lock().stage.list()
+        self.state.lock().inbox.list()
     }
 
     /// The links that are cut or slow.
@@ -94,16 +94,16 @@ impl<M> Teaching<M> {
     }
 
     /// Lets messages of one branch pass, or makes them wait. `label` describes one; its number is given here.
-    pub fn admit(&self, from: &str, messages: Vec<M>, label: impl Fn(&M) -> Waiting) -> Vec<Admitted<M>> {
+    pub fn intercept(&self, from: &str, messages: Vec<M>, label: impl Fn(&M) -> Waiting) -> Vec<Intercepted<M>> {
         let mut state = self.state.lock();
         let delay = if state.is_stepping { None } else { state.faults.delay_of(from) };
         if !state.is_stepping && delay.is_none() {
-            return messages.into_iter().map(Admitted::Passes).collect();
+            return messages.into_iter().map(Intercepted::Passes).collect();
         }
-        let due = delay.map(|delay| Due::after(delay).not_before(state.stage.last_due_of(from)));
-        let wait = |message: M| match state.stage.admit(label(&message), message, due) {
-            Ok(_) => Admitted::Waits,
-            Err(message) => Admitted::Lost(message),
+        let due = delay.map(|delay| Due::after(delay).not_before(state.inbox.last_due_of(from)));
+        let wait = |message: M| match state.inbox.put(label(&message), message, due) {
+            Ok(_) => Intercepted::Waits,
+            Err(message) => Intercepted::Lost(message),
         };
         messages.into_iter().map(wait).collect()
     }
@@ -113,14 +113,14 @@ impl<M> Teaching<M> {
         let mut state = self.state.lock();
         state.is_stepping = true;
         state.clock.stop();
-        state.stage.wait_without_end();
+        state.inbox.wait_without_end();
     }
 
     /// Takes all that waits, in order. When nothing does, or `is_last`, step mode ends in the same moment, so that no
     /// message that comes later overtakes one that waited.
     pub fn take_all_to_stop_stepping(&self, is_last: bool) -> Vec<M> {
         let mut state = self.state.lock();
-        let all = state.stage.take_all();
+        let all = state.inbox.take_all();
         if all.is_empty() || is_last {
             state.is_stepping = false;
             state.clock.go_on();
@@ -130,34 +130,34 @@ impl<M> Teaching<M> {
 
     /// Takes the message of this number.
     pub fn take(&self, number: u64) -> Option<M> {
-        self.state.lock().stage.take(number)
+        self.state.lock().inbox.take(number)
     }
 
-    /// Gives the message of this number, and goes on keeping it as a copy with a new number.
+    /// Returns the message of this number, and goes on keeping it as a copy with a new number.
     pub fn duplicate(&self, number: u64) -> Option<M>
     where
         M: Clone,
     {
-        self.state.lock().stage.duplicate(number)
+        self.state.lock().inbox.duplicate(number)
     }
 
     /// Has the message of this number delivered by itself after this time. `false` when there is none.
     pub fn delay(&self, number: u64, delay: Duration) -> bool {
-        self.state.lock().stage.delay(number, Due::after(delay))
+        self.state.lock().inbox.delay(number, Due::after(delay))
     }
 
     /// Takes what is to be delivered by itself by now, in order.
     pub fn take_due(&self) -> Vec<M> {
-        self.state.lock().stage.take_due(Instant::now())
+        self.state.lock().inbox.take_due(Instant::now())
     }
 
-    /// Notes a fault, or that there is none any more. Gives the messages that a link which was slow had still to bring.
+    /// Notes a fault, or that there is none any more. Returns the messages that a link which was slow had still to bring.
     pub fn set_fault(&self, peer: &BranchName, fault: LinkFault, delay: Option<Duration>) -> Vec<M> {
         let mut state = self.state.lock();
         let was_slow = state.faults.delay_of(peer.as_str()).is_some();
         state.faults.set(peer, fault, delay);
         if fault == LinkFault::Heal && was_slow && !state.is_stepping {
-            state.stage.take_due_of(peer.as_str())
+            state.inbox.take_due_of(peer.as_str())
         } else {
             Vec::new()
         }
@@ -178,7 +178,7 @@ impl<M> Teaching<M> {
         self.state.lock().leases.take_ended(Instant::now())
     }
 
-    /// Lets nobody else make time pass as long as the guard lives.
+    /// Lets nobody else make time pass as long as the guard is held.
     pub fn pass_alone(&self) -> MutexGuard<'_, ()> {
         self.passing.lock()
     }
@@ -200,25 +200,25 @@ impl<M> Default for Teaching<M> {
 mod tests {
     use super::*;
     use crate::limits::STAGED_MESSAGES;
-    use crate::teaching::stage::tests::label;
+    use crate::teaching::staged_inbox::tests::label;
 
-    fn admit(teaching: &Teaching<u32>, from: &str, messages: Vec<u32>) -> Vec<Admitted<u32>> {
-        teaching.admit(from, messages, |_| label(from))
+    fn intercept(teaching: &Teaching<u32>, from: &str, messages: Vec<u32>) -> Vec<Intercepted<u32>> {
+        teaching.intercept(from, messages, |_| label(from))
     }
 
     #[test]
     fn messages_pass_until_they_are_stepped_and_again_afterwards() {
         let teaching = Teaching::new();
-        assert_eq!(admit(&teaching, "Delhi", vec![1]), [Admitted::Passes(1)]);
+        assert_eq!(intercept(&teaching, "Delhi", vec![1]), [Intercepted::Passes(1)]);
         teaching.start_stepping();
-        assert_eq!(admit(&teaching, "Delhi", vec![2, 3]), [Admitted::Waits, Admitted::Waits]);
+        assert_eq!(intercept(&teaching, "Delhi", vec![2, 3]), [Intercepted::Waits, Intercepted::Waits]);
         assert_eq!(teaching.waiting().iter().map(|waiting| waiting.number).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(teaching.take_all_to_stop_stepping(false), [2, 3]);
         assert!(teaching.is_stepping(), "what comes meanwhile waits behind them");
-        assert_eq!(admit(&teaching, "Delhi", vec![4]), [Admitted::Waits]);
+        assert_eq!(intercept(&teaching, "Delhi", vec![4]), [Intercepted::Waits]);
         assert_eq!(teaching.take_all_to_stop_stepping(false), [4]);
         assert!(teaching.take_all_to_stop_stepping(false).is_empty() && !teaching.is_stepping());
-        assert_eq!(admit(&teaching, "Delhi", vec![5]), [Admitted::Passes(5)]);
+        assert_eq!(intercept(&teaching, "Delhi", vec![5]), [Intercepted::Passes(5)]);
     }
 
     #[test]
@@ -226,8 +226,8 @@ mod tests {
         let teaching = Teaching::new();
         teaching.start_stepping();
         let limit = u32::try_from(STAGED_MESSAGES).unwrap();
-        let admitted = admit(&teaching, "Delhi", (0..=limit).collect());
-        assert_eq!(admitted.last(), Some(&Admitted::Lost(limit)));
+        let intercepted = intercept(&teaching, "Delhi", (0..=limit).collect());
+        assert_eq!(intercepted.last(), Some(&Intercepted::Lost(limit)));
         assert_eq!(teaching.waiting().len(), STAGED_MESSAGES);
     }
 
@@ -235,11 +235,11 @@ mod tests {
     fn a_slow_link_delays_its_own_branch_alone_and_healing_delivers() {
         let (teaching, delhi) = (Teaching::new(), "Delhi".parse().unwrap());
         assert!(teaching.set_fault(&delhi, LinkFault::Slow, Some(Duration::from_secs(3600))).is_empty());
-        assert_eq!(admit(&teaching, "Delhi", vec![1, 2]), [Admitted::Waits, Admitted::Waits]);
-        assert_eq!(admit(&teaching, "Pune", vec![3]), [Admitted::Passes(3)]);
+        assert_eq!(intercept(&teaching, "Delhi", vec![1, 2]), [Intercepted::Waits, Intercepted::Waits]);
+        assert_eq!(intercept(&teaching, "Pune", vec![3]), [Intercepted::Passes(3)]);
         assert!(teaching.take_due().is_empty() && teaching.faults().len() == 1);
         assert_eq!(teaching.set_fault(&delhi, LinkFault::Heal, None), [1, 2]);
-        assert_eq!(admit(&teaching, "Delhi", vec![4]), [Admitted::Passes(4)]);
+        assert_eq!(intercept(&teaching, "Delhi", vec![4]), [Intercepted::Passes(4)]);
         assert!(teaching.faults().is_empty());
     }
 

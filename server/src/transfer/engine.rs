@@ -26,19 +26,19 @@ use two_phase_commit::{
 
 use super::events::{self, Events, Happened, record_name};
 use super::host::Host;
-use super::progress::Board;
+use super::progress::Waiters;
 use super::ticker::{Threads, ticks};
 use super::{ledger, records};
 use crate::bank::movements::Booking;
 use crate::dbs_exec::{DbsExec, Tx};
 use crate::error::{Error, Result};
 use crate::limits::{EVENT_NUMBERS_RESERVED, TICK};
-use crate::peers::links::{Carrier, Inbox, Links, Posted};
+use crate::peers::links::{Carrier, Inbox, Links, StampedMessage};
 use crate::running_time::RunningTime;
 use crate::sms::Notifier;
 use crate::teaching::Teaching;
 use crate::teaching::crash_points::{CrashPoint, CrashSwitch};
-use crate::transfer::lesson::Came;
+use crate::transfer::lesson::Received;
 
 /// Something to be done in the same transaction as an output's write.
 pub trait WithWrite: Send {
@@ -51,7 +51,7 @@ pub trait WithWrite: Send {
     /// Writes, after the output.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// A database error.
     fn write(&mut self, tx: &mut Tx<'_>) -> Result<()>;
 }
 
@@ -107,7 +107,7 @@ pub struct Engine {
     /// Both machines.
     pub(super) site: Mutex<Site>,
     pub(super) events: Events,
-    pub(super) board: Arc<Board>,
+    pub(super) waiters: Arc<Waiters>,
     /// Where the answers to outside programs that drive the raw actions go.
     pub(super) mailboxes: Mutex<HashMap<PeerAddr, Sender<Message>>>,
     pub(super) next_mailbox: AtomicU64,
@@ -115,7 +115,7 @@ pub struct Engine {
     /// Whom something was not told because replicas that must have it first did not.
     pub(super) kept_back: Mutex<BTreeSet<PeerAddr>>,
     /// What a class does to this branch; there only with `--teaching`.
-    pub(super) teaching: Option<Teaching<Came>>,
+    pub(super) teaching: Option<Teaching<Received>>,
     pub(super) event_numbers_reserved: AtomicU64,
     pub(super) threads: Mutex<Option<Threads>>,
 }
@@ -125,7 +125,7 @@ impl Engine {
     /// [`Engine::start_threads`] was called.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// A database error.
     pub fn open(parts: EngineParts, crash_at: Option<CrashPoint>) -> Result<Arc<Self>> {
         let last_number = events::reserve_numbers(&parts.dbs, None)?;
         let (coordinated, prepared) =
@@ -149,7 +149,7 @@ impl Engine {
         Arc::new(Self {
             site: Mutex::new(Site::new(options)),
             events: Events::new(parts.name.clone(), last_number),
-            board: Arc::default(),
+            waiters: Arc::default(),
             mailboxes: Mutex::default(),
             next_mailbox: AtomicU64::new(1),
             crash: CrashSwitch::default(),
@@ -164,7 +164,7 @@ impl Engine {
     /// Answers everyone who waits for a transfer with what is known by now. Called when the branch stops, or when its
     /// role ends, in which case nothing more can come of what is under way here.
     pub fn dismiss(&self) {
-        self.board.end();
+        self.waiters.end();
         // Whoever waits for an answer in one of them finds its sender gone.
         self.mailboxes.lock().clear();
     }
@@ -213,7 +213,7 @@ impl Engine {
             self.events.add(record.txid(), Happened::Note(format!("found on disk: {}", record_name(record))));
         }
         let records = coordinated.into_iter().chain(prepared);
-        // Aside, because replicas can come only when the doors are open.
+        // Aside, because replicas can come only when the listeners are open.
         self.carry_out_aside(self.ask_all(|site| site.recover(records)));
     }
 
@@ -360,7 +360,7 @@ impl Engine {
 
     /// Step four.
     fn send_and_tell(&self, outputs: Vec<Output>) {
-        let mut mail: BTreeMap<PeerAddr, Vec<Posted>> = BTreeMap::new();
+        let mut mail: BTreeMap<PeerAddr, Vec<StampedMessage>> = BTreeMap::new();
         let mut votes = false;
         // What was found on disk at the start may not have reached the replicas that must have it. Until it has,
         // everything is kept to oneself; the machines send it again as soon as it has.
@@ -381,21 +381,21 @@ impl Engine {
                 let is_decision = matches!(message, Message::Decision { .. });
                 let (number, clock) =
                     self.events.add(&txid, Happened::Sent { to: to.clone(), message: message.clone() });
-                let posted = Posted { message, id: self.events.message_id(number), clock };
+                let stamped = StampedMessage { message, id: self.events.message_id(number), clock };
                 if is_decision && self.is_armed() {
-                    self.parts.carrier.carry(&to, vec![posted]);
+                    self.parts.carrier.carry(&to, vec![stamped]);
                     self.let_the_wire_take_it();
                     self.crash.pass(CrashPoint::AfterFirstDelivery);
                 } else {
-                    mail.entry(to).or_default().push(posted);
+                    mail.entry(to).or_default().push(stamped);
                 }
             }
             for notice in output.notices {
                 self.tell(&notice);
             }
         }
-        for (to, posted) in mail {
-            self.parts.carrier.carry(&to, posted);
+        for (to, stamped) in mail {
+            self.parts.carrier.carry(&to, stamped);
         }
         if votes && self.is_armed() {
             self.let_the_wire_take_it();
@@ -407,12 +407,12 @@ impl Engine {
         match notice {
             Notice::Decided { txid, decision } => {
                 self.events.add(txid, Happened::Note(notice.to_string()));
-                self.board.decided(txid, decision);
+                self.waiters.decided(txid, decision);
                 if let Some(sms) = &self.parts.sms {
                     sms.notify();
                 }
             }
-            Notice::Delivered { txid, .. } => self.board.delivered(txid),
+            Notice::Delivered { txid, .. } => self.waiters.delivered(txid),
             Notice::Confirmed { txid } => {
                 log::info!("transfer {txid}, settled by hand, is confirmed by its coordinator");
             }

@@ -121,7 +121,7 @@ impl Events {
         Self { branch, log: Mutex::new(Log { clock, kept: VecDeque::new() }), grown: Condvar::new() }
     }
 
-    /// Adds an event. Gives its number and clock, which go with a message that is sent.
+    /// Adds an event. Returns its number and clock, which go with a message that is sent.
     pub fn add(&self, txid: &TxId, happened: Happened) -> (u64, VectorClock) {
         self.add_after(txid, happened, None)
     }
@@ -244,10 +244,10 @@ fn answered_text(answer: Result<Delivery, String>) -> String {
     }
 }
 
-/// Reserves the next block of event numbers on disk. Gives the number before its first.
+/// Reserves the next block of event numbers on disk. Returns the number before its first.
 ///
 /// # Errors
-/// Trouble of the database.
+/// A database error.
 pub fn reserve_numbers(dbs: &DbsExec, at_least: Option<u64>) -> error::Result<u64> {
     dbs.execute(move |tx| {
         let stored: Option<i64> = tx.query_opt("SELECT events_reserved FROM branch", params![], |row| row.get(0))?;

@@ -36,7 +36,7 @@ pub struct Payer {
 /// Carries out one ledger operation.
 ///
 /// # Errors
-/// The refusal of a hold; for the others only trouble of the database.
+/// The refusal of a hold; for the others only a database error.
 pub fn carry_out(tx: &mut Tx<'_>, own_name: &BranchName, op: &LedgerOp, booking: &Booking) -> Result<()> {
     if let LedgerAction::SettleElsewhere { ours } = op.action {
         return op.transfer.legs.iter().try_for_each(|leg| settle_elsewhere(tx, &op.transfer, leg, ours, booking));

@@ -13,15 +13,15 @@ use two_phase_commit::PeerAddr;
 
 use crate::error::{Error, Result};
 use crate::limits::{FLUSH_ROUNDS, LEASE_HOLDER_BYTES, LEASE_MAX, LESSON_DELAY_MAX, PASS_TIME_MAX, TICK};
-use crate::peers::links::{Posted, unknown_branch};
+use crate::peers::links::{StampedMessage, unknown_branch};
 use crate::teaching::crash_points::CrashPoint;
 use crate::teaching::lease::Setting;
-use crate::teaching::{Admitted, Teaching};
+use crate::teaching::{Intercepted, Teaching};
 use crate::transfer::engine::Engine;
 use crate::transfer::events::{Happened, message_name};
 
 /// A message that came, and from whom.
-pub type Came = (PeerAddr, Posted);
+pub type Received = (PeerAddr, StampedMessage);
 
 /// Crash at once.
 const NOW: &str = "now";
@@ -31,7 +31,7 @@ const NEVER: &str = "never";
 /// A teaching branch, for its class.
 pub struct Lesson<'e> {
     engine: &'e Engine,
-    teaching: &'e Teaching<Came>,
+    teaching: &'e Teaching<Received>,
 }
 
 impl Engine {
@@ -50,28 +50,33 @@ impl Engine {
         self.teaching.is_some()
     }
 
-    /// Lets messages that came pass, or keeps them on the stage. Gives those that pass.
-    pub(super) fn hold_back(&self, teaching: &Teaching<Came>, from: &PeerAddr, messages: Vec<Posted>) -> Vec<Posted> {
+    /// Lets messages that came pass, or keeps them on the stage. Returns those that pass.
+    pub(super) fn hold_back(
+        &self,
+        teaching: &Teaching<Received>,
+        from: &PeerAddr,
+        messages: Vec<StampedMessage>,
+    ) -> Vec<StampedMessage> {
         let to = self.parts.name.as_str();
-        let came = messages.into_iter().map(|posted| (from.clone(), posted)).collect();
-        let admitted = teaching.admit(from.as_str(), came, |(from, posted)| Waiting {
+        let came = messages.into_iter().map(|stamped| (from.clone(), stamped)).collect();
+        let intercepted = teaching.intercept(from.as_str(), came, |(from, stamped)| Waiting {
             number: 0,
-            id: posted.id.clone(),
+            id: stamped.id.clone(),
             from: from.to_string(),
             to: to.to_string(),
-            message: message_name(&posted.message).to_string(),
-            text: posted.message.to_string(),
-            txid: posted.message.txid().clone(),
+            message: message_name(&stamped.message).to_string(),
+            text: stamped.message.to_string(),
+            txid: stamped.message.txid().clone(),
             due_unix_ms: None,
         });
         let mut passing = Vec::new();
-        for admitted in admitted {
-            match admitted {
-                Admitted::Passes((_, posted)) => passing.push(posted),
-                Admitted::Waits => {}
-                Admitted::Lost((from, posted)) => {
+        for message in intercepted {
+            match message {
+                Intercepted::Passes((_, stamped)) => passing.push(stamped),
+                Intercepted::Waits => {}
+                Intercepted::Lost((from, stamped)) => {
                     log::warn!("the stage is full: a message of {from} is lost");
-                    self.lose(from, posted);
+                    self.lose(from, stamped);
                 }
             }
         }
@@ -79,18 +84,18 @@ impl Engine {
     }
 
     /// Receives messages of any branches, in order.
-    pub(super) fn deliver(&self, messages: Vec<Came>) {
+    pub(super) fn deliver(&self, messages: Vec<Received>) {
         let mut messages = messages.into_iter().peekable();
-        while let Some((from, posted)) = messages.next() {
-            let mut lot = vec![posted];
-            while let Some((_, posted)) = messages.next_if(|(next, _)| *next == from) {
-                lot.push(posted);
+        while let Some((from, stamped)) = messages.next() {
+            let mut batch = vec![stamped];
+            while let Some((_, stamped)) = messages.next_if(|(next, _)| *next == from) {
+                batch.push(stamped);
             }
-            self.receive(&from, lot);
+            self.receive(&from, batch);
         }
     }
 
-    fn lose(&self, from: PeerAddr, Posted { message, id, .. }: Posted) {
+    fn lose(&self, from: PeerAddr, StampedMessage { message, id, .. }: StampedMessage) {
         // Whoever never gets a message knows nothing of what its sender knew.
         self.events.add(&message.txid().clone(), Happened::Lost { from, message, id });
     }
@@ -178,8 +183,8 @@ impl Lesson<'_> {
             How::Deliver => self.engine.deliver(vec![self.teaching.take(number).ok_or_else(nothing)?]),
             How::Duplicate => self.engine.deliver(vec![self.teaching.duplicate(number).ok_or_else(nothing)?]),
             How::Drop => {
-                let (from, posted) = self.teaching.take(number).ok_or_else(nothing)?;
-                self.engine.lose(from, posted);
+                let (from, stamped) = self.teaching.take(number).ok_or_else(nothing)?;
+                self.engine.lose(from, stamped);
             }
             How::Delay => {
                 if !self.teaching.delay(number, delay) {

@@ -230,7 +230,7 @@ impl Engine {
             legs.push(Leg { index: index + 1, branch, account: receiver.account, amount, side: Side::Deposit });
         }
         let txid = order.txid;
-        let waiter = self.board.watch(&txid);
+        let waiter = self.waiters.watch(&txid);
         self.events.add(&txid, Happened::Asked { payer: order.payer, receivers: order.receivers });
         match self.try_ask(|site| site.begin(txid.clone(), legs, &note)) {
             Ok(task) => Ok((Begun { txid, waiter }, task.with_write(order.with_begin))),
@@ -270,7 +270,7 @@ impl Engine {
         let give_up_at = Instant::now() + STEP_MODE_WAIT;
         let mut stepped_until = None;
         loop {
-            while teaching.is_stepping() && Instant::now() < give_up_at && !self.board.is_over() {
+            while teaching.is_stepping() && Instant::now() < give_up_at && !self.waiters.is_over() {
                 if let Some(end) = waiter.wait_for_end(STEP_MODE_LOOK) {
                     return end;
                 }
@@ -282,7 +282,7 @@ impl Engine {
                 Reached::Delivery | Reached::Decision(Decision::Aborted(_)) => true,
                 Reached::Decision(Decision::Committed) | Reached::Nothing => false,
             };
-            if is_end || !teaching.is_stepping() || Instant::now() >= give_up_at || self.board.is_over() {
+            if is_end || !teaching.is_stepping() || Instant::now() >= give_up_at || self.waiters.is_over() {
                 return reached;
             }
         }
@@ -300,7 +300,7 @@ impl Engine {
     pub fn finish_again(&self, txid: &TxId) -> Result<Delivery> {
         self.check_may_speak()?;
         // Watching first: a decision that falls between the two looks is seen by one of them.
-        let begun = Begun { txid: txid.clone(), waiter: self.board.watch(txid) };
+        let begun = Begun { txid: txid.clone(), waiter: self.waiters.watch(txid) };
         let finished = match self.own_outcome(txid)? {
             TxOutcome::Undecided => return self.finish(&begun),
             TxOutcome::Committed => Ok(if self.is_delivered(txid) { Delivery::Done } else { Delivery::Pending }),
@@ -345,7 +345,7 @@ impl Engine {
     /// that is what presumed abort presumes.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// A database error.
     pub fn tx_status(&self, txid: &TxId) -> Result<TxOutcome> {
         self.check_may_speak()?;
         let coordinated = self.own_outcome(txid)?;
@@ -403,7 +403,7 @@ impl Engine {
     /// order of their ids, after `after`. A person may settle each.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// A database error.
     pub fn pending(&self, after: Option<&TxId>, limit: usize) -> Result<Vec<Pending>> {
         let mut found: Vec<(Arc<Transfer>, &str, Option<String>)> = Vec::new();
         let site = self.site.lock();

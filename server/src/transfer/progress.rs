@@ -93,28 +93,28 @@ impl Progress {
 
 /// The transfers that somebody waits for. Dropping the last [`Waiter`] of one forgets it.
 #[derive(Debug, Default)]
-pub struct Board {
-    posted: Mutex<HashMap<TxId, Posted>>,
+pub struct Waiters {
+    watched: Mutex<HashMap<TxId, Watched>>,
     is_over: AtomicBool,
 }
 
-/// Invariant: `waiters` is above zero, and the number of [`Waiter`]s of this transfer.
+/// Invariant: `count` is above zero, and the number of [`Waiter`]s of this transfer.
 #[derive(Debug, Default)]
-struct Posted {
+struct Watched {
     progress: Arc<Progress>,
-    waiters: usize,
+    count: usize,
 }
 
-impl Board {
+impl Waiters {
     /// Waits for a transfer from now on. What happened before is not known here.
     pub fn watch(self: &Arc<Self>, txid: &TxId) -> Waiter {
-        let mut all = self.posted.lock();
-        let posted = all.entry(txid.clone()).or_default();
-        posted.waiters += 1;
+        let mut all = self.watched.lock();
+        let watched = all.entry(txid.clone()).or_default();
+        watched.count += 1;
         if self.is_over() {
-            posted.progress.state.lock().is_over = true;
+            watched.progress.state.lock().is_over = true;
         }
-        Waiter { board: Arc::clone(self), txid: txid.clone(), progress: Arc::clone(&posted.progress) }
+        Waiter { waiters: Arc::clone(self), txid: txid.clone(), progress: Arc::clone(&watched.progress) }
     }
 
     /// Tells those who wait how a transfer was decided.
@@ -140,28 +140,28 @@ impl Board {
     /// Tells those who wait, and who come to wait, that nothing more will be known here: the branch stops, or has
     /// another role from now on. Each is answered with what is known by now.
     pub fn end(&self) {
-        let all = self.posted.lock();
+        let all = self.watched.lock();
         self.is_over.store(true, Ordering::SeqCst);
-        for posted in all.values() {
-            posted.progress.state.lock().is_over = true;
-            posted.progress.changed.notify_all();
+        for watched in all.values() {
+            watched.progress.state.lock().is_over = true;
+            watched.progress.changed.notify_all();
         }
     }
 
-    /// Whether [`Board::end`] was called.
+    /// Whether [`Waiters::end`] was called.
     pub fn is_over(&self) -> bool {
         self.is_over.load(Ordering::SeqCst)
     }
 
     fn find(&self, txid: &TxId) -> Option<Arc<Progress>> {
-        self.posted.lock().get(txid).map(|posted| Arc::clone(&posted.progress))
+        self.watched.lock().get(txid).map(|watched| Arc::clone(&watched.progress))
     }
 }
 
 /// Somebody's interest in a transfer.
 #[derive(Debug)]
 pub struct Waiter {
-    board: Arc<Board>,
+    waiters: Arc<Waiters>,
     txid: TxId,
     progress: Arc<Progress>,
 }
@@ -175,10 +175,10 @@ impl std::ops::Deref for Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let mut all = self.board.posted.lock();
-        if let Some(posted) = all.get_mut(&self.txid) {
-            posted.waiters -= 1;
-            if posted.waiters == 0 {
+        let mut all = self.waiters.watched.lock();
+        if let Some(watched) = all.get_mut(&self.txid) {
+            watched.count -= 1;
+            if watched.count == 0 {
                 all.remove(&self.txid);
             }
         }
@@ -226,63 +226,63 @@ mod tests {
 
     #[test]
     fn a_delivery_and_an_abort_wake_those_who_wait() {
-        let board: Arc<Board> = Arc::default();
+        let waiters: Arc<Waiters> = Arc::default();
         thread::scope(|scope| {
-            let waiter = board.watch(&txid());
+            let waiter = waiters.watch(&txid());
             let waiting = scope.spawn(move || waiter.wait(LONG, LONG, None));
-            board.decided(&txid(), &Decision::Committed);
-            board.delivered(&txid());
+            waiters.decided(&txid(), &Decision::Committed);
+            waiters.delivered(&txid());
             assert_eq!(waiting.join().unwrap(), Reached::Delivery);
         });
-        let waiter = board.watch(&txid());
+        let waiter = waiters.watch(&txid());
         let aborted = Decision::Aborted(two_phase_commit::AbortReason::Restarted);
-        board.decided(&txid(), &aborted);
+        waiters.decided(&txid(), &aborted);
         assert_eq!(waiter.wait(LONG, LONG, None), Reached::Decision(aborted));
     }
 
     #[test]
     fn a_transfer_is_forgotten_with_its_last_waiter_also_while_it_is_being_told() {
         for _ in 0..500 {
-            let board: Arc<Board> = Arc::default();
+            let waiters: Arc<Waiters> = Arc::default();
             thread::scope(|scope| {
-                let waiter = board.watch(&txid());
+                let waiter = waiters.watch(&txid());
                 scope.spawn(move || waiter.wait(LONG, LONG, None));
-                board.delivered(&txid());
+                waiters.delivered(&txid());
             });
-            assert!(board.posted.lock().is_empty());
+            assert!(waiters.watched.lock().is_empty());
         }
     }
 
     #[test]
-    fn the_end_of_the_board_wakes_everyone_with_what_is_known() {
-        let board: Arc<Board> = Arc::default();
+    fn the_end_wakes_everyone_with_what_is_known() {
+        let waiters: Arc<Waiters> = Arc::default();
         thread::scope(|scope| {
-            let (undecided, committed) = (board.watch(&txid()), board.watch(&"U".parse().unwrap()));
-            board.decided(&"U".parse().unwrap(), &Decision::Committed);
+            let (undecided, committed) = (waiters.watch(&txid()), waiters.watch(&"U".parse().unwrap()));
+            waiters.decided(&"U".parse().unwrap(), &Decision::Committed);
             let undecided = scope.spawn(move || undecided.wait(LONG, LONG, None));
             let committed = scope.spawn(move || committed.wait(LONG, LONG, None));
-            board.end();
+            waiters.end();
             assert_eq!(undecided.join().unwrap(), Reached::Nothing);
             assert_eq!(committed.join().unwrap(), Reached::Decision(Decision::Committed));
         });
-        assert_eq!(board.watch(&txid()).wait(LONG, LONG, None), Reached::Nothing, "who comes later does not wait");
-        assert_eq!(board.watch(&txid()).wait_for_end(LONG), Some(Reached::Nothing));
+        assert_eq!(waiters.watch(&txid()).wait(LONG, LONG, None), Reached::Nothing, "who comes later does not wait");
+        assert_eq!(waiters.watch(&txid()).wait_for_end(LONG), Some(Reached::Nothing));
     }
 
     #[test]
     fn waiting_ends_without_a_decision_and_without_a_delivery() {
-        let board: Arc<Board> = Arc::default();
-        let waiter = board.watch(&txid());
+        let waiters: Arc<Waiters> = Arc::default();
+        let waiter = waiters.watch(&txid());
         assert_eq!(waiter.wait(SHORT, SHORT, None), Reached::Nothing);
-        board.decided(&txid(), &Decision::Committed);
+        waiters.decided(&txid(), &Decision::Committed);
         assert_eq!(waiter.wait(LONG, SHORT, None), Reached::Decision(Decision::Committed));
         assert_eq!(waiter.wait_for_end(SHORT), None, "neither is an end");
         let before = Instant::now();
         assert_eq!(waiter.wait(LONG, SHORT, Some(before)), Reached::Decision(Decision::Committed));
         assert!(before.elapsed() >= SHORT, "what counts from later is waited for anew");
-        board.delivered(&txid());
+        waiters.delivered(&txid());
         assert_eq!(waiter.wait_for_end(LONG), Some(Reached::Delivery));
         drop(waiter);
-        assert!(board.posted.lock().is_empty(), "nobody waits any more");
+        assert!(waiters.watched.lock().is_empty(), "nobody waits any more");
     }
 }

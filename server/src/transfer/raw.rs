@@ -102,7 +102,7 @@ impl Engine {
         let txid = message.txid().clone();
         let (sender, answers) = bounded(1);
         self.mailboxes.lock().insert(from.clone(), sender);
-        if self.board.is_over() {
+        if self.waiters.is_over() {
             self.mailboxes.lock().remove(&from);
             return Err(Error::Stopping);
         }

@@ -25,7 +25,7 @@ const OWN_ID_DIGITS: usize = 19;
 /// Makes one record part of the open transaction.
 ///
 /// # Errors
-/// Trouble of the database.
+/// A database error.
 pub fn write(tx: &mut Tx<'_>, record: &Record, now_unix_ms: i64) -> Result<()> {
     let txid = record.txid().as_str();
     match record {
@@ -119,7 +119,7 @@ fn settle_prepared(
 /// Deletes rows of transactions that ended long enough ago, at most `limit` of each kind.
 ///
 /// # Errors
-/// Trouble of the database.
+/// A database error.
 pub fn prune(tx: &mut Tx<'_>, limit: usize) -> Result<usize> {
     let ended_before_unix_ms = running_time::kept_before(tx, ENDED_KEPT)?;
     // A look first: a statement that deletes nothing would still be a commit.
@@ -152,7 +152,7 @@ pub fn prune(tx: &mut Tx<'_>, limit: usize) -> Result<usize> {
 /// The records that the coordinator recovers from: everything that has not ended.
 ///
 /// # Errors
-/// Trouble of the database.
+/// A database error.
 pub fn coordinators(query: &impl Query) -> Result<Vec<Record>> {
     let rows = query.query_all(
         "SELECT transfer, state FROM coordinated WHERE state IN ('begun', 'committed')",
@@ -196,7 +196,7 @@ pub struct Contradiction {
 /// All of them, in the order of their ids. Each is a finding of every audit.
 ///
 /// # Errors
-/// Trouble of the database.
+/// A database error.
 pub fn contradictions(query: &impl Query) -> Result<Vec<Contradiction>> {
     let rows = query.query_all(
         "SELECT transfer, outcome, peer, code, text, since_unix_ms FROM contradicted ORDER BY txid, peer",
@@ -218,7 +218,7 @@ pub fn contradictions(query: &impl Query) -> Result<Vec<Contradiction>> {
 /// confirmed.
 ///
 /// # Errors
-/// Trouble of the database.
+/// A database error.
 pub fn participants(query: &impl Query) -> Result<Vec<Record>> {
     let rows = query.query_all(
         "SELECT transfer, state, by_hand FROM prepared
@@ -242,7 +242,7 @@ pub fn participants(query: &impl Query) -> Result<Vec<Record>> {
 /// What the tables say of a transaction that the participant does not remember.
 ///
 /// # Errors
-/// Trouble of the database.
+/// A database error.
 pub fn on_disk(query: &impl Query, txid: &TxId) -> Result<OnDisk> {
     // What stands in the books was committed, whatever the log says or has forgotten.
     let is_booked = is_in_the_books(query, txid)?;
@@ -262,7 +262,7 @@ pub fn on_disk(query: &impl Query, txid: &TxId) -> Result<OnDisk> {
 /// decision.
 ///
 /// # Errors
-/// Trouble of the database.
+/// A database error.
 pub fn booked(query: &impl Query, own_name: &BranchName, txid: &TxId) -> Result<Booked> {
     if !is_own_id(own_name, txid) {
         return Ok(Booked::Nothing);
@@ -293,10 +293,10 @@ pub fn is_own_id(own_name: &BranchName, txid: &TxId) -> bool {
 }
 
 /// Refuses the participant what has an id of this branch's coordinator, or one that has ended here: two transactions
-/// would live under one id (rule 11).
+/// would share one id (rule 11).
 ///
 /// # Errors
-/// [`Error::TxIdReused`], [`Error::TransferSettled`], or trouble of the database.
+/// [`Error::TxIdReused`], [`Error::TransferSettled`], or a database error.
 pub fn refuse_known(query: &impl Query, own_name: &BranchName, transfer: &Transfer) -> Result<()> {
     let txid = transfer.txid.as_str();
     let is_coordinators = transfer.coordinator.as_ref() == Some(&PeerAddr::from(own_name));
@@ -320,7 +320,7 @@ pub fn refuse_known(query: &impl Query, own_name: &BranchName, transfer: &Transf
 /// program did, or when there is nothing.
 ///
 /// # Errors
-/// Trouble of the database.
+/// A database error.
 pub fn coordinator_of(query: &impl Query, txid: &TxId) -> Result<Option<PeerAddr>> {
     let sql = "SELECT transfer FROM prepared WHERE txid = ?1 AND transfer IS NOT NULL";
     if let Some(json) = query.query_opt(sql, params![txid.as_str()], |row| row.get::<_, String>(0))? {
@@ -334,7 +334,7 @@ pub fn coordinator_of(query: &impl Query, txid: &TxId) -> Result<Option<PeerAddr
 /// Whether a leg of this transaction stands in the books here: then it was committed.
 ///
 /// # Errors
-/// Trouble of the database.
+/// A database error.
 pub fn is_in_the_books(query: &impl Query, txid: &TxId) -> Result<bool> {
     let sql = "SELECT 1 FROM transactions WHERE txid = ?1 AND leg >= 0 LIMIT 1";
     Ok(query.query_opt(sql, params![txid.as_str()], |_| Ok(()))?.is_some())
@@ -344,7 +344,7 @@ pub fn is_in_the_books(query: &impl Query, txid: &TxId) -> Result<bool> {
 /// milliseconds.
 ///
 /// # Errors
-/// Trouble of the database.
+/// A database error.
 pub fn since(query: &impl Query, txid: &TxId) -> Result<Option<i64>> {
     query.query_opt(
         "SELECT prepared_unix_ms FROM prepared WHERE txid = ?1
@@ -358,7 +358,7 @@ pub fn since(query: &impl Query, txid: &TxId) -> Result<Option<i64>> {
 /// Shows `each` every transfer that holds something at this branch: prepared here, or begun here.
 ///
 /// # Errors
-/// Trouble of the database.
+/// A database error.
 pub fn each_holding(query: &impl Query, mut each: impl FnMut(&Transfer)) -> Result<()> {
     let mut unreadable = None;
     query.query_each(

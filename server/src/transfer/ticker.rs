@@ -105,7 +105,7 @@ impl Engine {
         peers.iter().for_each(|peer| site.reconnected(peer));
     }
 
-    /// Deletes what is no longer needed, a little at a time, so that others wait for it only briefly; one lot after
+    /// Deletes what is no longer needed, a little at a time, so that others wait for it only briefly; one batch after
     /// another, so that no pace is below that of what makes the dirt: the pruner's work.
     pub fn prune(&self) -> Again {
         let is_expected =

@@ -17,7 +17,7 @@ use two_phase_commit::PeerAddr;
 
 use crate::error::{Error, Result};
 use crate::limits::{DIAL_TIMEOUT, TLS_LINGER, WRITE_TIMEOUT};
-use crate::peers::links::{LinkFrame, Links, Peership, unknown_branch};
+use crate::peers::links::{LinkFrame, Links, PeerInfo, unknown_branch};
 
 /// How long each step may take until a branch's answers come: the connection, the handshake of TLS, and the two answers of
 /// the proof.
@@ -32,7 +32,7 @@ const DIAL_LIMITS: TimeLimits = TimeLimits {
 /// A connection on which both sides have agreed on a link.
 pub(super) struct Dialled {
     pub(super) name: BranchName,
-    pub(super) with: Peership,
+    pub(super) with: PeerInfo,
     pub(super) stream: TcpStream,
 }
 
@@ -163,7 +163,7 @@ impl Links {
         name: &BranchName,
         address: &Address,
         connection: &mut Connection<S>,
-    ) -> Result<Peership> {
+    ) -> Result<PeerInfo> {
         let known =
             if *name == self.identity.name { self.identity.epoch.clone() } else { self.directory.epoch_of(name) };
         let params = LinkParams {
@@ -206,7 +206,7 @@ impl Links {
             self.directory.learn_epoch(name, &epoch)?;
         }
         self.refuse_rival(name, &linked.instance, linked.epoch)?;
-        Ok(Peership { instance: Some(linked.instance), epoch })
+        Ok(PeerInfo { instance: Some(linked.instance), epoch })
     }
 
     /// Connects and proves the key both ways. Takes a bounded time.

@@ -33,7 +33,7 @@ impl Links {
     ///
     /// # Errors
     /// [`Error::NameTaken`].
-    pub fn refuse_double(&self, peer: &LinkParams, at: IpAddr) -> Result<()> {
+    pub fn refuse_name_conflict(&self, peer: &LinkParams, at: IpAddr) -> Result<()> {
         let Some(instance) = &peer.instance else { return self.refuse_own_name(&peer.branch, None) };
         let refused = self
             .refuse_own_name(&peer.branch, Some(instance))
@@ -49,7 +49,7 @@ impl Links {
         Err(two_of(name, ""))
     }
 
-    /// Refuses a process that has the name of a branch to which a live link goes, unless that one is of a lower epoch:
+    /// Refuses a process that has the name of a branch to which a working link goes, unless that one is of a lower epoch:
     /// then it was replaced.
     ///
     /// # Errors

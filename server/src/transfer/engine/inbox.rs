@@ -5,12 +5,12 @@ use two_phase_commit::{Booked, InDoubt, Message, OnDisk, Outcome, PeerAddr, Role
 
 use super::{Engine, StopOnPanic, Task};
 use crate::error::Result;
-use crate::peers::links::{Inbox, Posted};
+use crate::peers::links::{Inbox, StampedMessage};
 use crate::transfer::events::Happened;
 use crate::transfer::records;
 
 impl Inbox for Engine {
-    fn received(&self, from: &PeerAddr, messages: Vec<Posted>) {
+    fn received(&self, from: &PeerAddr, messages: Vec<StampedMessage>) {
         let _guard = StopOnPanic(self);
         if !self.parts.dbs.feed().has_enough() {
             // Nothing that comes of these could be made durable where it must be. They are sent again.
@@ -22,11 +22,11 @@ impl Inbox for Engine {
         }
     }
 
-    fn undeliverable(&self, to: &PeerAddr, messages: Vec<Posted>) {
+    fn undeliverable(&self, to: &PeerAddr, messages: Vec<StampedMessage>) {
         let _guard = StopOnPanic(self);
-        let prepares = messages.into_iter().filter(|posted| matches!(posted.message, Message::Prepare(_)));
-        let tasks = prepares.map(|posted| {
-            let txid = posted.message.txid();
+        let prepares = messages.into_iter().filter(|stamped| matches!(stamped.message, Message::Prepare(_)));
+        let tasks = prepares.map(|stamped| {
+            let txid = stamped.message.txid();
             self.ask(|site| site.unreachable(txid, to))
         });
         let tasks = tasks.collect();
@@ -56,10 +56,10 @@ impl Inbox for Engine {
 }
 
 impl Engine {
-    /// Gives messages to the machines, and carries out what they answer, as one lot.
-    pub(in crate::transfer) fn receive(&self, from: &PeerAddr, messages: Vec<Posted>) {
+    /// Gives messages to the machines, and carries out what they answer, as one batch.
+    pub(in crate::transfer) fn receive(&self, from: &PeerAddr, messages: Vec<StampedMessage>) {
         let mut tasks = Vec::new();
-        for Posted { message, id, clock } in messages {
+        for StampedMessage { message, id, clock } in messages {
             let txid = message.txid().clone();
             let happened = Happened::Received { from: from.clone(), message: message.clone(), id };
             self.events.add_received(&txid, happened, &clock);

@@ -134,7 +134,7 @@ impl World {
             }
             self.copies[copy].tend_ms = self.now_ms + 200 + self.rng.below(self.config.lag_max_ms);
             match self.role_of(copy) {
-                Some(CopyRole::Primary) => self.herald(copy),
+                Some(CopyRole::Primary) => self.announce(copy),
                 Some(CopyRole::Replica) => self.follow(copy),
                 Some(CopyRole::Fenced) | None => {}
             }
@@ -148,7 +148,7 @@ impl World {
     }
 
     /// A primary tells the other copies, and a promoted one links to all branches.
-    fn herald(&mut self, copy: usize) {
+    fn announce(&mut self, copy: usize) {
         let has_copies = self.copies.iter().filter(|other| other.branch == self.copies[copy].branch).count() > 1;
         if !has_copies {
             return;

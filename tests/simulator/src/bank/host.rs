@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bank_server::dbs_exec::{DbsExec, WaitEvent};
 use bank_server::error::Result;
-use bank_server::peers::links::{Carrier, Posted};
+use bank_server::peers::links::{Carrier, StampedMessage};
 use bank_server::replication::{Duplex, Exchange};
 use bank_server::service::Service;
 use bank_server::transfer::host::Host;
@@ -96,7 +96,7 @@ pub struct Outgoing {
     /// The peer that it is for.
     pub to: PeerAddr,
     /// What.
-    pub posted: Posted,
+    pub stamped: StampedMessage,
 }
 
 impl Shared {
@@ -303,10 +303,10 @@ impl Host for SimulatedHost {
 pub struct SimulatedCarrier(pub Arc<Station>);
 
 impl Carrier for SimulatedCarrier {
-    fn carry(&self, to: &PeerAddr, messages: Vec<Posted>) {
-        for posted in messages {
+    fn carry(&self, to: &PeerAddr, messages: Vec<StampedMessage>) {
+        for stamped in messages {
             self.0.pass();
-            self.0.shared.outbox.lock().push_back(Outgoing { from: self.0.copy, to: to.clone(), posted });
+            self.0.shared.outbox.lock().push_back(Outgoing { from: self.0.copy, to: to.clone(), stamped });
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bank_server::peers::links::Posted;
+use bank_server::peers::links::StampedMessage;
 use two_phase_commit::Message;
 
 use super::config::Weather;
@@ -16,7 +16,7 @@ pub struct Packet {
     /// The copy that it is for; the branch, as long as no link is found and when it comes back.
     pub to: usize,
     /// What.
-    pub posted: Posted,
+    pub stamped: StampedMessage,
     /// Whether it comes back to its sender as one that can't be delivered.
     pub is_returned: bool,
 }
@@ -63,6 +63,6 @@ impl Network {
     /// Whether nothing is under way but questions: what a person has settled asks for ever, if nobody can answer.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.packets.values().all(|packet| matches!(packet.posted.message, Message::Inquiry { .. }))
+        self.packets.values().all(|packet| matches!(packet.stamped.message, Message::Inquiry { .. }))
     }
 }

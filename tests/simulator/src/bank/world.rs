@@ -235,13 +235,13 @@ impl World {
     fn post(&mut self) {
         for outgoing in self.shared.take_outgoing() {
             let Some(to) = self.names.iter().position(|name| name == outgoing.to.as_str()) else { continue };
-            self.note(outgoing.from, "sends", &format!("{}: {}", outgoing.to, outgoing.posted.message));
+            self.note(outgoing.from, "sends", &format!("{}: {}", outgoing.to, outgoing.stamped.message));
             let branch = self.copies[outgoing.from].branch;
-            if matches!(outgoing.posted.message, Message::Prepare(_)) {
-                let txid = outgoing.posted.message.txid().to_string();
+            if matches!(outgoing.stamped.message, Message::Prepare(_)) {
+                let txid = outgoing.stamped.message.txid().to_string();
                 self.judge.note_transfer(&txid, [branch, to]);
             }
-            self.waiting.push(Packet { from: outgoing.from, to, posted: outgoing.posted, is_returned: false });
+            self.waiting.push(Packet { from: outgoing.from, to, stamped: outgoing.stamped, is_returned: false });
         }
     }
 
@@ -261,8 +261,8 @@ impl World {
     fn deliver(&mut self, packet: &Packet) {
         if packet.is_returned {
             let to = PeerAddr::new(&self.names[packet.to]);
-            self.note(packet.from, "cannot send", &format!("{to}: {}", packet.posted.message));
-            self.enter(packet.from, |process| process.engine().undeliverable(&to, vec![packet.posted.clone()]));
+            self.note(packet.from, "cannot send", &format!("{to}: {}", packet.stamped.message));
+            self.enter(packet.from, |process| process.engine().undeliverable(&to, vec![packet.stamped.clone()]));
             return;
         }
         let copy = packet.to;
@@ -270,8 +270,8 @@ impl World {
             return;
         }
         let from = PeerAddr::new(&self.names[self.copies[packet.from].branch]);
-        self.note(copy, "receives", &format!("{from}: {}", packet.posted.message));
-        self.enter(copy, |process| process.engine().received(&from, vec![packet.posted.clone()]));
+        self.note(copy, "receives", &format!("{from}: {}", packet.stamped.message));
+        self.enter(copy, |process| process.engine().received(&from, vec![packet.stamped.clone()]));
     }
 
     /// Has something go wrong later.

@@ -1,4 +1,4 @@
-//! The stage: messages that have come to the branch and are not received yet.
+//! The staged inbox: messages that have come to the branch and are not received yet.
 //!
 //! It owns their order and their numbers, which are given once and never again. It refuses more than
 //! [`STAGED_MESSAGES`]. It knows nothing of links or machines: who takes a message from here delivers it.
@@ -11,9 +11,9 @@ use protocol::teaching::Waiting;
 use crate::clock::unix_ms_now;
 use crate::limits::{STAGED_MESSAGES, STAGED_TEXT_BYTES};
 
-/// The stage. Invariant: a message has the number under which it is kept, and numbers rise in the order of coming.
+/// The messages that wait. Invariant: a message has the number under which it is kept, and numbers rise in the order of coming.
 #[derive(Debug)]
-pub struct Stage<M> {
+pub struct StagedInbox<M> {
     waiting: BTreeMap<u64, Staged<M>>,
     next_number: u64,
 }
@@ -48,18 +48,18 @@ impl Due {
     }
 }
 
-impl<M> Stage<M> {
+impl<M> StagedInbox<M> {
     /// Nothing waits, and the first message gets number 1.
     #[must_use]
     pub fn new() -> Self {
         Self { waiting: BTreeMap::new(), next_number: 1 }
     }
 
-    /// Makes a message wait, without end or until it is due. Gives its number.
+    /// Makes a message wait, without end or until it is due. Returns its number.
     ///
     /// # Errors
     /// The message, when too many wait.
-    pub fn admit(&mut self, mut label: Waiting, message: M, due: Option<Due>) -> Result<u64, M> {
+    pub fn put(&mut self, mut label: Waiting, message: M, due: Option<Due>) -> Result<u64, M> {
         if self.waiting.len() >= STAGED_MESSAGES {
             return Err(message);
         }
@@ -72,7 +72,7 @@ impl<M> Stage<M> {
         self.waiting.remove(&number).map(|staged| staged.message)
     }
 
-    /// Gives the message of this number, and keeps a copy under a new one.
+    /// Returns the message of this number, and keeps a copy under a new one.
     pub fn duplicate(&mut self, number: u64) -> Option<M>
     where
         M: Clone,
@@ -139,7 +139,7 @@ impl<M> Stage<M> {
     }
 }
 
-impl<M> Default for Stage<M> {
+impl<M> Default for StagedInbox<M> {
     fn default() -> Self {
         Self::new()
     }
@@ -177,55 +177,55 @@ pub(super) mod tests {
         }
     }
 
-    fn stage(messages: &[&'static str]) -> Stage<&'static str> {
-        let mut stage = Stage::new();
+    fn inbox(messages: &[&'static str]) -> StagedInbox<&'static str> {
+        let mut inbox = StagedInbox::new();
         for message in messages {
-            stage.admit(label("Delhi"), *message, None).unwrap();
+            inbox.put(label("Delhi"), *message, None).unwrap();
         }
-        stage
+        inbox
     }
 
     #[test]
     fn a_copy_has_its_own_number_and_the_same_id() {
-        let mut stage = stage(&["one", "two"]);
-        assert_eq!(stage.duplicate(1), Some("one"));
-        assert_eq!(stage.take(1), None, "its number is gone");
-        let list = stage.list();
+        let mut inbox = inbox(&["one", "two"]);
+        assert_eq!(inbox.duplicate(1), Some("one"));
+        assert_eq!(inbox.take(1), None, "its number is gone");
+        let list = inbox.list();
         assert_eq!(list.iter().map(|waiting| waiting.number).collect::<Vec<_>>(), [2, 3]);
         assert_eq!(list[1].id, "Delhi:1");
-        assert_eq!((stage.take(3), stage.take(2), stage.take(2)), (Some("one"), Some("two"), None));
+        assert_eq!((inbox.take(3), inbox.take(2), inbox.take(2)), (Some("one"), Some("two"), None));
     }
 
     #[test]
     fn what_is_due_comes_by_time_and_the_rest_waits() {
-        let mut stage = stage(&["one", "two", "three"]);
+        let mut inbox = inbox(&["one", "two", "three"]);
         let now = Instant::now();
         assert!(
-            stage.delay(1, Due::after(Duration::from_secs(2))) && stage.delay(3, Due::after(Duration::from_secs(1)))
+            inbox.delay(1, Due::after(Duration::from_secs(2))) && inbox.delay(3, Due::after(Duration::from_secs(1)))
         );
-        assert!(!stage.delay(9, Due::after(Duration::ZERO)));
-        assert!(stage.take_due(now).is_empty() && stage.list()[0].due_unix_ms.is_some());
-        assert_eq!(stage.take_due(now + Duration::from_secs(60)), ["three", "one"]);
-        assert_eq!(stage.take_all(), ["two"]);
+        assert!(!inbox.delay(9, Due::after(Duration::ZERO)));
+        assert!(inbox.take_due(now).is_empty() && inbox.list()[0].due_unix_ms.is_some());
+        assert_eq!(inbox.take_due(now + Duration::from_secs(60)), ["three", "one"]);
+        assert_eq!(inbox.take_all(), ["two"]);
     }
 
     #[test]
     fn a_later_message_of_a_branch_is_not_due_earlier() {
-        let mut stage = Stage::new();
+        let mut inbox = StagedInbox::new();
         let late = Due::after(Duration::from_secs(60));
-        stage.admit(label("Delhi"), "one", Some(late)).unwrap();
-        let second = Due::after(Duration::from_secs(1)).not_before(stage.last_due_of("Delhi"));
-        assert_eq!((second, stage.last_due_of("Pune")), (late, None));
-        stage.wait_without_end();
-        assert_eq!((stage.last_due_of("Delhi"), stage.list()[0].due_unix_ms), (None, None));
+        inbox.put(label("Delhi"), "one", Some(late)).unwrap();
+        let second = Due::after(Duration::from_secs(1)).not_before(inbox.last_due_of("Delhi"));
+        assert_eq!((second, inbox.last_due_of("Pune")), (late, None));
+        inbox.wait_without_end();
+        assert_eq!((inbox.last_due_of("Delhi"), inbox.list()[0].due_unix_ms), (None, None));
     }
 
     #[test]
     fn a_long_text_is_cut_at_a_character() {
-        let mut stage = Stage::new();
+        let mut inbox = StagedInbox::new();
         let text = "₹".repeat(STAGED_TEXT_BYTES);
-        stage.admit(Waiting { text, ..label("Delhi") }, "one", None).unwrap();
-        let shown = stage.list().remove(0).text;
+        inbox.put(Waiting { text, ..label("Delhi") }, "one", None).unwrap();
+        let shown = inbox.list().remove(0).text;
         assert!(shown.len() <= STAGED_TEXT_BYTES + '…'.len_utf8() && shown.ends_with("₹…"), "{}", shown.len());
     }
 }
