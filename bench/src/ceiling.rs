@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bank_server::allowance::Owner;
 use bank_server::bank::accounts::{self, Opening};
 use bank_server::bank::movements::{self, Booking, Transferred};
+use bank_server::bank::passwords::HashCost;
 use bank_server::bank::{Bank, BankSettings};
 use bank_server::clock::unix_ms_now;
 use bank_server::dbs_exec::{DbsExec, Tx};
@@ -40,7 +41,7 @@ impl Ceiling {
         let dbs = DbsExec::open(&folder.join("ceiling.db"), |_| {}).map_err(|error| error.to_string())?;
         let dbs = Arc::new(dbs);
         let name = "Ceiling".parse().expect("it is a branch name");
-        let settings = BankSettings { name, opening_balance: OPENING_BALANCE };
+        let settings = BankSettings { name, opening_balance: OPENING_BALANCE, hash_cost: HashCost::OWASP };
         Bank::open(Arc::clone(&dbs), settings, None).map_err(|error| error.to_string())?;
         let ceiling = Self { dbs, accounts, random: Random::new(1) };
         for first in (0..accounts).step_by(OPENINGS_PER_COMMIT as usize) {

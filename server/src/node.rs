@@ -15,6 +15,7 @@ use tls::Connector;
 
 use crate::bank::hashing::Orderer;
 use crate::bank::outbox::SqlOutbox;
+use crate::bank::passwords::HashCost;
 use crate::bank::{ADMINISTRATOR, Bank, BankSettings};
 use crate::cli::commands;
 use crate::cli::config::Config;
@@ -87,6 +88,8 @@ pub struct Surroundings {
     pub connector: Option<Connector>,
     /// The machine.
     pub host: Box<dyn Host>,
+    /// What the hash of a new password costs.
+    pub hash_cost: HashCost,
     /// The network, when it is not the links' own.
     pub carrier: Option<Box<dyn Carrier>>,
     /// Where other copies of the branch are met, when it is not the network.
@@ -139,7 +142,7 @@ impl Core {
         }
         let sms = if is_primary { start_sms(config, &dbs, &running_time)? } else { None };
         let replication = open_replication(config, &dbs, dialler, port, stop).map_err(trouble)?;
-        let bank = open_bank(config, &dbs, sms.as_ref(), is_primary)?;
+        let bank = open_bank(config, &dbs, around.hash_cost, sms.as_ref(), is_primary)?;
         let engine = open_engine(config, &bank, running_time, sms.as_ref(), &key, around, &replication)?;
         let service = Arc::new(Service {
             bank,
@@ -184,6 +187,7 @@ impl Life {
             port: listeners.port,
             connector: listeners.connector.clone(),
             host: Box::new(ThisMachine::new()),
+            hash_cost: HashCost::OWASP,
             carrier: None,
             exchange: None,
             wait_hook: None,
@@ -306,10 +310,11 @@ fn open_replication(
 fn open_bank(
     config: &Config,
     dbs: &Arc<DbsExec>,
+    hash_cost: HashCost,
     sms: Option<&SmsSender>,
     is_primary: bool,
 ) -> Result<Arc<Bank>, String> {
-    let settings = BankSettings { name: config.name.clone(), opening_balance: config.opening_balance };
+    let settings = BankSettings { name: config.name.clone(), opening_balance: config.opening_balance, hash_cost };
     if !is_primary {
         let bank =
             Bank::attach(Arc::clone(dbs), settings).map_err(|error| format!("{}: {error}", config.db.display()))?;

@@ -32,7 +32,7 @@ use accounts::{Account, Opening};
 use hashing::Orderer;
 use history::Transaction;
 use movements::{Booking, Transferred};
-use passwords::{Hasher, PasswordVersion};
+use passwords::{HashCost, Hasher, PasswordVersion};
 
 /// The administrator's number in `auth`; no account has it.
 pub const ADMINISTRATOR: i64 = 0;
@@ -53,6 +53,8 @@ pub struct BankSettings {
     pub name: BranchName,
     /// What an account opened at the menu is credited.
     pub opening_balance: Money,
+    /// What the hash of a new password costs.
+    pub hash_cost: HashCost,
 }
 
 /// A branch's operations. Cheap to share: sessions hold it in an `Arc`.
@@ -118,7 +120,7 @@ impl Bank {
     }
 
     fn new(dbs: Arc<DbsExec>, settings: BankSettings, sms: Option<Notifier>) -> Result<Self> {
-        let (hasher, lockout, logins) = (Hasher::new()?, Lockout::default(), Arc::default());
+        let (hasher, lockout, logins) = (Hasher::new(settings.hash_cost)?, Lockout::default(), Arc::default());
         Ok(Self { dbs, hasher, lockout, logins, settings, sms })
     }
 

@@ -142,13 +142,18 @@ impl Outbox for SqlOutbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bank::passwords::HashCost;
     use crate::bank::{Bank, BankSettings};
 
     #[test]
     fn a_message_leaves_when_replicas_have_what_it_tells_of() {
         let directory = tempfile::tempdir().unwrap();
         let dbs = Arc::new(DbsExec::open(&directory.path().join("bank.db"), |_| {}).unwrap());
-        let settings = BankSettings { name: "Pune".parse().unwrap(), opening_balance: protocol::Money::ZERO };
+        let settings = BankSettings {
+            name: "Pune".parse().unwrap(),
+            opening_balance: protocol::Money::ZERO,
+            hash_cost: HashCost::OWASP,
+        };
         Bank::open(Arc::clone(&dbs), settings, None).unwrap();
         dbs.start_logging(b"salt", 0).unwrap();
         dbs.execute(|tx| {

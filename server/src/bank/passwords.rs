@@ -19,14 +19,36 @@ use super::hashing::{Debts, Line, Orderer};
 use crate::error::{Error, Result};
 use crate::limits::{HASH_LOOK, HASHES_WAITING, HASHING_THREADS};
 
-/// Memory of one hash in KiB.
-const MEMORY_KIB: u32 = 19 * 1024;
-/// Passes over the memory.
-const PASSES: u32 = 2;
 /// Bytes of a salt (RFC 9106, section 3.1, recommends 16 for passwords).
 const SALT_BYTES: usize = 16;
 /// Lanes, computed one after another.
 const LANES: u32 = 1;
+
+/// What one hash costs whoever guesses, and us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashCost {
+    /// Memory of one hash in KiB.
+    pub memory_kib: u32,
+    /// Passes over the memory.
+    pub passes: u32,
+}
+
+impl HashCost {
+    /// What every branch pays.
+    pub const OWASP: Self = Self { memory_kib: 19 * 1024, passes: 2 };
+    /// The least that Argon2 computes at all, for a simulation, which keeps no secrets and opens thousands of branches.
+    pub const LEAST: Self = Self { memory_kib: Params::MIN_M_COST, passes: Params::MIN_T_COST };
+
+    fn params(self) -> Result<Params> {
+        Params::new(self.memory_kib, self.passes, LANES, None).map_err(|error| failed(&error))
+    }
+}
+
+impl Default for HashCost {
+    fn default() -> Self {
+        Self::OWASP
+    }
+}
 
 /// Which password an account has, without saying anything about it: the beginning of the SHA-256 of its PHC string.
 ///
@@ -57,7 +79,7 @@ impl fmt::Display for PasswordVersion {
 /// sessions' threads, of which there may be thousands, could not.
 pub struct Hasher {
     shared: Arc<Shared>,
-    /// A hash of nothing that anyone knows, verified in place of an unknown account's.
+    /// No password's hash, verified in place of an unknown account's.
     decoy: String,
 }
 
@@ -92,18 +114,22 @@ impl Hasher {
     ///
     /// # Errors
     /// [`Error::Database`] when the operating system gives no thread or no randomness.
-    pub fn new() -> Result<Self> {
+    pub fn new(cost: HashCost) -> Result<Self> {
         let state = State { line: Line::new(HASHES_WAITING), debts: Debts::default(), is_ended: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), grown: Condvar::new() });
-        let mut hasher = Self { shared, decoy: String::new() };
+        // Random bytes in place of a computed hash: no password leads to them, and verifying costs what it always costs.
+        let mut random = [0; Params::DEFAULT_OUTPUT_LEN];
+        getrandom::fill(&mut random).map_err(|error| failed(&error))?;
+        let output = Output::new(&random).map_err(|error| failed(&error))?;
+        let decoy = phc_string(&cost.params()?, &new_salt()?, output)?;
+        let hasher = Self { shared, decoy };
         for number in 1..=HASHING_THREADS {
             let shared = Arc::clone(&hasher.shared);
             std::thread::Builder::new()
                 .name(format!("hash-{number}"))
-                .spawn(move || work(&shared))
+                .spawn(move || work(&shared, cost))
                 .map_err(|error| Error::Database(format!("there is no thread for hashing: {error}")))?;
         }
-        hasher.decoy = hasher.hash("a decoy that is no account's password", Orderer::BRANCH)?;
         Ok(hasher)
     }
 
@@ -167,8 +193,8 @@ impl Drop for Hasher {
 }
 
 /// One hashing thread.
-fn work(shared: &Shared) {
-    let mut bench = Bench { memory: Vec::new() };
+fn work(shared: &Shared, cost: HashCost) {
+    let mut bench = Bench { cost, memory: Vec::new() };
     loop {
         let job = {
             let mut state = shared.state.lock();
@@ -194,26 +220,17 @@ fn work(shared: &Shared) {
 /// What one thread hashes with. The memory of a hash is kept for the next: an allocator that is given 19 MiB
 /// back again and again comes to hold several times as much.
 struct Bench {
+    /// Of new hashes; an old one is verified at the cost that it names.
+    cost: HashCost,
     memory: Vec<Block>,
 }
 
 impl Bench {
     fn hash(&mut self, password: &str) -> Result<String> {
-        let trouble =
-            |error: &dyn std::fmt::Display| Error::Database(format!("a password could not be hashed: {error}"));
-        let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|error| trouble(&error))?;
-        let mut salt = [0; SALT_BYTES];
-        getrandom::fill(&mut salt).map_err(|error| trouble(&error))?;
-        let hash =
-            self.compute(&params, password, &salt, Params::DEFAULT_OUTPUT_LEN).map_err(|error| trouble(&error))?;
-        let phc = PasswordHash {
-            algorithm: Algorithm::Argon2id.ident(),
-            version: Some(Version::V0x13.into()),
-            params: ParamsString::try_from(&params).map_err(|error| trouble(&error))?,
-            salt: Some(Salt::new(&salt).map_err(|error| trouble(&error))?),
-            hash: Some(hash),
-        };
-        Ok(phc.to_string())
+        let (params, salt) = (self.cost.params()?, new_salt()?);
+        let output =
+            self.compute(&params, password, &salt, Params::DEFAULT_OUTPUT_LEN).map_err(|error| failed(&error))?;
+        phc_string(&params, &salt, output)
     }
 
     fn is_password(&mut self, password: &str, stored: &str) -> bool {
@@ -246,13 +263,35 @@ impl Bench {
     }
 }
 
+fn new_salt() -> Result<[u8; SALT_BYTES]> {
+    let mut salt = [0; SALT_BYTES];
+    getrandom::fill(&mut salt).map_err(|error| failed(&error))?;
+    Ok(salt)
+}
+
+/// A hash with all that verifying it needs, as text.
+fn phc_string(params: &Params, salt: &[u8], output: Output) -> Result<String> {
+    let phc = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(params).map_err(|error| failed(&error))?,
+        salt: Some(Salt::new(salt).map_err(|error| failed(&error))?),
+        hash: Some(output),
+    };
+    Ok(phc.to_string())
+}
+
+fn failed(error: &dyn fmt::Display) -> Error {
+    Error::Database(format!("a password could not be hashed: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn only_the_right_password_of_a_known_account_is_right() {
-        let hasher = Hasher::new().unwrap();
+        let hasher = Hasher::new(HashCost::OWASP).unwrap();
         let stored = hasher.hash("मेरा पासवर्ड", Orderer::BRANCH).unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
         assert!(hasher.verify("मेरा पासवर्ड", Some(&stored), Orderer::BRANCH).unwrap());

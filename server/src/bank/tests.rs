@@ -16,7 +16,11 @@ struct Fixture {
 fn fixture() -> Fixture {
     let directory = tempfile::tempdir().unwrap();
     let dbs = Arc::new(DbsExec::open(&directory.path().join("bank.db"), |_| {}).unwrap());
-    let settings = BankSettings { name: "Mumbai".parse().unwrap(), opening_balance: Money::from_rupees(100_000) };
+    let settings = BankSettings {
+        name: "Mumbai".parse().unwrap(),
+        opening_balance: Money::from_rupees(100_000),
+        hash_cost: HashCost::OWASP,
+    };
     let bank = Bank::open(Arc::clone(&dbs), settings, None).unwrap();
     Fixture { bank, dbs, directory }
 }
@@ -308,7 +312,11 @@ fn the_books_survive_a_restart_and_another_name_is_refused() {
     let number = bank.open_account(opening("10")).unwrap();
     drop((bank, dbs));
     let dbs = Arc::new(DbsExec::open(&directory.path().join("bank.db"), |_| {}).unwrap());
-    let settings = |name: &str| BankSettings { name: name.parse().unwrap(), opening_balance: Money::ZERO };
+    let settings = |name: &str| BankSettings {
+        name: name.parse().unwrap(),
+        opening_balance: Money::ZERO,
+        hash_cost: HashCost::OWASP,
+    };
     let refused = Bank::open(Arc::clone(&dbs), settings("Delhi"), None);
     assert!(matches!(refused, Err(Error::Invalid(_))));
     let bank = Bank::open(dbs, settings("Mumbai"), None).unwrap();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::bank::customer::{CustomerError, NewPassword};
 use crate::bank::hashing::Orderer;
+use crate::bank::passwords::HashCost;
 use crate::bank::{Bank, BankSettings};
 use crate::cli::arguments::DatabaseArguments;
 use crate::cli::report::Report;
@@ -88,7 +89,8 @@ fn open_at_rest(database: &DatabaseArguments) -> Result<Bank, String> {
     let dbs = Arc::new(DbsExec::open_as(&path, &opening, |_| {}).map_err(|error| trouble(&error))?);
     let stored = Bank::stored_name(&dbs).map_err(|error| trouble(&error))?;
     let name = stored.ok_or_else(|| trouble(&"no branch was ever opened with this database"))?;
-    Bank::open(dbs, BankSettings { name, opening_balance: Money::ZERO }, None).map_err(|error| trouble(&error))
+    Bank::open(dbs, BankSettings { name, opening_balance: Money::ZERO, hash_cost: HashCost::OWASP }, None)
+        .map_err(|error| trouble(&error))
 }
 
 /// What is wrong with books that come of a database and a log of which nobody knows whether they belong together.

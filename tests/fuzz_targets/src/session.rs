@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use bank_server::bank::passwords::HashCost;
 use bank_server::branch::incoming::{Filled, Incoming, Terms};
 use bank_server::branch::outgoing::Outgoing;
 use bank_server::branch::session::{After, BranchSession};
@@ -125,6 +126,7 @@ impl Branch {
         let around = Surroundings {
             port: 1,
             connector: None,
+            hash_cost: HashCost::LEAST,
             host: Box::new(Counted::default()),
             carrier: Some(Box::new(Nowhere)),
             exchange: Some(Arc::new(Nowhere)),

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use bank_server::bank::passwords::HashCost;
 use bank_server::branch::outgoing::Outgoing;
 use bank_server::branch::session::{After, BranchSession};
 use bank_server::cli::arguments::Arguments;
@@ -70,6 +71,7 @@ impl Process {
         let around = Surroundings {
             port,
             connector: None,
+            hash_cost: HashCost::LEAST,
             host: Box::new(SimulatedHost(Arc::clone(&station))),
             carrier: Some(Box::new(SimulatedCarrier(Arc::clone(&station)))),
             exchange: Some(Arc::new(exchange)),
