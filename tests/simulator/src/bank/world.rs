@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bank_server::dbs_exec::CopyRole;
 use bank_server::node::Stop;
 use bank_server::peers::links::Inbox as _;
 use two_phase_commit::{Message, PeerAddr};
@@ -381,7 +382,8 @@ impl World {
     fn mend(&mut self) {
         for (a, b) in self.shared.mend() {
             let branch = self.copies[b].branch;
-            if branch != self.copies[a].branch {
+            // A replica makes no links: it has nothing to say to other branches.
+            if branch != self.copies[a].branch && self.role_of(a) == Some(CopyRole::Primary) {
                 self.link_to(a, branch);
             }
         }
