@@ -22,7 +22,7 @@ use bank_server::cli::config::Config;
 use bank_server::dbs_exec::{CopyRole, DbsExec};
 use bank_server::error::Result;
 use bank_server::node::{Core, Opened, Stop, Surroundings};
-use bank_server::peers::links::{Carrier, Inbox as _, Posted};
+use bank_server::peers::links::{Carrier, Inbox as _, StampedMessage};
 use bank_server::replication::{Duplex, Exchange};
 use bank_server::service::audit::audit;
 use bank_server::service::{Allowances, Service};
@@ -73,7 +73,7 @@ impl Host for Counted {
 struct Nowhere;
 
 impl Carrier for Nowhere {
-    fn carry(&self, _to: &PeerAddr, _messages: Vec<Posted>) {}
+    fn carry(&self, _to: &PeerAddr, _messages: Vec<StampedMessage>) {}
 }
 
 impl Exchange for Nowhere {
@@ -162,7 +162,7 @@ impl Branch {
             let stream = socket_with(&sent);
             let link = serve(service, &stream, &sent);
             if let Some((peer, messages)) = link {
-                messages.into_iter().for_each(|posted| service.engine.received(&peer, vec![posted]));
+                messages.into_iter().for_each(|stamped| service.engine.received(&peer, vec![stamped]));
             }
         }
         self.check();
@@ -212,7 +212,7 @@ fn socket_with(bytes: &[u8]) -> Arc<TcpStream> {
 }
 
 /// Serves one connection, as the door does; gives the messages of the peer whose link it became.
-fn serve(service: &Service, stream: &Arc<TcpStream>, sent: &[u8]) -> Option<(PeerAddr, Vec<Posted>)> {
+fn serve(service: &Service, stream: &Arc<TcpStream>, sent: &[u8]) -> Option<(PeerAddr, Vec<StampedMessage>)> {
     let mut session = BranchSession::over(service, IpAddr::V4(Ipv4Addr::LOCALHOST), 0, Arc::clone(stream));
     let mut incoming = Incoming::new(stream);
     let mut consumed = 0;
@@ -260,12 +260,12 @@ fn check_answers(answers: &[u8], taken: usize, is_watch: bool) {
 }
 
 /// What a peer sends over its link.
-fn messages(peer: &BranchName, bytes: &[u8]) -> Vec<Posted> {
+fn messages(peer: &BranchName, bytes: &[u8]) -> Vec<StampedMessage> {
     let (mut rest, mut body, mut messages) = (bytes, Vec::new(), Vec::new());
     while let Ok(true) = read_frame(&mut rest, BATCH_FRAME_BYTES_MAX, &mut body) {
         let message: std::result::Result<two_phase_commit::Message, _> = serde_json::from_slice(&body);
         if let Ok(message) = message {
-            messages.push(Posted { message, id: format!("{peer}:1"), clock: [(peer.clone(), 1)].into() });
+            messages.push(StampedMessage { message, id: format!("{peer}:1"), clock: [(peer.clone(), 1)].into() });
         }
     }
     messages
