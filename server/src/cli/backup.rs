@@ -189,7 +189,7 @@ fn rows(audit: &Audit) -> String {
 /// Whose database it is, and its books.
 fn inspect(temporary: &TemporaryFile, from: &Path) -> Result<(BranchName, Audit), String> {
     let trouble = |error: &dyn std::fmt::Display| format!("{}: {error}", from.display());
-    let database = ReadOnlyDatabase::open_temporary(temporary).map_err(|error| trouble(&error))?;
+    let database = ReadOnlyDatabase::open_alone(temporary.path()).map_err(|error| trouble(&error))?;
     let looked = database.read(|reader| {
         let name = Bank::name_in(reader)?;
         Ok((name, audit_at_rest(reader, None)?))
@@ -206,7 +206,7 @@ fn refuse_another_branch(name: &BranchName, database: &DatabaseArguments, to: &D
         return refuse(given);
     }
     // A database that can't be read may be the very reason for the restore.
-    let replaced = ReadOnlyDatabase::open_alone(to)
+    let replaced = ReadOnlyDatabase::open_alone(to.path())
         .ok()
         .and_then(|database| database.read(|reader| Bank::name_in(reader)).ok().flatten());
     match replaced {

@@ -123,10 +123,15 @@ use replication_log::ReplicationLog;
 use wal_gate::WalGate;
 use writer::Writer;
 
+/// What is executed: a function of the database and of what it has captured, which may run in another thread, and twice.
+pub trait Operation<T>: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static {}
+
+impl<T, F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static> Operation<T> for F {}
+
 /// A branch's database: one writer behind a mutex, several readers, a checkpointer.
 ///
 /// Invariants:
-/// - at most one thread holds the writer, and it is the queue's leader;
+/// - whoever writes holds the writer: the queue's leader, or one that changes what this copy is;
 /// - when [`DbsExec::execute`] returns `Ok`, the operation is on disk;
 /// - once a commit's outcome is unknown, no further write reaches the database.
 pub struct DbsExec {
@@ -135,7 +140,7 @@ pub struct DbsExec {
     queue: Mutex<Queue>,
     checkpointer: Checkpointer,
     /// Before the writer, so that the writer's connection closes last: only one that may write can put the
-    /// log away.
+    /// WAL away.
     readers: Readers,
     wal_gate: Arc<WalGate>,
     writer: Arc<Mutex<Writer>>,
@@ -180,11 +185,7 @@ impl DbsExec {
     /// # Errors
     /// The operation's own refusal (nothing is then changed), [`Error::Busy`], [`Error::Stopping`],
     /// [`Error::DiskFull`], [`Error::OutcomeUnknown`] or [`Error::Database`].
-    pub fn execute<T, F>(&self, operation: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
-    {
+    pub fn execute<T: Send + 'static>(&self, operation: impl Operation<T>) -> Result<T> {
         self.execute_whole(Owner::Branch, 1, operation)
     }
 
@@ -193,11 +194,11 @@ impl DbsExec {
     ///
     /// # Errors
     /// [`Error::Busy`] or [`Error::Stopping`] when none was tried; else each has its own result.
-    pub fn execute_for<T, F>(&self, owner: Owner, operations: Vec<F>) -> Result<Vec<Result<T>>>
-    where
-        T: Send + 'static,
-        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
-    {
+    pub fn execute_for<T: Send + 'static>(
+        &self,
+        owner: Owner,
+        operations: Vec<impl Operation<T>>,
+    ) -> Result<Vec<Result<T>>> {
         self.submit((owner, operations.len()), operations, Confirmation::InTime)
     }
 
@@ -205,11 +206,12 @@ impl DbsExec {
     ///
     /// # Errors
     /// As [`DbsExec::execute`].
-    pub fn execute_whole<T, F>(&self, owner: Owner, requests: usize, operation: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
-    {
+    pub fn execute_whole<T: Send + 'static>(
+        &self,
+        owner: Owner,
+        requests: usize,
+        operation: impl Operation<T>,
+    ) -> Result<T> {
         let mut results = self.submit((owner, requests.max(1)), vec![operation], Confirmation::InTime)?;
         results.pop().expect("there is one result for each operation")
     }
@@ -219,20 +221,13 @@ impl DbsExec {
     ///
     /// # Errors
     /// [`Error::Stopping`] when none was tried; else each has its own result.
-    pub fn execute_internal<T, F>(&self, operations: Vec<F>) -> Result<Vec<Result<T>>>
-    where
-        T: Send + 'static,
-        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
-    {
+    pub fn execute_internal<T: Send + 'static>(&self, operations: Vec<impl Operation<T>>) -> Result<Vec<Result<T>>> {
         self.submit((Owner::Branch, operations.len()), operations, Confirmation::AtLast)
     }
 
     /// Lets the next group take an operation along, and does not wait for it. Only for what may be lost in a
     /// crash: it is on disk before anything that is executed after this returns, or never.
-    pub fn execute_lazy<F>(&self, operation: F)
-    where
-        F: FnMut(&mut Tx<'_>) -> Result<()> + Send + 'static,
-    {
+    pub fn execute_lazy(&self, operation: impl Operation<()>) {
         self.queue.lock().add_lazy(Arc::new(Submission::new(Owner::Branch, 1, vec![operation])));
     }
 
@@ -290,16 +285,12 @@ impl DbsExec {
         (self.on_failure)(&failure);
     }
 
-    fn submit<T, F>(
+    fn submit<T: Send + 'static>(
         &self,
         (owner, weight): (Owner, usize),
-        operations: Vec<F>,
+        operations: Vec<impl Operation<T>>,
         confirmation: Confirmation,
-    ) -> Result<Vec<Result<T>>>
-    where
-        T: Send + 'static,
-        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
-    {
+    ) -> Result<Vec<Result<T>>> {
         if operations.is_empty() {
             return Ok(Vec::new());
         }

@@ -374,15 +374,11 @@ pub fn recognise(connection: &Connection) -> Result<(), OpenError> {
 pub fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     // The write lock comes first, so that the versions read below are still true when they are changed.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let application_id: i32 = transaction.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    if !is_empty(&transaction)? {
+        recognise(&transaction)?;
+    }
     let version: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if application_id != APPLICATION_ID && !is_empty(&transaction)? {
-        return Err(OpenError::Foreign);
-    }
     let newest = newest_version();
-    if version > newest {
-        return Err(OpenError::Newer { version, newest });
-    }
     if version == newest {
         return Ok(());
     }

@@ -51,15 +51,7 @@ pub struct Writer {
     pub(super) is_closed: bool,
 }
 
-/// How a try at a group ended short of its commit.
-enum Attempt {
-    /// Everything was executed; the transaction is open.
-    Executed(Executed),
-    /// An operation failed after it had written: the group must be executed again with savepoints.
-    NeedsIsolation,
-}
-
-/// What a group came to.
+/// What a group came to, while its transaction is open.
 struct Executed {
     chain_head: ChainHead,
     statements: u64,
@@ -122,19 +114,11 @@ impl Writer {
     }
 
     fn commit_group_inner(&mut self, log: &dyn CommitLog, group: &[Arc<dyn Work>]) -> Result<(), CommitError> {
-        let executed = match self.execute_group(log, group, false) {
+        let executed = match self.execute_group(log, group, false)? {
+            Some(executed) => executed,
             // One of them has to be undone, and without savepoints there is no telling its writes from the others'.
             // The second run guards each, so it needs no third.
-            Ok(Attempt::NeedsIsolation) => self.execute_group(log, group, true),
-            executed => executed,
-        };
-        let executed = match executed {
-            Ok(Attempt::Executed(executed)) => executed,
-            Ok(Attempt::NeedsIsolation) => unreachable!("with savepoints each operation is undone alone"),
-            Err(error) => {
-                self.roll_back();
-                return Err(error.into());
-            }
+            None => self.execute_group(log, group, true)?.expect("with savepoints each operation is undone alone"),
         };
         if executed.statements == 0 {
             // Every operation was a refusal or only looked: there is nothing to make durable, and no fsync to pay.
@@ -156,8 +140,20 @@ impl Writer {
         Ok(())
     }
 
-    /// Opens a transaction and runs each operation in it, with a savepoint around each if `isolated`.
-    fn execute_group(&self, log: &dyn CommitLog, group: &[Arc<dyn Work>], isolated: bool) -> Result<Attempt> {
+    /// Opens a transaction and runs each operation in it, with a savepoint around each if `isolated`. `None`, and no
+    /// transaction, when an operation that has no savepoint failed after it had written.
+    ///
+    /// # Errors
+    /// What SQLite failed with; no transaction is open then, and nothing was changed.
+    fn execute_group(&self, log: &dyn CommitLog, group: &[Arc<dyn Work>], isolated: bool) -> Result<Option<Executed>> {
+        let executed = self.execute_each(log, group, isolated);
+        if !matches!(executed, Ok(Some(_))) {
+            self.roll_back();
+        }
+        executed
+    }
+
+    fn execute_each(&self, log: &dyn CommitLog, group: &[Arc<dyn Work>], isolated: bool) -> Result<Option<Executed>> {
         // IMMEDIATE takes SQLite's write lock now: an operation never finds in its middle that it can't write.
         self.run_statement("BEGIN IMMEDIATE")?;
         let mut tx = Tx::new(&self.connection, self.chain_head, log.begin());
@@ -168,12 +164,11 @@ impl Writer {
             for index in 0..work.len() {
                 if !self.run_operation(work.as_ref(), index, guarded, &mut tx)? {
                     self.suspect(work.owner());
-                    self.roll_back();
-                    return Ok(Attempt::NeedsIsolation);
+                    return Ok(None);
                 }
             }
         }
-        Ok(Attempt::Executed(Executed {
+        Ok(Some(Executed {
             chain_head: tx.chain_head,
             statements: tx.statements_written,
             has_written_logins: tx.has_written_logins,

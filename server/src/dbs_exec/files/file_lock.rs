@@ -34,20 +34,11 @@ pub(in crate::dbs_exec) struct SharedLock {
 }
 
 impl FileLock {
-    /// Locks the database, which need not exist.
+    /// Locks the name of a database, which need not exist: the file that has it once an interrupted change of files is
+    /// finished is still to be locked ([`FileLock::lock_file`]).
     ///
     /// # Errors
-    /// [`OpenError::InUse`] when another process has it, [`OpenError::SeveralNames`] when it is hard-linked,
-    /// [`OpenError::Io`] when the lock file can't be made.
-    pub fn acquire(file: &DatabaseFile) -> Result<Self, OpenError> {
-        let name = Self::acquire_name(file)?.name;
-        let mut lock = Self { name, inode: None };
-        lock.lock_file(file)?;
-        Ok(lock)
-    }
-
-    /// As [`FileLock::acquire`], before an interrupted change of the file was finished: whatever file has the name then
-    /// is still to be locked.
+    /// [`OpenError::InUse`] when another process has it, [`OpenError::Io`] when the lock file can't be made.
     pub(in crate::dbs_exec) fn acquire_name(file: &DatabaseFile) -> Result<Self, OpenError> {
         let path = file.beside(".lock");
         let name = file.open_beside(&path)?;
@@ -56,6 +47,9 @@ impl FileLock {
     }
 
     /// Locks the database's file itself, if there is one.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] when another process has it, [`OpenError::SeveralNames`] when it is hard-linked.
     pub(in crate::dbs_exec) fn lock_file(&mut self, file: &DatabaseFile) -> Result<(), OpenError> {
         let inode = match File::open(file.path()) {
             Ok(inode) => inode,

@@ -17,7 +17,6 @@ use rusqlite::{Connection, OpenFlags};
 use crate::dbs_exec::connection::{open_connection, open_immutable};
 use crate::dbs_exec::files::database_file::{Companion, DatabaseFile, PRIVATE};
 use crate::dbs_exec::files::file_lock::{SharedLock, lock_text};
-use crate::dbs_exec::files::temporary_file::TemporaryFile;
 use crate::dbs_exec::files::{replace, wal_ownership};
 use crate::dbs_exec::open_error::OpenError;
 use crate::dbs_exec::schema::{self, newest_version};
@@ -78,20 +77,12 @@ impl ReadOnlyDatabase {
         Ok(Self { connection, scratch: Some(scratch), lock: database.lock })
     }
 
-    /// Opens a temporary file of this process.
-    ///
-    /// # Errors
-    /// [`OpenError`].
-    pub fn open_temporary(file: &TemporaryFile) -> std::result::Result<Self, OpenError> {
-        Ok(Self { connection: open_immutable(file.path())?, scratch: None, lock: None })
-    }
-
     /// Opens a file without what may stand beside it, and without a lock, which the caller has: for what never changes.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open_alone(file: &DatabaseFile) -> std::result::Result<Self, OpenError> {
-        Ok(Self { connection: open_immutable(file.path())?, scratch: None, lock: None })
+    pub fn open_alone(path: &Path) -> std::result::Result<Self, OpenError> {
+        Ok(Self { connection: open_immutable(path)?, scratch: None, lock: None })
     }
 
     fn at_rest(file: &DatabaseFile, lock: SharedLock) -> std::result::Result<Self, OpenError> {

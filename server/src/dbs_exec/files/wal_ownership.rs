@@ -116,25 +116,18 @@ pub(in crate::dbs_exec) struct Stamp {
     lock: Arc<FileLock>,
     log: PathBuf,
     mark: LockRecord,
-    state: Stamped,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stamped {
-    /// Nothing was written so far.
-    No,
-    /// The id is in the log, perhaps not in the file.
-    InTheLog,
+    /// Whether the id is in the log, perhaps not in the file; else nothing was written since the log began.
+    is_written: bool,
 }
 
 impl Stamp {
     pub(in crate::dbs_exec) fn new(file: &DatabaseFile, lock: Arc<FileLock>) -> Self {
-        Self { lock, log: file.companion(Companion::Log), mark: LockRecord::default(), state: Stamped::No }
+        Self { lock, log: file.companion(Companion::Log), mark: LockRecord::default(), is_written: false }
     }
 
     /// Within a transaction that is about to be committed: writes the id along, if none was written since the opening.
     pub(in crate::dbs_exec) fn before_commit(&mut self, connection: &Connection) -> Result<(), OpenError> {
-        if self.state != Stamped::No {
+        if self.is_written {
             return Ok(());
         }
         let before = connection.query_row("SELECT opened FROM replication_opening", [], |row| row.get(0)).optional()?;
@@ -161,8 +154,8 @@ impl Stamp {
 
     /// After that commit: notes which generation of logs it went to.
     pub(in crate::dbs_exec) fn after_commit(&mut self) -> io::Result<()> {
-        if self.state == Stamped::No {
-            self.state = Stamped::InTheLog;
+        if !self.is_written {
+            self.is_written = true;
             self.mark.generation = log_header(&self.log)?;
             self.lock.set_text(&self.mark.text())?;
         }
@@ -178,9 +171,9 @@ impl Stamp {
 
     /// Everything in the log was moved into the file.
     pub(in crate::dbs_exec) fn log_was_moved(&mut self) -> io::Result<()> {
-        if self.state == Stamped::InTheLog {
+        if self.is_written {
             // The next generation gets an id of its own: a copy of the file from before it does not fit its log.
-            self.state = Stamped::No;
+            self.is_written = false;
             self.mark.ids.drain(..self.mark.ids.len().saturating_sub(1));
             self.lock.set_text(&self.mark.text())?;
         }

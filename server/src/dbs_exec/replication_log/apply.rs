@@ -37,6 +37,12 @@ impl From<Error> for ApplyError {
     }
 }
 
+impl From<LogError> for ApplyError {
+    fn from(error: LogError) -> Self {
+        Self::Diverged(error.to_string())
+    }
+}
+
 /// Groups that were executed, in a transaction that is still open.
 pub struct Applied {
     /// Their rows.
@@ -85,10 +91,10 @@ impl ReplicationLog {
     ) -> Result<Appended, ApplyError> {
         let executed = decode(&row.body, |statement| self.execute_statement(transaction, statement));
         executed.map_err(|error| match error {
-            StatementError::Diverged(why) => {
+            ApplyError::Diverged(why) => {
                 ApplyError::Diverged(format!("group {} cannot be executed here: {why}", row.position.sequence))
             }
-            StatementError::Failed(error) => ApplyError::Failed(error),
+            ApplyError::Gap(_) | ApplyError::Failed(_) => error,
         })?;
         if row.position.epoch > copy_state.epoch.number {
             // The first row of an epoch is how a promotion reaches the copies that follow the new primary.
@@ -109,7 +115,7 @@ impl ReplicationLog {
         Ok(self.insert(transaction, row.clone())?)
     }
 
-    fn execute_statement(&self, transaction: &Connection, logged: &Statement<'_>) -> Result<(), StatementError> {
+    fn execute_statement(&self, transaction: &Connection, logged: &Statement<'_>) -> Result<(), ApplyError> {
         self.check_text(logged.sql)?;
         // Only what SQLite says of the rows or the tables tells of a difference; a disk that fails, a file that is locked
         // or a machine without memory tell nothing, and are tried again.
@@ -121,7 +127,7 @@ impl ReplicationLog {
                 | ffi::ErrorCode::Unknown,
             )
             | None => diverged(error, logged.sql),
-            Some(_) => StatementError::Failed(storage_error(error)),
+            Some(_) => ApplyError::Failed(storage_error(error)),
         };
         let mut statement = transaction.prepare_cached(logged.sql).map_err(failed)?;
         let changed = statement.execute(rusqlite::params_from_iter(&logged.params)).map_err(failed)?;
@@ -135,13 +141,13 @@ impl ReplicationLog {
 
     /// The primary holds this bank's key, yet its statements are held to what the funnel lets through. Each text is
     /// checked once: the program has some forty, and executes them by the thousand.
-    fn check_text(&self, sql: &str) -> Result<(), StatementError> {
+    fn check_text(&self, sql: &str) -> Result<(), ApplyError> {
         let mut checked = self.checked_texts.lock();
         if checked.contains(sql) {
             return Ok(());
         }
         if let Some(why) = why_unfit(sql) {
-            return Err(StatementError::Diverged(format!("{why}: {sql}")));
+            return Err(ApplyError::Diverged(format!("{why}: {sql}")));
         }
         if checked.len() < LOG_TEXTS {
             checked.insert(sql.to_string());
@@ -150,20 +156,8 @@ impl ReplicationLog {
     }
 }
 
-/// Why one statement could not be executed.
-enum StatementError {
-    Diverged(String),
-    Failed(Error),
-}
-
-impl From<LogError> for StatementError {
-    fn from(error: LogError) -> Self {
-        Self::Diverged(error.to_string())
-    }
-}
-
-fn diverged(why: impl Display, sql: &str) -> StatementError {
-    StatementError::Diverged(format!("{why} ({sql})"))
+fn diverged(why: impl Display, sql: &str) -> ApplyError {
+    ApplyError::Diverged(format!("{why} ({sql})"))
 }
 
 /// Whether a row is the one that comes next.
