@@ -11,6 +11,7 @@
 //! - [`epoch`]: [`Epoch`], which copy of a branch is the one that is written.
 //! - [`menu_line`]: the directives that a menu server sends and the lines that a client answers.
 //! - [`frame`]: length-prefixed frames, capped.
+//! - [`actions`]: the table of actions: what each is called, who may ask for it, what it needs.
 //! - [`request`], [`params`], [`answer`]: what is asked of a branch, and what it answers.
 //! - [`io_words`]: the operating system's errors for people.
 //! - [`proof`]: challenge and response over the branch key; [`key_file`]: where that is.
@@ -19,6 +20,7 @@
 //! - [`teaching`]: what a branch started with `--teaching` lets a class do to it.
 //! - [`connection`]: a client's side of a framed connection.
 
+pub mod actions;
 pub mod address;
 pub mod answer;
 pub mod connection;

@@ -1,4 +1,4 @@
-//! Requests of the branch protocol: one name and one type of parameters for each action.
+//! Requests of the branch protocol: an action of the table, and its parameters.
 //!
 //! A request is `{"action": …, "params": {…}, "request_id": …}`. It is read in two steps: the envelope
 //! first, which keeps `params` as raw text, then the parameters into the type of the action. Unknown fields
@@ -11,6 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use crate::actions::Action;
 pub use crate::params::*;
 
 /// The longest `request_id`, in bytes.
@@ -23,130 +24,6 @@ pub const SPLIT_LEGS_MAX: usize = 100;
 pub const PASSWORD_VERSIONS_MAX: usize = 1_000;
 /// The rows of a list when the request names no limit.
 pub const LIST_ROWS_DEFAULT: usize = 1_000;
-
-macro_rules! actions {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// What a request asks for.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Action {
-            $($(#[$doc])* $variant,)*
-        }
-
-        impl Action {
-            /// Every action, in the order in which they are described.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-
-            /// The name on the wire.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-
-            /// The action of that name.
-            #[must_use]
-            pub fn from_name(name: &str) -> Option<Self> {
-                match name { $($name => Some(Self::$variant),)* _ => None }
-            }
-        }
-    };
-}
-
-actions! {
-    /// Begin the mutual proof of the branch key.
-    Hello = "hello",
-    /// Finish it.
-    Authenticate = "authenticate",
-    /// Log in as the customer of an account.
-    Login = "login",
-    /// Make this connection a link between two branches.
-    Link = "link",
-    /// Open an account.
-    CreateAccount = "create_account",
-    /// Close an account and pay its balance out.
-    CloseAccount = "close_account",
-    /// The open accounts.
-    ListAccounts = "list_accounts",
-    /// One account's balance.
-    Balance = "balance",
-    /// Cash in.
-    Deposit = "deposit",
-    /// Cash out.
-    Withdraw = "withdraw",
-    /// Between two accounts of this branch.
-    LocalTransfer = "local_transfer",
-    /// To an account of another branch.
-    InterBranchTransfer = "inter_branch_transfer",
-    /// From one payer to many receivers, all or nothing.
-    SplitTransfer = "split_transfer",
-    /// Reserve money for a withdrawal that someone else decides.
-    PrepareWithdraw = "prepare_withdraw",
-    /// Reserve room for a deposit that someone else decides.
-    PrepareDeposit = "prepare_deposit",
-    /// Carry a prepared withdrawal out.
-    CommitWithdraw = "commit_withdraw",
-    /// Carry a prepared deposit out.
-    CommitDeposit = "commit_deposit",
-    /// Give a prepared withdrawal up.
-    AbortWithdraw = "abort_withdraw",
-    /// Give a prepared deposit up.
-    AbortDeposit = "abort_deposit",
-    /// What became of a transfer between branches.
-    TxStatus = "tx_status",
-    /// Transfers in doubt.
-    ListPending = "list_pending",
-    /// Settle a transfer in doubt by hand.
-    Resolve = "resolve",
-    /// Move a difference out of suspense to whom it belongs.
-    ClearSuspense = "clear_suspense",
-    /// Transactions, newest first.
-    History = "history",
-    /// The older name of `history`.
-    GetLogs = "get_logs",
-    /// Many requests in one.
-    Batch = "batch",
-    /// Health and counters.
-    Status = "status",
-    /// Recompute the books.
-    Audit = "audit",
-    /// The known branches.
-    Branches = "branches",
-    /// A stream of events.
-    Watch = "watch",
-    /// Set the password of an account's menu login.
-    SetPassword = "set_password",
-    /// Whether a password is right, for a program that lets people log in at its own door.
-    CheckPassword = "check_password",
-    /// Which passwords accounts have, so that such a program notices when one was changed.
-    PasswordVersions = "password_versions",
-    /// Replicas: make this connection the stream of a primary's log.
-    Replicate = "replicate",
-    /// Replicas: a primary says that it is one.
-    Follow = "follow",
-    /// Make this replica the primary.
-    Promote = "promote",
-    /// Make this copy the replica of another one.
-    Demote = "demote",
-    /// Have this replica take a new copy of the primary's books.
-    Resync = "resync",
-    /// Teaching: what waits to be delivered here, and which faults are set.
-    Stage = "stage",
-    /// Teaching: make every message wait, or let them all pass again.
-    StepMode = "step_mode",
-    /// Teaching: deliver, drop, double or delay one waiting message.
-    Step = "step",
-    /// Teaching: let the protocol's clock go on by a stated time while every message waits.
-    PassTime = "pass_time",
-    /// Teaching: cut, slow or heal the link to another branch.
-    Fault = "fault",
-    /// Teaching: crash now, or at a named point.
-    Crash = "crash",
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
 
 /// A request as it stands in its frame, parameters unread.
 #[derive(Debug, Deserialize)]
@@ -283,14 +160,6 @@ mod tests {
 
     use super::*;
     use crate::{AccountNum, Money, MoneyError};
-
-    #[test]
-    fn every_action_is_found_under_its_name() {
-        for action in Action::ALL {
-            assert_eq!(Action::from_name(action.name()), Some(*action));
-        }
-        assert_eq!(Action::from_name("rob"), None);
-    }
 
     #[test]
     fn a_request_of_the_documentation_is_read() {

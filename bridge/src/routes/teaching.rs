@@ -10,7 +10,8 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use protocol::request::{Action, NoParams};
+use protocol::actions::{Action, Kind};
+use protocol::request::NoParams;
 use protocol::teaching::{Crash, Fault, PassTime, Step, StepMode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -112,7 +113,7 @@ async fn act(
     action: Action,
     params: impl Serialize + Send + 'static,
 ) -> Result<Reply, Error> {
-    let repeat = if action == Action::Stage { Repeat::Read } else { Repeat::Never };
+    let repeat = if action.kind() == Kind::Read { Repeat::Read } else { Repeat::Never };
     let reply = branch.call(action, params, repeat).await?;
     tell_stage(bridge, branch, Some(&reply.result));
     // What was done may have consequences elsewhere at once.

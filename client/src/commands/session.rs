@@ -1,7 +1,7 @@
 //! What a command has at hand: the branch, the way to tell its answer, and the id of its writes.
 
 use branch_client::RequestId;
-use protocol::request::Action;
+use protocol::actions::{Action, Kind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -35,9 +35,7 @@ impl Session<'_> {
         tell: impl FnOnce(T) -> String,
     ) -> Result<ExitStatus, ClientError> {
         let reply = self.branch.ask(action, params)?;
-        let is_change =
-            matches!(action, Action::Promote | Action::Demote | Action::Resync | Action::StepMode | Action::Fault);
-        if is_change && reply.is_ok() {
+        if action.kind() == Kind::Control && reply.is_ok() {
             self.out.done = Some(action.name().into());
         }
         self.out.answer(&reply, tell)

@@ -101,8 +101,7 @@ impl BranchSession<'_> {
                 (None, Some(batch_id)) => Some(format!("{batch_id}#{index}")),
                 (None, None) => None,
             };
-            let operation = Operation::parse(self.caller, action, &frame, id.as_deref())?
-                .ok_or_else(|| Error::Invalid(format!("{action} cannot be part of a batch")))?;
+            let operation = Operation::parse(self.caller, action, &frame, id.as_deref())?;
             Ok((json!([action.name(), operation.meaning(), frame.request_id()]), operation))
         };
         match read() {

@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::Receiver;
+use protocol::actions::{Access, Action, Kind, Property};
 use protocol::answer::{PasswordVersionOf, TxStatus, Welcome, push_ok, push_refused_epoch};
 use protocol::proof::{Nonce, Prover, from_hex, to_hex};
 use protocol::request::{
-    Action, Authenticate, CheckPassword, Hello, LIST_ROWS_DEFAULT, Link, Login, NoParams, OneTx, RequestFrame, Watch,
+    Authenticate, CheckPassword, Hello, LIST_ROWS_DEFAULT, Link, Login, NoParams, OneTx, RequestFrame, Watch,
 };
 use two_phase_commit::{Outcome, PeerAddr, Side};
 
@@ -31,7 +32,7 @@ use crate::lockout::Origin;
 use crate::logins::LoggedIn;
 use crate::net::accept::Client;
 use crate::replication::GrantedStream;
-use crate::service::access::{self, Access, Caller};
+use crate::service::access::{self, Caller};
 use crate::service::operations::{Operation, to_json};
 use crate::service::transfers::{self, TransferRequest};
 use crate::service::{Service, by_hand, reports};
@@ -222,14 +223,13 @@ impl<'c> BranchSession<'c> {
         self.check_login(action)?;
         access::check(self.caller, action)?;
         // A copy that takes no orders may still know what was done under an id.
-        let may_be_repeated = frame.request_id().is_some() && has_its_like(action);
+        let may_be_repeated = frame.request_id().is_some() && action.kind() == Kind::Write;
         if let Err(refusal) = self.service.replication.check(action)
             && !may_be_repeated
         {
             return Err(refusal);
         }
-        let ends_the_session = matches!(action, Action::Link | Action::Replicate | Action::Promote | Action::Demote);
-        if ends_the_session && !is_last {
+        if action.has(Property::Last) && !is_last {
             return Err(Error::Invalid(format!("nothing may follow {action} before it is answered")));
         }
         Ok((frame, action))
@@ -241,13 +241,8 @@ impl<'c> BranchSession<'c> {
         struct Limit {
             limit: Option<usize>,
         }
-        let is_list = matches!(action, Action::ListAccounts | Action::History | Action::GetLogs | Action::ListPending);
-        let is_long = matches!(
-            action,
-            Action::Batch | Action::Audit | Action::Branches | Action::Stage | Action::PasswordVersions
-        );
         let rows = || frame.params::<Limit>().ok().and_then(|params| params.limit).unwrap_or(LIST_ROWS_DEFAULT);
-        if !(is_long || is_list && rows() > SHORT_LIST_ROWS) {
+        if !(action.has(Property::Long) || action.has(Property::List) && rows() > SHORT_LIST_ROWS) {
             return Ok(None);
         }
         let held = self.service.allowances.answers.take(self.owner(), LONG_ANSWER_BYTES, WRITE_TIMEOUT);
@@ -257,7 +252,8 @@ impl<'c> BranchSession<'c> {
     /// Queues a request with its like; `false` when it has none.
     fn queue(&mut self, action: Action, frame: &RequestFrame<'_>, pipeline: &mut Pipeline) -> Result<bool> {
         let refusal = self.service.replication.check(action).err();
-        if let Some(mut operation) = Operation::parse(self.caller, action, frame, frame.request_id())? {
+        if action.has(Property::InBatch) {
+            let mut operation = Operation::parse(self.caller, action, frame, frame.request_id())?;
             if !pipeline.transfers.is_empty() {
                 self.finish(pipeline);
             }
@@ -297,7 +293,7 @@ impl<'c> BranchSession<'c> {
     /// A customer's session ends with the password that opened it; from then on the caller is a stranger.
     fn check_login(&mut self, action: Action) -> Result<()> {
         let Some(login) = &self.login else { return Ok(()) };
-        if access::access(action) == Access::Anyone {
+        if action.access() == Access::Anyone {
             return Ok(());
         }
         let checked = self.service.bank.check_login(login);
@@ -508,22 +504,6 @@ pub fn error_body(error: &Error) -> Vec<u8> {
     let mut body = Vec::new();
     push_refused_epoch(&mut body, error.code(), &text, error.known_epoch());
     body
-}
-
-/// Whether requests of this sort are worked on together: writes on the ledger and transfers, which may be repeated.
-fn has_its_like(action: Action) -> bool {
-    matches!(
-        action,
-        Action::CreateAccount
-            | Action::CloseAccount
-            | Action::Deposit
-            | Action::Withdraw
-            | Action::LocalTransfer
-            | Action::SetPassword
-            | Action::ClearSuspense
-            | Action::InterBranchTransfer
-            | Action::SplitTransfer
-    )
 }
 
 /// Whether a password is hashed for this request, which takes tens of milliseconds.

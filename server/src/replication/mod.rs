@@ -62,7 +62,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
 use protocol::Address;
-use protocol::request::Action;
+use protocol::actions::{Action, CopyNeeded};
 
 pub use dial::{Dialler, Duplex, Exchange};
 pub use handshake::GrantedStream;
@@ -221,11 +221,11 @@ impl Replication {
         if self.role == CopyRole::Primary {
             return Ok(());
         }
-        match needs(action) {
-            Needs::Nothing => Ok(()),
-            Needs::Books if self.parts.dbs.position().is_some() || self.role == CopyRole::Fenced => Ok(()),
-            Needs::Books => Err(Error::NotReady),
-            Needs::Primary => Err(self.refusal()),
+        match action.copy_needed() {
+            CopyNeeded::Any => Ok(()),
+            CopyNeeded::Books if self.parts.dbs.position().is_some() || self.role == CopyRole::Fenced => Ok(()),
+            CopyNeeded::Books => Err(Error::NotReady),
+            CopyNeeded::Primary => Err(self.refusal()),
         }
     }
 
@@ -311,67 +311,5 @@ impl Replication {
         let thread = thread.map_err(|error| Error::Database(format!("there is no thread to {name}: {error}")))?;
         self.threads.lock().push(thread);
         Ok(())
-    }
-}
-
-/// What a request needs of the copy that it comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Needs {
-    /// Nothing: it is about the copy itself.
-    Nothing,
-    /// A copy of the books, however old.
-    Books,
-    /// The primary.
-    Primary,
-}
-
-const fn needs(action: Action) -> Needs {
-    match action {
-        Action::Hello
-        | Action::Authenticate
-        | Action::Status
-        | Action::Branches
-        | Action::Watch
-        | Action::Replicate
-        | Action::Follow
-        | Action::Promote
-        | Action::Demote
-        | Action::Resync
-        | Action::Stage
-        | Action::StepMode
-        | Action::Step
-        | Action::PassTime
-        | Action::Fault
-        | Action::Crash => Needs::Nothing,
-        // A batch may hold what only looks; its writes are refused by the funnel.
-        Action::Login
-        | Action::ListAccounts
-        | Action::Balance
-        | Action::History
-        | Action::GetLogs
-        | Action::Batch
-        | Action::Audit
-        | Action::CheckPassword
-        | Action::PasswordVersions => Needs::Books,
-        // What became of a transfer is the primary's to say: a replica that is behind would presume an abort.
-        Action::TxStatus
-        | Action::ListPending
-        | Action::Link
-        | Action::CreateAccount
-        | Action::CloseAccount
-        | Action::Deposit
-        | Action::Withdraw
-        | Action::LocalTransfer
-        | Action::InterBranchTransfer
-        | Action::SplitTransfer
-        | Action::PrepareWithdraw
-        | Action::PrepareDeposit
-        | Action::CommitWithdraw
-        | Action::CommitDeposit
-        | Action::AbortWithdraw
-        | Action::AbortDeposit
-        | Action::Resolve
-        | Action::ClearSuspense
-        | Action::SetPassword => Needs::Primary,
     }
 }

@@ -1,7 +1,8 @@
-//! Who may ask for what: one table, one row for each action.
+//! Who is at the other end of a connection, and whether they may ask for what they ask. What an action needs stands in
+//! the table of actions (`protocol::actions`).
 
 use protocol::AccountNum;
-use protocol::request::Action;
+use protocol::actions::{Access, Action};
 
 use crate::error::{Error, Result};
 
@@ -31,79 +32,19 @@ impl Caller {
     }
 }
 
-/// What a caller without the key may do with an action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Anyone may ask for it.
-    Anyone,
-    /// A customer may, for the own account alone; an anonymous caller may not.
-    OwnAccount,
-    /// Only who holds the key.
-    KeyOnly,
-}
-
-/// The table.
-#[must_use]
-pub const fn access(action: Action) -> Access {
-    match action {
-        Action::Hello | Action::Authenticate | Action::Login | Action::Status => Access::Anyone,
-        Action::Balance
-        | Action::Deposit
-        | Action::Withdraw
-        | Action::LocalTransfer
-        | Action::InterBranchTransfer
-        | Action::SplitTransfer
-        | Action::History
-        | Action::GetLogs
-        | Action::SetPassword
-        // Each request inside has its own row.
-        | Action::Batch => Access::OwnAccount,
-        Action::Link
-        | Action::CreateAccount
-        | Action::CloseAccount
-        | Action::ListAccounts
-        | Action::PrepareWithdraw
-        | Action::PrepareDeposit
-        | Action::CommitWithdraw
-        | Action::CommitDeposit
-        | Action::AbortWithdraw
-        | Action::AbortDeposit
-        | Action::TxStatus
-        | Action::ListPending
-        | Action::Resolve
-        | Action::ClearSuspense
-        | Action::Audit
-        | Action::Branches
-        | Action::Watch
-        | Action::CheckPassword
-        | Action::PasswordVersions
-        | Action::Replicate
-        | Action::Follow
-        | Action::Promote
-        | Action::Demote
-        | Action::Resync
-        | Action::Stage
-        | Action::StepMode
-        | Action::Step
-        | Action::PassTime
-        | Action::Fault
-        | Action::Crash => Access::KeyOnly,
-    }
-}
-
 /// Whether the caller may ask for this action at all.
 ///
 /// # Errors
 /// [`Error::NotAllowed`], saying what would be needed.
 pub fn check(caller: Caller, action: Action) -> Result<()> {
-    match (caller, access(action)) {
+    match (caller, action.access()) {
         (Caller::KeyHolder | Caller::Open, _) | (_, Access::Anyone) | (Caller::Customer(_), Access::OwnAccount) => {
             Ok(())
         }
         (Caller::Anonymous, Access::OwnAccount) => Err(Error::NotAllowed(
             "log in first, or prove the branch key (bank-client --key bank.key); an older program that knows neither needs a branch started with --open",
         )),
-        (Caller::Anonymous | Caller::Customer(_), Access::KeyOnly) => Err(Error::NotAllowed(
+        (Caller::Anonymous | Caller::Customer(_), Access::KeyHolder) => Err(Error::NotAllowed(
             "this needs the branch key (bank-client --key bank.key); an older program or branch that knows none needs a branch started with --open",
         )),
     }
@@ -132,8 +73,8 @@ mod tests {
             for (caller, expected) in [
                 (Caller::KeyHolder, true),
                 (Caller::Open, true),
-                (customer, access(*action) != Access::KeyOnly),
-                (Caller::Anonymous, access(*action) == Access::Anyone),
+                (customer, action.access() != Access::KeyHolder),
+                (Caller::Anonymous, action.access() == Access::Anyone),
             ] {
                 assert_eq!(check(caller, *action).is_ok(), expected, "{action} by {caller:?}");
             }

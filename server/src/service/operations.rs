@@ -83,16 +83,11 @@ impl Kind {
 }
 
 impl Operation {
-    /// Reads the operation that a request asks for; `None` when its action is not one of these.
+    /// Reads the operation that a request asks for: one that may stand in a batch.
     ///
     /// # Errors
-    /// What is wrong with the parameters, or that the caller may not do this.
-    pub fn parse(
-        caller: Caller,
-        action: Action,
-        frame: &RequestFrame<'_>,
-        request_id: Option<&str>,
-    ) -> Result<Option<Self>> {
+    /// What is wrong with the parameters, that the caller may not do this, or that this is no such operation.
+    pub fn parse(caller: Caller, action: Action, frame: &RequestFrame<'_>, request_id: Option<&str>) -> Result<Self> {
         let mut password = None;
         let kind = match action {
             Action::CreateAccount => {
@@ -134,42 +129,7 @@ impl Operation {
                 Kind::SetPassword { account: params.account_no, hash: String::new() }
             }
             Action::ClearSuspense => Kind::ClearSuspense(Box::new(by_hand::clearing(frame.params()?)?)),
-            Action::Hello
-            | Action::Authenticate
-            | Action::Login
-            | Action::Link
-            | Action::ListAccounts
-            | Action::InterBranchTransfer
-            | Action::SplitTransfer
-            | Action::PrepareWithdraw
-            | Action::PrepareDeposit
-            | Action::CommitWithdraw
-            | Action::CommitDeposit
-            | Action::AbortWithdraw
-            | Action::AbortDeposit
-            | Action::TxStatus
-            | Action::ListPending
-            | Action::Resolve
-            | Action::History
-            | Action::GetLogs
-            | Action::Batch
-            | Action::Status
-            | Action::Audit
-            | Action::Branches
-            | Action::Watch
-            | Action::CheckPassword
-            | Action::PasswordVersions
-            | Action::Replicate
-            | Action::Follow
-            | Action::Promote
-            | Action::Demote
-            | Action::Resync
-            | Action::Stage
-            | Action::StepMode
-            | Action::Step
-            | Action::PassTime
-            | Action::Fault
-            | Action::Crash => return Ok(None),
+            _ => return Err(Error::Invalid(format!("{action} cannot be part of a batch"))),
         };
         let meaning = kind.meaning(password.is_some());
         let key = match &kind {
@@ -185,7 +145,7 @@ impl Operation {
                 request_id.map(|id| RequestKey::new(caller.id_owner(), id, action, &meaning, frame.params_text()))
             }
         };
-        Ok(Some(Self { kind, key, password, meaning }))
+        Ok(Self { kind, key, password, meaning })
     }
 
     /// What it means, in one form, for the meaning of a batch that it is in.

@@ -5,9 +5,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use bank_tests::{Bank, Branch, BranchConnection, Options, frame, request};
+use protocol::actions::{Action, Property};
 use protocol::connection::CallError;
 use protocol::proof::{BranchKey, Prover, from_hex};
-use protocol::request::Action;
 use serde_json::{Value, json};
 
 /// Who may, as section 8 of the design says it, written down once more and by hand.
@@ -153,6 +153,18 @@ fn every_action_for_every_kind_of_caller() {
             let is_refused = reply.code() == "not_allowed" && *action != Action::Authenticate;
             assert_eq!(!is_refused, may, "{action} by {caller:?}: {}", reply.text);
         }
+    }
+}
+
+#[test]
+fn a_batch_holds_what_the_table_says() {
+    let branch = Branch::start(Options::preloaded());
+    let requests: Vec<Value> =
+        Action::ALL.iter().map(|action| json!({"action": action.name(), "params": params(*action)})).collect();
+    let answers = branch.connect().ask("batch", json!({"requests": requests})).ok();
+    for (action, answer) in Action::ALL.iter().zip(answers.as_array().unwrap()) {
+        let is_refused = answer["error"] == format!("{action} cannot be part of a batch");
+        assert_eq!(is_refused, !action.has(Property::InBatch), "{action}: {answer}");
     }
 }
 

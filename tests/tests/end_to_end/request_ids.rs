@@ -2,6 +2,7 @@
 //! a crash; the id is its caller's, and names one request.
 
 use bank_tests::{Bank, Branch, BranchConnection, Options, figure, frame, request};
+use protocol::actions::{Action, Kind, Property};
 use serde_json::{Value, json};
 
 fn deposit(amount: &str) -> Value {
@@ -75,6 +76,37 @@ fn an_id_names_one_request() {
     let before = balance(&mut connection);
     connection.ask("deposit", deposit("1")).ok();
     assert_ne!(balance(&mut connection), before);
+}
+
+/// Right parameters of an action that keeps its id; others take none.
+fn params(action: Action) -> Value {
+    match action {
+        Action::CreateAccount => json!({"name": "Asha"}),
+        Action::CloseAccount => json!({"account_no": 1002}),
+        Action::SetPassword => json!({"account_no": 1001, "password": "another"}),
+        Action::ClearSuspense => json!({"txid": "T", "cash": true, "reason": "none"}),
+        Action::Resolve => json!({"txid": "T", "outcome": "abort", "reason": "none"}),
+        Action::SplitTransfer => json!({"src_account_no": 1001, "legs": [{"account_no": 1002, "amount": 1}]}),
+        Action::Batch => json!({"requests": [{"action": "deposit", "params": deposit("2")}]}),
+        Action::Deposit | Action::Withdraw => deposit("2"),
+        Action::LocalTransfer => json!({"src_account_no": 1001, "dest_account_no": 1002, "amount": 1}),
+        Action::InterBranchTransfer => {
+            json!({"src_account_no": 1001, "dest_account_no": 1002, "amount": 1, "dest_branch": "Mumbai"})
+        }
+        _ => json!({}),
+    }
+}
+
+#[test]
+fn every_action_whose_row_says_so_knows_a_used_id() {
+    let branch = Branch::start(Options::preloaded());
+    branch.connect().ask_once("id", "deposit", deposit("1")).ok();
+    for action in Action::ALL.iter().filter(|action| !matches!(action.kind(), Kind::Control | Kind::TakesOver)) {
+        let reply = branch.connect().ask_once("id", action.name(), params(*action));
+        let is_known = reply.code() == "request_id_reused";
+        assert_eq!(is_known, action.has(Property::RequestId), "{action}: {}", reply.text);
+    }
+    assert_eq!([1001, 1002].map(|account| branch.connect().balance(account)), ["1001.00", "1000.00"]);
 }
 
 #[test]
