@@ -1,8 +1,7 @@
-//! Who may ask for what: one table, one row for each path and method. What is not in it is not answered.
+//! Who may ask for what. Which path is for whom stands in the table of paths (`api`).
 //!
-//! A customer's rows are about the own account at the own branch; [`own_account`] holds that.
+//! What is for customers is about the own account at the own branch; [`own_account`] holds that.
 
-use axum::http::Method;
 use protocol::{AccountNum, BranchName};
 
 use crate::error::Error;
@@ -17,59 +16,6 @@ pub enum Access {
     OwnAccount,
     /// An administrator, or anyone at an open bridge.
     Administrator,
-}
-
-/// One row: a method, a path as the router has it, and who may.
-pub type Row = (Method, &'static str, Access);
-
-/// The table.
-pub const TABLE: &[Row] = &[
-    (Method::GET, "/", Access::Anyone),
-    (Method::GET, "/assets/{*file}", Access::Anyone),
-    (Method::GET, "/healthz", Access::Anyone),
-    (Method::GET, "/openapi.json", Access::Anyone),
-    (Method::GET, "/session", Access::Anyone),
-    (Method::POST, "/session", Access::Anyone),
-    (Method::DELETE, "/session", Access::Anyone),
-    // Names and states alone for those who may not see more.
-    (Method::GET, "/branches", Access::Anyone),
-    (Method::GET, "/events", Access::OwnAccount),
-    (Method::POST, "/balance", Access::OwnAccount),
-    (Method::POST, "/deposit", Access::OwnAccount),
-    (Method::POST, "/withdraw", Access::OwnAccount),
-    (Method::POST, "/transfer", Access::OwnAccount),
-    (Method::POST, "/get_logs", Access::OwnAccount),
-    (Method::GET, "/history", Access::OwnAccount),
-    (Method::GET, "/list_accounts", Access::Administrator),
-    (Method::GET, "/metrics", Access::Administrator),
-    (Method::GET, "/audit", Access::Administrator),
-    (Method::GET, "/recent", Access::Administrator),
-    (Method::POST, "/create_account", Access::Administrator),
-    (Method::POST, "/close_account", Access::Administrator),
-    (Method::GET, "/pending", Access::Administrator),
-    (Method::POST, "/resolve", Access::Administrator),
-    (Method::GET, "/transfers", Access::Administrator),
-    (Method::GET, "/transfers/{txid}", Access::Administrator),
-    (Method::GET, "/transfers/{txid}/export", Access::Administrator),
-    (Method::GET, "/teaching/{branch}", Access::Administrator),
-    (Method::POST, "/teaching/{branch}/step_mode", Access::Administrator),
-    (Method::POST, "/teaching/{branch}/step", Access::Administrator),
-    (Method::POST, "/teaching/{branch}/pass_time", Access::Administrator),
-    (Method::POST, "/teaching/{branch}/fault", Access::Administrator),
-    (Method::POST, "/teaching/{branch}/crash", Access::Administrator),
-    (Method::POST, "/teaching/{branch}/restart", Access::Administrator),
-    (Method::GET, "/scenarios", Access::Administrator),
-    (Method::GET, "/scenarios/current", Access::Administrator),
-    (Method::POST, "/scenarios/next", Access::Administrator),
-    (Method::POST, "/scenarios/stop", Access::Administrator),
-    (Method::POST, "/scenarios/{name}", Access::Administrator),
-];
-
-/// The row of a method and a path; HEAD goes by GET's.
-#[must_use]
-pub fn access(method: &Method, path: &str) -> Option<Access> {
-    let method = if *method == Method::HEAD { &Method::GET } else { method };
-    TABLE.iter().find(|(row_method, row_path, _)| row_method == method && *row_path == path).map(|row| row.2)
 }
 
 /// Whether this caller may ask for it at all.
@@ -117,27 +63,17 @@ mod tests {
     }
 
     #[test]
-    fn every_row_for_every_caller() {
+    fn every_right_for_every_caller() {
         let administrator = Who::Administrator { branch: "Mumbai".parse().unwrap() };
-        for (method, path, access) in TABLE {
+        for access in [Access::Anyone, Access::OwnAccount, Access::Administrator] {
             for (who, expected) in [
                 (&Who::Open, true),
                 (&administrator, true),
-                (&customer("Mumbai", 1001), *access != Access::Administrator),
-                (&Who::Nobody, *access == Access::Anyone),
+                (&customer("Mumbai", 1001), access != Access::Administrator),
+                (&Who::Nobody, access == Access::Anyone),
             ] {
-                assert_eq!(check(who, *access).is_ok(), expected, "{method} {path} by {who:?}");
+                assert_eq!(check(who, access).is_ok(), expected, "{access:?} by {who:?}");
             }
-        }
-    }
-
-    #[test]
-    fn what_is_not_in_the_table_has_no_access() {
-        assert_eq!(access(&Method::GET, "/deposit"), None);
-        assert_eq!(access(&Method::PUT, "/session"), None);
-        assert_eq!(access(&Method::HEAD, "/audit"), Some(Access::Administrator));
-        for (index, (method, path, _)) in TABLE.iter().enumerate() {
-            assert!(TABLE[..index].iter().all(|row| (&row.0, row.1) != (method, *path)), "{method} {path} twice");
         }
     }
 

@@ -16,6 +16,7 @@ use protocol::answer::PasswordVersionOf;
 use protocol::request::{CheckPassword, LoginNum};
 
 use crate::access::{self, Access};
+use crate::api;
 use crate::branch::Branch;
 use crate::bridge::Bridge;
 use crate::error::Error;
@@ -89,7 +90,7 @@ pub async fn guard(State(bridge): State<Arc<Bridge>>, request: Request, next: Ne
 
 async fn admit(bridge: &Arc<Bridge>, head: &Parts, path: Option<&str>) -> Result<Caller, Error> {
     bridge.origins.check(&head.method, &head.uri, &head.headers)?;
-    let row = path.and_then(|path| access::access(&head.method, path));
+    let row = path.and_then(|path| api::access(&head.method, path));
     let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
     let peer = peer.ok_or_else(|| Error::Internal("a request without an address".into()))?;
     let client = proxy::client(peer, &head.headers, &bridge.config.trusted_proxies);

@@ -1,12 +1,12 @@
 //! The bank's HTTP bridge: REST for scripts, the dashboard for people, one stream of events for both.
 //!
 //! It holds no money and no disk. It asks the branches over the branch protocol, as a holder of the bank's key, and
-//! decides itself who may ask for what: so the table in [`access`] is what stands between a browser and the bank.
+//! decides itself who may ask for what: so the table in [`api`] is what stands between a browser and the bank.
 //! It is the bank's only async program, because thousands of idle browsers are what async is good at; calls to
 //! branches block, on threads.
 //!
 //! - [`serve`]: wires it together and serves until a signal.
-//! - [`server`]: sockets; [`guard`]: what each request passes; [`routes`]: the paths; [`access`]: who may.
+//! - [`server`]: sockets; [`guard`]: what each request passes; [`api`]: the table of paths, [`routes`]: what answers them; [`access`]: who may.
 //! - [`branches`], [`branch`], [`dial`]: the allow-list, one branch, one connection.
 //! - [`session`], [`logins`], [`passwords`]: who is signed in, until when; [`quota`]: what each may have under way.
 //! - [`watchers`], [`auditor`]: threads that look at the branches; [`seen`], [`bank`], [`store`], [`recent`]: what they saw.
@@ -16,6 +16,7 @@
 //! that survives its end.
 
 pub mod access;
+pub mod api;
 pub mod arguments;
 pub mod assets;
 pub mod auditor;

@@ -1,4 +1,4 @@
-//! The paths. Each family has a file; who may ask for what is in `access`.
+//! The paths. Each family has a file; who may ask for what is in `api`.
 
 mod answer;
 mod dashboard;
@@ -33,7 +33,7 @@ pub fn router(bridge: Arc<Bridge>) -> Router {
         .route("/", get(page))
         .route("/assets/{*file}", get(asset))
         .route("/healthz", get(dashboard::healthz))
-        .route("/openapi.json", get(openapi::document));
+        .route("/openapi.json", get(openapi::answer));
     let bank = Router::new()
         .route("/session", sessions)
         .route("/branches", get(dashboard::branches))
