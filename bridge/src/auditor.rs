@@ -109,7 +109,7 @@ pub fn run(bridge: &Arc<Bridge>) {
                 return;
             }
             let is_new = |branch: &Arc<Branch>| {
-                let state = branch.seen.state();
+                let state = branch.state.snapshot();
                 state.is_up && state.audit.is_none()
             };
             if bridge.branches.all().iter().any(is_new) {
@@ -135,7 +135,7 @@ pub fn round(bridge: &Arc<Bridge>) {
     let whole = branch_client::audit::audit_all(&mut sources, &mut memory);
     for Source { name, books: Asked(branch), .. } in sources {
         if let Some(audit) = whole.branches.get(&name) {
-            branch.seen.audited(audit.clone());
+            branch.state.audited(audit.clone());
         }
     }
     let mut state = bridge.books.state.lock();
@@ -157,7 +157,7 @@ impl Ask for Asked {
         params: &impl Serialize,
     ) -> Result<(R, Option<N>), String> {
         let Self(branch) = self;
-        if !branch.seen.is_up() {
+        if !branch.state.is_up() {
             return Err("it gives no answer".into());
         }
         let reply = branch.call_blocking(action, params, &Repeat::Read, CALL_TIMEOUT);
@@ -172,10 +172,10 @@ fn books(bridge: &Bridge) -> (BTreeMap<String, Audit>, bool) {
     let branches = bridge.branches.all();
     let mut is_complete = !branches.is_empty();
     for branch in branches {
-        let state = branch.seen.state();
+        let state = branch.state.snapshot();
         is_complete &= state.is_up && state.audit.is_some();
-        if let Some(seen) = state.audit {
-            audits.insert(branch.name().to_string(), seen.0);
+        if let Some(audit) = state.audit {
+            audits.insert(branch.name().to_string(), audit.0);
         }
     }
     (audits, is_complete)
@@ -196,7 +196,7 @@ fn verdict(bridge: &Bridge, audits: &BTreeMap<String, Audit>, complete: bool) ->
 pub fn view(bridge: &Bridge) -> View {
     let (audits, complete) = books(bridge);
     let branches: Vec<_> =
-        bridge.branches.all().iter().map(|branch| Card::new(bridge, branch, &branch.seen.state())).collect();
+        bridge.branches.all().iter().map(|branch| Card::new(bridge, branch, &branch.state.snapshot())).collect();
     let rows = branches.iter().filter_map(|card| Some((card.name.clone(), card.transactions?))).collect();
     View {
         totals: totals(&audits),
@@ -244,7 +244,7 @@ pub fn tell(bridge: &Bridge) {
     state.told = Some(now);
     drop(state);
     let in_doubt = view.branches.iter().filter_map(|card| card.in_doubt).sum();
-    bridge.recent.note(now, view.transfers_per_second.clone(), in_doubt);
+    bridge.chart_history.note(now, view.transfers_per_second.clone(), in_doubt);
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let at_unix_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
     match (message(at_unix_ms, &view), reduced(at_unix_ms, &view)) {

@@ -13,8 +13,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::branch::Branch;
+use crate::branch_state::Snapshot;
 use crate::bridge::Bridge;
-use crate::seen::State;
 
 /// The whole bank.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -97,7 +97,7 @@ pub struct Verdict {
 impl Card {
     /// The card of a branch.
     #[must_use]
-    pub fn new(bridge: &Bridge, branch: &Branch, state: &State) -> Self {
+    pub fn new(bridge: &Bridge, branch: &Branch, state: &Snapshot) -> Self {
         let of_status = |name: &str| state.status.as_ref().and_then(|status| status.get(name)).cloned();
         let live = |name: &str| of_status(name).filter(|value| state.is_up && !value.is_null());
         Self {
@@ -106,7 +106,7 @@ impl Card {
             state: if state.is_up { "up" } else { "down" },
             role: of_status("role").and_then(|role| role.as_str().map(ToOwned::to_owned)),
             accounts: state.count("accounts"),
-            balances: state.audit.as_ref().map(|seen| seen.0.balances),
+            balances: state.audit.as_ref().map(|audit| audit.0.balances),
             in_doubt: state.count("in_doubt"),
             undelivered: state.count("undelivered"),
             clients: state.count("clients").filter(|_| state.is_up),

@@ -1,4 +1,4 @@
-//! One branch of the bank: where it is, a few connections to it, and how it was last seen.
+//! One branch of the bank: where it is, a few connections to it, and its last known state.
 //!
 //! Calls block on sockets, so they run on the threads that tokio keeps for that; how many at a time is bounded by
 //! places, which a call takes before it takes a thread. A branch that has stopped holds up its own callers alone.
@@ -21,13 +21,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
+use crate::branch_state::BranchState;
 use crate::error::Error;
 use crate::limits::{
     CALL_TIMEOUT, CALLS_PER_BRANCH, CONNECT_TIMEOUT, PASSWORDS_PER_BRANCH, PLACE_TIMEOUT, PROOF_TIMEOUT, TLS_LINGER,
     TRANSFER_TIMEOUT, TRANSFERS_PER_BRANCH,
 };
 use crate::request_id::RequestId;
-use crate::seen::Seen;
 
 /// A connection to a branch.
 pub type BranchConnection = Connection<TcpStream>;
@@ -44,8 +44,8 @@ pub struct Branch {
     /// Open streams that must break when the branch counts as down, or at the end.
     streams: Mutex<Vec<(u64, TcpStream)>>,
     next_stream: AtomicU64,
-    /// How it was last seen.
-    pub seen: Seen,
+    /// Its last known state.
+    pub state: BranchState,
 }
 
 /// What a call may do when its answer is lost.
@@ -71,7 +71,7 @@ pub struct Reply {
 }
 
 impl Branch {
-    /// A branch that was not seen yet.
+    /// A branch that was not asked yet.
     #[must_use]
     pub fn new(name: BranchName, address: Address, credentials: Arc<Credentials>) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl Branch {
             password_places: Arc::new(Semaphore::new(PASSWORDS_PER_BRANCH)),
             streams: Mutex::new(Vec::new()),
             next_stream: AtomicU64::new(0),
-            seen: Seen::default(),
+            state: BranchState::default(),
         }
     }
 

@@ -59,7 +59,7 @@ impl Branches {
         let mut known = self.known.write();
         if let Some(branch) = known.find(name) {
             let is_told = known.told.contains(name);
-            let state = branch.seen.state();
+            let state = branch.state.snapshot();
             let is_missing = state.was_asked && (!state.is_up || state.is_fenced());
             if branch.address() != address && (!is_told || is_missing) {
                 known.by_address.insert(address.clone(), name.clone());
@@ -192,14 +192,14 @@ mod tests {
         let told = branches.tell(&name("Mumbai"), &one).unwrap();
         branches.learn(&name("Mumbai"), &other);
         assert_eq!(told.address(), one, "not looked for yet");
-        told.seen.silent();
+        told.state.silent();
         branches.learn(&name("Mumbai"), &other);
         assert_eq!(told.address(), other);
         // A copy that was replaced answers, and is not the branch.
-        told.seen.answered(serde_json::json!({"role": "primary"}));
+        told.state.answered(serde_json::json!({"role": "primary"}));
         branches.learn(&name("Mumbai"), &one);
         assert_eq!(told.address(), other);
-        told.seen.answered(serde_json::json!({"role": "fenced"}));
+        told.state.answered(serde_json::json!({"role": "fenced"}));
         branches.learn(&name("Mumbai"), &one);
         assert_eq!(told.address(), one);
     }

@@ -9,20 +9,20 @@ use protocol::teaching::Lease;
 
 use crate::auditor::Books;
 use crate::branches::Branches;
+use crate::chart_history::ChartHistory;
 use crate::config::Config;
 use crate::error::Error;
+use crate::event_cache::EventCache;
 use crate::limits::LESSON_LEASE;
 use crate::logins::Logins;
 use crate::metrics::Metrics;
 use crate::origin::Origins;
 use crate::passwords::Passwords;
 use crate::quota::Quotas;
-use crate::recent::Recent;
 use crate::scenario::Stage;
 use crate::session::Sessions;
 use crate::stop::Stop;
 use crate::store::Store;
-use crate::written::Written;
 
 /// Whoever runs the branches, and so can start a crashed one again: `bank-bridge demo`.
 pub trait Restarter: Send + Sync {
@@ -58,12 +58,12 @@ pub struct Bridge {
     pub quotas: Quotas,
     /// What has happened.
     pub store: Store,
-    /// The same as text for those who watch.
-    pub written: Written,
+    /// The same as text, for streams at the same place.
+    pub event_cache: EventCache,
     /// What is known of the bank between two audits.
     pub books: Books,
-    /// The last minutes.
-    pub recent: Recent,
+    /// The last minutes, for charts.
+    pub chart_history: ChartHistory,
     /// What it counts.
     pub metrics: Metrics,
     /// Who can start a crashed branch again, if anyone.
@@ -94,9 +94,9 @@ impl Bridge {
             logins: Logins::default(),
             quotas: Quotas::default(),
             store: Store::new(),
-            written: Written::default(),
+            event_cache: EventCache::default(),
             books: Books::default(),
-            recent: Recent::default(),
+            chart_history: ChartHistory::default(),
             metrics: Metrics::new(),
             restarter,
             stage: Stage::new(),

@@ -9,7 +9,8 @@
 //! - [`server`]: sockets; [`guard`]: what each request passes; [`api`]: the table of paths, [`routes`]: what answers them; [`access`]: who may.
 //! - [`branches`], [`branch`], [`dial`]: the allow-list, one branch, one connection.
 //! - [`session`], [`logins`], [`passwords`]: who is signed in, until when; [`quota`]: what each may have under way.
-//! - [`watchers`], [`auditor`]: threads that look at the branches; [`seen`], [`bank`], [`store`], [`recent`]: what they saw.
+//! - [`watchers`], [`auditor`]: threads that look at the branches, and write what they find into [`branch_state`],
+//!   [`store`] and [`chart_history`]; [`event_cache`]: the store as text for streams.
 //! - [`demo`], [`supervisor`]: a whole bank on this machine, for a lecture.
 //!
 //! What it leaves out: TLS (a proxy's business), permission below "administrator" and "own account", and any state
@@ -22,11 +23,14 @@ pub mod assets;
 pub mod auditor;
 pub mod bank;
 pub mod branch;
+pub mod branch_state;
 pub mod branches;
 pub mod bridge;
+pub mod chart_history;
 pub mod config;
 pub mod demo;
 pub mod error;
+pub mod event_cache;
 pub mod guard;
 pub mod limits;
 pub mod logins;
@@ -37,18 +41,15 @@ pub mod params;
 pub mod passwords;
 pub mod proxy;
 pub mod quota;
-pub mod recent;
 pub mod request_id;
 pub mod routes;
 pub mod scenario;
-pub mod seen;
 pub mod server;
 pub mod session;
 pub mod stop;
 pub mod store;
 pub mod supervisor;
 pub mod watchers;
-pub mod written;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;

@@ -92,7 +92,7 @@ impl Logins {
 pub fn watch(bridge: &Bridge) {
     while !bridge.stop.wait(LOGIN_CHECK_INTERVAL) {
         for branch in bridge.branches.all() {
-            if branch.seen.is_up() {
+            if branch.state.is_up() {
                 check(bridge, &branch);
             }
         }

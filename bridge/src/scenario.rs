@@ -177,7 +177,7 @@ impl LessonBank {
 impl lessons::Bank for LessonBank {
     fn branches(&self) -> Result<Vec<BranchName>, Failure> {
         let all = self.bridge.branches.all();
-        let teaching = all.iter().filter(|branch| branch.seen.is_teaching() && branch.open().is_ok());
+        let teaching = all.iter().filter(|branch| branch.state.is_teaching() && branch.open().is_ok());
         Ok(teaching.map(|branch| branch.name().clone()).collect())
     }
 
@@ -233,7 +233,7 @@ impl lessons::Bank for LessonBank {
                 return Err(format!("the branch {branch} is still to be started"));
             }
         }
-        known.seen.poke();
+        known.state.poke();
         Ok(())
     }
 
@@ -252,7 +252,7 @@ impl lessons::Bank for LessonBank {
 
 fn answered(branch: &Branch, action: Action, params: &Value, repeat: &Repeat, limit: Duration) -> lessons::Answered {
     let reply = branch.call_blocking(action, params, repeat, limit);
-    branch.seen.poke();
+    branch.state.poke();
     let reply = reply.map_err(failure)?;
     serde_json::from_str(&reply.result).map_err(|error| Failure::unreachable(error.to_string()))
 }

@@ -69,7 +69,7 @@ pub struct Found {
 }
 
 impl Sessions {
-    /// Begins a session. Gives the cookie's value.
+    /// Begins a session. Returns the cookie's value.
     ///
     /// # Errors
     /// [`Error::Busy`] when there are too many of others, [`Error::Internal`] when the system gives no random bytes.

@@ -32,7 +32,7 @@ impl Stop {
         *self.is_set.lock()
     }
 
-    /// Waits on this thread, at most so long. Gives whether everything ends.
+    /// Waits on this thread, at most so long. Returns whether everything ends.
     #[must_use]
     pub fn wait(&self, limit: Duration) -> bool {
         let mut is_set = self.is_set.lock();

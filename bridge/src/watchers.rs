@@ -1,6 +1,6 @@
 //! The threads that watch the branches: one asks how each is, one listens to what happens there.
 //!
-//! They tell what they see to the branch's `seen` and to the store, and find further branches by those that they
+//! They tell what they see to the branch's `state` and to the store, and find further branches by those that they
 //! watch. They own no money and no disk, so at the end they are told, their connections are broken, and one that a
 //! connection attempt still holds up is left behind.
 
@@ -77,7 +77,7 @@ impl Watchers {
     pub fn end(&self, bridge: &Bridge) {
         for branch in bridge.branches.all() {
             branch.break_connections();
-            branch.seen.poke();
+            branch.state.poke();
         }
         let deadline = Instant::now() + THREADS_GRACE;
         for thread in self.threads.lock().drain(..) {
@@ -146,7 +146,7 @@ impl<'a> Asker<'a> {
         let mut last_status: Option<Instant> = None;
         while !self.bridge.stop.is_set() {
             let is_due = last_status.is_none_or(|last| last.elapsed() >= STATUS_INTERVAL);
-            let is_lively = self.branch.seen.is_teaching() && self.branch.seen.is_up();
+            let is_lively = self.branch.state.is_teaching() && self.branch.state.is_up();
             match self.ask(is_due || !is_lively) {
                 Ok(()) => {}
                 Err(cause) => self.silent(&cause),
@@ -154,8 +154,8 @@ impl<'a> Asker<'a> {
             if is_due || !is_lively {
                 last_status = Some(Instant::now());
             }
-            let is_staged = self.branch.seen.state().stage.is_some();
-            self.branch.seen.wait(if is_staged { STAGE_INTERVAL } else { STATUS_INTERVAL });
+            let is_staged = self.branch.state.snapshot().stage.is_some();
+            self.branch.state.wait(if is_staged { STAGE_INTERVAL } else { STATUS_INTERVAL });
         }
         self.hang_up();
     }
@@ -163,12 +163,12 @@ impl<'a> Asker<'a> {
     fn ask(&mut self, wants_status: bool) -> Result<(), String> {
         if wants_status {
             let status: Value = self.call(Action::Status, &NoParams {})?;
-            if self.branch.seen.answered(status) {
+            if self.branch.state.answered(status) {
                 log::info!("branch {} is up at {}", self.branch.name(), self.branch.address());
             }
             crate::auditor::tell(self.bridge);
         }
-        if self.branch.seen.is_teaching() {
+        if self.branch.state.is_teaching() {
             let stage: Box<RawValue> = self.call(Action::Stage, &Look { lease: Some(self.bridge.lease()) })?;
             tell_stage(self.bridge, self.branch, Some(stage.get()));
         }
@@ -219,7 +219,7 @@ impl<'a> Asker<'a> {
         if self.bridge.stop.is_set() {
             return;
         }
-        if self.branch.seen.silent() {
+        if self.branch.state.silent() {
             log::warn!("branch {} at {} is down: {cause}", self.branch.name(), self.branch.address());
             self.branch.break_connections();
         }
@@ -237,7 +237,7 @@ impl<'a> Asker<'a> {
 
 /// Tells those who watch how the stage of a branch stands, if that is news.
 pub fn tell_stage(bridge: &Bridge, branch: &Branch, stage: Option<&str>) {
-    let is_news = branch.seen.staged(stage.map(ToOwned::to_owned));
+    let is_news = branch.state.staged(stage.map(ToOwned::to_owned));
     if is_news {
         let json = format!(r#"{{"branch":"{}","stage":{}}}"#, branch.name(), stage.unwrap_or("null"));
         bridge.store.say(Topic::Stage(branch.name().to_string()), &json);
@@ -321,9 +321,9 @@ fn note(bridge: &Bridge, branch: &Branch, events: &[Happened]) {
         match &happened.event.kind {
             EventKind::Sent { to, .. } => {
                 if let Ok(receiver) = bridge.branches.by_name(to)
-                    && receiver.seen.is_teaching()
+                    && receiver.state.is_teaching()
                 {
-                    receiver.seen.poke();
+                    receiver.state.poke();
                 }
             }
             EventKind::Moved { .. } => is_moved = true,
@@ -337,6 +337,6 @@ fn note(bridge: &Bridge, branch: &Branch, events: &[Happened]) {
         }
     }
     if is_moved {
-        branch.seen.moved();
+        branch.state.moved();
     }
 }

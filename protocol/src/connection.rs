@@ -79,7 +79,7 @@ impl<S: Read + Write> Connection<S> {
         serde_json::from_str(result).map_err(CallError::Json)
     }
 
-    /// Proves the key to the branch, after the branch has proved it. Gives the branch's name.
+    /// Proves the key to the branch, after the branch has proved it. Returns the branch's name.
     ///
     /// # Errors
     /// [`CallError::Stranger`] when the branch could not prove the key, or as [`Connection::call`].

@@ -49,7 +49,7 @@ pub fn router() -> Router<Arc<Bridge>> {
 /// `GET /healthz`: the bridge serves, and so many branches answer.
 pub async fn healthz(State(bridge): Shared) -> Result<Response, Error> {
     let branches = bridge.branches.all();
-    let up = branches.iter().filter(|branch| branch.seen.is_up()).count();
+    let up = branches.iter().filter(|branch| branch.state.is_up()).count();
     answer::ok(&json!({"branches": branches.len(), "up": up}))
 }
 
@@ -83,7 +83,7 @@ async fn audit(State(bridge): Shared) -> Result<Response, Error> {
 
 /// `GET /recent`: the last minutes, for charts.
 async fn recent(State(bridge): Shared) -> Result<Response, Error> {
-    answer::ok(&bridge.recent.points(Instant::now()))
+    answer::ok(&bridge.chart_history.points(Instant::now()))
 }
 
 async fn create_account(
@@ -159,7 +159,7 @@ async fn pending(State(bridge): Shared, params: Params) -> Result<Response, Erro
 type PendingList = (Vec<Pending>, Option<String>);
 
 async fn pending_at(branch: Arc<Branch>) -> (Arc<Branch>, Result<PendingList, Error>) {
-    if !branch.seen.is_up() {
+    if !branch.state.is_up() {
         let cause = "it is down".to_string();
         let name = branch.name().to_string();
         return (branch, Err(Error::Unreachable { branch: name, cause }));

@@ -24,6 +24,7 @@ use crate::access::sees_all;
 use crate::branch::Branch;
 use crate::bridge::Bridge;
 use crate::error::Error;
+use crate::event_cache::{Portion, push, push_missed};
 use crate::guard::Caller;
 use crate::limits::{
     EVENT_STREAMS, EVENT_STREAMS_OF_OPERATORS, LOGIN_CHECK_INTERVAL, SESSION_LIFE, STREAM_BALANCE_INTERVAL,
@@ -34,7 +35,6 @@ use crate::params::Params;
 use crate::quota;
 use crate::session::Who;
 use crate::store::{Audience, Message};
-use crate::written::{Portion, push, push_missed};
 
 /// How long a browser waits before it comes back, in milliseconds.
 const RETRY_MS: u32 = 1_500;
@@ -157,7 +157,7 @@ impl EventStream {
         }
     }
 
-    /// Gives a chunk to the connection, unless it is empty. Gives whether the browser is still there.
+    /// Gives a chunk to the connection, unless it is empty. Returns whether the browser is still there.
     async fn send(&self, chunk: Bytes) -> bool {
         chunk.is_empty() || self.chunks.send(chunk).await
     }
@@ -178,7 +178,7 @@ impl EventStream {
             push_missed(own, behind as u64);
             self.snapshot(own);
         }
-        let portion = self.bridge.written.portion(&self.bridge.store, self.after, self.audience);
+        let portion = self.bridge.event_cache.portion(&self.bridge.store, self.after, self.audience);
         self.after = portion.last;
         self.is_catching_up &= !portion.is_whole;
         portion
@@ -187,9 +187,9 @@ impl EventStream {
     /// Says how a customer's account stands, when money of the branch may have moved since it was looked at.
     async fn look_at_balance(&mut self, text: &mut String) {
         let Some(own) = &mut self.own else { return };
-        let movements = own.branch.seen.movements();
+        let movements = own.branch.state.movements();
         let is_due = own.looked.is_none_or(|looked| looked.elapsed() >= STREAM_BALANCE_INTERVAL);
-        if own.movements == Some(movements) || !is_due || !own.branch.seen.is_up() {
+        if own.movements == Some(movements) || !is_due || !own.branch.state.is_up() {
             return;
         }
         own.looked = Some(Instant::now());

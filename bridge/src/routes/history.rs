@@ -260,7 +260,7 @@ fn download(mut reader: Reader, limit: usize, bytes: AnswerBytes) -> Response {
     (headers, bytes.with(body)).into_response()
 }
 
-/// Gives whether the client took all of it.
+/// Returns whether the client took all of it.
 async fn write_csv(reader: &mut Reader, limit: usize, chunks: &Pieces) -> Result<bool, Error> {
     let mut text = CSV_HEAD.to_string();
     let mut rows = 0;

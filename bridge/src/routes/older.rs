@@ -123,7 +123,7 @@ pub(super) async fn write(
     repeat: Repeat,
 ) -> Result<Reply, Error> {
     let reply = branch.call(action, params, repeat).await;
-    branch.seen.poke();
+    branch.state.poke();
     reply
 }
 

@@ -26,7 +26,7 @@ pub fn pieces(count: usize) -> (Pieces, Body) {
 }
 
 impl Pieces {
-    /// Gives a piece to the connection. Gives whether the client is still there.
+    /// Gives a piece to the connection. Returns whether the client is still there.
     pub async fn send(&self, piece: Bytes) -> bool {
         self.0.send(Piece::Data(piece)).await.is_ok()
     }

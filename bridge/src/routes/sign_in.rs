@@ -99,7 +99,7 @@ fn told(bridge: &Bridge, who: &Who, found: Option<&Found>) -> Result<Response, E
         branch,
         account,
         csrf: found.map(|found| found.csrf.as_str()),
-        teaching: branches.iter().any(|branch| branch.seen.is_teaching()),
+        teaching: branches.iter().any(|branch| branch.state.is_teaching()),
         can_restart: branches.iter().any(|branch| bridge.can_restart(branch.name())),
         bank_name: &bridge.config.bank_name,
         branches: branches.iter().map(|branch| branch.name().as_str()).collect(),

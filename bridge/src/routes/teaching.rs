@@ -75,11 +75,11 @@ async fn crash(State(bridge): Shared, Path(name): Path<String>, params: Params) 
     let branch = bridge.branches.by_name(&name)?;
     let at = params.need("at")?.to_string();
     // Whoever watches the branch may see its end before we do.
-    let is_to_end = at == NOW && branch.seen.is_up();
+    let is_to_end = at == NOW && branch.state.is_up();
     match act(&bridge, &branch, Action::Crash, Crash { at, lease: Some(bridge.lease()) }).await {
         // A branch that crashes gives no answer; that it is down will show.
         Err(Error::Unreachable { .. }) if is_to_end => {
-            branch.seen.poke();
+            branch.state.poke();
             Ok(answer::raw("null", None))
         }
         Ok(reply) => Ok(answer::raw(&reply.result, None)),
@@ -102,7 +102,7 @@ async fn restart(State(bridge): Shared, Path(name): Path<String>) -> Result<Resp
     let restarted = tokio::task::spawn_blocking(move || restarter.restart(started.name())).await;
     let restarted = restarted.map_err(|error| Error::Internal(error.to_string()))?;
     restarted.map_err(|text| Error::Conflict { code: "restart_failed", text })?;
-    branch.seen.poke();
+    branch.state.poke();
     answer::ok(&Value::Null)
 }
 
@@ -117,8 +117,8 @@ async fn act(
     let reply = branch.call(action, params, repeat).await?;
     tell_stage(bridge, branch, Some(&reply.result));
     // What was done may have consequences elsewhere at once.
-    for other in bridge.branches.all().iter().filter(|other| other.seen.is_teaching()) {
-        other.seen.poke();
+    for other in bridge.branches.all().iter().filter(|other| other.state.is_teaching()) {
+        other.state.poke();
     }
     Ok(reply)
 }

@@ -106,8 +106,8 @@ fn witnesses(bridge: &Bridge, events: &[Event]) -> Vec<trace::Witness> {
     let absent = known.iter().map(|branch| branch.name().as_str()).filter(|name| !names.contains(name));
     let witness = |name: &str| {
         let branch = known.iter().find(|branch| branch.name().as_str() == name);
-        let uptime_seconds = branch.and_then(|branch| branch.seen.state().count("uptime_seconds"));
-        let is_down = branch.is_some_and(|branch| !branch.seen.is_up());
+        let uptime_seconds = branch.and_then(|branch| branch.state.snapshot().count("uptime_seconds"));
+        let is_down = branch.is_some_and(|branch| !branch.state.is_up());
         trace::Witness {
             branch: name.to_string(),
             addresses: branch.map(|branch| branch.address().to_string()).into_iter().collect(),

@@ -1,4 +1,4 @@
-//! How a branch was last seen: up or down, its status, its books, its stage. Written by the threads that watch it.
+//! The last known state of a branch: up or down, its status, its books, its stage. The threads that watch it write it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,10 +6,10 @@ use parking_lot::{Condvar, Mutex};
 use protocol::answer::Audit;
 use serde_json::Value;
 
-/// How a branch was last seen.
+/// What is known of a branch, for whoever asks; the threads that watch it write it.
 #[derive(Default)]
-pub struct Seen {
-    state: Mutex<State>,
+pub struct BranchState {
+    state: Mutex<Snapshot>,
     poked: Condvar,
     /// Rises whenever money of the branch may have moved.
     movements: AtomicU64,
@@ -17,13 +17,13 @@ pub struct Seen {
 
 /// A copy of what is known.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct State {
+pub struct Snapshot {
     /// Whether it answered when it was last asked.
     pub is_up: bool,
     /// Its last `status`, kept when it goes down; none before the first.
     pub status: Option<Value>,
     /// Its last `audit`.
-    pub audit: Option<AuditSeen>,
+    pub audit: Option<LastAudit>,
     /// Its last stage as JSON, when it teaches and is up.
     pub stage: Option<String>,
     /// Whether it was asked already.
@@ -33,22 +33,22 @@ pub struct State {
 
 /// The books of a branch.
 #[derive(Clone, Debug)]
-pub struct AuditSeen(pub Audit);
+pub struct LastAudit(pub Audit);
 
-impl PartialEq for AuditSeen {
+impl PartialEq for LastAudit {
     fn eq(&self, other: &Self) -> bool {
-        let figures = |seen: &Self| {
-            let Audit { ok, balances, in_transit, paid_in, paid_out, suspense, transactions, .. } = seen.0;
+        let figures = |audit: &Self| {
+            let Audit { ok, balances, in_transit, paid_in, paid_out, suspense, transactions, .. } = audit.0;
             (ok, balances, in_transit, paid_in, paid_out, suspense, transactions)
         };
         figures(self) == figures(other) && self.0.findings == other.0.findings && self.0.due == other.0.due
     }
 }
 
-impl Seen {
+impl BranchState {
     /// What is known.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn snapshot(&self) -> Snapshot {
         self.state.lock().clone()
     }
 
@@ -64,7 +64,7 @@ impl Seen {
         self.state.lock().is_teaching()
     }
 
-    /// Takes a new status. Gives whether it was down before.
+    /// Takes a new status. Returns whether it was down before.
     pub fn answered(&self, status: Value) -> bool {
         let mut state = self.state.lock();
         let figure = |status: &Value| status.get("transactions").map(ToString::to_string);
@@ -76,7 +76,7 @@ impl Seen {
         !std::mem::replace(&mut state.is_up, true)
     }
 
-    /// It gave no answer. Gives whether it was up before, or was asked for the first time.
+    /// It gave no answer. Returns whether it was up before, or was asked for the first time.
     pub fn silent(&self) -> bool {
         let mut state = self.state.lock();
         let is_first = !std::mem::replace(&mut state.was_asked, true);
@@ -85,10 +85,10 @@ impl Seen {
 
     /// Takes its books.
     pub fn audited(&self, audit: Audit) {
-        self.state.lock().audit = Some(AuditSeen(audit));
+        self.state.lock().audit = Some(LastAudit(audit));
     }
 
-    /// Takes its stage. Gives whether that is another one than before.
+    /// Takes its stage. Returns whether that is another one than before.
     pub fn staged(&self, stage: Option<String>) -> bool {
         let mut state = self.state.lock();
         let is_new = state.stage != stage;
@@ -123,7 +123,7 @@ impl Seen {
     }
 }
 
-impl State {
+impl Snapshot {
     /// Whether it was started with `--teaching`, by its last status.
     #[must_use]
     pub fn is_teaching(&self) -> bool {

@@ -15,7 +15,7 @@ use crate::limits::{CHART_STEP, CHART_TIME};
 
 /// The last minutes.
 #[derive(Default)]
-pub struct Recent {
+pub struct ChartHistory {
     points: Mutex<VecDeque<Noted>>,
 }
 
@@ -36,7 +36,7 @@ pub struct Point {
     pub in_doubt: u64,
 }
 
-impl Recent {
+impl ChartHistory {
     /// Notes how the bank stands.
     pub fn note(&self, now: Instant, transfers_per_second: Value, in_doubt: u64) {
         let mut points = self.points.lock();
@@ -75,12 +75,12 @@ mod tests {
 
     #[test]
     fn a_moment_of_doubt_is_not_lost_between_two_points() {
-        let (recent, begin) = (Recent::default(), Instant::now());
-        recent.note(begin, 1.into(), 0);
-        recent.note(begin + CHART_STEP / 3, 2.into(), 3);
-        recent.note(begin + CHART_STEP / 2, 4.into(), 0);
-        recent.note(begin + CHART_STEP, 5.into(), 0);
-        let points = recent.points(begin + CHART_STEP * 2);
+        let (history, begin) = (ChartHistory::default(), Instant::now());
+        history.note(begin, 1.into(), 0);
+        history.note(begin + CHART_STEP / 3, 2.into(), 3);
+        history.note(begin + CHART_STEP / 2, 4.into(), 0);
+        history.note(begin + CHART_STEP, 5.into(), 0);
+        let points = history.points(begin + CHART_STEP * 2);
         let step_ms = u64::try_from(CHART_STEP.as_millis()).unwrap();
         assert_eq!(
             points,
@@ -93,15 +93,15 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded_and_old_points_go() {
-        let (recent, begin) = (Recent::default(), Instant::now());
+        let (history, begin) = (ChartHistory::default(), Instant::now());
         let tick = CHART_STEP / 4;
         let ticks = u32::try_from(2 * CHART_TIME.as_millis() / tick.as_millis()).unwrap();
         for number in 0..ticks {
-            recent.note(begin + tick * number, 0.into(), 0);
+            history.note(begin + tick * number, 0.into(), 0);
         }
-        assert_eq!(recent.points.lock().len() as u128, CHART_TIME.as_millis() / CHART_STEP.as_millis());
+        assert_eq!(history.points.lock().len() as u128, CHART_TIME.as_millis() / CHART_STEP.as_millis());
         let end = begin + tick * ticks;
-        assert!(recent.points(end + CHART_TIME - Duration::from_secs(1)).len() < 4);
-        assert!(recent.points(end + CHART_TIME).is_empty());
+        assert!(history.points(end + CHART_TIME - Duration::from_secs(1)).len() < 4);
+        assert!(history.points(end + CHART_TIME).is_empty());
     }
 }

@@ -15,13 +15,13 @@ use tokio::time::Instant;
 use crate::limits::{PORTION_TIME, PORTIONS, STREAM_MESSAGES};
 use crate::store::{Audience, Message, Store};
 
-/// The portions that were written lately.
+/// The portions that were made lately.
 #[derive(Default)]
-pub struct Written {
-    recent: Mutex<VecDeque<Recent>>,
+pub struct EventCache {
+    cached: Mutex<VecDeque<Cached>>,
 }
 
-struct Recent {
+struct Cached {
     after: u64,
     audience: Audience,
     written: Instant,
@@ -41,13 +41,13 @@ pub struct Portion {
     newest: u64,
 }
 
-impl Written {
+impl EventCache {
     /// What there is with numbers above `after`, at most [`STREAM_MESSAGES`] of it.
     #[must_use]
     pub fn portion(&self, store: &Store, after: u64, audience: Audience) -> Portion {
-        let mut recent = self.recent.lock();
-        recent.retain(|one| one.written.elapsed() < PORTION_TIME);
-        if let Some(same) = recent.iter().find(|one| one.after == after && one.audience == audience) {
+        let mut cached = self.cached.lock();
+        cached.retain(|one| one.written.elapsed() < PORTION_TIME);
+        if let Some(same) = cached.iter().find(|one| one.after == after && one.audience == audience) {
             let mut portion = same.portion.clone();
             portion.is_whole &= portion.newest == store.newest();
             return portion;
@@ -55,8 +55,8 @@ impl Written {
         let portion = write(store, after, audience);
         // Nothing is as quickly written as found, and would hide what comes next.
         if !portion.text.is_empty() {
-            recent.truncate(PORTIONS - 1);
-            recent.push_front(Recent { after, audience, written: Instant::now(), portion: portion.clone() });
+            cached.truncate(PORTIONS - 1);
+            cached.push_front(Cached { after, audience, written: Instant::now(), portion: portion.clone() });
         }
         portion
     }
@@ -94,42 +94,42 @@ mod tests {
 
     #[test]
     fn streams_at_the_same_place_share_their_bytes() {
-        let (store, written) = (Store::new(), Written::default());
+        let (store, cache) = (Store::new(), EventCache::default());
         let after = store.newest();
-        assert!(written.portion(&store, after, Audience::All).text.is_empty());
+        assert!(cache.portion(&store, after, Audience::All).text.is_empty());
         store.say(Topic::Bank, "{\"is\":1}");
         store.say(Topic::BankReduced, "{\"is\":2}");
-        let one = written.portion(&store, after, Audience::All);
-        let other = written.portion(&store, after, Audience::All);
+        let one = cache.portion(&store, after, Audience::All);
+        let other = cache.portion(&store, after, Audience::All);
         assert_eq!(one.text, format!("id: {}\nevent: bank\ndata: {{\"is\":1}}\n\n", after + 1).as_bytes());
         assert_eq!(one.text.as_ptr(), other.text.as_ptr());
         assert!(one.is_whole && other.is_whole);
-        let customer = written.portion(&store, after, Audience::Reduced);
+        let customer = cache.portion(&store, after, Audience::Reduced);
         assert!(customer.text.ends_with(b"data: {\"is\":2}\n\n"), "{customer:?}");
     }
 
     #[test]
     fn an_older_portion_says_that_there_is_more() {
-        let (store, written) = (Store::new(), Written::default());
+        let (store, cache) = (Store::new(), EventCache::default());
         let after = store.newest();
         store.say(Topic::Bank, "1");
-        let first = written.portion(&store, after, Audience::All);
+        let first = cache.portion(&store, after, Audience::All);
         store.say(Topic::Scenario, "2");
-        let found = written.portion(&store, after, Audience::All);
+        let found = cache.portion(&store, after, Audience::All);
         // Unless so much time has passed between the two that the portion was written anew, and is whole.
         assert_eq!(found.last == first.last, !found.is_whole);
-        let rest = written.portion(&store, first.last, Audience::All);
+        let rest = cache.portion(&store, first.last, Audience::All);
         assert!(rest.text.ends_with(b"data: 2\n\n") && rest.is_whole, "{rest:?}");
     }
 
     #[test]
     fn few_portions_are_kept() {
-        let (store, written) = (Store::new(), Written::default());
+        let (store, cache) = (Store::new(), EventCache::default());
         let after = store.newest();
         store.say(Topic::Bank, "1");
         for back in 0..2 * PORTIONS as u64 {
-            assert!(!written.portion(&store, after - back, Audience::All).text.is_empty());
+            assert!(!cache.portion(&store, after - back, Audience::All).text.is_empty());
         }
-        assert!(written.recent.lock().len() <= PORTIONS);
+        assert!(cache.cached.lock().len() <= PORTIONS);
     }
 }
