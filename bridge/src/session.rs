@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine as _, alphabet};
 use parking_lot::Mutex;
 use protocol::proof::to_hex;
 use protocol::{AccountNum, BranchName};
@@ -16,6 +18,12 @@ use sha2::{Digest as _, Sha256};
 use crate::error::Error;
 use crate::limits::{SESSION_IDLE, SESSION_LIFE, SESSIONS, SESSIONS_PER_ADMINISTRATOR, SESSIONS_PER_CUSTOMER};
 use crate::logins::Login;
+
+/// As RFC 4648, section 4, has it, with or without padding: programs disagree on that.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// The cookie's name at a port. Cookies know no ports (RFC 6265, section 8.5), and two bridges on one host must not sign
 /// each other's people out; so the name has the port by which the browser asks.
@@ -157,33 +165,9 @@ pub fn basic(header: &str) -> Option<(String, String)> {
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let text = String::from_utf8(base64(coded.trim())?).ok()?;
+    let text = String::from_utf8(BASE64.decode(coded.trim()).ok()?).ok()?;
     let (name, password) = text.split_once(':')?;
     Some((name.to_string(), password.to_string()))
-}
-
-/// Decodes base64 (RFC 4648, section 4), with or without padding.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let digits = text.trim_end_matches('=');
-    let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);
-    let (mut bits, mut count) = (0u32, 0);
-    for digit in digits.bytes() {
-        let value = match digit {
-            b'A'..=b'Z' => digit - b'A',
-            b'a'..=b'z' => digit - b'a' + 26,
-            b'0'..=b'9' => digit - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = (bits << 6 | u32::from(value)) & 0xff_ffff;
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push(u8::try_from(bits >> count & 0xff).ok()?);
-        }
-    }
-    Some(bytes)
 }
 
 fn hash(token: &str) -> [u8; 32] {

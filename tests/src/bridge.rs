@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -215,7 +216,7 @@ impl Request {
     /// With name and password by HTTP Basic.
     #[must_use]
     pub fn basic(self, name: &str, password: &str) -> Self {
-        let coded = base64(format!("{name}:{password}").as_bytes());
+        let coded = BASE64_STANDARD.encode(format!("{name}:{password}"));
         self.header("Authorization", &format!("Basic {coded}"))
     }
 
@@ -479,17 +480,4 @@ fn read_chunk(stream: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     stream.take(length).read_to_end(&mut chunk)?;
     read_line(stream)?;
     Ok((length > 0).then_some(chunk))
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let bits = three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
-        for place in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
-            text.push(if place <= three.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
 }

@@ -28,6 +28,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::Deserialize;
 use ureq::http::{StatusCode, Uri};
 use ureq::{Agent, Body, Proxy};
@@ -133,7 +134,7 @@ impl TwilioChannel {
         Self {
             agent: config.build().new_agent(),
             messages_url: format!("{base_url}/2010-04-01/Accounts/{account_sid}/Messages.json"),
-            authorization: format!("Basic {}", base64(format!("{account_sid}:{auth_token}").as_bytes())),
+            authorization: format!("Basic {}", BASE64_STANDARD.encode(format!("{account_sid}:{auth_token}"))),
             from,
         }
     }
@@ -224,20 +225,6 @@ fn checked_base_url(url: &str) -> Result<String, SmsError> {
     }
     // `Uri` reads the scheme in either case and gives it in lower case, which the rest of this file expects.
     Ok(format!("{scheme}{}", url[scheme.len()..].trim_end_matches('/')))
-}
-
-/// Base64 with the standard alphabet and padding (RFC 4648, section 4), for basic authentication.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group = chunk.iter().enumerate().fold(0u32, |group, (i, byte)| group | u32::from(*byte) << (16 - 8 * i));
-        for sextet in 0..4 {
-            let index = (group >> (18 - 6 * sextet)) as usize & 0x3f;
-            text.push(if sextet <= chunk.len() { char::from(ALPHABET[index]) } else { '=' });
-        }
-    }
-    text
 }
 
 #[cfg(test)]
