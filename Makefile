@@ -74,7 +74,9 @@ test: ## Run every test
 	cargo test $(TESTED)
 	cargo test -p simulator
 	tests/browser/run
-	cargo test -p bank-server --features twilio sms
+	cargo test -p bank-server --features mdns,twilio --lib -- sms mdns
+	cargo build -p bank-server --features mdns
+	cargo test -p bank-tests --test discovery mdns_and_pass -- --ignored
 
 screenshots: build ## Take the pictures in docs/screenshots anew
 	cargo run -q -p browser-tests --bin screenshots -- docs/screenshots
@@ -102,7 +104,7 @@ bench: ## Measure a branch against the in-process ceiling, and what open pages c
 lint: ## Check formatting, lints and documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy -p bank-server --all-targets --features twilio -- -D warnings
+	cargo clippy -p bank-server --all-targets --features mdns,twilio -- -D warnings
 	cargo clippy -p bank-server -p bank-client -p bank-bridge --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 

@@ -95,7 +95,8 @@ pub struct Arguments {
     /// [default: bank.key beside the database]
     #[arg(long, env = "BANK_KEY", value_name = "FILE")]
     pub key: Option<PathBuf>,
-    /// Announce this branch on the local network by mDNS, and meet the branches of its bank that do the same.
+    /// Announce this branch on the local network by mDNS, and meet the branches of its bank that do the same. Needs a
+    /// program that was built for it: cargo build -p bank-server --features mdns.
     #[arg(long, env = "BANK_MDNS")]
     pub mdns: bool,
     /// Let anyone do anything on the branch port, for older clients that know no key. On loopback only.

@@ -95,7 +95,9 @@ impl Config {
             );
         }
         if arguments.mdns && cfg!(not(feature = "mdns")) {
-            return Err("this program was built without mDNS; name the other branches with --peers".into());
+            return Err("this program was built without mDNS: name the other branches with --peers, or build it with \
+                 cargo build -p bank-server --features mdns"
+                .into());
         }
         Ok(Self {
             branch: SocketAddr::new(host, arguments.port),

@@ -162,6 +162,14 @@ fn loopback_carries_multicast() -> bool {
 }
 
 #[test]
+fn a_program_without_mdns_says_how_to_build_one_with_it() {
+    let refused = Branch::try_start(Options::preloaded().flag("--mdns")).map(drop).expect_err("it started");
+    assert_eq!(refused.status, Some(64), "{refused:?}");
+    assert!(refused.stderr.contains("cargo build -p bank-server --features mdns"), "{refused:?}");
+}
+
+#[test]
+#[ignore = "needs a bank-server that was built with mDNS: make test builds one for it"]
 fn branches_on_one_network_meet_by_mdns_and_pass_other_banks_over() {
     if !loopback_carries_multicast() {
         println!("skipped: loopback carries no multicast here");
