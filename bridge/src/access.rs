@@ -5,7 +5,7 @@
 use protocol::{AccountNum, BranchName};
 
 use crate::error::Error;
-use crate::session::Who;
+use crate::who::Who;
 
 /// Who may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,79 +3,24 @@
 //! How the whole is audited stands in `branch_client::audit`: what is under way excuses itself and nothing else. Here the
 //! branches are asked, and what was found stands until the next round.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use branch_client::audit::asked::Ask;
-use branch_client::audit::{Memory, Source};
-use parking_lot::Mutex;
+use branch_client::audit::Source;
 use protocol::Total;
 use protocol::answer::Audit;
 use protocol::request::Action;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 
 use crate::bank::{Card, Totals, Verdict, View, totals};
 use crate::branch::{Branch, Repeat};
 use crate::bridge::Bridge;
-use crate::error::Error;
-use crate::limits::{
-    AUDIT_INTERVAL_FACTOR, AUDIT_INTERVAL_MIN, BANK_INTERVAL, CALL_TIMEOUT, PLACE_TIMEOUT, RATE_SECONDS,
-};
+use crate::limits::{AUDIT_INTERVAL_FACTOR, AUDIT_INTERVAL_MIN, BANK_INTERVAL, CALL_TIMEOUT};
 use crate::store::Topic;
-
-/// What is known of the bank between two audits.
-pub struct Books {
-    state: Mutex<State>,
-    /// One audit by request at a time.
-    place: Arc<Semaphore>,
-}
-
-impl Books {
-    /// Nothing is known yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { state: Mutex::default(), place: Arc::new(Semaphore::new(1)) }
-    }
-
-    /// Waits until no other request has the bank audited.
-    ///
-    /// # Errors
-    /// [`Error::Busy`].
-    pub async fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
-        match timeout(PLACE_TIMEOUT, Arc::clone(&self.place).acquire_owned()).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) | Err(_) => Err(Error::Busy("an audit is being made; try again in a moment")),
-        }
-    }
-}
-
-impl Default for Books {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// Rows of each branch, by name.
-type Rows = BTreeMap<String, u64>;
-
-#[derive(Default)]
-struct State {
-    /// What the last round found between branches, and who was not heard in it.
-    between: Vec<String>,
-    under_way: Vec<String>,
-    not_heard: BTreeMap<String, String>,
-    /// What the next round need not look for again.
-    memory: Memory,
-    /// When the rows of all branches were how many.
-    counts: VecDeque<(Instant, Rows)>,
-    told: Option<Instant>,
-    last: Option<View>,
-}
 
 /// The books of all branches, asked anew.
 #[derive(Serialize)]
@@ -119,9 +64,6 @@ pub fn run(bridge: &Arc<Bridge>) {
     }
 }
 
-/// How far two samples of the rate are apart at least, so that their number is bounded.
-const RATE_SAMPLE: Duration = Duration::from_millis(200);
-
 /// Asks all branches for their books, and compares them.
 pub fn round(bridge: &Arc<Bridge>) {
     let source = |branch: Arc<Branch>| Source {
@@ -131,14 +73,14 @@ pub fn round(bridge: &Arc<Bridge>) {
     };
     let mut sources: Vec<_> = bridge.branches.all().into_iter().map(source).collect();
     // Another round that is made meanwhile begins without what this one remembers.
-    let mut memory = std::mem::take(&mut bridge.books.state.lock().memory);
+    let mut memory = std::mem::take(&mut bridge.books.known().memory);
     let whole = branch_client::audit::audit_all(&mut sources, &mut memory);
     for Source { name, books: Asked(branch), .. } in sources {
         if let Some(audit) = whole.branches.get(&name) {
             branch.state.audited(audit.clone());
         }
     }
-    let mut state = bridge.books.state.lock();
+    let mut state = bridge.books.known();
     state.memory = memory;
     state.between = whole.between;
     state.under_way = whole.under_way;
@@ -183,7 +125,7 @@ fn books(bridge: &Bridge) -> (BTreeMap<String, Audit>, bool) {
 
 fn verdict(bridge: &Bridge, audits: &BTreeMap<String, Audit>, complete: bool) -> Verdict {
     let mut found = branch_client::audit::findings(audits);
-    let state = bridge.books.state.lock();
+    let state = bridge.books.known();
     found.extend(state.between.iter().cloned());
     let complete = complete && state.not_heard.is_empty();
     drop(state);
@@ -195,13 +137,13 @@ fn verdict(bridge: &Bridge, audits: &BTreeMap<String, Audit>, complete: bool) ->
 #[must_use]
 pub fn view(bridge: &Bridge) -> View {
     let (audits, complete) = books(bridge);
-    let branches: Vec<_> =
-        bridge.branches.all().iter().map(|branch| Card::new(bridge, branch, &branch.state.snapshot())).collect();
+    let card = |branch: &Arc<Branch>| Card::new(branch, bridge.can_restart(branch.name()));
+    let branches: Vec<_> = bridge.branches.all().iter().map(card).collect();
     let rows = branches.iter().filter_map(|card| Some((card.name.clone(), card.transactions?))).collect();
     View {
         totals: totals(&audits),
         verdict: verdict(bridge, &audits, complete),
-        transfers_per_second: rate(&mut bridge.books.state.lock().counts, Instant::now(), rows),
+        transfers_per_second: bridge.books.known().rate(rows),
         branches,
     }
 }
@@ -212,7 +154,7 @@ pub fn whole(bridge: &Bridge) -> Whole {
     let (branches, complete) = books(bridge);
     let Verdict { ok, complete, findings } = verdict(bridge, &branches, complete);
     let Totals { money, balances, in_transit, paid_in, paid_out, suspense } = totals(&branches);
-    let state = bridge.books.state.lock();
+    let state = bridge.books.known();
     let (under_way, unreachable) = (state.under_way.clone(), state.not_heard.clone());
     drop(state);
     Whole {
@@ -234,7 +176,7 @@ pub fn whole(bridge: &Bridge) -> Whole {
 /// Tells those who watch how the bank stands, if that is news or they have not heard for long.
 pub fn tell(bridge: &Bridge) {
     let view = view(bridge);
-    let mut state = bridge.books.state.lock();
+    let mut state = bridge.books.known();
     let is_news = state.last.as_ref().is_none_or(|last| !is_same(last, &view));
     let is_due = state.told.is_none_or(|told| told.elapsed() >= BANK_INTERVAL);
     if !is_news && !is_due {
@@ -254,7 +196,7 @@ pub fn tell(bridge: &Bridge) {
         }
         (Err(error), _) | (_, Err(error)) => log::error!("the bank's figures can't be written: {error}"),
     }
-    bridge.books.state.lock().last = Some(view);
+    bridge.books.known().last = Some(view);
 }
 
 /// Whether nothing has changed but the time.
@@ -287,54 +229,4 @@ fn reduced(at_unix_ms: u64, view: &View) -> Result<String, serde_json::Error> {
 pub fn reduced_cards(view: &View) -> Vec<Value> {
     let card = |card: &Card| serde_json::json!({"name": card.name, "state": card.state});
     view.branches.iter().map(card).collect()
-}
-
-/// Rows in a second, with one decimal, over the last [`RATE_SECONDS`], of the branches that were known all that time.
-fn rate(counts: &mut VecDeque<(Instant, Rows)>, now: Instant, rows: Rows) -> Value {
-    let window = Duration::from_secs(RATE_SECONDS as u64);
-    // The oldest that is kept is the newest that is as old as the window.
-    while counts.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= window) {
-        counts.pop_front();
-    }
-    let (elapsed, booked) = counts.front().map_or((Duration::ZERO, 0), |(at, before)| {
-        let grown = |(name, count): (&String, &u64)| Some(count.saturating_sub(*before.get(name)?));
-        (now.duration_since(*at), rows.iter().filter_map(grown).sum())
-    });
-    if counts.back().is_none_or(|(at, _)| now.duration_since(*at) >= RATE_SAMPLE) {
-        counts.push_back((now, rows));
-    }
-    let tenths = (u128::from(booked) * 10_000).checked_div(elapsed.as_millis()).unwrap_or(0);
-    let text = format!("{}.{}", tenths / 10, tenths % 10);
-    serde_json::from_str(&text).unwrap_or(Value::Null)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rows(rows: &[(&str, u64)]) -> Rows {
-        rows.iter().map(|(name, count)| ((*name).to_string(), *count)).collect()
-    }
-
-    #[test]
-    fn the_rate_is_over_the_last_seconds() {
-        let (mut counts, begin) = (VecDeque::new(), Instant::now());
-        let mut check = |ms, count, expected: &str| {
-            let now = begin + Duration::from_millis(ms);
-            assert_eq!(rate(&mut counts, now, rows(&[("Mumbai", count)])).to_string(), expected, "after {ms} ms");
-        };
-        check(0, 100, "0.0");
-        check(1_000, 105, "5.0");
-        check(4_000, 105, "1.2");
-        check(60_000, 105, "0.0");
-        assert!(counts.len() <= 3);
-    }
-
-    #[test]
-    fn a_branch_that_comes_late_brings_no_rate_with_it() {
-        let (mut counts, begin) = (VecDeque::new(), Instant::now());
-        rate(&mut counts, begin, rows(&[("Mumbai", 10)]));
-        let both = rows(&[("Mumbai", 20), ("Delhi", 1_000_000)]);
-        assert_eq!(rate(&mut counts, begin + Duration::from_secs(1), both).to_string(), "10.0");
-    }
 }

@@ -13,8 +13,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::branch::Branch;
-use crate::branch_state::Snapshot;
-use crate::bridge::Bridge;
 
 /// The whole bank.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -95,9 +93,10 @@ pub struct Verdict {
 }
 
 impl Card {
-    /// The card of a branch.
+    /// The card of a branch that was last known like this.
     #[must_use]
-    pub fn new(bridge: &Bridge, branch: &Branch, state: &Snapshot) -> Self {
+    pub fn new(branch: &Branch, is_restartable: bool) -> Self {
+        let state = &branch.state.snapshot();
         let of_status = |name: &str| state.status.as_ref().and_then(|status| status.get(name)).cloned();
         let live = |name: &str| of_status(name).filter(|value| state.is_up && !value.is_null());
         Self {
@@ -113,7 +112,7 @@ impl Card {
             transactions: state.count("transactions"),
             uptime_seconds: state.count("uptime_seconds").filter(|_| state.is_up),
             teaching: state.is_teaching(),
-            restartable: bridge.can_restart(branch.name()),
+            restartable: is_restartable,
             lag: live("lag"),
             epoch: of_status("epoch").filter(|epoch| !epoch.is_null()),
             replicas: live("replication")

@@ -7,7 +7,7 @@ use protocol::BranchName;
 use protocol::proof::to_hex;
 use protocol::teaching::Lease;
 
-use crate::auditor::Books;
+use crate::books::Books;
 use crate::branches::Branches;
 use crate::chart_history::ChartHistory;
 use crate::config::Config;
@@ -19,8 +19,8 @@ use crate::metrics::Metrics;
 use crate::origin::Origins;
 use crate::passwords::Passwords;
 use crate::quota::Quotas;
-use crate::scenario::Stage;
 use crate::session::Sessions;
+use crate::shown_scenario::ShownScenario;
 use crate::stop::Stop;
 use crate::store::Store;
 
@@ -69,7 +69,7 @@ pub struct Bridge {
     /// Who can start a crashed branch again, if anyone.
     pub restarter: Option<Arc<dyn Restarter>>,
     /// The scenario that is shown.
-    pub stage: Stage,
+    pub scenario: ShownScenario,
     /// Its end.
     pub stop: Stop,
     /// By what the branches know that what it has set in a lesson is still wanted.
@@ -99,7 +99,7 @@ impl Bridge {
             chart_history: ChartHistory::default(),
             metrics: Metrics::new(),
             restarter,
-            stage: Stage::new(),
+            scenario: ShownScenario::new(),
             stop: Stop::new(),
             address,
             config,

@@ -24,7 +24,8 @@ use crate::logins::Login;
 use crate::origin::port_of;
 use crate::proxy::{self, Client};
 use crate::quota::Quota;
-use crate::session::{Found, Who, basic, cookie_name, is_same};
+use crate::session::{Found, basic, cookie_name, is_same};
+use crate::who::Who;
 
 /// The header with the session's token.
 const CSRF_HEADER: &str = "x-csrf-token";

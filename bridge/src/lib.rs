@@ -8,9 +8,9 @@
 //! - [`serve`]: wires it together and serves until a signal.
 //! - [`server`]: sockets; [`guard`]: what each request passes; [`api`]: the table of paths, [`routes`]: what answers them; [`access`]: who may.
 //! - [`branches`], [`branch`], [`dial`]: the allow-list, one branch, one connection.
-//! - [`session`], [`logins`], [`passwords`]: who is signed in, until when; [`quota`]: what each may have under way.
+//! - [`who`], [`session`], [`logins`], [`passwords`], [`password_check`]: who is signed in, until when; [`quota`]: what each may have under way.
 //! - [`watchers`], [`auditor`]: threads that look at the branches, and write what they find into [`branch_state`],
-//!   [`store`] and [`chart_history`]; [`event_cache`]: the store as text for streams.
+//!   [`books`], [`store`] and [`chart_history`]; [`event_cache`]: the store as text for streams.
 //! - [`demo`], [`supervisor`]: a whole bank on this machine, for a lecture.
 //!
 //! What it leaves out: TLS (a proxy's business), permission below "administrator" and "own account", and any state
@@ -22,6 +22,7 @@ pub mod arguments;
 pub mod assets;
 pub mod auditor;
 pub mod bank;
+pub mod books;
 pub mod branch;
 pub mod branch_state;
 pub mod branches;
@@ -38,6 +39,7 @@ pub mod metrics;
 pub mod openapi;
 pub mod origin;
 pub mod params;
+pub mod password_check;
 pub mod passwords;
 pub mod proxy;
 pub mod quota;
@@ -46,10 +48,12 @@ pub mod routes;
 pub mod scenario;
 pub mod server;
 pub mod session;
+pub mod shown_scenario;
 pub mod stop;
 pub mod store;
 pub mod supervisor;
 pub mod watchers;
+pub mod who;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;

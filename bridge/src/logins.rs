@@ -1,9 +1,8 @@
 //! Which password opened what: a login that lasts as long as its password does.
 //!
-//! Sessions, remembered passwords of scripts and streams of events hold an `Arc<Login>`. A thread (`watch`) asks each
-//! branch every [`LOGIN_CHECK_INTERVAL`] which passwords these accounts have now. Where it is another one, or the
-//! account has no login any more, the login has ended, and with it everything that holds it; wherever the password was
-//! changed. While a branch gives no answer, nothing can have been changed there, and nothing ends.
+//! Sessions, remembered passwords of scripts and streams of events hold an `Arc<Login>`. A thread (`password_check`)
+//! asks each branch again and again which passwords these accounts have now. Where it is another one, or the account has
+//! no login any more, the login ends, and with it everything that holds it; wherever the password was changed.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,13 +10,9 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use protocol::BranchName;
-use protocol::answer::PasswordVersionOf;
-use protocol::request::{Action, LoginNum, PASSWORD_VERSIONS_MAX, PasswordVersions};
+use protocol::request::LoginNum;
 
-use crate::branch::{Branch, Repeat};
-use crate::bridge::Bridge;
-use crate::limits::{LOGIN_CHECK_INTERVAL, STATUS_TIMEOUT};
-use crate::session::Who;
+use crate::who::Who;
 
 /// Someone's right password, at one moment.
 #[derive(Debug)]
@@ -36,6 +31,12 @@ impl Login {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.has_ended.load(Ordering::Relaxed)
+    }
+
+    /// Which password it was, as the branch names it.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 
     /// It is worth nothing from now on.
@@ -77,7 +78,8 @@ impl Logins {
     }
 
     /// Those of one branch that last, by account.
-    fn of(&self, branch: &BranchName) -> HashMap<LoginNum, Vec<Arc<Login>>> {
+    #[must_use]
+    pub fn of(&self, branch: &BranchName) -> HashMap<LoginNum, Vec<Arc<Login>>> {
         let mut found: HashMap<_, Vec<_>> = HashMap::new();
         for login in self.all.lock().iter().filter_map(Weak::upgrade) {
             if login.branch == *branch && login.version.is_some() && !login.has_ended() {
@@ -85,38 +87,6 @@ impl Logins {
             }
         }
         found
-    }
-}
-
-/// Ends logins whose password was changed, until the bridge stops.
-pub fn watch(bridge: &Bridge) {
-    while !bridge.stop.wait(LOGIN_CHECK_INTERVAL) {
-        for branch in bridge.branches.all() {
-            if branch.state.is_up() {
-                check(bridge, &branch);
-            }
-        }
-    }
-}
-
-fn check(bridge: &Bridge, branch: &Branch) {
-    let logins = bridge.logins.of(branch.name());
-    let accounts: Vec<_> = logins.keys().copied().collect();
-    for account_nos in accounts.chunks(PASSWORD_VERSIONS_MAX) {
-        let params = PasswordVersions { account_nos: account_nos.to_vec() };
-        let reply = branch.call_blocking(Action::PasswordVersions, &params, &Repeat::Read, STATUS_TIMEOUT);
-        let versions = reply.and_then(|reply| reply.read::<Vec<PasswordVersionOf>>(branch));
-        let versions = match versions {
-            Ok(versions) => versions,
-            Err(error) => {
-                log::debug!("the passwords of {}: {error}", branch.name());
-                return;
-            }
-        };
-        for now in versions {
-            let of_account = logins.get(&now.account_no).into_iter().flatten();
-            of_account.filter(|login| login.version != now.password_version).for_each(|login| login.end());
-        }
     }
 }
 

@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::error::Error;
 use crate::limits::{BODY_BYTES, BODY_TIMEOUT, PARAMETERS};
 use crate::request_id::RequestId;
-use crate::session::Who;
+use crate::who::Who;
 
 /// The parameter by which a write may be repeated,
 const REQUEST_ID: &str = "request_id";

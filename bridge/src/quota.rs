@@ -28,7 +28,7 @@ use crate::limits::{
     ANSWER_KIB_PER_STRANGER, EVENT_STREAMS, QUOTA_TIME, REQUESTS_PER_CUSTOMER, REQUESTS_PER_OPERATOR,
     REQUESTS_PER_STRANGER, STREAMS_PER_CUSTOMER, TRANSFERS_PER_BRANCH, TRANSFERS_PER_CUSTOMER,
 };
-use crate::session::Who;
+use crate::who::Who;
 
 /// Who has a quota.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

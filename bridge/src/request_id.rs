@@ -10,7 +10,7 @@ use protocol::proof::to_hex;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
-use crate::session::Who;
+use crate::who::Who;
 
 /// The id of one write.
 #[derive(Clone, Debug, PartialEq, Eq)]

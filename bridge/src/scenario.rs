@@ -4,65 +4,27 @@
 //! half a minute, so it runs on a blocking thread, and another request meanwhile is told to wait.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use lessons::{Failure, Run, State};
-use parking_lot::Mutex;
 use protocol::BranchName;
 use protocol::event::Event;
 use protocol::request::Action;
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::branch::{Branch, Repeat};
 use crate::bridge::Bridge;
 use crate::error::Error;
-use crate::limits::{
-    CALL_TIMEOUT, LESSON_RESTART_TIME, LESSON_STEP_TIME, LESSON_TRANSFERS, LET_GO_TIME, TRANSFER_TIMEOUT,
-};
+use crate::limits::{CALL_TIMEOUT, LESSON_RESTART_TIME, LESSON_STEP_TIME, LET_GO_TIME, TRANSFER_TIMEOUT};
 use crate::request_id::RequestId;
 use crate::store::{Happened, Topic};
 
 /// How often a branch that a person is to start is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-
-/// The place of the one scenario.
-pub struct Stage {
-    run: Mutex<Option<Run>>,
-    place: Arc<Semaphore>,
-    transfers: Arc<Semaphore>,
-    /// Whether the scenario is to end, so that nobody is waited for any more.
-    is_ending: AtomicBool,
-}
-
-impl Stage {
-    /// Nothing is shown.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            run: Mutex::new(None),
-            place: Arc::new(Semaphore::new(1)),
-            transfers: Arc::new(Semaphore::new(LESSON_TRANSFERS)),
-            is_ending: AtomicBool::new(false),
-        }
-    }
-
-    fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
-        Arc::clone(&self.place).try_acquire_owned().map_err(|_| Error::Conflict {
-            code: "scenario_busy",
-            text: "the scenario is still doing the step before; wait for it".into(),
-        })
-    }
-}
-
-impl Default for Stage {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 /// Starts a scenario, and ends the one that is shown.
 ///
@@ -72,7 +34,7 @@ pub async fn start(bridge: &Arc<Bridge>, name: String) -> Result<State, Error> {
     if lessons::all().iter().all(|lesson| lesson.name != name) {
         return Err(Error::NotFound("there is no scenario of that name; GET /scenarios lists them".into()));
     }
-    act(bridge, bridge.stage.place()?, move |bridge, run| {
+    act(bridge, bridge.scenario.place()?, move |bridge, run| {
         if let Some(mut before) = run.take() {
             before.stop();
         }
@@ -88,7 +50,7 @@ pub async fn start(bridge: &Arc<Bridge>, name: String) -> Result<State, Error> {
 /// # Errors
 /// [`Error::Conflict`] when none is shown, or another step is under way.
 pub async fn next(bridge: &Arc<Bridge>) -> Result<State, Error> {
-    let place = bridge.stage.place()?;
+    let place = bridge.scenario.place()?;
     act(bridge, place, |_, run| Ok(run.as_mut().ok_or_else(none)?.advance().clone())).await
 }
 
@@ -98,19 +60,19 @@ pub async fn next(bridge: &Arc<Bridge>) -> Result<State, Error> {
 /// # Errors
 /// As [`next`].
 pub async fn stop(bridge: &Arc<Bridge>) -> Result<State, Error> {
-    bridge.stage.is_ending.store(true, Ordering::Relaxed);
-    let place = timeout(LESSON_STEP_TIME, Arc::clone(&bridge.stage.place).acquire_owned()).await;
-    bridge.stage.is_ending.store(false, Ordering::Relaxed);
+    bridge.scenario.is_ending.store(true, Ordering::Relaxed);
+    let place = timeout(LESSON_STEP_TIME, Arc::clone(&bridge.scenario.place).acquire_owned()).await;
+    bridge.scenario.is_ending.store(false, Ordering::Relaxed);
     let place = match place {
         Ok(Ok(place)) => place,
-        Ok(Err(_)) | Err(_) => bridge.stage.place()?,
+        Ok(Err(_)) | Err(_) => bridge.scenario.place()?,
     };
     act(bridge, place, |_, run| Ok(run.as_mut().ok_or_else(none)?.stop().clone())).await
 }
 
 /// At the bridge's end: what the scenario has set at the branches is put back, as far as there is time.
 pub fn let_go(bridge: &Arc<Bridge>) {
-    let Some(run) = bridge.stage.run.try_lock().and_then(|mut run| run.take()) else { return };
+    let Some(run) = bridge.scenario.run.try_lock().and_then(|mut run| run.take()) else { return };
     let dropping = std::thread::Builder::new().name("let-go".into()).spawn(move || drop(run));
     let deadline = Instant::now() + LET_GO_TIME;
     if let Ok(dropping) = dropping {
@@ -127,7 +89,7 @@ async fn act(
 ) -> Result<State, Error> {
     let bridge = Arc::clone(bridge);
     let acting = tokio::task::spawn_blocking(move || {
-        let state = act(&bridge, &mut bridge.stage.run.lock());
+        let state = act(&bridge, &mut bridge.scenario.run.lock());
         if let Ok(state) = &state {
             tell(&bridge, state);
         }
@@ -190,7 +152,7 @@ impl lessons::Bank for LessonBank {
     fn begin(&self, branch: &BranchName, params: &Value) -> Receiver<lessons::Answered> {
         let (sender, receiver) = channel();
         let begun = self.branch(branch).and_then(|branch| {
-            let place = Arc::clone(&self.bridge.stage.transfers).try_acquire_owned();
+            let place = Arc::clone(&self.bridge.scenario.transfers).try_acquire_owned();
             let place = place.map_err(|_| Failure::refused("busy", "too many transfers of scenarios wait"))?;
             Ok((branch, place))
         });
@@ -228,7 +190,7 @@ impl lessons::Bank for LessonBank {
             if Instant::now() >= deadline {
                 return Err(format!("the branch {branch} did not come back"));
             }
-            let is_ending = self.bridge.stage.is_ending.load(Ordering::Relaxed);
+            let is_ending = self.bridge.scenario.is_ending.load(Ordering::Relaxed);
             if is_ending || self.bridge.stop.wait(LOOK_EVERY) {
                 return Err(format!("the branch {branch} is still to be started"));
             }

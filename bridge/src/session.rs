@@ -12,12 +12,12 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::{Engine as _, alphabet};
 use parking_lot::Mutex;
 use protocol::proof::to_hex;
-use protocol::{AccountNum, BranchName};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
 use crate::limits::{SESSION_IDLE, SESSION_LIFE, SESSIONS, SESSIONS_PER_ADMINISTRATOR, SESSIONS_PER_CUSTOMER};
 use crate::logins::Login;
+use crate::who::Who;
 
 /// As RFC 4648, section 4, has it, with or without padding: programs disagree on that.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -30,27 +30,6 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 #[must_use]
 pub fn cookie_name(port: u16) -> String {
     format!("bank_session_{port}")
-}
-
-/// Who makes a request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Who {
-    /// Someone who is not signed in.
-    Nobody,
-    /// Anyone, at an open bridge. They may do all.
-    Open,
-    /// The administrator of a branch; at the bridge they may do all.
-    Administrator {
-        /// Where they signed in.
-        branch: BranchName,
-    },
-    /// The customer of one account.
-    Customer {
-        /// The branch.
-        branch: BranchName,
-        /// The account.
-        account: AccountNum,
-    },
 }
 
 /// The sessions.
@@ -182,6 +161,7 @@ fn random_hex() -> Result<String, Error> {
 
 #[cfg(test)]
 mod tests {
+    use protocol::AccountNum;
     use protocol::request::LoginNum;
 
     use super::*;

@@ -58,7 +58,7 @@ impl Watchers {
         let auditing = Arc::clone(bridge);
         watchers.spawn("auditor".into(), move || crate::auditor::run(&auditing))?;
         let checking = Arc::clone(bridge);
-        watchers.spawn("logins".into(), move || crate::logins::watch(&checking))?;
+        watchers.spawn("logins".into(), move || crate::password_check::run(&checking))?;
         Ok(watchers)
     }
 

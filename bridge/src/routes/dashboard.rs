@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::guard::Caller;
 use crate::metrics::Format;
 use crate::params::Params;
-use crate::session::Who;
+use crate::who::Who;
 
 type Shared = State<Arc<Bridge>>;
 

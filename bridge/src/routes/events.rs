@@ -33,8 +33,8 @@ use crate::limits::{
 use crate::logins::Login;
 use crate::params::Params;
 use crate::quota;
-use crate::session::Who;
 use crate::store::{Audience, Message};
+use crate::who::Who;
 
 /// How long a browser waits before it comes back, in milliseconds.
 const RETRY_MS: u32 = 1_500;

@@ -32,7 +32,7 @@ use crate::limits::{
 };
 use crate::params::Params;
 use crate::quota::AnswerBytes;
-use crate::session::Who;
+use crate::who::Who;
 
 /// The first line of a download.
 const CSV_HEAD: &str = "branch,transaction_id,date,type,from_account,to_account,amount,txid,leg,peer\r\n";

@@ -9,7 +9,7 @@ use crate::branch::Branch;
 use crate::bridge::Bridge;
 use crate::error::Error;
 use crate::params::Params;
-use crate::session::Who;
+use crate::who::Who;
 
 /// The names under which a request gives a branch: by name, or by host and port.
 pub struct Names {

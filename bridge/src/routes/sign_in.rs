@@ -15,7 +15,8 @@ use crate::error::Error;
 use crate::guard::{Caller, check_login, login_num};
 use crate::limits::SESSION_LIFE;
 use crate::params::Params;
-use crate::session::{Found, Who};
+use crate::session::Found;
+use crate::who::Who;
 
 /// Who is signed in, for the page.
 #[derive(Serialize)]

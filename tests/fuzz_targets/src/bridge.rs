@@ -13,7 +13,8 @@ use bank_bridge::origin::{Origins, port_of};
 use bank_bridge::params::Params;
 use bank_bridge::proxy;
 use bank_bridge::request_id::RequestId;
-use bank_bridge::session::{Sessions, Who, basic, cookie_name};
+use bank_bridge::session::{Sessions, basic, cookie_name};
+use bank_bridge::who::Who;
 use tokio::runtime::{Builder, Runtime};
 
 /// Names that handlers ask for.
