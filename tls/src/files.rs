@@ -54,7 +54,7 @@ pub(crate) fn out_of_time(path: &Path, chain: &[CertificateDer<'_>]) -> Option<S
     // Any authority will do: the time is looked at before the issuer.
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let verifier =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), super::ends::provider()).build().ok()?;
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), super::rustls::provider()).build().ok()?;
     let name = ServerName::try_from("localhost").ok()?;
     let words = match verifier.verify_server_cert(own, between, &name, &[], UnixTime::now()) {
         Err(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
@@ -69,7 +69,8 @@ pub(crate) fn out_of_time(path: &Path, chain: &[CertificateDer<'_>]) -> Option<S
 }
 
 fn configure(chain: &[CertificateDer<'static>], private: &PrivateKeyDer<'static>) -> Result<ServerConfig, Error> {
-    let builder = ServerConfig::builder_with_provider(super::ends::provider()).with_safe_default_protocol_versions()?;
+    let builder =
+        ServerConfig::builder_with_provider(super::rustls::provider()).with_safe_default_protocol_versions()?;
     builder.with_no_client_auth().with_single_cert(chain.to_vec(), private.clone_key())
 }
 

@@ -15,12 +15,11 @@
 //! Left out: certificates of clients. Who a client is, passwords and the proof of the branch key tell, inside.
 
 #[cfg(not(feature = "rustls"))]
-#[path = "absent.rs"]
-mod ends;
-#[cfg(feature = "rustls")]
-mod ends;
+mod disabled;
 #[cfg(feature = "rustls")]
 mod files;
+#[cfg(feature = "rustls")]
+mod rustls;
 #[cfg(feature = "rustls")]
 mod tunnel;
 
@@ -28,7 +27,10 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-pub use ends::{Acceptor, Connector, Tunnel};
+#[cfg(feature = "rustls")]
+pub use self::rustls::{Acceptor, Connector, Tunnel};
+#[cfg(not(feature = "rustls"))]
+pub use disabled::{Acceptor, Connector, Tunnel};
 
 /// How long a connection may take for what.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::{Patience, SetUpError};
 
-const ABSENT: &str = "this program was built without TLS (its cargo feature tls)";
+const DISABLED: &str = "this program was built without TLS (its cargo feature tls)";
 
 /// Nobody has one.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ impl Acceptor {
     /// # Errors
     /// Always.
     pub fn new(certificate: &Path, _key: &Path) -> Result<Self, SetUpError> {
-        Err(SetUpError::new(certificate, ABSENT))
+        Err(SetUpError::new(certificate, DISABLED))
     }
 
     /// Never called.
@@ -56,7 +56,7 @@ impl Connector {
     /// # Errors
     /// Always.
     pub fn new(authorities: Option<&Path>) -> Result<Self, SetUpError> {
-        Err(SetUpError::new(authorities.unwrap_or(Path::new("TLS")), ABSENT))
+        Err(SetUpError::new(authorities.unwrap_or(Path::new("TLS")), DISABLED))
     }
 
     /// Never called.
