@@ -191,25 +191,7 @@ impl IntoResponse for Error {
         }
         let request_id = match &self {
             Self::OutcomeUnknown { request_id, .. } => Some(request_id.as_str()),
-            Self::Input(_)
-            | Self::Amount(_)
-            | Self::Body(_)
-            | Self::BodyTooLong
-            | Self::BodyTooSlow
-            | Self::NotSignedIn
-            | Self::WrongLogin
-            | Self::TooManyLogins { .. }
-            | Self::NotAllowed(_)
-            | Self::Foreign(_)
-            | Self::Csrf
-            | Self::BranchNotAllowed(_)
-            | Self::NotFound(_)
-            | Self::Method
-            | Self::Conflict { .. }
-            | Self::Refused(_)
-            | Self::Unreachable { .. }
-            | Self::Busy(_)
-            | Self::Internal(_) => None,
+            _ => None,
         };
         if let Self::Internal(cause) = &self {
             log::error!("{cause}");
@@ -232,20 +214,7 @@ impl IntoResponse for Error {
             Self::BodyTooLong | Self::BodyTooSlow => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Self::Input(_)
-            | Self::Amount(_)
-            | Self::Body(_)
-            | Self::NotAllowed(_)
-            | Self::Foreign(_)
-            | Self::Csrf
-            | Self::BranchNotAllowed(_)
-            | Self::NotFound(_)
-            | Self::Method
-            | Self::Conflict { .. }
-            | Self::Refused(_)
-            | Self::Unreachable { .. }
-            | Self::OutcomeUnknown { .. }
-            | Self::Internal(_) => {}
+            _ => {}
         }
         response
     }

@@ -327,13 +327,7 @@ fn note(bridge: &Bridge, branch: &Branch, events: &[Happened]) {
                 }
             }
             EventKind::Moved { .. } => is_moved = true,
-            EventKind::Received { .. }
-            | EventKind::Lost { .. }
-            | EventKind::Asked { .. }
-            | EventKind::Answered { .. }
-            | EventKind::Recorded { .. }
-            | EventKind::State { .. }
-            | EventKind::Note { .. } => {}
+            _ => {}
         }
     }
     if is_moved {
