@@ -34,8 +34,10 @@ pub mod leg_sum;
 pub mod menu_line;
 pub mod money;
 pub mod params;
+mod peer_params;
 pub mod proof;
 pub mod request;
+mod results;
 pub mod teaching;
 
 pub use address::{Address, AddressError, NamedAddress, bare_host};
