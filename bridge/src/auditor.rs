@@ -24,7 +24,7 @@ use crate::store::Topic;
 
 /// The books of all branches, asked anew.
 #[derive(Serialize)]
-pub struct Whole {
+pub struct BankAudit {
     ok: Option<bool>,
     complete: bool,
     findings: Vec<String>,
@@ -73,14 +73,14 @@ pub fn round(bridge: &Arc<Bridge>) {
     };
     let mut sources: Vec<_> = bridge.branches.all().into_iter().map(source).collect();
     // Another round that is made meanwhile begins without what this one remembers.
-    let mut memory = std::mem::take(&mut bridge.books.known().memory);
+    let mut memory = std::mem::take(&mut bridge.books.state().memory);
     let whole = branch_client::audit::audit_all(&mut sources, &mut memory);
     for Source { name, books: Asked(branch), .. } in sources {
         if let Some(audit) = whole.branches.get(&name) {
             branch.state.audited(audit.clone());
         }
     }
-    let mut state = bridge.books.known();
+    let mut state = bridge.books.state();
     state.memory = memory;
     state.between = whole.between;
     state.under_way = whole.under_way;
@@ -125,7 +125,7 @@ fn books(bridge: &Bridge) -> (BTreeMap<String, Audit>, bool) {
 
 fn verdict(bridge: &Bridge, audits: &BTreeMap<String, Audit>, complete: bool) -> Verdict {
     let mut found = branch_client::audit::findings(audits);
-    let state = bridge.books.known();
+    let state = bridge.books.state();
     found.extend(state.between.iter().cloned());
     let complete = complete && state.not_heard.is_empty();
     drop(state);
@@ -143,21 +143,21 @@ pub fn view(bridge: &Bridge) -> View {
     View {
         totals: totals(&audits),
         verdict: verdict(bridge, &audits, complete),
-        transfers_per_second: bridge.books.known().rate(rows),
+        transfers_per_second: bridge.books.state().rate(rows),
         branches,
     }
 }
 
 /// The whole bank by its books, of a round that was just made.
 #[must_use]
-pub fn whole(bridge: &Bridge) -> Whole {
+pub fn whole(bridge: &Bridge) -> BankAudit {
     let (branches, complete) = books(bridge);
     let Verdict { ok, complete, findings } = verdict(bridge, &branches, complete);
     let Totals { money, balances, in_transit, paid_in, paid_out, suspense } = totals(&branches);
-    let state = bridge.books.known();
+    let state = bridge.books.state();
     let (under_way, unreachable) = (state.under_way.clone(), state.not_heard.clone());
     drop(state);
-    Whole {
+    BankAudit {
         ok,
         complete,
         findings,
@@ -176,7 +176,7 @@ pub fn whole(bridge: &Bridge) -> Whole {
 /// Tells those who watch how the bank stands, if that is news or they have not heard for long.
 pub fn tell(bridge: &Bridge) {
     let view = view(bridge);
-    let mut state = bridge.books.known();
+    let mut state = bridge.books.state();
     let is_news = state.last.as_ref().is_none_or(|last| !is_same(last, &view));
     let is_due = state.told.is_none_or(|told| told.elapsed() >= BANK_INTERVAL);
     if !is_news && !is_due {
@@ -196,7 +196,7 @@ pub fn tell(bridge: &Bridge) {
         }
         (Err(error), _) | (_, Err(error)) => log::error!("the bank's figures can't be written: {error}"),
     }
-    bridge.books.known().last = Some(view);
+    bridge.books.state().last = Some(view);
 }
 
 /// Whether nothing has changed but the time.

@@ -20,7 +20,7 @@ const RATE_SAMPLE: Duration = Duration::from_millis(200);
 
 /// The books.
 pub struct Books {
-    known: Mutex<Known>,
+    state: Mutex<AuditState>,
     /// One audit by request at a time.
     place: Arc<Semaphore>,
 }
@@ -29,12 +29,12 @@ impl Books {
     /// Nothing is known yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { known: Mutex::default(), place: Arc::new(Semaphore::new(1)) }
+        Self { state: Mutex::default(), place: Arc::new(Semaphore::new(1)) }
     }
 
     /// What is known. Nothing may be asked of a branch while it is held.
-    pub fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock()
+    pub fn state(&self) -> MutexGuard<'_, AuditState> {
+        self.state.lock()
     }
 
     /// Waits until no other request has the bank audited.
@@ -60,7 +60,7 @@ pub type Rows = BTreeMap<String, u64>;
 
 /// What is known of the bank between two audits.
 #[derive(Default)]
-pub struct Known {
+pub struct AuditState {
     /// What the last round found between branches.
     pub between: Vec<String>,
     /// What excuses a difference for now: transfers that are under way.
@@ -77,7 +77,7 @@ pub struct Known {
     counts: VecDeque<(Instant, Rows)>,
 }
 
-impl Known {
+impl AuditState {
     /// Rows in a second over the last seconds, with these rows now.
     pub fn rate(&mut self, rows: Rows) -> Value {
         rate(&mut self.counts, Instant::now(), rows)

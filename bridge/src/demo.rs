@@ -136,11 +136,11 @@ fn start_and_serve(
 /// Opens the customers' accounts that are not there yet. An account that a class has closed stays closed.
 fn open_accounts(supervisor: &Supervisor, credentials: &Credentials) -> Result<(), String> {
     for (branch, (name, ports)) in BRANCHES.iter().zip(supervisor.started()) {
-        let trouble = |error: &dyn std::fmt::Display| format!("branch {name}: {error}");
-        let (mut connection, _) = find(&Supervisor::address(ports), credentials).map_err(|error| trouble(&error))?;
+        let failed = |error: &dyn std::fmt::Display| format!("branch {name}: {error}");
+        let (mut connection, _) = find(&Supervisor::address(ports), credentials).map_err(|error| failed(&error))?;
         let all = ListAccounts { after: None, limit: Some(LIST_ROWS_DEFAULT) };
         let open: Vec<AccountLine> =
-            connection.call(Action::ListAccounts, &all, None).map_err(|error| trouble(&error))?;
+            connection.call(Action::ListAccounts, &all, None).map_err(|error| failed(&error))?;
         for (number, (customer, balance)) in (FIRST_ACCOUNT..).zip(branch.customers) {
             let account = AccountNum::new(number).expect("the numbers above are small");
             if open.iter().any(|line| line.account_no == account) {
@@ -162,7 +162,7 @@ fn open_accounts(supervisor: &Supervisor, credentials: &Credentials) -> Result<(
                 Ok(_) => {}
                 // Opened by an earlier demo and closed since.
                 Err(CallError::Refused(refusal)) if refusal.code == "account_exists" => {}
-                Err(error) => return Err(trouble(&error)),
+                Err(error) => return Err(failed(&error)),
             }
         }
     }

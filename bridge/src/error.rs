@@ -73,7 +73,7 @@ pub enum Error {
     },
     /// All places are taken.
     Busy(&'static str),
-    /// The bridge's own trouble.
+    /// The bridge's own failure.
     Internal(String),
 }
 
@@ -134,7 +134,7 @@ fn status_of_refusal(code: &str) -> StatusCode {
         | "frame_too_long" => StatusCode::BAD_REQUEST,
         "wrong_login" | "wrong_password" => StatusCode::UNAUTHORIZED,
         "locked_out" => StatusCode::TOO_MANY_REQUESTS,
-        // The bridge may do all at a branch that shares its key, so this is the bridge's trouble and not the client's.
+        // The bridge may do all at a branch that shares its key, so this is the bridge's failure and not the client's.
         "not_allowed" => StatusCode::BAD_GATEWAY,
         "no_such_account" | "no_such_transfer" => StatusCode::NOT_FOUND,
         "branch_unreachable" => StatusCode::BAD_GATEWAY,
