@@ -76,7 +76,7 @@ test: ## Run every test
 	tests/browser/run
 	cargo test -p bank-server --features mdns,twilio --lib -- sms mdns
 	cargo build -p bank-server --features mdns
-	cargo test -p bank-tests --test discovery mdns_and_pass -- --ignored
+	cargo test -p bank-tests --test end_to_end discovery::branches_on_one_network -- --ignored
 
 screenshots: build ## Take the pictures in docs/screenshots anew
 	cargo run -q -p browser-tests --bin screenshots -- docs/screenshots
