@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use branch_client::audit::asked::Ask;
 use branch_client::audit::Source;
+use branch_client::audit::asked::Ask;
 use protocol::Total;
 use protocol::answer::Audit;
 use protocol::request::Action;
