@@ -57,8 +57,8 @@
 //! # Who else must have it
 //!
 //! Because every write statement goes through `Tx::execute`, that is also where it is logged for others. The funnel
-//! knows of them only by the trait [`commit_log::CommitLog`], which it asks five things of for each group: may it write,
-//! append its row, it is committed, where does the log end, wait until it is confirmed. Replicas stand behind that
+//! knows of them only by the trait `CommitLog` (`commit_log/mod.rs`), which it asks for each group: may it write, append
+//! its row, it is committed, where does the log end, wait until it is confirmed. Replicas stand behind that
 //! (`replication_log/`, driven by the module `replication` above). A branch that never had a replica logs nothing.
 //!
 //! # What is left out

@@ -92,6 +92,7 @@ impl DbsExec {
         // Nothing is ever sent: the end is that the sender is dropped.
         let (ended, end) = bounded(0);
         let connection = connect(&file)?;
+        // What is kept in memory beside the database is read before anybody else has the connection.
         let wal_gate = Arc::new(WalGate::default());
         let replication_log = Arc::new(ReplicationLog::open(&connection)?);
         let mut writer = Writer::new(connection, Arc::clone(&wal_gate))?;
@@ -156,7 +157,9 @@ fn lock_and_check(file: &DatabaseFile, opening: &Opening<'_>) -> Result<FileLock
         wal_ownership::check(file, "")?;
         return Err(OpenError::Missing);
     }
+    // The name first: from here on no other program changes which file has it.
     let mut lock = FileLock::acquire_name(file)?;
+    // A restore that was broken off is the newer will of whoever ordered it; the old file may be half moved away.
     if let Some(kept) = replace::finish(file)? {
         log::warn!(
             "{}: another database was being put in its place when that was broken off; it is done now, and the one before is {}",
@@ -164,13 +167,16 @@ fn lock_and_check(file: &DatabaseFile, opening: &Opening<'_>) -> Result<FileLock
             kept.display()
         );
     }
+    // Now the file, which a hard link elsewhere leads to as well, and before SQLite opens it.
     lock.lock_file(file)?;
+    // Before SQLite opens it, too: it would play in any log that it finds there.
     match wal_ownership::check(file, &lock.text()?)? {
         Leftover::Nothing => {}
         Leftover::Own => log::info!("the branch was not closed: its newest commits are taken from the log beside it"),
         Leftover::Unknown => wal_ownership::judge(file, opening.judge)?,
     }
     if !file.exists() {
+        // What the lock file says is of a database that is gone for good.
         wal_ownership::forget(&lock)?;
         file.make()?;
         lock.lock_file(file)?;
@@ -190,6 +196,7 @@ fn connect(file: &DatabaseFile) -> Result<Connection, OpenError> {
     if !schema::is_empty(&connection)? {
         schema::recognise(&connection)?;
     }
+    // Only in this mode do readers and the writer not wait for each other; it stays with the file.
     connection.pragma_update(None, "journal_mode", "WAL")?;
     schema::migrate(&mut connection)?;
     Ok(connection)

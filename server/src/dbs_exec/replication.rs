@@ -69,6 +69,7 @@ impl DbsExec {
     /// # Errors
     /// [`ApplyError`].
     pub fn apply(&self, rows: &[LogRow]) -> Result<i64, ApplyError> {
+        // Before the mutex is taken: waiting for space with it would keep the checkpoint out that makes the space.
         self.wal_gate.wait_for_space();
         let mut writer = self.open_writer()?;
         // With the mutex held: a promotion that came first has ended this.
@@ -120,6 +121,7 @@ impl DbsExec {
         let mut copy_state = self.copy_state();
         copy_state.begin_to_follow(primary);
         self.write_copy_state(&mut writer, copy_state, None, None)?;
+        // Still under the mutex: the next leader finds the funnel closed, so no group of the old role comes after this.
         self.refuse_all();
         Ok(())
     }
@@ -137,6 +139,7 @@ impl DbsExec {
             EpochOrder::Conflict => epoch.clone(),
             EpochOrder::Newer | EpochOrder::Same | EpochOrder::Older => before.heard.clone().or_later(epoch.clone()),
         };
+        // A replica goes on following; it only knows now which epochs it may not listen to any more.
         let role = if before.role == CopyRole::Primary { CopyRole::Fenced } else { before.role };
         self.write_copy_state(&mut writer, CopyState { role, heard, ..before }, None, None)?;
         if role == CopyRole::Fenced {
@@ -155,6 +158,8 @@ impl DbsExec {
         if before.is_logging {
             return Ok(());
         }
+        // The log begins with a row that changes nothing, and whose digest no other log has: copies that were never the
+        // same can't take each other's rows for their own.
         let row = LogRow::after(self.position().as_ref(), before.epoch.number, now_unix_ms, marker_body(salt));
         self.write_copy_state(&mut writer, CopyState { is_logging: true, ..before }, Some(row), None)
     }
@@ -174,6 +179,7 @@ impl DbsExec {
             // One that never had a replica begins its log now.
             CopyRole::Replica | CopyRole::Fenced => {}
         }
+        // Above every epoch that anybody has heard of, so that whoever hears of this one prefers it.
         let heard = before.heard.number.max(order.heard_elsewhere);
         let number = Epoch::new(heard, "").next_number();
         let number = number.ok_or_else(|| Error::Invalid(format!("there is no epoch above {heard}")))?;
@@ -202,6 +208,7 @@ impl DbsExec {
         row: Option<LogRow>,
         began: Option<&EpochStart>,
     ) -> Result<()> {
+        // One transaction: a crash leaves the old role with the old log, or the new one with its first row.
         let appended = self.write_alone(writer, |transaction| {
             copy_state.write(transaction).map_err(storage_error)?;
             began.map_or(Ok(()), |began| began.insert(transaction)).map_err(storage_error)?;

@@ -136,6 +136,7 @@ impl<'c> Tx<'c> {
     /// [`crate::error::Error::Database`] and its kin when SQLite refuses or fails; at a replica, that it is one.
     pub fn execute(&mut self, sql: &'static str, params: Params<'_>) -> Result<usize> {
         determinism::assert_deterministic(sql);
+        // Before anything is written: at a replica an operation may still look, and its refusal leaves nothing to undo.
         if let Writing::Refused(error) = &self.writing {
             return Err(error.clone());
         }

@@ -146,6 +146,7 @@ impl GroupLog {
     pub fn push(&mut self, sql: &'static str, params: &[&dyn ToSql], changed: usize) -> Result<(), LogError> {
         let mark = self.mark();
         let pushed = self.try_push(sql, params, changed);
+        // Half a statement would make the whole body unreadable.
         if pushed.is_err() {
             self.cut_back(mark);
         }
@@ -156,6 +157,7 @@ impl GroupLog {
         if params.len() > LOG_PARAMETERS || self.count >= LOG_STATEMENTS || sql.len() > LOG_TEXT_BYTES {
             return Err(LogError("too much for one group"));
         }
+        // By address first: statements are constants of the program, and a group has the same few a thousand times.
         let index = match self.texts.iter().position(|known| std::ptr::eq(*known, sql) || *known == sql) {
             Some(index) => index,
             None if self.texts.len() >= LOG_TEXTS => return Err(LogError("too many different statements")),
@@ -176,6 +178,7 @@ impl GroupLog {
                 _ => return Err(LogError("a parameter of an unknown kind")),
             }
         }
+        // Half, for the texts come on top; a body that a replica would refuse as too long must never be committed.
         if self.statements.len() > LOG_BODY_BYTES / 2 {
             return Err(LogError("too much for one group"));
         }

@@ -66,6 +66,7 @@ impl DatabaseFile {
             let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
                 return Err(OpenError::Unusable("the name of a database is needed, and this is none".into()));
             };
+            // Only the folder: the last name may lead nowhere yet, and its own links are followed one by one below.
             path = folder.canonicalize()?.join(name);
             match fs::symlink_metadata(&path) {
                 Ok(found) if found.is_symlink() => {

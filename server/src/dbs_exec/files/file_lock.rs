@@ -56,6 +56,7 @@ impl FileLock {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error.into()),
         };
+        // SQLite's log stands beside one name only: opened by another, the newest commits would be missing.
         let names = inode.metadata()?.nlink();
         if names > 1 {
             return Err(OpenError::SeveralNames(names));

@@ -2,8 +2,9 @@
 //!
 //! SQLite plays any sound log into the file beside which it stands: after a crash that is what saves the last commits,
 //! and after somebody has put another file in the database's place it makes one bank of two. Nothing in SQLite's
-//! formats ties the two together, so it is done here: with the first commit of each generation of logs, the branch writes an id that it
-//! draws into the database, where it reaches the file before the log begins anew, and into the lock file. A log is played in unseen only when
+//! formats ties the two together, so it is done here: with the first commit of each generation of logs, the branch
+//! writes an id that it draws into the database, where it reaches the file before the log begins anew, and into the
+//! lock file. A log is played in without a further question only when
 //! - the id in the file itself, read without the log, is the one of the lock file: the file is the one that was open;
 //! - the log's generation is one of that opening's: its first salt and its sequence grow together with each restart of
 //!   the log, so their difference stays (<https://www.sqlite.org/fileformat2.html#walformat>, `walRestartHdr`).

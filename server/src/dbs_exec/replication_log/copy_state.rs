@@ -81,7 +81,7 @@ impl CopyState {
         self.role == CopyRole::Fenced && self.heard.number == self.epoch.number
     }
 
-    /// Makes it a replica's, of the primary at an address.
+    /// Makes it a replica's, of the primary at an address. Whatever was wrong with an earlier primary is over.
     pub fn begin_to_follow(&mut self, primary: &str) {
         self.role = CopyRole::Replica;
         self.primary = Some(primary.to_string());

@@ -96,6 +96,8 @@ impl Feed {
         state.last = Some(row.position);
         state.tail_bytes += row.body.len();
         state.tail.push_back(row);
+        // Replicas that keep up never need more than this; one that doesn't reads from the table. The newest row stays
+        // however long it is, for it is what everybody asks for next.
         while state.tail_bytes > LOG_TAIL_BYTES && state.tail.len() > 1 {
             let oldest = state.tail.pop_front().map_or(0, |row| row.body.len());
             state.tail_bytes -= oldest;
@@ -121,13 +123,15 @@ impl Feed {
         if state.last.map_or(0, |last| last.sequence) <= sequence {
             return Some(Vec::new());
         }
+        // Rows are consecutive, so a number is a place in the tail; one before its beginning is no place.
         let first = state.tail.front()?.position.sequence;
         let skip = usize::try_from(sequence + 1 - first).ok()?;
         let mut taken = 0;
         let rows = state.tail.range(skip..).take_while(|row| {
-            let has_room = taken < bytes;
+            // The first row always goes, also one that is longer than `bytes`: else its replica would wait for ever.
+            let fits = taken < bytes;
             taken += row.body.len();
-            has_room
+            fits
         });
         Some(rows.cloned().collect())
     }
@@ -135,6 +139,8 @@ impl Feed {
     /// Demands that so many replicas have a group before it is answered, from now on.
     pub fn require(&self, needed: usize) {
         let mut state = self.state.lock();
+        // What is on disk now may have been written just before a crash, and no replica may have it: nobody is told of it
+        // until they do.
         state.start = state.last.map_or(0, |last| last.sequence);
         self.needed.store(needed, Ordering::SeqCst);
     }
@@ -147,6 +153,7 @@ impl Feed {
 
     /// As [`Feed::wait_confirmed`], for what leaves the branch by another way than an answer, at any time.
     pub fn wait_safe(&self, sequence: i64, wait: Option<Duration>) -> Confirmed {
+        // The start isn't over: nothing is demanded yet, and that is no licence to send.
         if self.needed() == 0 && self.announced.load(Ordering::SeqCst) > 0 {
             return Confirmed::NotInTime;
         }
@@ -170,6 +177,8 @@ impl Feed {
     pub fn acknowledged(&self, address: &str, connection: u64, sequence: i64) {
         let mut state = self.state.lock();
         let last = state.last.map_or(0, |last| last.sequence);
+        // A replica that has connected anew may have lost what its last connection acknowledged (a restored disk), so what
+        // the old connection's thread still brings doesn't count.
         let Some(replica) = state.replicas.get_mut(address).filter(|replica| replica.connection == connection) else {
             return;
         };
@@ -179,6 +188,8 @@ impl Feed {
         if needed == 0 {
             return;
         }
+        // What the slowest of the `needed` furthest has, that many have. It never goes back when one of them leaves: they
+        // have it on disk.
         let mut reached: Vec<i64> = state.replicas.values().map(|replica| replica.acknowledged).collect();
         reached.sort_unstable_by(|a, b| b.cmp(a));
         if let Some(confirmed) = reached.get(needed - 1) {
