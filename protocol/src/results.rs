@@ -74,6 +74,27 @@ pub struct LocalTransferred {
     pub amount: Money,
 }
 
+/// How far a committed transfer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Delivery {
+    /// Every branch has acknowledged it.
+    Done,
+    /// It is decided, and is being delivered.
+    Pending,
+}
+
+impl Delivery {
+    /// The text in an answer.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Pending => "pending",
+        }
+    }
+}
+
 /// Result of `inter_branch_transfer`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct InterBranchTransferred {
@@ -87,8 +108,8 @@ pub struct InterBranchTransferred {
     pub from: String,
     /// Who is paid, as `127.0.0.1:1002` or `Delhi:1002`.
     pub to: String,
-    /// `done` when the other branch has acknowledged, else `pending`: decided, and being delivered.
-    pub delivery: String,
+    /// Whether the other branch has acknowledged it.
+    pub delivery: Delivery,
 }
 
 /// One receiver in the result of `split_transfer`.
@@ -113,8 +134,8 @@ pub struct SplitTransferred {
     pub from: String,
     /// What went where.
     pub to: Vec<SplitPaid>,
-    /// `done` when every branch has acknowledged, else `pending`.
-    pub delivery: String,
+    /// Whether every branch has acknowledged it.
+    pub delivery: Delivery,
 }
 
 /// Result of `check_password`, and of `password_versions` for each account.
@@ -308,7 +329,7 @@ pub struct Promotion {
 }
 
 /// Result of `audit`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Audit {
     /// Whether there are no findings.
     pub ok: bool,

@@ -18,8 +18,11 @@
 //! the table, in the transaction that adds or deletes: both bounds cost the same however many there are.
 
 use protocol::TxId;
-use protocol::request::Action;
+use protocol::actions::Action;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest as _, Sha256};
 
 use crate::dbs_exec::{Confirmed, DbsExec, Query, Tx, params};
@@ -37,11 +40,60 @@ pub struct RequestKey {
     text_fingerprint: [u8; 32],
 }
 
+/// What a request means: its parameters as they were understood, in one form, without passwords.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Meaning(Value);
+
+impl Meaning {
+    /// The meaning of these parameters. Their order and their form are what fingerprints on disk were taken over.
+    ///
+    /// # Panics
+    /// When they can't be written as JSON: the caller's mistake.
+    #[must_use]
+    pub fn of(parameters: &impl Serialize) -> Self {
+        Self(serde_json::to_value(parameters).expect("parameters are always JSON"))
+    }
+}
+
+/// An answer as it is kept: the JSON text of the first request's result, which each repeat gets as it is. Programs of
+/// other versions have written such texts and will read them, so nobody but this type makes one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct KeptAnswer(Box<RawValue>);
+
+impl KeptAnswer {
+    /// This result as it is kept.
+    ///
+    /// # Panics
+    /// When it can't be written as JSON: the caller's mistake.
+    #[must_use]
+    pub fn of(result: &impl Serialize) -> Self {
+        Self(to_raw_value(result).expect("a result is always JSON"))
+    }
+
+    /// Reads the result, for an answer of which a part is true no longer.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when it is none of this type.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_str(self.0.get()).map_err(unreadable)
+    }
+
+    fn from_text(text: String) -> Result<Self> {
+        RawValue::from_string(text).map(Self).map_err(unreadable)
+    }
+}
+
+fn unreadable(error: serde_json::Error) -> Error {
+    Error::Database(format!("a kept answer cannot be read: {error}"))
+}
+
 /// What is stored for a request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Stored {
-    /// The result, as JSON.
-    pub answer: String,
+    /// The result.
+    pub answer: KeptAnswer,
     /// The transfer between branches that it is about; its outcome is asked for anew.
     pub txid: Option<TxId>,
     /// The PHC strings of the passwords that the request has set, in their order.
@@ -51,16 +103,15 @@ pub struct Stored {
 impl Stored {
     /// An answer and nothing else.
     #[must_use]
-    pub fn answer(answer: String) -> Self {
-        Self { answer, ..Self::default() }
+    pub fn answer(answer: KeptAnswer) -> Self {
+        Self { answer, txid: None, password_hashes: Vec::new() }
     }
 }
 
 impl RequestKey {
-    /// The key of a request: whose it is, its id, and what it means. `meaning` holds the parameters as they were
-    /// understood, in one form, without passwords; `params_text` is what came.
+    /// The key of a request: whose it is, its id, and what it means; `params_text` is what came.
     #[must_use]
-    pub fn new(caller: String, request_id: &str, action: Action, meaning: &Value, params_text: &str) -> Self {
+    pub fn new(caller: String, request_id: &str, action: Action, meaning: &Meaning, params_text: &str) -> Self {
         let over = |parts: [&str; 3]| {
             let mut hasher = Sha256::new();
             for part in parts {
@@ -76,15 +127,9 @@ impl RequestKey {
         Self {
             caller,
             request_id: request_id.to_string(),
-            fingerprint: over(["meaning", action.name(), &meaning.to_string()]),
+            fingerprint: over(["meaning", action.name(), &meaning.0.to_string()]),
             text_fingerprint: text_hasher.finalize().into(),
         }
-    }
-
-    /// Whether both have one caller and one id, whatever they ask for.
-    #[must_use]
-    pub fn has_id_of(&self, other: &Self) -> bool {
-        (&self.caller, &self.request_id) == (&other.caller, &other.request_id)
     }
 
     /// What is stored for this request, if it was carried out before.
@@ -95,7 +140,14 @@ impl RequestKey {
         let found = query.query_opt(
             "SELECT fingerprint, answer, txid, password_hashes FROM answers WHERE caller = ?1 AND request_id = ?2",
             params![self.caller, self.request_id],
-            |row| Ok((row.get::<_, [u8; 32]>(0)?, row.get(1)?, row.get::<_, Option<String>>(2)?, row.get(3)?)),
+            |row| {
+                Ok((
+                    row.get::<_, [u8; 32]>(0)?,
+                    row.get::<_, String>(1)?,
+                    row.get::<_, Option<String>>(2)?,
+                    row.get(3)?,
+                ))
+            },
         )?;
         let Some((fingerprint, answer, txid, hashes)) = found else { return Ok(None) };
         if fingerprint != self.fingerprint && fingerprint != self.text_fingerprint {
@@ -103,7 +155,7 @@ impl RequestKey {
         }
         let hashes: Option<String> = hashes;
         Ok(Some(Stored {
-            answer,
+            answer: KeptAnswer::from_text(answer)?,
             txid: txid.and_then(|txid| txid.parse().ok()),
             password_hashes: hashes.map_or_else(Vec::new, |hashes| hashes.lines().map(str::to_string).collect()),
         }))
@@ -140,7 +192,7 @@ impl RequestKey {
                 self.caller,
                 self.request_id,
                 self.fingerprint,
-                stored.answer,
+                stored.answer.0.get(),
                 stored.txid.as_ref().map(TxId::as_str),
                 at_unix_ms,
                 hashes
@@ -191,8 +243,6 @@ fn delete_oldest(tx: &mut Tx<'_>, before_unix_ms: i64, limit: usize) -> Result<u
 mod tests {
     use std::time::Duration;
 
-    use serde_json::json;
-
     use super::*;
     use crate::limits::{PRUNE_ROWS, RUNNING_TIME_STEP};
     use crate::running_time::RunningTime;
@@ -219,11 +269,11 @@ mod tests {
 
         fn store(&self, id: &str) {
             let key = key(id, 1);
-            self.dbs.execute(move |tx| key.store(tx, &Stored::answer("1".into()))).unwrap();
+            self.dbs.execute(move |tx| key.store(tx, &Stored::answer(KeptAnswer::of(&1)))).unwrap();
         }
 
         fn find(&self, key: &RequestKey) -> Result<Option<String>> {
-            self.dbs.read(|reader| Ok(key.find(reader)?.map(|stored| stored.answer)))
+            self.dbs.read(|reader| Ok(key.find(reader)?.map(|stored| stored.answer.0.get().to_string())))
         }
 
         fn prune(&self) -> usize {
@@ -247,7 +297,7 @@ mod tests {
 
     fn key(id: &str, amount: i64) -> RequestKey {
         let text = format!(r#"{{"amount":{amount}}}"#);
-        RequestKey::new("key".into(), id, Action::Deposit, &json!([amount]), &text)
+        RequestKey::new("key".into(), id, Action::Deposit, &Meaning::of(&[amount]), &text)
     }
 
     #[test]

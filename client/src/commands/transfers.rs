@@ -1,7 +1,7 @@
 //! Transfers: within the branch, to another branch, from one payer to many.
 
 use clap::Args;
-use protocol::answer::{InterBranchTransferred, LocalTransferred, SplitTransferred};
+use protocol::answer::{Delivery, InterBranchTransferred, LocalTransferred, SplitTransferred};
 use protocol::request::{Action, InterBranchTransfer, LocalTransfer, SPLIT_LEGS_MAX, SplitLeg, SplitTransfer};
 use protocol::{AccountNum, Address, BranchName, Money, TxId};
 
@@ -175,12 +175,12 @@ fn send_inter_branch(
 
 fn tell_inter_branch(done: &InterBranchTransferred) -> String {
     let InterBranchTransferred { txid, amount, from, to, delivery, .. } = done;
-    format!("Transferred Rs {amount} from {from} to {to}. {}", tell_delivery(txid, delivery))
+    format!("Transferred Rs {amount} from {from} to {to}. {}", tell_delivery(txid, *delivery))
 }
 
 /// What is known about the other side, and how to see how it came about.
-fn tell_delivery(txid: &TxId, delivery: &str) -> String {
-    let delivered = if delivery == "done" {
+fn tell_delivery(txid: &TxId, delivery: Delivery) -> String {
+    let delivered = if delivery == Delivery::Done {
         "It has arrived."
     } else {
         "It is decided and on its way: the other side has not said yet that it has it."
@@ -201,7 +201,7 @@ fn tell_split(done: &SplitTransferred) -> String {
     let SplitTransferred { txid, amount, from, to, delivery, .. } = done;
     let rows = to.iter().map(|paid| [paid.to.clone(), paid.amount.to_string()]);
     let shown = table(["To", "Amount"], &[1], rows);
-    format!("Transferred Rs {amount} from {from}.\n{shown}\n{}", tell_delivery(txid, delivery))
+    format!("Transferred Rs {amount} from {from}.\n{shown}\n{}", tell_delivery(txid, *delivery))
 }
 
 #[cfg(test)]

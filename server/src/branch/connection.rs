@@ -11,6 +11,7 @@ use protocol::frame::{BATCH_FRAME_BYTES_MAX, FRAME_BYTES_MAX};
 use protocol::request::Watch;
 use protocol::{Address, Epoch};
 
+use super::answers::to_json;
 use super::incoming::{Filled, Incoming, Terms};
 use super::outgoing::{Outgoing, framed_error};
 use super::session::{After, BranchSession};
@@ -19,7 +20,6 @@ use crate::net::accept::{Client, Handler};
 use crate::peers::links::PeerInfo;
 use crate::service::Service;
 use crate::service::access::Caller;
-use crate::service::operations::to_json;
 
 /// Serves the branch protocol.
 pub struct BranchHandler(pub Arc<Service>);
@@ -108,7 +108,7 @@ impl BranchHandler {
 
     /// What the client may send, as far as it has proved who it is.
     fn terms(&self, session: &BranchSession<'_>) -> Terms<'_> {
-        let (frame_bytes_max, idle, allowance) = match session.caller() {
+        let (frame_bytes_max, idle, allowance) = match session.requester().caller() {
             Caller::Anonymous => {
                 (FRAME_BYTES_MAX, self.0.idle_timeout.min(STRANGER_IDLE), &self.0.allowances.strangers_frames)
             }
@@ -116,7 +116,7 @@ impl BranchHandler {
                 (BATCH_FRAME_BYTES_MAX, self.0.idle_timeout, &self.0.allowances.frames)
             }
         };
-        Terms { frame_bytes_max, idle, owner: session.owner(), allowance }
+        Terms { frame_bytes_max, idle, owner: session.requester().owner(), allowance }
     }
 
     /// Streams events until the client sends or closes, or, when it does not want to follow, to the last.

@@ -1,14 +1,16 @@
-//! The branch protocol: framed JSON requests of clients, operators and other branches.
+//! The branch protocol: framed JSON requests of clients, operators and other branches, over [`crate::service`].
 //!
 //! - [`connection`] moves frames between the socket and a session, as many at a time as have come; [`incoming`] and
 //!   [`outgoing`] keep them in bounded memory;
-//! - [`session`] answers them in order: what can share a commit does;
-//! - `batch` carries many out in one commit;
-//! - [`raw`] are the actions of two-phase commit for outside programs.
+//! - [`session`] answers them in order: what can share a commit does; `dispatch` has what can't, and `batch` what comes
+//!   as many in one;
+//! - `requests` reads JSON, `answers` writes it: nothing else of the server speaks it on this wire.
 
+mod answers;
 mod batch;
 pub mod connection;
+mod dispatch;
 pub mod incoming;
 pub mod outgoing;
-pub mod raw;
+mod requests;
 pub mod session;

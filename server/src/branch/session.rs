@@ -10,49 +10,36 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Instant;
 
 use crossbeam_channel::Receiver;
-use protocol::actions::{Access, Action, Kind, Property};
-use protocol::answer::{PasswordVersionOf, TxStatus, Welcome, push_ok, push_refused_epoch};
-use protocol::proof::{Nonce, Prover, from_hex, to_hex};
-use protocol::request::{
-    Authenticate, CheckPassword, Hello, LIST_ROWS_DEFAULT, Link, Login, NoParams, OneTx, RequestFrame, Watch,
-};
-use two_phase_commit::{Outcome, PeerAddr, Side};
+use protocol::actions::{Action, Kind, Property};
+use protocol::proof::Nonce;
+use protocol::request::{LIST_ROWS_DEFAULT, Link, RequestFrame, Watch};
+use serde::Deserialize;
 
+use super::answers::{body_of, error_body, result_body, single, transfer_json};
 use super::outgoing::Outgoing;
-use super::raw;
-use crate::allowance::{Allowed, Owner};
-use crate::bank::hashing::Orderer;
-use crate::bank::passwords::PasswordVersion;
+use super::requests;
+use crate::allowance::Allowed;
 use crate::error::{Error, Result};
-use crate::limits::{ERROR_TEXT_BYTES, LONG_ANSWER_BYTES, LONG_READ_WAIT, SHORT_LIST_ROWS, WRITE_TIMEOUT};
-use crate::lockout::Origin;
-use crate::logins::LoggedIn;
+use crate::limits::{LONG_ANSWER_BYTES, LONG_READ_WAIT, SHORT_LIST_ROWS, WRITE_TIMEOUT};
 use crate::net::accept::Client;
 use crate::replication::GrantedStream;
-use crate::service::access::{self, Caller};
-use crate::service::operations::{Operation, to_json};
-use crate::service::transfers::{self, TransferRequest};
-use crate::service::{Service, by_hand, reports};
+use crate::service::Service;
+use crate::service::operations::{Operation, OperationAnswer};
+use crate::service::requester::Requester;
+use crate::service::transfers::{self, TransferRequest, TransferResult};
 
 /// One connection's session.
 pub struct BranchSession<'c> {
-    pub(super) service: &'c Service,
-    pub(super) address: IpAddr,
-    /// The connection's number.
-    connection: u64,
-    pub(super) caller: Caller,
-    /// The session of a customer who has logged in.
-    login: Option<LoggedIn>,
-    stream: Arc<TcpStream>,
-    challenge: Option<Challenge>,
+    pub(super) requester: Requester<'c>,
+    pub(super) challenge: Option<Challenge>,
 }
 
-struct Challenge {
-    client: Nonce,
-    branch: Nonce,
+/// The two numbers that a proof of the key has to be made over.
+pub(super) struct Challenge {
+    pub(super) client: Nonce,
+    pub(super) branch: Nonce,
 }
 
 /// What becomes of the connection after the answers.
@@ -119,36 +106,13 @@ impl<'c> BranchSession<'c> {
     /// The same, of the connection with this number, from this address, over this socket.
     #[must_use]
     pub fn over(service: &'c Service, address: IpAddr, connection: u64, stream: Arc<TcpStream>) -> Self {
-        let caller = if service.is_open { Caller::Open } else { Caller::Anonymous };
-        Self { service, address, connection, caller, login: None, stream, challenge: None }
+        Self { requester: Requester::new(service, address, connection, stream), challenge: None }
     }
 
     /// Who is at the other end.
     #[must_use]
-    pub fn caller(&self) -> Caller {
-        self.caller
-    }
-
-    /// Whose its work is.
-    #[must_use]
-    pub fn owner(&self) -> Owner {
-        match self.caller {
-            Caller::Anonymous => Owner::Stranger(self.address),
-            Caller::Customer(account) => Owner::Account(account.as_i64()),
-            Caller::KeyHolder | Caller::Open => Owner::Connection(self.connection),
-        }
-    }
-
-    /// For whom a password is hashed.
-    pub(super) fn orderer(&self) -> Orderer<'_> {
-        match self.caller {
-            Caller::Customer(account) => {
-                Orderer::of_account(account.as_i64(), Origin::Address(self.address), Some(&self.stream))
-            }
-            Caller::Anonymous | Caller::KeyHolder | Caller::Open => {
-                Orderer { owner: self.owner(), address: None, connection: Some(&self.stream) }
-            }
-        }
+    pub const fn requester(&self) -> &Requester<'c> {
+        &self.requester
     }
 
     /// Answers requests, each one in order, and has an answer taken before the next one is made that shares nothing
@@ -220,11 +184,10 @@ impl<'c> BranchSession<'c> {
     fn admit<'r>(&mut self, body: &'r [u8], is_last: bool) -> Result<(RequestFrame<'r>, Action)> {
         let frame = RequestFrame::parse(body)?;
         let action = frame.action()?;
-        self.check_login(action)?;
-        access::check(self.caller, action)?;
+        self.requester.check(action)?;
         // A copy that takes no orders may still know what was done under an id.
         let may_be_repeated = frame.request_id().is_some() && action.kind() == Kind::Write;
-        if let Err(refusal) = self.service.replication.check(action)
+        if let Err(refusal) = self.requester.service.replication.check(action)
             && !may_be_repeated
         {
             return Err(refusal);
@@ -237,7 +200,7 @@ impl<'c> BranchSession<'c> {
 
     /// Sets aside what a long answer takes, until it is sent.
     fn hold_answer(&self, action: Action, frame: &RequestFrame<'_>) -> Result<Option<Allowed>> {
-        #[derive(serde::Deserialize)]
+        #[derive(Deserialize)]
         struct Limit {
             limit: Option<usize>,
         }
@@ -245,265 +208,92 @@ impl<'c> BranchSession<'c> {
         if !(action.has(Property::Long) || action.has(Property::List) && rows() > SHORT_LIST_ROWS) {
             return Ok(None);
         }
-        let held = self.service.allowances.answers.take(self.owner(), LONG_ANSWER_BYTES, WRITE_TIMEOUT);
+        let Requester { service, .. } = &self.requester;
+        let held = service.allowances.answers.take(self.requester.owner(), LONG_ANSWER_BYTES, WRITE_TIMEOUT);
         held.map(Some).ok_or(Error::Busy)
     }
 
     /// Queues a request with its like; `false` when it has none.
     fn queue(&mut self, action: Action, frame: &RequestFrame<'_>, pipeline: &mut Pipeline) -> Result<bool> {
-        let refusal = self.service.replication.check(action).err();
+        let (service, caller) = (self.requester.service, self.requester.caller());
+        let refusal = service.replication.check(action).err();
         if action.has(Property::InBatch) {
-            let mut operation = Operation::parse(self.caller, action, frame, frame.request_id())?;
-            if !pipeline.transfers.is_empty() {
-                self.finish(pipeline);
-            }
-            if let Some(refusal) = refusal {
-                self.finish(pipeline);
-                pipeline.slots.push_back(Slot::Answer(body_of(self.answer_before(&operation, &refusal))));
-                return Ok(true);
-            }
-            operation.make_ready(&self.service.bank, Origin::Address(self.address), self.orderer())?;
-            if operation.is_read() && pipeline.operations.is_empty() {
-                let looked = self.service.bank.dbs().read(|reader| operation.look(reader));
-                pipeline.slots.push_back(Slot::Answer(body_of(looked.map(|json| (json, None)))));
-            } else {
-                pipeline.operations.push(operation);
-                pipeline.slots.push_back(Slot::Operation);
-            }
+            let operation = requests::operation(caller, action, frame, frame.request_id())?;
+            self.queue_operation(operation, refusal, pipeline)?;
             return Ok(true);
         }
-        if matches!(action, Action::InterBranchTransfer | Action::SplitTransfer) {
-            if !pipeline.operations.is_empty() {
-                self.finish(pipeline);
-            }
-            let request = TransferRequest::parse(self.caller, action, frame)?;
-            if let Some(refusal) = refusal {
-                self.finish(pipeline);
-                let answer = transfers::answer_before(self.service, &request, &refusal);
-                pipeline.slots.push_back(Slot::Answer(body_of(answer.map(|json| (json, None)))));
-                return Ok(true);
-            }
+        if !matches!(action, Action::InterBranchTransfer | Action::SplitTransfer) {
+            return Ok(false);
+        }
+        if !pipeline.operations.is_empty() {
+            self.finish(pipeline);
+        }
+        let request = requests::transfer(caller, action, frame)?;
+        if let Some(refusal) = refusal {
+            self.finish(pipeline);
+            let result = transfers::result_before(service, &request, &refusal);
+            pipeline.slots.push_back(Slot::Answer(transfer_body(result)));
+        } else {
             pipeline.transfers.push(request);
             pipeline.slots.push_back(Slot::Transfer);
-            return Ok(true);
         }
-        Ok(false)
+        Ok(true)
     }
 
-    /// A customer's session ends with the password that opened it; from then on the caller is a stranger.
-    fn check_login(&mut self, action: Action) -> Result<()> {
-        let Some(login) = &self.login else { return Ok(()) };
-        if action.access() == Access::Anyone {
+    fn queue_operation(&self, mut operation: Operation, refusal: Option<Error>, pipeline: &mut Pipeline) -> Result<()> {
+        if !pipeline.transfers.is_empty() {
+            self.finish(pipeline);
+        }
+        if let Some(refusal) = refusal {
+            self.finish(pipeline);
+            let answer = self.requester.answer_before(&operation, &refusal);
+            pipeline.slots.push_back(Slot::Answer(operation_body(answer)));
             return Ok(());
         }
-        let checked = self.service.bank.check_login(login);
-        if matches!(checked, Err(Error::SessionEnded(_))) {
-            (self.caller, self.login) = (Caller::Anonymous, None);
+        self.requester.make_ready(&mut operation)?;
+        if operation.is_read() && pipeline.operations.is_empty() {
+            // Nothing that came before it is still to be committed, so it need not wait for a commit either.
+            pipeline.slots.push_back(Slot::Answer(body_of(single(self.requester.look(&operation)))));
+        } else {
+            pipeline.operations.push(operation);
+            pipeline.slots.push_back(Slot::Operation);
         }
-        checked
-    }
-
-    /// Goes on with a password that this session itself has set.
-    pub(super) fn renew_login(&self, set: Option<PasswordVersion>) {
-        if let (Some(login), Some(set)) = (&self.login, set) {
-            self.service.bank.renew_login(login, set);
-        }
+        Ok(())
     }
 
     /// Carries out what is queued and puts the answers into their places.
     fn finish(&self, pipeline: &mut Pipeline) {
         let operations = std::mem::take(&mut pipeline.operations);
-        let transfers = std::mem::take(&mut pipeline.transfers);
-        let mut operated = self.operate(operations).into_iter();
+        let requests = std::mem::take(&mut pipeline.transfers);
+        let mut operated = self.requester.run(operations).into_iter();
         // Whoever has a share of all transfers under way waits until one of them is answered.
-        let held = self.service.allowances.transfers.take(self.owner(), transfers.len(), LONG_READ_WAIT);
+        let Requester { service, .. } = &self.requester;
+        let held = service.allowances.transfers.take(self.requester.owner(), requests.len(), LONG_READ_WAIT);
         let started = match &held {
-            Some(_) => transfers::begin(self.service, &transfers),
-            None => transfers.iter().map(|_| Err(Error::Busy)).collect(),
+            Some(_) => transfers::begin(service, &requests),
+            None => requests.iter().map(|_| Err(Error::Busy)).collect(),
         };
-        let mut transferred = started.into_iter().zip(&transfers).map(|(started, request)| {
-            started.and_then(|started| transfers::finish(self.service, request, started)).map(|json| (json, None))
-        });
+        let mut transferred = started
+            .into_iter()
+            .zip(&requests)
+            .map(|(started, request)| started.and_then(|started| transfers::finish(service, request, started)));
         for slot in &mut pipeline.slots {
-            let result = match slot {
+            let body = match slot {
                 Slot::Answer(_) => continue,
-                Slot::Operation => operated.next().expect("there is one result for each operation"),
-                Slot::Transfer => transferred.next().expect("there is one result for each transfer"),
+                Slot::Operation => operation_body(operated.next().expect("there is one result for each operation")),
+                Slot::Transfer => transfer_body(transferred.next().expect("there is one result for each transfer")),
             };
-            *slot = Slot::Answer(body_of(result));
+            *slot = Slot::Answer(body);
         }
-    }
-
-    /// Answers a request that shares nothing with its neighbours.
-    fn answer_alone(&mut self, action: Action, frame: &RequestFrame<'_>, after: &mut After) -> Result<reports::Listed> {
-        let service = self.service;
-        let single = |json: String| Ok((json, None));
-        match action {
-            Action::Hello => self.hello(&frame.params()?).and_then(single),
-            Action::Authenticate => self.authenticate(&frame.params()?).and_then(single),
-            Action::Login => self.log_in(&frame.params()?).and_then(single),
-            Action::CheckPassword => {
-                let CheckPassword { account_no, password } = frame.params()?;
-                // The bridge asks for many people, and its own address is not theirs.
-                let version = service.bank.log_in(account_no.as_i64(), &password, Origin::OnBehalf)?.to_string();
-                single(to_json(&PasswordVersionOf { account_no, password_version: Some(version) }))
-            }
-            Action::PasswordVersions => reports::password_versions(service, &frame.params()?).and_then(single),
-            Action::Link => {
-                let params: Link = frame.params()?;
-                let links = service.engine.links();
-                links.refuse_cut(&PeerAddr::from(&params.branch))?;
-                service.replication.check_link_epochs(&params, links.directory())?;
-                links.refuse_name_conflict(&params, self.address)?;
-                let linked = links.introduction();
-                if params.branch != *service.bank.name() {
-                    *after = After::BecomeLink(params);
-                }
-                single(to_json(&linked))
-            }
-            Action::Replicate => {
-                let params = frame.params().map_err(|error| Error::Invalid(format!(
-                    "this is no replica of this program ({error}): what an older system sends as replicate is not taken; start the copy with --replica-of"
-                )))?;
-                let (granted, stream) = service.replication.grant_stream(&params, self.address)?;
-                if let Some(stream) = stream {
-                    *after = After::Replicate(stream);
-                }
-                single(to_json(&granted))
-            }
-            Action::Follow => single(to_json(&service.replication.told_of_primary(&frame.params()?, self.address)?)),
-            Action::Promote => {
-                let (promotion, opened) = service.replication.promote(&frame.params()?)?;
-                *after = After::ChangeRole(opened);
-                single(to_json(&promotion))
-            }
-            Action::Demote => {
-                *after = After::ChangeRole(service.replication.demote(&frame.params()?)?);
-                single("true".into())
-            }
-            Action::Resync => {
-                service.replication.resync()?;
-                single("true".into())
-            }
-            Action::Watch => {
-                *after = After::Watch(frame.params()?);
-                single("null".into())
-            }
-            Action::ListAccounts => {
-                let params = frame.params()?;
-                self.read_long(|| reports::list_accounts(service, &params))
-            }
-            Action::History | Action::GetLogs => {
-                let params = frame.params()?;
-                self.read_long(|| reports::history(service, self.caller, &params))
-            }
-            Action::Status => {
-                frame.params::<NoParams>()?;
-                self.read_long(|| reports::status(service)).and_then(single)
-            }
-            Action::Audit => self.read_long(|| reports::audit(service)).and_then(single),
-            Action::Branches => single(to_json(&reports::branches(service))),
-            Action::ListPending => reports::pending(service, &frame.params()?),
-            Action::TxStatus => {
-                let outcome = service.engine.tx_status(&frame.params::<OneTx>()?.txid)?;
-                single(to_json(&TxStatus { outcome: outcome.as_str().into() }))
-            }
-            Action::Resolve => by_hand::resolve(service, self.caller, frame).and_then(single),
-            Action::PrepareWithdraw => raw::prepare(service, Side::Withdraw, &frame.params()?).and_then(single),
-            Action::PrepareDeposit => raw::prepare(service, Side::Deposit, &frame.params()?).and_then(single),
-            Action::CommitWithdraw | Action::CommitDeposit => {
-                raw::decide(service, &frame.params()?, Outcome::Committed).and_then(single)
-            }
-            Action::AbortWithdraw | Action::AbortDeposit => {
-                raw::decide(service, &frame.params()?, Outcome::Aborted).and_then(single)
-            }
-            Action::Batch => self.batch(frame).and_then(single),
-            // A branch without --teaching has no lesson, and looks at nothing else.
-            Action::Stage => single(to_json(&service.engine.lesson()?.look(&frame.params()?)?)),
-            Action::StepMode => single(to_json(&service.engine.lesson()?.step_mode(&frame.params()?)?)),
-            Action::Step => single(to_json(&service.engine.lesson()?.step(&frame.params()?)?)),
-            Action::PassTime => single(to_json(&service.engine.lesson()?.pass_time(&frame.params()?)?)),
-            Action::Fault => single(to_json(&service.engine.lesson()?.fault(&frame.params()?)?)),
-            Action::Crash => single(to_json(&service.engine.lesson()?.crash(&frame.params()?)?)),
-            Action::CreateAccount
-            | Action::CloseAccount
-            | Action::Balance
-            | Action::Deposit
-            | Action::Withdraw
-            | Action::LocalTransfer
-            | Action::SetPassword
-            | Action::ClearSuspense
-            | Action::InterBranchTransfer
-            | Action::SplitTransfer => unreachable!("these are queued with their like"),
-        }
-    }
-
-    fn read_long<T>(&self, read: impl FnOnce() -> Result<T>) -> Result<T> {
-        let asked = Instant::now();
-        self.service.read_long(self.owner(), || {
-            // Where many wait for their turn, nothing is read for who has gone meanwhile.
-            if self.orderer().has_gone(asked) { Err(Error::Busy) } else { read() }
-        })
-    }
-
-    fn hello(&mut self, params: &Hello) -> Result<String> {
-        let client = from_hex(&params.nonce)
-            .ok_or_else(|| Error::Invalid("a nonce is 32 bytes in 64 hexadecimal digits".into()))?;
-        let mut branch = Nonce::default();
-        getrandom::fill(&mut branch).map_err(|error| Error::Database(format!("no randomness: {error}")))?;
-        let name = self.service.bank.name().as_str();
-        let proof = self.service.key.prove(Prover::Branch, &client, &branch, name);
-        self.challenge = Some(Challenge { client, branch });
-        Ok(to_json(&Welcome { branch: name.to_string(), nonce: to_hex(&branch), proof }))
-    }
-
-    fn authenticate(&mut self, params: &Authenticate) -> Result<String> {
-        // Each challenge serves once.
-        let challenge = self.challenge.take().ok_or(Error::NotAllowed("say hello first"))?;
-        let name = self.service.bank.name().as_str();
-        if !self.service.key.is_proof(&params.proof, Prover::Client, &challenge.client, &challenge.branch, name) {
-            return Err(Error::NotAllowed("this is not the key of this bank"));
-        }
-        (self.caller, self.login) = (Caller::KeyHolder, None);
-        Ok(r#"{"role":"operator"}"#.into())
-    }
-
-    fn log_in(&mut self, params: &Login) -> Result<String> {
-        let origin = Origin::Address(self.address);
-        let number = params.account_no.as_i64();
-        let login = self.service.bank.open_login(number, &params.password, origin, Arc::clone(&self.stream), true)?;
-        (self.caller, self.login) = (Caller::Customer(params.account_no), Some(login));
-        Ok(format!(r#"{{"role":"customer","account_no":"{}"}}"#, params.account_no))
     }
 }
 
-pub(super) fn body_of(result: Result<reports::Listed>) -> Vec<u8> {
-    match result {
-        Ok((json, next)) => {
-            let mut body = Vec::with_capacity(json.len() + 32);
-            push_ok(&mut body, &json, next.as_deref());
-            body
-        }
-        Err(error) => error_body(&error),
-    }
+fn operation_body(answer: Result<OperationAnswer>) -> Vec<u8> {
+    answer.map_or_else(|error| error_body(&error), |answer| result_body(&answer))
 }
 
-/// The body of an error's answer.
-#[must_use]
-pub fn error_body(error: &Error) -> Vec<u8> {
-    if error.is_trouble() {
-        log::error!("{error}");
-    }
-    let mut text = error.to_string();
-    if text.len() > ERROR_TEXT_BYTES {
-        text.truncate(text.floor_char_boundary(ERROR_TEXT_BYTES));
-        text.push('…');
-    }
-    // It may quote what was sent, which may be anything.
-    text = text.replace(char::is_control, " ");
-    let mut body = Vec::new();
-    push_refused_epoch(&mut body, error.code(), &text, error.known_epoch());
-    body
+fn transfer_body(result: Result<TransferResult>) -> Vec<u8> {
+    body_of(result.map(|result| transfer_json(&result)))
 }
 
 /// Whether a password is hashed for this request, which takes tens of milliseconds.

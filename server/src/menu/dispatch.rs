@@ -4,28 +4,22 @@
 //! call of [`Bank`], the result into a [`Reply`] or a [`Refusal`], and writes who asked for what and how it
 //! went to the log, without passwords and without Aadhaar numbers.
 
-use protocol::answer::{InterBranchTransferred, Pending};
+use protocol::answer::Delivery;
 use protocol::request::Destination;
 use protocol::{AccountNum, Money, TxId};
-use two_phase_commit::Outcome;
 
-use super::{
-    AccountRow, AccountView, AuditReport, BranchRow, Delivery, InDoubtRow, LogInAs, NewCustomer, PAGE_ROWS, Receiver,
-    Refusal, Reply, Request, SettledAs, TransactionRow,
-};
+use super::{LogInAs, NewCustomer, PAGE_ROWS, Receiver, Refusal, Reply, Request};
 use crate::allowance::Owner;
-use crate::bank::accounts::{self, Account, Opening};
-use crate::bank::customer::Aadhaar;
+use crate::bank::accounts::{self, Opening};
 use crate::bank::hashing::Orderer;
-use crate::bank::history::Transaction;
 use crate::bank::{ADMINISTRATOR, Bank};
-use crate::clock::iso_utc;
 use crate::error::{Error, Result};
 use crate::lockout::Origin;
 use crate::logins::LoggedIn;
 use crate::net::accept::Client;
-use crate::service::transfers::{self, TransferRequest};
-use crate::service::{Service, audit, reports};
+use crate::service::by_hand::{self, Settling};
+use crate::service::transfers::{self, RequestedLeg, TransferRequest};
+use crate::service::{Service, reports};
 
 /// Carries out one request of a client. `login` is the session of whoever is logged in.
 ///
@@ -71,14 +65,7 @@ fn carry_out(service: &Service, client: &Client, login: &mut Option<LoggedIn>, r
             *login = Some(session);
             Ok(Reply::LoggedIn)
         }
-        Request::Account { account } => bank.account(account).map(|account| {
-            Reply::Account(AccountView {
-                name: account.name(),
-                balance: account.balance,
-                held: account.held,
-                available: account.available(),
-            })
-        }),
+        Request::Account { account } => bank.account(account).map(Reply::Account),
         Request::Deposit { account, amount } => {
             bank.deposit(account, amount).map(|balance| Reply::Deposited { balance })
         }
@@ -86,7 +73,7 @@ fn carry_out(service: &Service, client: &Client, login: &mut Option<LoggedIn>, r
             bank.withdraw(account, amount).map(|balance| Reply::Withdrawn { balance })
         }
         Request::Transfer { account, to, amount } => pay(service, account, to, amount),
-        Request::History { account, before } => transactions(bank, Some(account), before),
+        Request::History { account, before } => transactions(service, Some(account), before),
         Request::ChangePassword { account, present, new } => {
             let version = bank.change_password(account, present.as_str(), new.as_str(), origin)?;
             if let Some(login) = login {
@@ -99,26 +86,14 @@ fn carry_out(service: &Service, client: &Client, login: &mut Option<LoggedIn>, r
             bank.confirm(ADMINISTRATOR, administrator_password.as_str(), origin)?;
             bank.close_account(account).map(|paid_out| Reply::Closed { account, paid_out })
         }
-        Request::Accounts { after } => accounts(bank, after),
-        Request::Transactions { before } => transactions(bank, None, before),
-        Request::Audit => service
-            .read_long(Owner::Account(ADMINISTRATOR), || bank.dbs().read(|reader| audit::audit(reader)))
-            .map(|audit| {
-                Reply::Audit(AuditReport {
-                    findings: audit.findings,
-                    balances: audit.balances,
-                    in_transit: audit.in_transit,
-                    paid_in: audit.paid_in,
-                    paid_out: audit.paid_out,
-                })
-            }),
+        Request::Accounts { after } => reports::accounts(service, after, true, PAGE_ROWS).map(Reply::Accounts),
+        Request::Transactions { before } => transactions(service, None, before),
+        Request::Audit => {
+            service.read_long(Owner::Account(ADMINISTRATOR), || reports::audit(service)).map(Reply::Audit)
+        }
         Request::Branches { after } => branches(service, after.as_ref()),
         Request::Resolve { txid, outcome, reason } => {
-            let outcome = match outcome {
-                SettledAs::Committed => Outcome::Committed,
-                SettledAs::Aborted => Outcome::Aborted,
-            };
-            service.engine.resolve(&txid, outcome, &reason, None).map(|()| Reply::Resolved)
+            by_hand::settle(service, &Settling { txid, outcome, reason }, None).map(|()| Reply::Resolved)
         }
         Request::LogOut { who: _ } => {
             *login = None;
@@ -169,47 +144,28 @@ fn pay(service: &Service, payer: AccountNum, to: Receiver, amount: Money) -> Res
         let after = service.bank.transfer(payer, receiver, amount)?;
         return Ok(Reply::Transferred { balance: Some(after.from_balance), txid: None, delivery: Delivery::Done });
     }
+    let leg = RequestedLeg::new(destination, receiver, amount.into())?;
     // Whoever is at an open branch may have it dial from its other port anyway.
-    let transfer = TransferRequest::single(service.is_open, payer, destination, receiver, amount)?;
-    let started = transfers::begin(service, std::slice::from_ref(&transfer)).pop();
-    let answer = transfers::finish(service, &transfer, started.expect("there is one result for each transfer")?)?;
-    let answer: InterBranchTransferred =
-        serde_json::from_str(&answer).map_err(|error| Error::Database(format!("an answer cannot be read: {error}")))?;
+    let request = TransferRequest::new(payer, vec![leg], false, service.is_open);
+    let done = transfers::transfer(service, &request)?;
     // It is paid. Whatever this second look meets, such as an account that was closed since, is not its outcome.
     let payer = service.bank.dbs().read(|reader| accounts::find(reader, payer));
     Ok(Reply::Transferred {
         balance: payer.ok().map(|payer| payer.balance),
-        txid: Some(answer.txid),
-        delivery: if answer.delivery == "done" { Delivery::Done } else { Delivery::Pending },
+        txid: Some(done.txid().clone()),
+        delivery: done.delivery(),
     })
 }
 
 /// The known branches (on the first page), and the transfers in doubt.
 fn branches(service: &Service, after: Option<&TxId>) -> Result<Reply> {
-    let mut pending = service.engine.pending(after, PAGE_ROWS + 1)?;
-    let has_more = pending.len() > PAGE_ROWS;
-    pending.truncate(PAGE_ROWS);
-    let next = pending.last().filter(|_| has_more).map(|row| row.txid.clone());
-    let branches = match after {
-        Some(_) => Vec::new(),
-        None => reports::branches(service).into_iter().map(branch_row).collect(),
-    };
-    Ok(Reply::Branches { branches, in_doubt: pending.into_iter().map(in_doubt_row).collect(), next })
+    let in_doubt = reports::pending(service, after, PAGE_ROWS)?;
+    let branches = if after.is_none() { reports::branches(service) } else { Vec::new() };
+    Ok(Reply::Branches { branches, in_doubt })
 }
 
-fn branch_row(branch: protocol::answer::Branch) -> BranchRow {
-    BranchRow { name: branch.name, address: branch.address, state: branch.state }
-}
-
-fn in_doubt_row(pending: Pending) -> InDoubtRow {
-    InDoubtRow {
-        txid: pending.txid,
-        legs: pending.legs.join("; "),
-        state: pending.state,
-        coordinator: pending.coordinator.unwrap_or_else(|| "an outside program".into()),
-        answers: pending.coordinator_answers,
-        age_seconds: pending.age_seconds,
-    }
+fn transactions(service: &Service, account: Option<AccountNum>, before: Option<i64>) -> Result<Reply> {
+    reports::history(service, account, before, PAGE_ROWS).map(Reply::Transactions)
 }
 
 fn open_account(bank: &Bank, client: &Client, customer: &NewCustomer) -> Result<Reply> {
@@ -226,47 +182,4 @@ fn open_account(bank: &Bank, client: &Client, customer: &NewCustomer) -> Result<
         opening_balance,
     })?;
     Ok(Reply::Opened { account, opening_balance })
-}
-
-fn accounts(bank: &Bank, after: Option<AccountNum>) -> Result<Reply> {
-    // One row more than the page shows whether there is a next one.
-    let mut accounts = bank.accounts(after, true, PAGE_ROWS + 1)?;
-    let has_more = accounts.len() > PAGE_ROWS;
-    accounts.truncate(PAGE_ROWS);
-    let next = accounts.last().filter(|_| has_more).map(|account| account.number);
-    Ok(Reply::Accounts { rows: accounts.into_iter().map(account_row).collect(), next })
-}
-
-fn account_row(account: Account) -> AccountRow {
-    let aadhaar = account.aadhaar.as_deref().and_then(|digits| digits.parse::<Aadhaar>().ok());
-    AccountRow {
-        account: account.number,
-        name: account.name(),
-        aadhaar_masked: aadhaar.map_or_else(String::new, |aadhaar| aadhaar.to_string()),
-        phone: account.phone.unwrap_or_default(),
-        sms: account.sms,
-        balance: account.balance,
-        held: account.held,
-        status: if account.is_open { "open" } else { "closed" }.to_string(),
-    }
-}
-
-fn transactions(bank: &Bank, account: Option<AccountNum>, before: Option<i64>) -> Result<Reply> {
-    let mut transactions = bank.transactions(account, before, PAGE_ROWS + 1)?;
-    let has_more = transactions.len() > PAGE_ROWS;
-    transactions.truncate(PAGE_ROWS);
-    let next = transactions.last().filter(|_| has_more).map(|transaction| transaction.transaction_id);
-    Ok(Reply::Transactions { rows: transactions.into_iter().map(transaction_row).collect(), next })
-}
-
-fn transaction_row(transaction: Transaction) -> TransactionRow {
-    TransactionRow {
-        transaction_id: transaction.transaction_id,
-        date: iso_utc(transaction.date_unix_ms),
-        kind: transaction.kind,
-        from: transaction.from,
-        to: transaction.to,
-        amount: transaction.amount,
-        txid: transaction.txid,
-    }
 }

@@ -5,6 +5,7 @@
 //! neither doubled nor skipped.
 
 use protocol::AccountNum;
+use protocol::answer::Branch;
 use protocol::menu_line::ServerLine;
 
 use super::request::{Reply, Request};
@@ -36,7 +37,7 @@ pub enum ListingKind {
 /// One page, and what fetches the next.
 #[derive(Debug)]
 #[must_use]
-pub struct Page {
+pub struct ListingPage {
     /// The page's table, or the sentence that there is nothing.
     pub lines: Vec<ServerLine>,
     /// The request for the next page, if there is more.
@@ -65,26 +66,26 @@ impl Listing {
     ///
     /// # Panics
     /// If the reply is to another request.
-    pub fn page(&mut self, reply: Reply) -> Page {
+    pub fn page(&mut self, reply: Reply) -> ListingPage {
         let is_first = self.rows_shown == 0;
         let (mut lines, rows, next) = match (self.kind, reply) {
-            (ListingKind::History(account), Reply::Transactions { rows, next }) => {
-                let next = next.map(|before| Request::History { account, before: Some(before) });
-                (table_of(&rows, table::transactions), rows.len(), next)
+            (ListingKind::History(account), Reply::Transactions(page)) => {
+                let next = page.next(|row| Request::History { account, before: Some(row.transaction_id) });
+                (table_of(&page.rows, table::transactions), page.rows.len(), next)
             }
-            (ListingKind::Transactions, Reply::Transactions { rows, next }) => {
-                let next = next.map(|before| Request::Transactions { before: Some(before) });
-                (table_of(&rows, table::transactions), rows.len(), next)
+            (ListingKind::Transactions, Reply::Transactions(page)) => {
+                let next = page.next(|row| Request::Transactions { before: Some(row.transaction_id) });
+                (table_of(&page.rows, table::transactions), page.rows.len(), next)
             }
-            (ListingKind::Accounts, Reply::Accounts { rows, next }) => {
-                let next = next.map(|after| Request::Accounts { after: Some(after) });
-                (table_of(&rows, table::accounts), rows.len(), next)
+            (ListingKind::Accounts, Reply::Accounts(page)) => {
+                let next = page.next(|row| Request::Accounts { after: Some(row.number) });
+                (table_of(&page.rows, table::accounts), page.rows.len(), next)
             }
-            (ListingKind::Branches, Reply::Branches { branches, in_doubt, next }) => {
+            (ListingKind::Branches, Reply::Branches { branches, in_doubt }) => {
                 let mut lines = if is_first { self.branches(&branches) } else { Vec::new() };
-                lines.extend(table_of(&in_doubt, table::in_doubt));
-                let next = next.map(|after| Request::Branches { after: Some(after) });
-                (lines, in_doubt.len(), next)
+                lines.extend(table_of(&in_doubt.rows, table::in_doubt));
+                let next = in_doubt.next(|row| Request::Branches { after: Some(row.txid.clone()) });
+                (lines, in_doubt.rows.len(), next)
             }
             (kind, reply) => panic!("the listing {kind:?} got {reply:?}"),
         };
@@ -92,8 +93,7 @@ impl Listing {
             lines.push(ServerLine::Text(self.nothing().to_string()));
         }
         self.rows_shown += rows;
-        // Without a row there is no new cursor, so asking on could go on for ever.
-        Page { lines, next: next.filter(|_| rows > 0) }
+        ListingPage { lines, next }
     }
 
     /// What was listed, such as `3 accounts`.
@@ -110,7 +110,7 @@ impl Listing {
         }
     }
 
-    fn branches(&mut self, rows: &[super::BranchRow]) -> Vec<ServerLine> {
+    fn branches(&mut self, rows: &[Branch]) -> Vec<ServerLine> {
         self.branches_shown = rows.len();
         let mut lines = table_of(rows, table::branches);
         if lines.is_empty() {

@@ -34,10 +34,7 @@ pub mod terminal;
 pub mod texts;
 
 pub use receiver::{Receiver, ReceiverError};
-pub use request::{
-    AccountRow, AccountView, AuditReport, BranchRow, Delivery, InDoubtRow, LogInAs, NewCustomer, Refusal, Reply,
-    Request, SettledAs, TransactionRow, TypedPassword,
-};
+pub use request::{LogInAs, NewCustomer, Refusal, Reply, Request, TypedPassword};
 pub use run::{Ended, run};
 pub use session::{Input, MenuSession, Next, Step};
 pub use terminal::{Answered, PlainTerminal, Terminal};

@@ -7,9 +7,10 @@
 
 use protocol::menu_line::ServerLine;
 use protocol::{AccountNum, Money, TxId};
+use two_phase_commit::Outcome;
 
 use super::receiver::Receiver;
-use super::request::{LogInAs, NewCustomer, Refusal, Request, SettledAs, TypedPassword};
+use super::request::{LogInAs, NewCustomer, Refusal, Request, TypedPassword};
 use crate::bank::customer::{Aadhaar, NewPassword, PersonName, Phone};
 
 /// A question that is being asked, with the answers before it.
@@ -86,7 +87,7 @@ pub enum Question {
         /// Which.
         txid: TxId,
         /// How.
-        outcome: SettledAs,
+        outcome: Outcome,
     },
 }
 
@@ -180,7 +181,7 @@ impl Question {
                 Answer::Dispatch(Request::CloseAccount { account, administrator_password: typed_password(line)? })
             }
             Self::ResolveTransfer => Answer::Ask(Self::ResolveOutcome { txid: parse(line.trim())? }),
-            Self::ResolveOutcome { txid } => Answer::Ask(Self::ResolveReason { txid, outcome: parse(line)? }),
+            Self::ResolveOutcome { txid } => Answer::Ask(Self::ResolveReason { txid, outcome: outcome(line)? }),
             Self::ResolveReason { .. } if line.trim().is_empty() => return Err(Refusal::new("a reason is needed")),
             Self::ResolveReason { txid, outcome } => {
                 Answer::Dispatch(Request::Resolve { txid, outcome, reason: line.trim().to_string() })
@@ -222,6 +223,14 @@ fn typed_password(line: &str) -> Result<TypedPassword, Refusal> {
         return Err(Refusal::new("a password is needed"));
     }
     Ok(TypedPassword::new(line.to_string()))
+}
+
+fn outcome(line: &str) -> Result<Outcome, Refusal> {
+    match line.trim().to_ascii_lowercase().as_str() {
+        "commit" => Ok(Outcome::Committed),
+        "abort" => Ok(Outcome::Aborted),
+        _ => Err(Refusal::new("please answer commit or abort")),
+    }
 }
 
 fn yes_or_no(line: &str) -> Result<bool, Refusal> {

@@ -7,10 +7,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use protocol::{AccountNum, IdError, Money, Total, TxId};
+use protocol::answer::{Audit, Branch, Delivery, HistoryLine, Pending};
+use protocol::{AccountNum, IdError, Money, TxId};
+use two_phase_commit::Outcome;
 
 use super::receiver::Receiver;
+use crate::bank::accounts::Account;
 use crate::bank::customer::{Aadhaar, NewPassword, PersonName, Phone};
+use crate::service::reports::Page;
 
 /// Something that the bank is to do for whoever sits at the menu.
 #[derive(Clone, Debug)]
@@ -98,7 +102,7 @@ pub enum Request {
         /// Which.
         txid: TxId,
         /// How.
-        outcome: SettledAs,
+        outcome: Outcome,
         /// Why; it is recorded.
         reason: String,
     },
@@ -114,8 +118,8 @@ pub enum Request {
 pub enum Reply {
     /// The password is right.
     LoggedIn,
-    /// The customer's own view.
-    Account(AccountView),
+    /// The customer's own account.
+    Account(Account),
     /// A deposit was made.
     Deposited {
         /// The balance after it.
@@ -151,65 +155,23 @@ pub enum Reply {
         /// The balance that was paid out.
         paid_out: Money,
     },
-    /// One page of accounts, at most [`super::PAGE_ROWS`] of them.
-    Accounts {
-        /// In ascending order.
-        rows: Vec<AccountRow>,
-        /// The last row's number, if there is more.
-        next: Option<AccountNum>,
-    },
-    /// One page of transactions, at most [`super::PAGE_ROWS`] of them.
-    Transactions {
-        /// Newest first.
-        rows: Vec<TransactionRow>,
-        /// The last row's id, if there is more.
-        next: Option<i64>,
-    },
+    /// One page of accounts, at most [`super::PAGE_ROWS`] of them, in ascending order.
+    Accounts(Page<Account>),
+    /// One page of transactions, at most [`super::PAGE_ROWS`] of them, newest first.
+    Transactions(Page<HistoryLine>),
     /// What the audit found.
-    Audit(AuditReport),
+    Audit(Audit),
     /// The known branches, and at most [`super::PAGE_ROWS`] transfers in doubt.
     Branches {
         /// All known branches; empty on every page but the first.
-        branches: Vec<BranchRow>,
+        branches: Vec<Branch>,
         /// In ascending order of their ids.
-        in_doubt: Vec<InDoubtRow>,
-        /// The last transfer's id, if there is more.
-        next: Option<TxId>,
+        in_doubt: Page<Pending>,
     },
     /// A transfer was settled by hand.
     Resolved,
     /// The end of the session is noted.
     LoggedOut,
-}
-
-/// How a person settles a transfer in doubt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SettledAs {
-    /// It is carried out here.
-    Committed,
-    /// It is given up here.
-    Aborted,
-}
-
-impl FromStr for SettledAs {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.trim().to_ascii_lowercase().as_str() {
-            "commit" => Ok(Self::Committed),
-            "abort" => Ok(Self::Aborted),
-            _ => Err("please answer commit or abort"),
-        }
-    }
-}
-
-impl fmt::Display for SettledAs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Committed => "committed",
-            Self::Aborted => "aborted",
-        })
-    }
 }
 
 /// Who logs in.
@@ -277,111 +239,6 @@ pub struct NewCustomer {
     pub sms: bool,
     /// For the log-in.
     pub password: NewPassword,
-}
-
-/// What a customer sees of the own account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountView {
-    /// First and last name.
-    pub name: String,
-    /// All money in the account.
-    pub balance: Money,
-    /// The part of it that is reserved.
-    pub held: Money,
-    /// The rest, which can be spent.
-    pub available: Money,
-}
-
-/// Whether the receiver's branch has acknowledged a transfer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// The money is there.
-    Done,
-    /// The transfer is decided and will arrive; the acknowledgement has not.
-    Pending,
-}
-
-/// One account in the administrator's listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountRow {
-    /// The account's number.
-    pub account: AccountNum,
-    /// First and last name.
-    pub name: String,
-    /// As `XXXX XXXX 1234`; empty if none is known.
-    pub aadhaar_masked: String,
-    /// Empty if none is known.
-    pub phone: String,
-    /// Whether movements are told by text message.
-    pub sms: bool,
-    /// All money in the account.
-    pub balance: Money,
-    /// The part of it that is reserved.
-    pub held: Money,
-    /// Such as `open` or `closed`.
-    pub status: String,
-}
-
-/// One transaction in a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TransactionRow {
-    /// Its number; a newer transaction has a larger one.
-    pub transaction_id: i64,
-    /// When, as ISO 8601 text.
-    pub date: String,
-    /// Such as `deposit` or `transfer`.
-    pub kind: String,
-    /// Who paid.
-    pub from: String,
-    /// Who was paid.
-    pub to: String,
-    /// How much.
-    pub amount: Money,
-    /// The id of the transfer between branches that it belongs to.
-    pub txid: Option<String>,
-}
-
-/// What an audit found. The books are clean when there are no findings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditReport {
-    /// One sentence for each thing that is wrong.
-    pub findings: Vec<String>,
-    /// The sum of all balances.
-    pub balances: Total,
-    /// Money on its way to or from other branches.
-    pub in_transit: Total,
-    /// All money that ever came in.
-    pub paid_in: Total,
-    /// All money that ever went out.
-    pub paid_out: Total,
-}
-
-/// One known branch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BranchRow {
-    /// Its name.
-    pub name: String,
-    /// Its `host:port`.
-    pub address: String,
-    /// Such as `up` or `down`.
-    pub state: String,
-}
-
-/// One transfer that is under way: prepared here and in doubt, or begun here and not ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InDoubtRow {
-    /// The transfer's id.
-    pub txid: TxId,
-    /// What it does here.
-    pub legs: String,
-    /// Such as `prepared`.
-    pub state: String,
-    /// The branch that decides.
-    pub coordinator: String,
-    /// Whether the coordinator answers at present.
-    pub answers: bool,
-    /// How long it has been in doubt, in seconds.
-    pub age_seconds: u64,
 }
 
 /// Why something was not done: one clear sentence for whoever sits at the menu.

@@ -105,8 +105,9 @@ mod tests {
     use protocol::menu_line::BadLine;
     use protocol::{AccountNum, Money};
 
-    use super::super::{AccountView, LogInAs, PlainTerminal, Texts};
+    use super::super::{LogInAs, PlainTerminal, Texts};
     use super::*;
+    use crate::bank::accounts::Account;
     use crate::compat::{LAB_KEY_TIMEOUT_MS, LabTerminal};
 
     /// Answers from a list; then the given error, or the end.
@@ -151,16 +152,21 @@ mod tests {
     /// A bank that lets everybody in; gives what it was asked.
     fn play(terminal: &mut impl Terminal) -> (io::Result<Ended>, Vec<Request>) {
         let mut asked = Vec::new();
-        let money = Money::from_rupees;
         let ended = run(session(), terminal, |request| {
             asked.push(request.clone());
             match request {
                 Request::LogIn { .. } => Ok(Reply::LoggedIn),
-                Request::Account { .. } => Ok(Reply::Account(AccountView {
-                    name: "Asha".into(),
-                    balance: money(5),
-                    held: money(0),
-                    available: money(5),
+                Request::Account { account } => Ok(Reply::Account(Account {
+                    number: account,
+                    first_name: "Asha".into(),
+                    last_name: String::new(),
+                    aadhaar: None,
+                    phone: None,
+                    sms: false,
+                    balance: Money::from_rupees(5),
+                    held: Money::ZERO,
+                    incoming: Money::ZERO,
+                    is_open: true,
                 })),
                 other => Err(Refusal::new(format!("not now: {other:?}"))),
             }

@@ -13,13 +13,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use protocol::answer::Delivery;
 use protocol::menu_line::{BadLine, ServerLine};
 use protocol::{BranchName, Money, TxId};
+use two_phase_commit::Outcome;
 
 use super::listing::{Listing, ListingKind};
 use super::question::{Answer, OpenQuestion, Question};
 use super::receiver::Receiver;
-use super::request::{Delivery, LogInAs, Refusal, Reply, Request, SettledAs};
+use super::request::{LogInAs, Refusal, Reply, Request};
 use super::table;
 use super::texts::Texts;
 
@@ -110,7 +112,7 @@ enum Waiting {
     Close,
     Listing(Listing),
     Audit,
-    Resolve(TxId, SettledAs),
+    Resolve(TxId, Outcome),
     LogOut,
 }
 
@@ -220,9 +222,8 @@ impl MenuSession {
                 self.menu()
             }
             (Waiting::LogOut, Reply::LoggedOut) => self.menu(),
-            (Waiting::CustomerMenu, Reply::Account(view)) => {
-                let Some(LogInAs::Customer(account)) = self.who else { panic!("a customer's menu for {:?}", self.who) };
-                self.ask(self.texts.customer(&self.branch, account, &view), State::Choosing)
+            (Waiting::CustomerMenu, Reply::Account(account)) => {
+                self.ask(self.texts.customer(&self.branch, &account), State::Choosing)
             }
             (Waiting::Deposit(amount), Reply::Deposited { balance }) => {
                 self.done(&format!("Rs {amount} deposited. The balance is Rs {balance}."))

@@ -5,28 +5,30 @@
 //! transcript than a long one.
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle, presets};
+use protocol::answer::{Audit, Branch, HistoryLine, Pending};
 use protocol::menu_line::ServerLine;
 
 use super::PAGE_ROWS;
-use super::request::{AccountRow, AuditReport, BranchRow, InDoubtRow, TransactionRow};
+use crate::bank::accounts::Account;
+use crate::bank::customer::Aadhaar;
 
 /// What stands in a cell that has nothing to show.
 const NOTHING: &str = "-";
 
 /// The accounts of one page.
 #[must_use]
-pub fn accounts(rows: &[AccountRow]) -> Vec<ServerLine> {
+pub fn accounts(rows: &[Account]) -> Vec<ServerLine> {
     let header = ["Account", "Name", "Aadhaar", "Phone", "SMS", "Balance", "Held", "Status"];
     let cells = rows.iter().map(|row| {
         [
-            row.account.to_string(),
-            row.name.clone(),
-            row.aadhaar_masked.clone(),
-            row.phone.clone(),
+            row.number.to_string(),
+            row.name(),
+            masked(row.aadhaar.as_deref()),
+            row.phone.clone().unwrap_or_default(),
             if row.sms { "yes" } else { "no" }.to_string(),
             row.balance.to_string(),
             row.held.to_string(),
-            row.status.clone(),
+            if row.is_open { "open" } else { "closed" }.to_string(),
         ]
     });
     render(&header, cells, &[0, 5, 6])
@@ -34,7 +36,7 @@ pub fn accounts(rows: &[AccountRow]) -> Vec<ServerLine> {
 
 /// The transactions of one page. The transfer's column is left out where no row has one.
 #[must_use]
-pub fn transactions(rows: &[TransactionRow]) -> Vec<ServerLine> {
+pub fn transactions(rows: &[HistoryLine]) -> Vec<ServerLine> {
     let header = ["No.", "Date", "Type", "From", "To", "Amount", "Transfer"];
     let columns = if rows.iter().any(|row| row.txid.is_some()) { header.len() } else { header.len() - 1 };
     let cells = rows.iter().map(|row| {
@@ -42,10 +44,10 @@ pub fn transactions(rows: &[TransactionRow]) -> Vec<ServerLine> {
             row.transaction_id.to_string(),
             row.date.clone(),
             row.kind.clone(),
-            row.from.clone(),
-            row.to.clone(),
+            row.from_account.clone(),
+            row.to_account.clone(),
             row.amount.to_string(),
-            row.txid.clone().unwrap_or_default(),
+            row.txid.as_ref().map(ToString::to_string).unwrap_or_default(),
         ]
         .into_iter()
         .take(columns)
@@ -55,22 +57,22 @@ pub fn transactions(rows: &[TransactionRow]) -> Vec<ServerLine> {
 
 /// The known branches.
 #[must_use]
-pub fn branches(rows: &[BranchRow]) -> Vec<ServerLine> {
+pub fn branches(rows: &[Branch]) -> Vec<ServerLine> {
     let cells = rows.iter().map(|row| [row.name.clone(), row.address.clone(), row.state.clone()]);
     render(&["Branch", "Address", "State"], cells, &[])
 }
 
 /// The transfers in doubt of one page.
 #[must_use]
-pub fn in_doubt(rows: &[InDoubtRow]) -> Vec<ServerLine> {
+pub fn in_doubt(rows: &[Pending]) -> Vec<ServerLine> {
     let header = ["Transfer", "What it does here", "State", "Coordinator", "Answers", "Age"];
     let cells = rows.iter().map(|row| {
         [
             row.txid.to_string(),
-            row.legs.clone(),
+            row.legs.join("; "),
             row.state.clone(),
-            row.coordinator.clone(),
-            if row.answers { "yes" } else { "no" }.to_string(),
+            row.coordinator.clone().unwrap_or_else(|| "an outside program".into()),
+            if row.coordinator_answers { "yes" } else { "no" }.to_string(),
             age(row.age_seconds),
         ]
     });
@@ -79,7 +81,7 @@ pub fn in_doubt(rows: &[InDoubtRow]) -> Vec<ServerLine> {
 
 /// The figures of an audit and what it found, the first of it where there is much.
 #[must_use]
-pub fn audit(report: &AuditReport) -> Vec<ServerLine> {
+pub fn audit(report: &Audit) -> Vec<ServerLine> {
     let figures = [
         ("Sum of all balances", report.balances),
         ("Sent to other branches, net", report.in_transit),
@@ -93,6 +95,12 @@ pub fn audit(report: &AuditReport) -> Vec<ServerLine> {
         lines.push(ServerLine::Text(format!("! and {more} more")));
     }
     lines
+}
+
+/// An Aadhaar number as it may be shown.
+fn masked(aadhaar: Option<&str>) -> String {
+    let aadhaar = aadhaar.and_then(|digits| digits.parse::<Aadhaar>().ok());
+    aadhaar.map_or_else(String::new, |aadhaar| aadhaar.to_string())
 }
 
 fn render<R: IntoIterator<Item = String>>(
@@ -147,8 +155,7 @@ mod tests {
 
     #[test]
     fn columns_line_up_and_numbers_stand_right() {
-        let row =
-            |name: &str, address: &str| BranchRow { name: name.into(), address: address.into(), state: "".into() };
+        let row = |name: &str, address: &str| Branch { name: name.into(), address: address.into(), state: "".into() };
         let lines = branches(&[row("Delhi", "127.0.0.1:9101"), row("Navi\nMumbai", "b:1")]);
         let expected = [
             "Branch       Address         State",
@@ -171,13 +178,8 @@ mod tests {
 
     #[test]
     fn many_findings_are_cut_and_counted() {
-        let report = AuditReport {
-            findings: (0..PAGE_ROWS + 3).map(|number| format!("finding {number}")).collect(),
-            balances: protocol::Total::ZERO,
-            in_transit: protocol::Total::ZERO,
-            paid_in: protocol::Total::ZERO,
-            paid_out: protocol::Total::ZERO,
-        };
+        let findings = (0..PAGE_ROWS + 3).map(|number| format!("finding {number}")).collect();
+        let report = Audit { findings, ..Audit::default() };
         let text = text(&audit(&report));
         assert!(text.ends_with("! finding 19\n! and 3 more\n"), "{text}");
     }

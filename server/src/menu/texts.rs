@@ -10,11 +10,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use protocol::BranchName;
 use protocol::menu_line::ServerLine;
-use protocol::{AccountNum, BranchName};
 
 use super::MENU_FILE_BYTES_MAX;
-use super::request::AccountView;
+use crate::bank::accounts::Account;
 
 /// The checked texts of all menus.
 #[derive(Debug)]
@@ -107,14 +107,14 @@ impl Texts {
 
     /// The customer's menu.
     #[must_use]
-    pub fn customer(&self, branch: &BranchName, account: AccountNum, view: &AccountView) -> Vec<ServerLine> {
+    pub fn customer(&self, branch: &BranchName, account: &Account) -> Vec<ServerLine> {
         self.customer.render(&|placeholder| match placeholder {
-            Placeholder::AccountNum => account.to_string(),
-            Placeholder::Available => view.available.to_string(),
-            Placeholder::Balance => view.balance.to_string(),
+            Placeholder::AccountNum => account.number.to_string(),
+            Placeholder::Available => account.available().to_string(),
+            Placeholder::Balance => account.balance.to_string(),
             Placeholder::Branch => branch.to_string(),
-            Placeholder::Held => view.held.to_string(),
-            Placeholder::Name => view.name.clone(),
+            Placeholder::Held => account.held.to_string(),
+            Placeholder::Name => account.name(),
         })
     }
 
@@ -345,7 +345,7 @@ impl std::error::Error for TextsError {
 mod tests {
     use std::fs;
 
-    use protocol::Money;
+    use protocol::{AccountNum, Money};
 
     use super::*;
 
@@ -373,21 +373,31 @@ mod tests {
         lines.iter().map(|line| format!("{line}\n")).collect()
     }
 
-    fn view() -> AccountView {
-        let money = |rupees| Money::from_rupees(rupees);
-        AccountView { name: "Asha Rao".into(), balance: money(100), held: money(30), available: money(70) }
+    fn account() -> Account {
+        Account {
+            number: AccountNum::new(1001).unwrap(),
+            first_name: "Asha".into(),
+            last_name: "Rao".into(),
+            aadhaar: None,
+            phone: None,
+            sms: false,
+            balance: Money::from_rupees(100),
+            held: Money::from_rupees(30),
+            incoming: Money::ZERO,
+            is_open: true,
+        }
     }
 
-    fn shown(customer: &str, view: &AccountView) -> String {
+    fn shown(customer: &str, account: &Account) -> String {
         let texts = Texts::load(folder_with("customer.txt", customer.as_bytes()).path()).unwrap();
-        text(&texts.customer(&"Mumbai".parse().unwrap(), AccountNum::new(1001).unwrap(), view))
+        text(&texts.customer(&"Mumbai".parse().unwrap(), account))
     }
 
     #[test]
     fn the_built_in_copies_are_right_and_ascii() {
         let texts = Texts::built_in();
         let branch = "Mumbai".parse().unwrap();
-        let customer = text(&texts.customer(&branch, AccountNum::new(1001).unwrap(), &view()));
+        let customer = text(&texts.customer(&branch, &account()));
         for part in ["@CLEAR\n", "Mumbai", "1001", "Asha Rao", "100.00", "30.00", "70.00", "g  Change password"] {
             assert!(customer.contains(part), "{part:?} in {customer}");
         }
@@ -402,20 +412,20 @@ mod tests {
     #[test]
     fn values_are_filled_in_at_each_display() {
         let file = "{account_num}:{balance}{held} {{x}} {name}\r\n\r\n{available}";
-        assert_eq!(shown(file, &view()), "@CLEAR\n1001:100.0030.00 {x} Asha Rao\n\n70.00\n");
+        assert_eq!(shown(file, &account()), "@CLEAR\n1001:100.0030.00 {x} Asha Rao\n\n70.00\n");
     }
 
     #[test]
     fn a_line_that_begins_with_an_at_sign_stays_text() {
-        let view = AccountView { name: "@EXIT now".into(), ..view() };
+        let account = Account { first_name: "@EXIT".into(), last_name: "now".into(), ..account() };
         let file = "@EXIT gone\n@@twice\n{name}\n{account_num} {balance}";
-        assert_eq!(shown(file, &view), "@CLEAR\n@@EXIT gone\n@@@twice\n@@EXIT now\n1001 100.00\n");
+        assert_eq!(shown(file, &account), "@CLEAR\n@@EXIT gone\n@@@twice\n@@EXIT now\n1001 100.00\n");
     }
 
     #[test]
     fn a_value_is_not_read_as_a_placeholder() {
-        let view = AccountView { name: "{balance}".into(), ..view() };
-        assert_eq!(shown("{name} {account_num} {balance}", &view), "@CLEAR\n{balance} 1001 100.00\n");
+        let account = Account { first_name: "{balance}".into(), last_name: String::new(), ..account() };
+        assert_eq!(shown("{name} {account_num} {balance}", &account), "@CLEAR\n{balance} 1001 100.00\n");
     }
 
     #[test]

@@ -2,52 +2,56 @@
 //!
 //! Both take a `request_id`: what was settled can't be settled again, and who lost the answer should get it.
 
-use protocol::Total;
 use protocol::answer::{SuspenseCleared, TxStatus};
-use protocol::request::{Action, ClearSuspense, RequestFrame, Resolve};
-use serde_json::json;
+use protocol::{Total, TxId};
 use two_phase_commit::Outcome;
 
 use super::Service;
-use super::access::Caller;
-use super::operations::to_json;
 use crate::bank::movements::Booking;
 use crate::bank::suspense::{self, Clearing};
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
-use crate::idempotency::{RequestKey, Stored};
+use crate::idempotency::{KeptAnswer, Meaning, RequestKey, Stored};
 use crate::limits::REASON_BYTES;
 use crate::transfer::WithWrite;
 
-/// Settles a transfer by hand.
+/// How a person settles a transfer.
+#[derive(Clone, Debug)]
+pub struct Settling {
+    /// Which transfer.
+    pub txid: TxId,
+    /// How.
+    pub outcome: Outcome,
+    /// Why; it is recorded.
+    pub reason: String,
+}
+
+impl Settling {
+    /// What it means, for its fingerprint.
+    #[must_use]
+    pub fn meaning(&self) -> Meaning {
+        Meaning::of(&(&self.txid, self.outcome.to_string(), &self.reason))
+    }
+}
+
+/// Settles a transfer by hand, once under `key`.
 ///
 /// # Errors
-/// [`Error::Invalid`] without an outcome and a reason, or as [`crate::transfer::Engine::resolve`].
-pub fn resolve(service: &Service, caller: Caller, frame: &RequestFrame<'_>) -> Result<String> {
-    let params: Resolve = frame.params()?;
-    let outcome = match params.outcome.as_str() {
-        "commit" | "committed" => Outcome::Committed,
-        "abort" | "aborted" => Outcome::Aborted,
-        _ => return Err(Error::Invalid("the outcome is commit or abort".into())),
-    };
-    let reason = reason_of(&params.reason)?;
-    let answer = to_json(&TxStatus { outcome: outcome.to_string() });
-    let Some(id) = frame.request_id() else {
-        return service.engine.resolve(&params.txid, outcome, &reason, None).map(|()| answer);
-    };
-    let meaning = json!([params.txid, outcome.to_string(), reason]);
-    let key = RequestKey::new(caller.id_owner(), id, Action::Resolve, &meaning, frame.params_text());
-    if let Some(stored) = key.look_up(service.bank.dbs())? {
-        return Ok(stored.answer);
+/// As [`crate::transfer::Engine::resolve`], [`Error::RequestIdReused`], or failure of the database.
+pub fn settle(service: &Service, settling: &Settling, key: Option<RequestKey>) -> Result<()> {
+    let Settling { txid, outcome, reason } = settling;
+    let Some(key) = key else { return service.engine.resolve(txid, *outcome, reason, None) };
+    let dbs = service.bank.dbs();
+    if key.look_up(dbs)?.is_some() {
+        return Ok(());
     }
-    let kept = Kept { key: key.clone(), stored: Stored::answer(answer.clone()) };
-    match service.engine.resolve(&params.txid, outcome, &reason, Some(Box::new(kept))) {
-        Ok(()) => Ok(answer),
-        // The first one under this id may have come in between, and what it settled can't be settled again.
-        Err(refusal) => match key.look_up(service.bank.dbs())? {
-            Some(stored) => Ok(stored.answer),
-            None => Err(refusal),
-        },
+    let answer = KeptAnswer::of(&TxStatus { outcome: outcome.to_string() });
+    let kept = Kept { key: key.clone(), stored: Stored::answer(answer) };
+    match service.engine.resolve(txid, *outcome, reason, Some(Box::new(kept))) {
+        // The first one under this id may have come in between, and what it settled can't be settled again. It has
+        // settled it in the same way: another outcome would be another request.
+        Err(refusal) if key.look_up(dbs)?.is_none() => Err(refusal),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -71,36 +75,22 @@ impl WithWrite for Kept {
     }
 }
 
-/// What is to be moved out of suspense.
-///
-/// # Errors
-/// [`Error::Invalid`].
-pub fn clearing(params: ClearSuspense) -> Result<Clearing> {
-    let ClearSuspense { txid, account_no, cash, amount, not_booked_by, reason } = params;
-    if account_no.is_some() == cash {
-        return Err(Error::Invalid("name either the account that it goes to or comes from, or cash".into()));
-    }
-    let amount = amount.map(protocol::request::Amount::to_move).transpose()?;
-    let not_booked_by = not_booked_by.map(|branch| branch.to_string());
-    Ok(Clearing { txid, account: account_no, amount, not_booked_by, reason: reason_of(&reason)? })
-}
-
-/// Moves it; gives the answer as JSON.
+/// Moves a difference out of suspense.
 ///
 /// # Errors
 /// As [`suspense::clear`].
-pub fn clear_suspense(tx: &mut Tx<'_>, clearing: &Clearing, booking: &Booking) -> Result<String> {
+pub fn clear_suspense(tx: &mut Tx<'_>, clearing: &Clearing, booking: &Booking) -> Result<SuspenseCleared> {
     let cleared = suspense::clear(tx, clearing, booking)?;
     let other = clearing.account.map_or_else(|| "cash".to_string(), |account| account.to_string());
     let (from, to) = if cleared.is_out { ("suspense".into(), other) } else { (other, "suspense".into()) };
-    Ok(to_json(&SuspenseCleared {
+    Ok(SuspenseCleared {
         transaction_id: cleared.transaction_id,
         txid: clearing.txid.clone(),
         amount: cleared.amount,
         from,
         to,
         left: Total::from_paise(cleared.left_paise),
-    }))
+    })
 }
 
 /// The reason of what a person does by hand, as it is recorded.

@@ -1,15 +1,20 @@
 //! What a branch does for whoever asks, whichever wire they ask over.
 //!
-//! - [`access`] says who may ask for what;
-//! - [`operations`] are the actions on this branch's own ledger, [`transfers`] those between branches, [`by_hand`] what a
-//!   person does with a reason;
+//! - [`requester`] is who asks over the branch protocol, [`access`] says who may ask for what;
+//! - [`operations`] are the actions on this branch's own ledger, [`batch`] carries many out in one commit;
+//! - [`transfers`] are those between branches, [`by_hand`] what a person does with a reason;
 //! - [`reports`] are the actions that look, and [`audit`] recomputes the books.
+//!
+//! They take and return types; text and JSON are the adapters', [`crate::menu`] and [`crate::branch`]. Only what is kept
+//! for repeated requests is JSON here too, because it always was on disk: see [`crate::idempotency`].
 
 pub mod access;
 pub mod audit;
+pub mod batch;
 pub mod by_hand;
 pub mod operations;
 pub mod reports;
+pub mod requester;
 pub mod transfers;
 
 use std::sync::Arc;

@@ -2,91 +2,103 @@
 
 use std::sync::Arc;
 
-use protocol::TxId;
-use protocol::answer::{Branch, HistoryLine, PasswordVersionOf, Status};
-use protocol::request::{History, LIST_ROWS_DEFAULT, ListAccounts, PasswordVersions};
-use serde::Serialize;
+use protocol::answer::{Audit, Branch, HistoryLine, PasswordVersionOf, Pending, Status};
+use protocol::request::LoginNum;
+use protocol::{AccountNum, TxId};
+use two_phase_commit::PeerAddr;
 
-use super::Service;
-use super::access::{Caller, check_account};
-use super::audit;
-use super::operations::to_json;
-use crate::bank::{accounts, history};
+use super::{Service, audit};
+use crate::bank::accounts::{self, Account};
+use crate::bank::history::{self, Transaction};
 use crate::clock::iso_utc;
 use crate::dbs_exec::{CopyRole, Query as _, params};
 use crate::error::Result;
-use crate::limits::{ANSWER_LIST_BYTES, LIST_ROWS};
 use crate::peers::directory::Directory;
 use crate::transfer::Counts;
-use two_phase_commit::PeerAddr;
 
-/// A result, and where a list goes on: both as JSON.
-pub type Listed = (String, Option<String>);
-
-/// The open accounts.
-///
-/// # Errors
-/// Trouble of the database.
-pub fn list_accounts(service: &Service, params: &ListAccounts) -> Result<Listed> {
-    // Older programs know no `next`: they get as many as one answer carries.
-    let rows = params.limit.unwrap_or(LIST_ROWS).clamp(1, LIST_ROWS);
-    let accounts = service.bank.dbs().read(|reader| accounts::list(reader, params.after, false, rows + 1))?;
-    let lines: Vec<_> = accounts
-        .iter()
-        .map(|account| protocol::answer::AccountLine {
-            account_no: account.number,
-            name: account.name(),
-            balance: account.balance,
-            held: account.held,
-        })
-        .collect();
-    Ok(list(&lines, rows, |line| to_json(&line.account_no)))
+/// A part of a list.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// Its rows.
+    pub rows: Vec<T>,
+    /// Whether the list goes on behind them.
+    pub has_more: bool,
 }
 
-/// Transactions, newest first: of one account, or of the whole branch for those who may see it.
+impl<T> Page<T> {
+    /// The first `limit` of what was found by looking for one row more: that one shows whether the list goes on.
+    fn of(mut found: Vec<T>, limit: usize) -> Self {
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        Self { rows: found, has_more }
+    }
+
+    /// The same with its rows in another form.
+    pub fn map<U>(self, row: impl Fn(T) -> U) -> Page<U> {
+        Page { rows: self.rows.into_iter().map(row).collect(), has_more: self.has_more }
+    }
+
+    /// Where the list goes on, by its last row here.
+    #[must_use]
+    pub fn next<K>(&self, place: impl Fn(&T) -> K) -> Option<K> {
+        self.rows.last().filter(|_| self.has_more).map(place)
+    }
+}
+
+/// Accounts by ascending number: the open ones, or all.
 ///
 /// # Errors
-/// [`crate::error::Error::NotAllowed`], or trouble of the database.
-pub fn history(service: &Service, caller: Caller, params: &History) -> Result<Listed> {
-    let account = match (params.account_no, caller) {
-        (Some(account), _) => Some(account),
-        (None, Caller::Customer(own)) => Some(own),
-        (None, Caller::KeyHolder | Caller::Open | Caller::Anonymous) => None,
-    };
-    if let Some(account) = account {
-        check_account(caller, account)?;
-    }
-    let rows = rows(params.limit);
-    let transactions = service.bank.dbs().read(|reader| match account {
+/// Failure of the database.
+pub fn accounts(
+    service: &Service,
+    after: Option<AccountNum>,
+    with_closed: bool,
+    limit: usize,
+) -> Result<Page<Account>> {
+    let found = service.bank.dbs().read(|reader| accounts::list(reader, after, with_closed, limit + 1))?;
+    Ok(Page::of(found, limit))
+}
+
+/// Transactions, newest first: of one account, or of the whole branch.
+///
+/// # Errors
+/// [`crate::error::Error::NoSuchAccount`], or failure of the database.
+pub fn history(
+    service: &Service,
+    account: Option<AccountNum>,
+    before: Option<i64>,
+    limit: usize,
+) -> Result<Page<HistoryLine>> {
+    let found = service.bank.dbs().read(|reader| match account {
         Some(account) => {
             accounts::find(reader, account)?;
-            history::of_account(reader, account, params.after, rows + 1)
+            history::of_account(reader, account, before, limit + 1)
         }
-        None => history::all(reader, params.after, rows + 1),
+        None => history::all(reader, before, limit + 1),
     })?;
-    let lines: Vec<_> = transactions
-        .into_iter()
-        .map(|transaction| HistoryLine {
-            transaction_id: transaction.transaction_id,
-            date: iso_utc(transaction.date_unix_ms),
-            kind: transaction.kind,
-            from_account: transaction.from,
-            to_account: transaction.to,
-            amount: transaction.amount,
-            txid: transaction.txid.and_then(|txid| txid.parse::<TxId>().ok()),
-            leg: transaction.leg,
-            peer: transaction.peer,
-            note: transaction.note,
-        })
-        .collect();
-    Ok(list(&lines, rows, |line| line.transaction_id.to_string()))
+    Ok(Page::of(found, limit).map(history_line))
+}
+
+fn history_line(transaction: Transaction) -> HistoryLine {
+    HistoryLine {
+        transaction_id: transaction.transaction_id,
+        date: iso_utc(transaction.date_unix_ms),
+        kind: transaction.kind,
+        from_account: transaction.from,
+        to_account: transaction.to,
+        amount: transaction.amount,
+        txid: transaction.txid.and_then(|txid| txid.parse::<TxId>().ok()),
+        leg: transaction.leg,
+        peer: transaction.peer,
+        note: transaction.note,
+    }
 }
 
 /// Health and counters.
 ///
 /// # Errors
-/// Trouble of the database.
-pub fn status(service: &Service) -> Result<String> {
+/// Failure of the database.
+pub fn status(service: &Service) -> Result<Status> {
     let replication = service.replication.status();
     let count = |sql: &'static str| {
         service.bank.dbs().read(|reader| Ok(reader.query_opt(sql, params![], |row| row.get::<_, i64>(0))?.unwrap_or(0)))
@@ -110,7 +122,7 @@ pub fn status(service: &Service) -> Result<String> {
             }
         }
     };
-    Ok(to_json(&Status {
+    Ok(Status {
         name: service.bank.name().to_string(),
         role: service.replication.role().as_str().into(),
         accounts: u64::try_from(accounts).unwrap_or(0),
@@ -126,31 +138,30 @@ pub fn status(service: &Service) -> Result<String> {
         epoch_id: replication.epoch.map(|epoch| epoch.id).filter(|id| !id.is_empty()),
         lag: replication.lag,
         replication: replication.replication,
-    }))
+    })
 }
 
 /// The books.
 ///
 /// # Errors
-/// Trouble of the database.
-pub fn audit(service: &Service) -> Result<String> {
-    service.bank.dbs().read(|reader| audit::audit(reader)).map(|audit| to_json(&audit))
+/// Failure of the database.
+pub fn audit(service: &Service) -> Result<Audit> {
+    service.bank.dbs().read(|reader| audit::audit(reader))
 }
 
-/// Which passwords accounts have, for a program that keeps sessions of its own.
+/// Which passwords accounts have, for a program that keeps logins of its own.
 ///
 /// # Errors
-/// Trouble of the database.
-pub fn password_versions(service: &Service, params: &PasswordVersions) -> Result<String> {
-    let versions = service.bank.dbs().read(|reader| {
-        let versions = params.account_nos.iter().map(|account_no| {
+/// Failure of the database.
+pub fn password_versions(service: &Service, account_nos: &[LoginNum]) -> Result<Vec<PasswordVersionOf>> {
+    service.bank.dbs().read(|reader| {
+        let versions = account_nos.iter().map(|account_no| {
             let version = accounts::password_version(reader, account_no.as_i64())?;
             let password_version = version.map(|version| version.to_string());
             Ok(PasswordVersionOf { account_no: *account_no, password_version })
         });
-        versions.collect::<Result<Vec<_>>>()
-    })?;
-    Ok(to_json(&versions))
+        versions.collect()
+    })
 }
 
 /// The known branches, this one first.
@@ -177,50 +188,10 @@ pub fn branches(service: &Service) -> Vec<Branch> {
     std::iter::once(here).chain(others).collect()
 }
 
-/// Transfers in doubt here, and those under way from here.
+/// Transfers in doubt here, and those under way from here, by ascending id.
 ///
 /// # Errors
-/// Trouble of the database.
-pub fn pending(service: &Service, params: &PendingParams) -> Result<Listed> {
-    let rows = rows(params.limit);
-    let pending = service.engine.pending(params.after.as_ref(), rows + 1)?;
-    Ok(list(&pending, rows, |row| to_json(&row.txid)))
-}
-
-/// Parameters of `list_pending`.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PendingParams {
-    /// Only ids after this one.
-    #[serde(default)]
-    after: Option<TxId>,
-    /// At most so many.
-    #[serde(default)]
-    limit: Option<usize>,
-}
-
-fn rows(limit: Option<usize>) -> usize {
-    limit.unwrap_or(LIST_ROWS_DEFAULT).clamp(1, LIST_ROWS)
-}
-
-/// The first `rows` of a list as JSON, or fewer where the answer would become too long; and where to go on
-/// when something was left out.
-fn list<T: Serialize>(found: &[T], rows: usize, place: impl Fn(&T) -> String) -> Listed {
-    let mut json = String::from("[");
-    let mut last = None;
-    for row in found.iter().take(rows) {
-        let row_json = to_json(row);
-        if json.len() + row_json.len() > ANSWER_LIST_BYTES {
-            break;
-        }
-        if last.is_some() {
-            json.push(',');
-        }
-        json.push_str(&row_json);
-        last = Some(row);
-    }
-    json.push(']');
-    let shown = last.map_or(0, |last| found.iter().take_while(|row| !std::ptr::eq(*row, last)).count() + 1);
-    let next = last.filter(|_| shown < found.len()).map(place);
-    (json, next)
+/// Failure of the database.
+pub fn pending(service: &Service, after: Option<&TxId>, limit: usize) -> Result<Page<Pending>> {
+    Ok(Page::of(service.engine.pending(after, limit + 1)?, limit))
 }

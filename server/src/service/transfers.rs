@@ -1,21 +1,25 @@
-//! Actions between branches: `inter_branch_transfer`, `split_transfer`, and the raw ones.
+//! Transfers between branches, as they are asked for: one receiver or many, wherever they are.
+//!
+//! A request's id is bound to its transfer when that begins. So a repeat finds the transfer itself, under way or ended,
+//! and is told how far it is now.
 
 use std::net::IpAddr;
 
-use protocol::answer::{InterBranchTransferred, SplitPaid, SplitTransferred};
-use protocol::request::{Action, Destination, InterBranchTransfer, RequestFrame, SPLIT_LEGS_MAX, SplitTransfer};
-use protocol::{AccountNum, Money, TxId};
-use serde_json::{Value, from_str, json};
+use protocol::actions::Action;
+use protocol::answer::{Delivery, InterBranchTransferred, SplitPaid, SplitTransferred};
+use protocol::request::{Amount, Destination};
+use protocol::{AccountNum, Money, MoneyError, TxId};
+use serde::Serialize;
 
 use super::Service;
-use super::access::{Caller, check_account};
-use super::operations::to_json;
+use super::access::Caller;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
-use crate::idempotency::{RequestKey, Stored};
-use crate::transfer::{Begun, Delivery, Order, Receiver, WithWrite, records};
+use crate::idempotency::{KeptAnswer, Meaning, RequestKey, Stored};
+use crate::transfer::{Begun, Order, Receiver, WithWrite, records};
 
-const NAME_THE_BRANCH: &str = "name the branch by dest_branch, or by dest_host and dest_port";
+/// Said to whoever names a receiver's branch in no way, or in two.
+pub const NAME_THE_BRANCH: &str = "name the branch by dest_branch, or by dest_host and dest_port";
 
 /// A transfer as a request asks for it. Where its receivers are is found out when it begins: a repeat needs no branch
 /// but this one.
@@ -31,68 +35,74 @@ pub struct TransferRequest {
 
 /// One receiver.
 #[derive(Clone, Debug)]
-struct RequestedLeg {
+pub struct RequestedLeg {
     destination: Destination,
     account: AccountNum,
     amount: Money,
 }
 
+/// A transfer that was carried out.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum TransferResult {
+    /// To one receiver.
+    Single(InterBranchTransferred),
+    /// To several.
+    Split(SplitTransferred),
+}
+
+impl TransferResult {
+    /// Its id.
+    #[must_use]
+    pub const fn txid(&self) -> &TxId {
+        match self {
+            Self::Single(single) => &single.txid,
+            Self::Split(split) => &split.txid,
+        }
+    }
+
+    /// Whether every branch has acknowledged it.
+    #[must_use]
+    pub const fn delivery(&self) -> Delivery {
+        match self {
+            Self::Single(single) => single.delivery,
+            Self::Split(split) => split.delivery,
+        }
+    }
+
+    /// The same with what is true of its delivery now: what is kept of it says "pending" for ever.
+    fn delivered(mut self, now: Delivery) -> Self {
+        match &mut self {
+            Self::Single(single) => single.delivery = now,
+            Self::Split(split) => split.delivery = now,
+        }
+        self
+    }
+}
+
 /// A transfer on its way to its answer.
 pub enum Started {
     /// It has begun.
-    Begun(Begun, String),
+    Begun(Begun, TransferResult),
     /// An earlier request with the same id has begun it.
-    Earlier(TxId, String),
+    Earlier(TxId, TransferResult),
 }
 
 impl TransferRequest {
-    /// Reads a transfer from its request.
-    ///
-    /// # Errors
-    /// What is wrong with the parameters, or that the caller may not do this.
-    pub fn parse(caller: Caller, action: Action, frame: &RequestFrame<'_>) -> Result<Self> {
-        let (payer, legs, is_split) = if action == Action::SplitTransfer {
-            let params: SplitTransfer = frame.params()?;
-            if params.legs.is_empty() {
-                return Err(Error::Invalid(format!("a split transfer has 1 to {SPLIT_LEGS_MAX} legs")));
-            }
-            let legs = params.legs.iter().map(|leg| RequestedLeg::new(leg.destination(), leg.account_no, leg.amount));
-            (params.src_account_no, legs.collect::<Result<Vec<_>>>()?, true)
-        } else {
-            let params: InterBranchTransfer = frame.params()?;
-            let destination = params.destination();
-            if destination.dest_branch.is_none() && destination.dest_host.is_none() {
-                return Err(Error::Invalid(NAME_THE_BRANCH.into()));
-            }
-            let leg = RequestedLeg::new(destination, params.dest_account_no, params.amount)?;
-            (params.src_account_no, vec![leg], false)
-        };
-        check_account(caller, payer)?;
-        let key = frame.request_id().map(|id| {
-            let legs: Vec<Value> = legs.iter().map(RequestedLeg::meaning).collect();
-            let meaning = json!([payer, legs]);
-            RequestKey::new(caller.id_owner(), id, action, &meaning, frame.params_text())
-        });
-        let may_dial = match caller {
-            Caller::KeyHolder | Caller::Open => true,
-            Caller::Customer(_) | Caller::Anonymous => false,
-        };
-        Ok(Self { payer, legs, is_split, may_dial, key })
+    /// A transfer that may not be repeated. `may_dial` is whether a receiver's branch may be looked for at an address
+    /// that is not known here.
+    #[must_use]
+    pub const fn new(payer: AccountNum, legs: Vec<RequestedLeg>, is_split: bool, may_dial: bool) -> Self {
+        Self { payer, legs, is_split, may_dial, key: None }
     }
 
-    /// The transfer of one amount to one receiver, as the menu asks for it.
-    ///
-    /// # Errors
-    /// What is wrong with the destination or the amount.
-    pub fn single(
-        may_dial: bool,
-        payer: AccountNum,
-        destination: Destination,
-        receiver: AccountNum,
-        amount: Money,
-    ) -> Result<Self> {
-        let legs = vec![RequestedLeg::new(destination, receiver, amount.into())?];
-        Ok(Self { payer, legs, is_split: false, may_dial, key: None })
+    /// The same under an id of this caller's; `params_text` is what came.
+    #[must_use]
+    pub fn with_id(mut self, caller: Caller, id: &str, action: Action, params_text: &str) -> Self {
+        let legs: Vec<Meaning> = self.legs.iter().map(RequestedLeg::meaning).collect();
+        let meaning = Meaning::of(&(self.payer, legs));
+        self.key = Some(RequestKey::new(caller.id_owner(), id, action, &meaning, params_text));
+        self
     }
 
     /// Finds the receivers' branches. May make a link to one that is named by its address.
@@ -105,32 +115,40 @@ impl TransferRequest {
     }
 
     /// What is stored under the request's id.
-    fn stored(&self, service: &Service) -> Result<Option<(TxId, String)>> {
+    fn stored(&self, service: &Service) -> Result<Option<(TxId, TransferResult)>> {
         let Some(key) = &self.key else { return Ok(None) };
         let stored = service.bank.dbs().read(|reader| key.find(reader))?;
-        Ok(stored.and_then(|stored| Some((stored.txid?, stored.answer))))
+        let Some(Stored { answer, txid: Some(txid), .. }) = stored else { return Ok(None) };
+        let result =
+            if self.is_split { TransferResult::Split(answer.read()?) } else { TransferResult::Single(answer.read()?) };
+        Ok(Some((txid, result)))
     }
 
-    fn answer(&self, service: &Service, txid: &TxId) -> Result<String> {
+    /// What it will be answered with, once it is committed.
+    fn result(&self, service: &Service, txid: &TxId) -> Result<TransferResult> {
         let from = format!("{}:{}", service.bank.name(), self.payer);
-        let (status, delivery) = ("transfer_complete".to_string(), "pending".to_string());
-        let mut total = Money::ZERO;
+        let (status, delivery) = ("transfer_complete".to_string(), Delivery::Pending);
+        let mut amount = Money::ZERO;
         for leg in &self.legs {
-            total = total.checked_add(leg.amount).ok_or(Error::Amount(protocol::MoneyError::TooLarge))?;
+            amount = amount.checked_add(leg.amount).ok_or(Error::Amount(MoneyError::TooLarge))?;
         }
         let mut paid = self.legs.iter().map(|leg| SplitPaid { to: leg.name(service), amount: leg.amount });
         let txid = txid.clone();
         if self.is_split {
             let to = paid.collect();
-            return Ok(to_json(&SplitTransferred { status, txid, amount: total, from, to, delivery }));
+            return Ok(TransferResult::Split(SplitTransferred { status, txid, amount, from, to, delivery }));
         }
         let to = paid.next().map_or_else(String::new, |paid| paid.to);
-        Ok(to_json(&InterBranchTransferred { status, txid, amount: total, from, to, delivery }))
+        Ok(TransferResult::Single(InterBranchTransferred { status, txid, amount, from, to, delivery }))
     }
 }
 
 impl RequestedLeg {
-    fn new(destination: Destination, account: AccountNum, amount: protocol::request::Amount) -> Result<Self> {
+    /// A receiver: at a branch that is named, at an address, or with neither here.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for half a place or two of them, [`Error::Amount`].
+    pub fn new(destination: Destination, account: AccountNum, amount: Amount) -> Result<Self> {
         let is_one_place = match (&destination.dest_branch, &destination.dest_host, destination.dest_port) {
             (Some(_), None, None) | (None, Some(_), Some(_)) | (None, None, None) => true,
             (_, _, _) => false,
@@ -143,14 +161,14 @@ impl RequestedLeg {
 
     /// In one form: an address is the same in whatever case its host is written, and with brackets or without. A
     /// branch's name and its address are two: what stands at an address may change.
-    fn meaning(&self) -> Value {
+    fn meaning(&self) -> Meaning {
         let Destination { dest_branch, dest_host, dest_port } = &self.destination;
         let address = dest_host.as_ref().map(|host| {
             let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
             let ip = bare.parse::<IpAddr>().map(|ip| ip.to_string());
             ip.unwrap_or_else(|_| bare.to_ascii_lowercase())
         });
-        json!([dest_branch, address, dest_port, self.account, self.amount])
+        Meaning::of(&(dest_branch, address, dest_port, self.account, self.amount))
     }
 
     /// Its text in the answer, such as `127.0.0.1:1002`.
@@ -166,32 +184,32 @@ impl RequestedLeg {
 
 /// Begins transfers, all in one commit; each has its own result. Those that an earlier request has begun under their
 /// ids are found before anything else is asked for: where a receiver is, what the payer has, whether writes are taken.
-pub fn begin(service: &Service, request: &[TransferRequest]) -> Vec<Result<Started>> {
+pub fn begin(service: &Service, requests: &[TransferRequest]) -> Vec<Result<Started>> {
     let mut orders = Vec::new();
-    let prepared: Vec<Result<Prepared>> = request
+    let prepared: Vec<Result<Prepared>> = requests
         .iter()
         .map(|request| {
-            if let Some((txid, answer)) = request.stored(service)? {
-                return Ok(Prepared::Earlier(txid, answer));
+            if let Some((txid, result)) = request.stored(service)? {
+                return Ok(Prepared::Earlier(txid, result));
             }
-            let (order, answer) = make_order(service, request)?;
+            let (order, result) = make_order(service, request)?;
             orders.push(order);
-            Ok(Prepared::Order(answer))
+            Ok(Prepared::Order(result))
         })
         .collect();
     let mut begun = service.engine.begin(orders).into_iter();
-    let started = prepared.into_iter().zip(request).map(|(prepared, request)| {
+    let started = prepared.into_iter().zip(requests).map(|(prepared, request)| {
         let refusal = match prepared {
-            Ok(Prepared::Earlier(txid, answer)) => return Ok(Started::Earlier(txid, answer)),
-            Ok(Prepared::Order(answer)) => match begun.next().expect("there is one result for each order") {
-                Ok(begun) => return Ok(Started::Begun(begun, answer)),
+            Ok(Prepared::Earlier(txid, result)) => return Ok(Started::Earlier(txid, result)),
+            Ok(Prepared::Order(result)) => match begun.next().expect("there is one result for each order") {
+                Ok(begun) => return Ok(Started::Begun(begun, result)),
                 Err(refusal) => refusal,
             },
             Err(refusal) => refusal,
         };
         // It may have been begun since, by the same request on another connection.
         match request.stored(service)? {
-            Some((txid, answer)) => Ok(Started::Earlier(txid, answer)),
+            Some((txid, result)) => Ok(Started::Earlier(txid, result)),
             None => Err(refusal),
         }
     });
@@ -199,19 +217,19 @@ pub fn begin(service: &Service, request: &[TransferRequest]) -> Vec<Result<Start
 }
 
 enum Prepared {
-    Order(String),
-    Earlier(TxId, String),
+    Order(TransferResult),
+    Earlier(TxId, TransferResult),
 }
 
-fn make_order(service: &Service, request: &TransferRequest) -> Result<(Order, String)> {
+fn make_order(service: &Service, request: &TransferRequest) -> Result<(Order, TransferResult)> {
     let receivers = request.find_receivers(service)?;
     let txid = service.engine.new_txid()?;
-    let answer = request.answer(service, &txid)?;
+    let result = request.result(service, &txid)?;
     let with_begin = request.key.clone().map(|key| {
-        let stored = Stored { txid: Some(txid.clone()), ..Stored::answer(answer.clone()) };
+        let stored = Stored { txid: Some(txid.clone()), ..Stored::answer(KeptAnswer::of(&result)) };
         Box::new(Binding { key, stored }) as Box<dyn WithWrite>
     });
-    Ok((Order { txid, payer: request.payer, receivers, with_begin }, answer))
+    Ok((Order { txid, payer: request.payer, receivers, with_begin }, result))
 }
 
 /// Binds a request's id to its transfer, in the transaction that begins it. Of two at the same moment the second finds
@@ -231,48 +249,47 @@ impl WithWrite for Binding {
     }
 }
 
-/// Waits for a transfer and gives its answer.
+/// Waits for a transfer and returns its result.
 ///
 /// # Errors
 /// As [`crate::transfer::Engine::finish`].
-pub fn finish(service: &Service, request: &TransferRequest, started: Started) -> Result<String> {
-    let (delivery, answer) = match started {
-        Started::Earlier(txid, answer) => (service.engine.finish_again(&txid)?, answer),
-        Started::Begun(begun, answer) => match service.engine.finish(&begun) {
+pub fn finish(service: &Service, request: &TransferRequest, started: Started) -> Result<TransferResult> {
+    let (delivery, result) = match started {
+        Started::Earlier(txid, result) => (service.engine.finish_again(&txid)?, result),
+        Started::Begun(begun, result) => match service.engine.finish(&begun) {
+            // The same request came over another connection and was first: its transfer is this one's.
             Err(Error::Aborted { code, .. }) if code == Error::REQUEST_REPEATED => match request.stored(service)? {
-                Some((txid, answer)) => (service.engine.finish_again(&txid)?, answer),
+                Some((txid, result)) => (service.engine.finish_again(&txid)?, result),
                 None => return Err(Error::RequestRepeated),
             },
-            finished => (finished?, answer),
+            finished => (finished?, result),
         },
     };
-    Ok(with_delivery(&answer, delivery))
+    Ok(result.delivered(delivery))
 }
 
-/// The answer of a transfer that was committed under the request's id, at a copy that begins none; else `refusal`.
+/// Carries one transfer out.
+///
+/// # Errors
+/// As [`finish`].
+pub fn transfer(service: &Service, request: &TransferRequest) -> Result<TransferResult> {
+    let started = begin(service, std::slice::from_ref(request)).pop().expect("there is one result for each request");
+    finish(service, request, started?)
+}
+
+/// The result of a transfer that was committed under the request's id, at a copy that begins none; else `refusal`.
 /// What is under way is the primary's to say.
 ///
 /// # Errors
-/// `refusal`, [`Error::RequestIdReused`], or trouble of the database.
-pub fn answer_before(service: &Service, request: &TransferRequest, refusal: &Error) -> Result<String> {
+/// `refusal`, [`Error::RequestIdReused`], or failure of the database.
+pub fn result_before(service: &Service, request: &TransferRequest, refusal: &Error) -> Result<TransferResult> {
     if !service.replication.knows_what_was_done() {
         return Err(refusal.clone());
     }
     match request.stored(service)? {
-        Some((txid, answer)) if service.bank.dbs().read(|reader| records::is_in_the_books(reader, &txid))? => {
-            Ok(with_delivery(&answer, Delivery::Pending))
+        Some((txid, result)) if service.bank.dbs().read(|reader| records::is_in_the_books(reader, &txid))? => {
+            Ok(result.delivered(Delivery::Pending))
         }
         Some(_) | None => Err(refusal.clone()),
-    }
-}
-
-/// The stored answer says "pending"; what is true now takes its place.
-fn with_delivery(answer: &str, delivery: Delivery) -> String {
-    match from_str::<Value>(answer) {
-        Ok(Value::Object(mut fields)) => {
-            fields.insert("delivery".into(), Value::String(delivery.as_str().into()));
-            Value::Object(fields).to_string()
-        }
-        Ok(_) | Err(_) => answer.to_string(),
     }
 }

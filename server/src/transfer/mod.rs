@@ -27,7 +27,7 @@ mod ticker;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::answer::Pending;
+use protocol::answer::{Delivery, Pending};
 use protocol::request::Destination;
 use protocol::{AccountNum, Address, BranchName, Money, TxId};
 use two_phase_commit::{
@@ -80,26 +80,6 @@ pub struct Order {
 pub struct Begun {
     txid: TxId,
     waiter: Waiter,
-}
-
-/// A transfer that was committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// Every branch has acknowledged it.
-    Done,
-    /// It is decided, and is being delivered.
-    Pending,
-}
-
-impl Delivery {
-    /// The text in an answer.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Pending => "pending",
-        }
-    }
 }
 
 /// How many transfers wait for something.

@@ -20,10 +20,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bank_server::menu::{
-    AccountRow, AccountView, AuditReport, BranchRow, Delivery, InDoubtRow, Input, MenuSession, Next, Refusal, Reply,
-    Step, Texts, TransactionRow,
-};
+use bank_server::bank::accounts::Account;
+use bank_server::menu::{Input, MenuSession, Next, Refusal, Reply, Step, Texts};
+use bank_server::service::reports::Page;
+use protocol::answer::{Audit, Branch, Delivery, HistoryLine, Pending};
 use protocol::menu_line::{BadLine, ServerLine};
 use protocol::{AccountNum, Money, Total};
 
@@ -234,11 +234,10 @@ impl Replies {
             ["refused", reason @ ..] => return Err(Refusal::new(reason.join(" "))),
             ["logged", "in"] => Reply::LoggedIn,
             ["logged", "out"] => Reply::LoggedOut,
-            ["account", balance, held, name @ ..] => {
-                let (balance, held) = (money(balance), money(held));
-                let available = balance.checked_sub(held).unwrap();
-                Reply::Account(AccountView { name: name.join(" "), balance, held, available })
-            }
+            ["account", balance, held, name @ ..] => Reply::Account(Account {
+                held: money(held),
+                ..Self::account_of(account("1001"), &name.join(" "), balance)
+            }),
             ["deposited", balance] => Reply::Deposited { balance: money(balance) },
             ["withdrawn", balance] => Reply::Withdrawn { balance: money(balance) },
             ["transferred", balance] => {
@@ -252,70 +251,93 @@ impl Replies {
             ["opened", number, balance] => Reply::Opened { account: account(number), opening_balance: money(balance) },
             ["resolved"] => Reply::Resolved,
             ["closed", number, balance] => Reply::Closed { account: account(number), paid_out: money(balance) },
-            ["accounts"] => Reply::Accounts { rows: many(&rows, Self::account), next: next.map(account) },
-            ["transactions"] => {
-                let next = next.map(|next| next.parse().unwrap());
-                Reply::Transactions { rows: many(&rows, Self::transaction), next }
+            ["accounts"] => {
+                Reply::Accounts(page(many(&rows, Self::account), next, |row: &Account| row.number.to_string()))
             }
-            ["audit", balances, in_transit, paid_in, paid_out] => Reply::Audit(AuditReport {
+            ["transactions"] => {
+                let place = |row: &HistoryLine| row.transaction_id.to_string();
+                Reply::Transactions(page(many(&rows, Self::transaction), next, place))
+            }
+            ["audit", balances, in_transit, paid_in, paid_out] => Reply::Audit(Audit {
                 findings: rows.iter().map(ToString::to_string).collect(),
                 balances: total(balances),
                 in_transit: total(in_transit),
                 paid_in: total(paid_in),
                 paid_out: total(paid_out),
+                ..Audit::default()
             }),
             ["branches"] => {
                 let of = |kind| rows.iter().filter_map(move |row| row.strip_prefix(kind)).collect::<Vec<_>>();
+                let in_doubt = of("doubt ").into_iter().map(Self::in_doubt).collect();
                 Reply::Branches {
                     branches: of("branch ").into_iter().map(Self::branch).collect(),
-                    in_doubt: of("doubt ").into_iter().map(Self::in_doubt).collect(),
-                    next: next.map(|next| next.parse().unwrap()),
+                    in_doubt: page(in_doubt, next, |row: &Pending| row.txid.to_string()),
                 }
             }
             _ => panic!("no reply is called {text:?}"),
         })
     }
 
-    fn account(row: &str) -> AccountRow {
-        let [number, name, aadhaar_masked, phone, sms, balance, held, status] = fields(row);
-        AccountRow {
-            account: account(&number),
-            name,
-            aadhaar_masked,
-            phone,
-            sms: sms == "yes",
-            balance: money(&balance),
-            held: money(&held),
-            status,
+    fn account_of(number: AccountNum, name: &str, balance: &str) -> Account {
+        let (first_name, last_name) = name.split_once(' ').unwrap_or((name, ""));
+        Account {
+            number,
+            first_name: first_name.into(),
+            last_name: last_name.into(),
+            aadhaar: None,
+            phone: None,
+            sms: false,
+            balance: money(balance),
+            held: Money::ZERO,
+            incoming: Money::ZERO,
+            is_open: true,
         }
     }
 
-    fn transaction(row: &str) -> TransactionRow {
-        let [transaction_id, date, kind, from, to, amount, txid] = fields(row);
-        TransactionRow {
+    fn account(row: &str) -> Account {
+        let [number, name, aadhaar_masked, phone, sms, balance, held, status] = fields(row);
+        // Of the number that is behind the mask only the last four digits are shown.
+        let aadhaar = aadhaar_masked.strip_prefix("XXXX XXXX ").map(|last| format!("12345678{last}"));
+        Account {
+            aadhaar,
+            phone: Some(phone).filter(|phone| !phone.is_empty()),
+            sms: sms == "yes",
+            held: money(&held),
+            is_open: status == "open",
+            ..Self::account_of(account(&number), &name, &balance)
+        }
+    }
+
+    fn transaction(row: &str) -> HistoryLine {
+        let [transaction_id, date, kind, from_account, to_account, amount, txid] = fields(row);
+        HistoryLine {
             transaction_id: transaction_id.parse().unwrap(),
             date,
             kind,
-            from,
-            to,
+            from_account,
+            to_account,
             amount: money(&amount),
-            txid: Some(txid).filter(|txid| !txid.is_empty()),
+            txid: Some(txid).filter(|txid| !txid.is_empty()).map(|txid| txid.parse().unwrap()),
+            leg: None,
+            peer: None,
+            note: None,
         }
     }
 
-    fn branch(row: &str) -> BranchRow {
+    fn branch(row: &str) -> Branch {
         let [name, address, state] = fields(row);
-        BranchRow { name, address, state }
+        Branch { name, address, state }
     }
 
-    fn in_doubt(row: &str) -> InDoubtRow {
+    fn in_doubt(row: &str) -> Pending {
         let [txid, account, kind, amount, coordinator, answers, age_seconds] = fields(row);
-        InDoubtRow {
+        Pending {
             txid: txid.parse().unwrap(),
-            legs: format!("{kind} {amount} at {account}"),
             state: "prepared".into(),
-            coordinator,
-            answers: answers == "yes",
+            why: None,
+            legs: vec![format!("{kind} {amount} at {account}")],
+            coordinator: Some(coordinator),
+            coordinator_answers: answers == "yes",
             age_seconds: age_seconds.parse().unwrap(),
         }
     }
@@ -335,6 +357,14 @@ fn many<T>(rows: &[&str], read: impl Fn(&str) -> T) -> Vec<T> {
         all.extend(numbers.iter().map(|number| read(&format!("{number}|{}", rest.replace("{}", &number.to_string())))));
     }
     all
+}
+
+/// A page; with `next`, the place of its last row, the list goes on behind it.
+fn page<T>(rows: Vec<T>, next: Option<&str>, place: impl Fn(&T) -> String) -> Page<T> {
+    if let (Some(next), Some(last)) = (next, rows.last()) {
+        assert_eq!(place(last), next, "a list goes on behind its last row");
+    }
+    Page { rows, has_more: next.is_some() }
 }
 
 fn fields<const N: usize>(row: &str) -> [String; N] {

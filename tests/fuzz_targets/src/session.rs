@@ -220,7 +220,7 @@ fn serve(service: &Service, stream: &Arc<TcpStream>, sent: &[u8]) -> Option<(Pee
         let terms = Terms {
             frame_bytes_max: BATCH_FRAME_BYTES_MAX,
             idle: Duration::from_secs(1),
-            owner: session.owner(),
+            owner: session.requester().owner(),
             allowance: &service.allowances.frames,
         };
         if !matches!(incoming.fill(&terms), Ok(Filled::Requests)) {

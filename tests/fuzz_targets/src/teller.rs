@@ -1,9 +1,9 @@
 //! A bank for the dialogue: it answers each request as a bank would, or refuses it, as the input has it.
 
-use bank_server::menu::{
-    AccountRow, AccountView, AuditReport, BranchRow, Delivery, InDoubtRow, LogInAs, PAGE_ROWS, Refusal, Reply, Request,
-    TransactionRow,
-};
+use bank_server::bank::accounts::Account;
+use bank_server::menu::{LogInAs, PAGE_ROWS, Refusal, Reply, Request};
+use bank_server::service::reports::Page;
+use protocol::answer::{Audit, Branch, Delivery, HistoryLine, Pending};
 use protocol::menu_line::ServerLine;
 use protocol::{AccountNum, Money, Total, TxId};
 
@@ -84,8 +84,8 @@ impl<'b> Teller<'b> {
                 self.who = Some(account);
                 Reply::LoggedIn
             }
-            Request::Account { .. } => {
-                Reply::Account(AccountView { name, balance, held: Money::ZERO, available: balance })
+            Request::Account { account } => {
+                Reply::Account(Account { number: account, first_name: name, balance, ..account_row(0) })
             }
             Request::Deposit { .. } => Reply::Deposited { balance },
             Request::Withdraw { .. } => Reply::Withdrawn { balance },
@@ -93,26 +93,22 @@ impl<'b> Teller<'b> {
                 let delivery = if choice.is_multiple_of(2) { Delivery::Done } else { Delivery::Pending };
                 Reply::Transferred { balance: Some(balance), txid: Some(txid()), delivery }
             }
-            Request::History { .. } | Request::Transactions { .. } => {
-                Reply::Transactions { rows: rows(choice, transaction), next: next(choice).map(i64::from) }
-            }
+            Request::History { .. } | Request::Transactions { .. } => Reply::Transactions(page(choice, transaction)),
             Request::ChangePassword { .. } => Reply::PasswordChanged,
             Request::OpenAccount(_) => Reply::Opened { account: account(choice), opening_balance: balance },
             Request::CloseAccount { account, .. } => Reply::Closed { account, paid_out: balance },
-            Request::Accounts { .. } => {
-                Reply::Accounts { rows: rows(choice, account_row), next: next(choice).map(account) }
-            }
-            Request::Audit => Reply::Audit(AuditReport {
+            Request::Accounts { .. } => Reply::Accounts(page(choice, account_row)),
+            Request::Audit => Reply::Audit(Audit {
                 findings: rows(choice % 4, |number| format!("finding {number}\n@DONE")),
                 balances: Total::from(balance),
                 in_transit: Total::from_paise(-1),
                 paid_in: Total::from_paise(i128::MAX),
                 paid_out: Total::from_paise(i128::MIN),
+                ..Audit::default()
             }),
             Request::Branches { after } => Reply::Branches {
                 branches: if after.is_none() { rows(choice % 3, branch) } else { Vec::new() },
-                in_doubt: rows(choice, in_doubt),
-                next: next(choice).map(|_| txid()),
+                in_doubt: page(choice, in_doubt),
             },
             Request::Resolve { .. } => Reply::Resolved,
             Request::LogOut { .. } => Reply::LoggedOut,
@@ -137,8 +133,8 @@ fn rows<T>(choice: u8, row: impl Fn(u8) -> T) -> Vec<T> {
     (0..choice).take(PAGE_ROWS).map(row).collect()
 }
 
-fn next(choice: u8) -> Option<u8> {
-    if choice > 200 { Some(choice) } else { None }
+fn page<T>(choice: u8, row: impl Fn(u8) -> T) -> Page<T> {
+    Page { rows: rows(choice, row), has_more: choice > 200 }
 }
 
 fn txid() -> TxId {
@@ -149,42 +145,48 @@ fn account(number: u8) -> AccountNum {
     AccountNum::new(u64::from(number) + 1).expect("it is small and above zero")
 }
 
-fn transaction(number: u8) -> TransactionRow {
-    TransactionRow {
+fn transaction(number: u8) -> HistoryLine {
+    HistoryLine {
         transaction_id: i64::from(number),
         date: "2026-01-01T00:00:00Z".into(),
         kind: "deposit".into(),
-        from: "cash".into(),
-        to: "\u{0915}\u{200d}".repeat(usize::from(number)),
+        from_account: "cash".into(),
+        to_account: "\u{0915}\u{200d}".repeat(usize::from(number)),
         amount: Money::MAX,
-        txid: (number.is_multiple_of(2)).then(|| "Mumbai-1".into()),
+        txid: number.is_multiple_of(2).then(txid),
+        leg: None,
+        peer: None,
+        note: None,
     }
 }
 
-fn account_row(number: u8) -> AccountRow {
-    AccountRow {
-        account: account(number),
-        name: "\t\u{0}name".repeat(usize::from(number)),
-        aadhaar_masked: String::new(),
-        phone: "9999999999".into(),
+fn account_row(number: u8) -> Account {
+    Account {
+        number: account(number),
+        first_name: "\t\u{0}name".repeat(usize::from(number)),
+        last_name: String::new(),
+        aadhaar: None,
+        phone: Some("9999999999".into()),
         sms: number.is_multiple_of(2),
         balance: Money::MAX,
         held: Money::ZERO,
-        status: "open".into(),
+        incoming: Money::ZERO,
+        is_open: true,
     }
 }
 
-fn branch(number: u8) -> BranchRow {
-    BranchRow { name: format!("Branch{number}"), address: "127.0.0.1:9100".into(), state: "up".into() }
+fn branch(number: u8) -> Branch {
+    Branch { name: format!("Branch{number}"), address: "127.0.0.1:9100".into(), state: "up".into() }
 }
 
-fn in_doubt(number: u8) -> InDoubtRow {
-    InDoubtRow {
+fn in_doubt(number: u8) -> Pending {
+    Pending {
         txid: txid(),
-        legs: "0 withdraw 5.00 from 1001".into(),
         state: "prepared".into(),
-        coordinator: "Delhi".into(),
-        answers: number.is_multiple_of(2),
+        why: None,
+        legs: vec!["0 withdraw 5.00 from 1001".into()],
+        coordinator: Some("Delhi".into()),
+        coordinator_answers: number.is_multiple_of(2),
         age_seconds: u64::MAX,
     }
 }
