@@ -28,7 +28,7 @@ PROMOTIONS ?= 30
 # How many inputs `make fuzz` gives to each property,
 CASES ?= 200000
 
-# and for how long it runs each target of fuzz/ under libFuzzer.
+# and for how long it runs each target of tests/fuzz under libFuzzer.
 FUZZ_SECONDS ?= 60
 
 # How many seeds `make sim` runs.
@@ -93,7 +93,7 @@ sim-faults: ## Put each fault that was there once back into a scratch copy, and 
 	cargo test -p simulator --test integration put_back:: -- --ignored --nocapture
 
 fuzz: ## Fuzz what strangers send: each target for FUZZ_SECONDS=60, guided by coverage; CASES=200000 for each property
-	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run
+	FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run
 	PROPTEST_CASES=$(CASES) cargo test -p protocol -p bank-client --lib --bins
 
 bench: ## Measure a branch against the in-process ceiling, and what open pages cost, in release builds

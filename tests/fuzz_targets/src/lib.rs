@@ -1,9 +1,9 @@
 //! What is fuzzed: one function of bytes for each reader of what strangers, peers and copies send.
 //!
 //! Each target takes any bytes and panics when the bank would do wrong: what it calls is the code of the programs, and
-//! what it asserts holds whatever the bytes are. `fuzz/` runs the targets under libFuzzer; the test of this crate gives
-//! them the seeds of `fuzz/seeds`, among which is every input that was ever found to break something. Nothing here waits
-//! for a clock, dials anybody or draws a number that the input or a counter doesn't give.
+//! what it asserts holds whatever the bytes are. `tests/fuzz` runs the targets under libFuzzer; the test of this crate
+//! gives them the seeds of `tests/fuzz/seeds`, among which is every input that was ever found to break something. Nothing
+//! here waits for a clock, dials anybody or draws a number that the input or a counter doesn't give.
 //!
 //! - [`session`]: the branch port: frames, who may ask for what, every action, and the messages of a link, at a branch
 //!   with a real database.
@@ -28,7 +28,7 @@ pub mod words;
 /// One target.
 pub type Target = fn(&[u8]);
 
-/// All targets, by the names of their folders in `fuzz/seeds`.
+/// All targets, by the names of their folders in `tests/fuzz/seeds`.
 pub const TARGETS: [(&str, Target); 9] = [
     ("bridge", bridge::run),
     ("events", events::run),

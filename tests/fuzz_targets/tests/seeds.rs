@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use fuzz_targets::TARGETS;
 
 fn seeds(target: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(target);
     let mut seeds: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     seeds.sort();
     seeds
@@ -28,7 +28,7 @@ fn no_seed_breaks_its_target() {
 
 #[test]
 fn every_folder_of_seeds_is_a_targets() {
-    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds")).unwrap() {
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds")).unwrap() {
         let name = entry.unwrap().file_name();
         assert!(fuzz_targets::find(name.to_str().unwrap()).is_some(), "{name:?}");
     }
