@@ -43,7 +43,7 @@ fn every_variable_that_is_set_is_one_that_a_program_knows() {
     let mut known: BTreeSet<String> = PROGRAMS.iter().flat_map(|name| variables(&help_of(name))).collect();
     known.insert("BANK_ADMIN_PASSWORD".into());
     let mut files = deployed(&["service", "env"]);
-    files.extend(["Dockerfile", "compose.yaml", "docs/several-machines.md"].map(PathBuf::from));
+    files.extend(["deploy/Dockerfile", "deploy/compose.yaml", "docs/several-machines.md"].map(PathBuf::from));
     assert!(files.len() > 6, "{files:?}");
     for file in files {
         let unknown: Vec<_> = variables(&read(&file)).difference(&known).cloned().collect();
@@ -53,7 +53,7 @@ fn every_variable_that_is_set_is_one_that_a_program_knows() {
 
 #[test]
 fn the_image_asks_a_branch_for_its_health_and_notices_when_it_is_gone() {
-    let dockerfile = read("Dockerfile");
+    let dockerfile = read("deploy/Dockerfile");
     let check = dockerfile.split("HEALTHCHECK").nth(1).unwrap().split("CMD").nth(1).unwrap().lines().next().unwrap();
     let words: Vec<String> = serde_json::from_str(check.trim()).unwrap();
     let mut branch = Branch::start(Options::preloaded());
