@@ -1,6 +1,6 @@
 //! The scenario that is shown: one at a time, driven by requests, told to everybody who watches.
 //!
-//! The lessons themselves are the crate `lessons`; here is what they need of a bank, and the one run. A step may take
+//! The lessons themselves are `teaching::lessons`; here is what they need of a bank, and the one run. A step may take
 //! half a minute, so it runs on a blocking thread, and another request meanwhile is told to wait.
 
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use lessons::{Failure, Run, State};
 use protocol::BranchName;
 use protocol::event::Event;
 use protocol::request::Action;
 use serde_json::Value;
+use teaching::lessons::{self, Failure, Run, State};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 

@@ -6,7 +6,7 @@ use protocol::TxId;
 use protocol::answer::{Status, TxStatus};
 use protocol::event::Event;
 use protocol::request::{Action, NoParams, OneTx, Watch};
-use trace::{Transfer, Witness};
+use teaching::trace::{Transfer, Witness};
 
 use crate::branch::Branch;
 use crate::error::ClientError;

@@ -14,13 +14,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use branch_client::RequestId;
-use lessons::{Answered, Bank, Failure};
 use protocol::BranchName;
 use protocol::answer::AnswerError;
 use protocol::event::Event;
 use protocol::request::{Action, NoParams};
 use protocol::teaching::{Lease, Look, Stage};
 use serde_json::{Value, json};
+use teaching::lessons::{self, Answered, Bank, Failure};
 
 use crate::branch::{Branch, Reply};
 use crate::error::{BranchError, ClientError};

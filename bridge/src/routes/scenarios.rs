@@ -6,6 +6,7 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
+use teaching::lessons;
 
 use super::answer;
 use crate::bridge::Bridge;

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use protocol::TxId;
 use protocol::event::{Event, EventKind};
 use serde::Serialize;
+use teaching::trace;
 
 use super::answer;
 use crate::bridge::Bridge;

@@ -4,7 +4,7 @@ use clap::Args;
 use protocol::TxId;
 use protocol::event::Event;
 use protocol::request::{Action, Watch};
-use trace::tell_event;
+use teaching::trace::tell_event;
 
 use crate::commands::session::Session;
 use crate::error::{ClientError, ExitStatus};

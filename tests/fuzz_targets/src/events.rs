@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use protocol::event::Event;
-use trace::{Glyphs, Story, Transfer, Witness};
+use teaching::trace::{self, Glyphs, Story, Transfer, Witness};
 
 /// Reads, orders and draws.
 ///
