@@ -199,7 +199,7 @@ impl DbsExec {
         owner: Owner,
         operations: Vec<impl Operation<T>>,
     ) -> Result<Vec<Result<T>>> {
-        self.submit((owner, operations.len()), operations, Confirmation::InTime)
+        self.submit((owner, operations.len()), operations, ConfirmationWait::Bounded)
     }
 
     /// Executes one operation of a client that carries out so many requests, all or none.
@@ -212,7 +212,7 @@ impl DbsExec {
         requests: usize,
         operation: impl Operation<T>,
     ) -> Result<T> {
-        let mut results = self.submit((owner, requests.max(1)), vec![operation], Confirmation::InTime)?;
+        let mut results = self.submit((owner, requests.max(1)), vec![operation], ConfirmationWait::Bounded)?;
         results.pop().expect("there is one result for each operation")
     }
 
@@ -222,7 +222,7 @@ impl DbsExec {
     /// # Errors
     /// [`Error::Stopping`] when none was tried; else each has its own result.
     pub fn execute_internal<T: Send + 'static>(&self, operations: Vec<impl Operation<T>>) -> Result<Vec<Result<T>>> {
-        self.submit((Owner::Branch, operations.len()), operations, Confirmation::AtLast)
+        self.submit((Owner::Branch, operations.len()), operations, ConfirmationWait::Unbounded)
     }
 
     /// Lets the next group take an operation along, and does not wait for it. Only for what may be lost in a
@@ -237,7 +237,9 @@ impl DbsExec {
     /// As [`DbsExec::execute`].
     pub fn flush(&self) -> Result<()> {
         if self.queue.lock().has_lazy() {
-            self.submit((Owner::Branch, 1), vec![|_: &mut Tx<'_>| Ok(())], Confirmation::None)?.into_iter().collect()
+            self.submit((Owner::Branch, 1), vec![|_: &mut Tx<'_>| Ok(())], ConfirmationWait::None)?
+                .into_iter()
+                .collect()
         } else {
             Ok(())
         }
@@ -289,7 +291,7 @@ impl DbsExec {
         &self,
         (owner, weight): (Owner, usize),
         operations: Vec<impl Operation<T>>,
-        confirmation: Confirmation,
+        wait: ConfirmationWait,
     ) -> Result<Vec<Result<T>>> {
         if operations.is_empty() {
             return Ok(Vec::new());
@@ -297,8 +299,8 @@ impl DbsExec {
         if self.is_closed() {
             return Err(Error::Stopping);
         }
-        let queue_limit = match confirmation {
-            Confirmation::InTime => {
+        let queue_limit = match wait {
+            ConfirmationWait::Bounded => {
                 // Without the replicas that must have it, the group would be executed and never be confirmed. A replica
                 // confirms nothing; what its clients may do is look.
                 if self.is_primary {
@@ -307,7 +309,7 @@ impl DbsExec {
                 QUEUE_OPERATIONS
             }
             // The branch's own work is never turned away: a transfer under way can't be forgotten because it is busy.
-            Confirmation::AtLast | Confirmation::None => usize::MAX,
+            ConfirmationWait::Unbounded | ConfirmationWait::None => usize::MAX,
         };
         let submission = Arc::new(Submission::new(owner, weight, operations));
         // From here on another thread may execute it, and this one may have to lead for others.
@@ -316,14 +318,14 @@ impl DbsExec {
             self.lead();
         }
         let results = submission.take_results();
-        match (submission.unconfirmed(), confirmation) {
-            (None, _) | (Some(_), Confirmation::None) => Ok(results),
+        match (submission.unconfirmed(), wait) {
+            (None, _) | (Some(_), ConfirmationWait::None) => Ok(results),
             // It is durable here, so it may not be called refused; what was refused changed nothing, and stays refused.
-            (Some(_), Confirmation::InTime) => {
+            (Some(_), ConfirmationWait::Bounded) => {
                 Ok(results.into_iter().map(|result| result.and(Err(Error::Unconfirmed))).collect())
             }
             // Other branches will rely on it: nothing of it may be told before replicas have it.
-            (Some(sequence), Confirmation::AtLast) => match self.commit_log.wait_confirmed(sequence, None) {
+            (Some(sequence), ConfirmationWait::Unbounded) => match self.commit_log.wait_confirmed(sequence, None) {
                 Confirmed::Yes => Ok(results),
                 Confirmed::NotInTime | Confirmed::Stopping => Err(Error::Stopping),
             },
@@ -419,11 +421,11 @@ impl DbsExec {
 
 /// Whether a submission waits until those who must have it have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Confirmation {
+enum ConfirmationWait {
     /// For a stated time: its client is told that it was refused, or that it is not confirmed.
-    InTime,
+    Bounded,
     /// As long as it takes.
-    AtLast,
+    Unbounded,
     /// Not at all.
     None,
 }

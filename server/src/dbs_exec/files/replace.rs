@@ -133,18 +133,18 @@ pub fn replace_database(
 /// One sentence; the old database is in its place then, or the next start finishes the change, and the sentence says
 /// so.
 pub(in crate::dbs_exec) fn replace(file: &DatabaseFile, replacement: &Path, kept: &Path) -> Result<bool, String> {
-    let trouble = |error: io::Error| format!("{} could not be replaced: {error}", file.path().display());
+    let failed = |error: io::Error| format!("{} could not be replaced: {error}", file.path().display());
     let had_old = file.exists();
-    take_after(file, replacement).map_err(trouble)?;
+    take_after(file, replacement).map_err(failed)?;
     let plan = Plan { replacement: replacement.to_path_buf(), kept: kept.to_path_buf() };
     let mut moved = Vec::new();
     let done = plan.write(file).and_then(|()| carry_out(file, &plan, &mut moved));
     if let Err(error) = done {
         let undone = moved.iter().rev().try_for_each(|(from, to): &(PathBuf, PathBuf)| fs::rename(to, from));
         return match undone.and_then(|()| remove_plan(file)) {
-            Ok(()) => Err(trouble(error)),
+            Ok(()) => Err(failed(error)),
             Err(undo) => Err(format!(
-                "{} ({error}), nor put back ({undo}): the next start of the branch finishes the change to the new database",
+                "{} could not be replaced ({error}), nor put back ({undo}): the next start of the branch finishes the change to the new database",
                 file.path().display()
             )),
         };
