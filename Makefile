@@ -37,31 +37,47 @@ SEEDS ?= 20000
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## Build the programs
-	@cargo build -p bank-server -p bank-client -p bank-bridge
+# All three are always named, whichever of them is built: what they need is then built alike for one and for all, and
+# a library that `make run-server` has built is not built again for `make run-client` or `make demo`.
+PACKAGES := -p bank-server -p bank-client -p bank-bridge
 
-demo: build ## Run a whole bank for a lecture: three branches, their customers, the dashboard
+# TLS is the longest to build after SQLite: what is run from here on this machine has it only where it is asked for.
+TLS_WANTED = $(findstring --tls,$(FLAGS))$(BANK_TLS)$(BANK_TLS_CERT)$(BANK_TLS_KEY)$(BANK_TLS_CA)
+FEATURES = $(if $(TLS_WANTED),,--no-default-features)
+
+build: ## Build the programs, with all they can do
+	@cargo build $(PACKAGES)
+
+# Builds what is run: `$(call build-programs,bank-server bank-client)`.
+build-programs = cargo build $(PACKAGES) $(FEATURES) $(addprefix --bin ,$(1))
+
+demo: ## Run a whole bank for a lecture: three branches, their customers, the dashboard
+	@$(call build-programs,bank-server bank-client bank-bridge)
 	@exec $(PROGRAMS)/bank-bridge demo --dir demo-bank --port $(BRIDGE_PORT)
 
 demo-clean: ## Forget the demo's bank
-	@test ! -e demo-bank || $(MAKE) --no-print-directory build
+	@test ! -e demo-bank || $(call build-programs,bank-bridge)
 	@test ! -e demo-bank || $(PROGRAMS)/bank-bridge demo --dir demo-bank --forget
 
-run-server: build ## Run the branch Mumbai on bank.db, with two sample accounts (FLAGS=--teaching for lessons)
+run-server: ## Run the branch Mumbai on bank.db, with two sample accounts (FLAGS=--teaching for lessons)
+	@$(call build-programs,bank-server)
 	@echo "Branch Mumbai on bank.db. Now, in another terminal: make run-client"
 	@echo "Sample accounts: 1001 (password 1001), 1002 (password 1002); administrator: 0 (password root). Ctrl-C stops the branch."
 	@echo "A page in the browser on this branch: make run-bridge. A whole bank of three branches: make demo."
 	@exec $(PROGRAMS)/bank-server --name Mumbai --db bank.db --preload $(FLAGS)
 
-run-branch: build ## Run another branch: NAME=Delhi PORT=9101 MENU_PORT=1070
+run-branch: ## Run another branch: NAME=Delhi PORT=9101 MENU_PORT=1070
+	@$(call build-programs,bank-server bank-client)
 	@echo "Branch $(NAME) on $(NAME).db, linked to Mumbai. In another terminal: $(PROGRAMS)/bank-client transfer 1001 $(NAME)/1002 50"
 	@exec $(PROGRAMS)/bank-server --name $(NAME) --port $(PORT) --menu-port $(MENU_PORT) --peers Mumbai=127.0.0.1:9100 --preload $(FLAGS)
 
-run-client: build ## Sit down at the menu of the branch on this machine
+run-client: ## Sit down at the menu of the branch on this machine
+	@$(call build-programs,bank-client)
 	@$(PROGRAMS)/bank-client; status=$$?; \
 	case $$status in 0|1|130) ;; *) exit $$status ;; esac
 
-run-bridge: build ## Show the running branches in a browser: BRIDGE_PORT=5000
+run-bridge: ## Show the running branches in a browser: BRIDGE_PORT=5000
+	@$(call build-programs,bank-bridge)
 	@exec $(PROGRAMS)/bank-bridge --port $(BRIDGE_PORT)
 
 # The simulator is apart because it breaks rules of the protocol on purpose, by a feature that the programs
@@ -74,7 +90,7 @@ test: ## Run every test
 	cargo test $(TESTED)
 	cargo test -p simulator
 	tests/browser/run
-	cargo test -p bank-server --features mdns,twilio --lib -- sms mdns
+	cargo test -p bank-server --features mdns,twilio --lib --test integration -- sms mdns
 	cargo build -p bank-server --features mdns
 	cargo test -p bank-tests --test end_to_end discovery::branches_on_one_network -- --ignored
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::{Patience, SetUpError};
 
-const DISABLED: &str = "this program was built without TLS (its cargo feature tls)";
+const DISABLED: &str = "this program was built without TLS, its cargo feature tls: `make build` builds it with TLS";
 
 /// Nobody has one.
 #[derive(Clone, Debug)]
