@@ -20,7 +20,7 @@ pub enum Owner {
     Branch,
     /// Someone at this address who has proved nothing.
     Stranger(IpAddr),
-    /// The customer of this account, at any door; 0 is the administrator.
+    /// The customer of this account, at any port; 0 is the administrator.
     Account(i64),
     /// Who holds the key, or is at an open branch: each connection by itself.
     Connection(u64),

@@ -70,7 +70,7 @@ pub const CLIENT_STACK_BYTES: usize = 512 << 10;
 /// What the system holds at most of what is sent to one client, in bytes (Linux reserves twice as much). It would grow
 /// to megabytes for each client that reads nothing.
 pub const SEND_BUFFER_BYTES: usize = 128 << 10;
-/// Sessions of one account at the branch's doors; one more ends the oldest of them.
+/// Sessions of one account at the branch's ports; one more ends the oldest of them.
 pub const SESSIONS_PER_ACCOUNT: usize = 64;
 /// How long a client may be silent, unless `--idle-timeout` says otherwise.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
@@ -78,7 +78,7 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take for the handshake of TLS. Half a handshake costs a thread for so long.
 pub const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long a client may be silent at a door with TLS before it is told to speak it: who has it begins at once.
+/// How long a client may be silent at a port with TLS before it is told to speak it: who has it begins at once.
 pub const TLS_FIRST_BYTE: Duration = Duration::from_secs(3);
 /// How long a TLS connection that has ended here waits for the other side's end.
 pub const TLS_LINGER: Duration = Duration::from_secs(5);

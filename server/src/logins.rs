@@ -1,9 +1,9 @@
-//! Who is logged in, at whichever door: sessions end with the password that opened them.
+//! Who is logged in, at whichever port: sessions end with the password that opened them.
 //!
 //! A session remembers which password it was opened with, as a [`PasswordVersion`], and is asked before each request
 //! whether the account still has that one. That costs one comparison of two numbers: the database counts the commits
 //! that wrote a login, and only after such a commit is the account's password looked up again. So a password that was
-//! changed at another door, by an operator, at the primary of this copy, or taken away with its account, ends every
+//! changed at another port, by an operator, at the primary of this copy, or taken away with its account, ends every
 //! session that it opened at the latest with the session's next request.
 //!
 //! Kept true:

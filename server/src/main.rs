@@ -14,7 +14,7 @@ use bank_server::dbs_exec::{put_in_place, remove_database};
 use bank_server::limits::{REOPEN_WAIT, STOP_EVENTS};
 use bank_server::menu::Texts;
 use bank_server::net::listeners::Listeners;
-use bank_server::node::{Life, Opened, Stop};
+use bank_server::node::{Node, Opened, Stop};
 use bank_server::replication::Reopen;
 use bank_server::service_manager::{State, notify};
 use command_line::streams::EXIT_IO;
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// How one life of the branch ended.
+/// How a node of the branch ended.
 enum Ended {
     /// The process is to end.
     Stopped(ExitCode),
@@ -77,8 +77,8 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     let mut is_told = false;
     let mut awaited: Option<Sender<()>> = None;
     loop {
-        let (ended, end) = match Life::open(config, &listeners, &texts, &stop, is_first)? {
-            Opened::Open(life) => {
+        let (ended, end) = match Node::open(config, &listeners, &texts, &stop, is_first)? {
+            Opened::Open(node) => {
                 if let Some(awaited) = awaited.take() {
                     // Whoever ordered the change of role may have gone.
                     let _ = awaited.try_send(());
@@ -92,7 +92,7 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
                 if !is_change {
                     notify(State::Stopping);
                 }
-                (ended, life.close(is_change))
+                (ended, node.close(is_change))
             }
             Opened::Replaced(end) => (Ended::Reopen(Reopen::Role { awaited: awaited.take() }), end),
         };

@@ -1,6 +1,6 @@
-//! One life of a branch: in one role, on one database file.
+//! A node: all that a branch opens for one role, on one database file.
 //!
-//! A process lives more than once when its role changes, or when a snapshot takes the database's place: everything
+//! A process has more than one, one after the other, when its role changes, or when a snapshot takes the database's place: everything
 //! behind the listening sockets is closed and opened anew, so that nothing of the old role is left in the new one. The
 //! order is what keeps the money right. What recovers comes before what is asked, and the listeners are answered on last; at
 //! the end the clients are told first, and the database closes when nobody writes to it any more.
@@ -44,7 +44,7 @@ const ADMIN_PASSWORD_VARIABLE: &str = "BANK_ADMIN_PASSWORD";
 /// Exit status: a part of the program has found itself wrong.
 const EXIT_WRONG: i32 = 70;
 
-/// Why a life ends.
+/// Why a node is closed.
 #[derive(Debug)]
 pub enum Stop {
     /// The process was sent this signal.
@@ -96,7 +96,7 @@ pub struct Surroundings {
     pub exchange: Option<Arc<dyn Exchange>>,
     /// What has replicas take what they must have, where no other thread does.
     pub wait_hook: Option<WaitHook>,
-    /// Where it is said that the life is to end.
+    /// Where it is said that the node is to be closed.
     pub stop: Sender<Stop>,
     /// Ends the process at once, with this status.
     pub exit: fn(i32),
@@ -105,7 +105,7 @@ pub struct Surroundings {
 impl Core {
     /// Opens the database and recovers what was under way, in the order that keeps the money right.
     ///
-    /// `is_first` is whether it is the first life of the process, in which the command line decides the role.
+    /// `is_first` is whether it is the first node of the process, in which the command line decides the role.
     ///
     /// # Errors
     /// One sentence when something can't be opened.
@@ -126,7 +126,7 @@ impl Core {
         if is_first {
             settle_role(&dbs, &config.replication).map_err(trouble)?;
         }
-        // Later lives begin by an order, before which the others were asked, or as a replica.
+        // Later ones begin by an order, before which the others were asked, or as a replica.
         if is_first && is_replaced(&dbs, &dialler, port, &config.replication.replicas).map_err(trouble)? {
             dbs.close();
             return Ok(Opened::Replaced(dbs.end()));
@@ -161,17 +161,17 @@ impl Core {
 }
 
 /// All that runs, as long as it does.
-pub struct Life {
+pub struct Node {
     core: Core,
     listeners: Vec<Listener>,
     #[cfg(feature = "mdns")]
     mdns: Option<Mdns>,
 }
 
-impl Life {
+impl Node {
     /// Opens the branch, recovers what was under way, and answers at its listeners.
     ///
-    /// `is_first` is whether it is the first life of the process, in which the command line decides the role.
+    /// `is_first` is whether it is the first node of the process, in which the command line decides the role.
     ///
     /// # Errors
     /// One sentence when something can't be opened or started.

@@ -37,7 +37,7 @@ pub struct Branch {
     log: ProgramLog,
 }
 
-/// Where its doors are.
+/// Where it listens.
 #[derive(Clone, Debug)]
 struct Ports {
     branch: u16,
@@ -55,7 +55,7 @@ pub struct StartFailure {
 }
 
 impl Branch {
-    /// Starts a branch and waits until its doors are open.
+    /// Starts a branch and waits until it listens.
     ///
     /// # Panics
     /// When it does not start.
@@ -68,7 +68,7 @@ impl Branch {
         }
     }
 
-    /// Starts a branch and waits until its doors are open, or until it has ended.
+    /// Starts a branch and waits until it listens, or until it has ended.
     ///
     /// # Errors
     /// What it said when it did not start.
@@ -128,7 +128,7 @@ impl Branch {
         self.ports.menu
     }
 
-    /// The port of the older client's door.
+    /// The port of the older client's port.
     #[must_use]
     pub fn lab_port(&self) -> u16 {
         self.ports.lab.expect("the branch was started without Options::lab")

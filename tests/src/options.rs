@@ -74,7 +74,7 @@ impl Options {
         self
     }
 
-    /// With the older client's door open, on a port of its own choosing.
+    /// With the older client's port open, on a port of its own choosing.
     #[must_use]
     pub fn lab(mut self) -> Self {
         self.has_lab = true;

@@ -163,7 +163,7 @@ impl Bank {
     }
 
     /// Checks a password and opens a session over this connection. Whether its end also ends the checking is the
-    /// door's to say: a menu's client may send all its lines ahead and close its side.
+    /// caller's to say: a menu's client may send all its lines ahead and close its side.
     ///
     /// # Errors
     /// As [`Bank::log_in`].

@@ -47,7 +47,7 @@ pub struct Arguments {
     /// The port of the menu; 0 picks a free one and prints it.
     #[arg(long, env = "BANK_MENU_PORT", default_value_t = 1069, value_name = "PORT")]
     pub menu_port: u16,
-    /// A second door that speaks the older menu client's wire format. Off unless given. Its XOR with a key
+    /// A second port that speaks the older menu client's wire format. Off unless given. Its XOR with a key
     /// that the client sends in the clear hides nothing: use it on a machine of your own.
     #[arg(long, env = "BANK_LAB_PORT", value_name = "PORT")]
     pub lab_port: Option<u16>,
@@ -113,7 +113,7 @@ pub struct Arguments {
     /// the pipe, so that they end with it, however it ends.
     #[arg(long)]
     pub until_input_ends: bool,
-    /// Clients at once, at all doors together; one more is told that the bank is busy.
+    /// Clients at once, at all ports together; one more is told that the bank is busy.
     #[arg(long, env = "BANK_MAX_CLIENTS", default_value_t = limits::CLIENTS, value_name = "NUMBER")]
     pub max_clients: usize,
     /// Seconds that a client may be silent before it is logged out.

@@ -2,7 +2,7 @@
 //!
 //! A file gets its final name only when it is whole, forced to disk, and its books were audited; until then it is
 //! called something else. So whatever lies under a backup's name is one. How a restore replaces a database so that a
-//! stop at any moment leaves the old one or the new one is told in `dbs_exec/replace.rs`.
+//! stop at any moment leaves the old one or the new one is told in `dbs_exec/files/replace.rs`.
 //!
 //! Owner, group and mode of a database that is replaced stay as they are, and a link to it stays a link.
 //!

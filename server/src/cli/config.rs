@@ -42,11 +42,11 @@ pub struct Config {
     pub replication: ReplicationSettings,
     /// Where the menu listens.
     pub menu: SocketAddr,
-    /// Where the older client's door is, if open.
+    /// Where the older client's port is, if open.
     pub lab: Option<SocketAddr>,
     /// The folder of the menu texts, if given.
     pub menus: Option<PathBuf>,
-    /// The certificate and its key, when the doors speak TLS.
+    /// The certificate and its key, when the listeners speak TLS.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Whose certificates are trusted at other branches, when links are made by TLS.
     pub tls_ca: Option<PathBuf>,

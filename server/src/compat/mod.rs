@@ -15,10 +15,10 @@ pub use terminal::LabTerminal;
 
 /// The most bytes of one turn to the older client: it reads as many at once, and has no framing.
 pub const LAB_TURN_BYTES_MAX: usize = 1024;
-/// How long the older client's door waits for one more digit of the key, in milliseconds. The owner of the
+/// How long the older client's port waits for one more digit of the key, in milliseconds. The owner of the
 /// socket sets it as read timeout before [`LabTerminal::handshake`].
 pub const LAB_KEY_TIMEOUT_MS: u64 = 200;
-/// How many such waits go by without a first digit before the older client's door gives a newcomer up.
+/// How many such waits go by without a first digit before the older client's port gives a newcomer up.
 pub const LAB_KEY_WAITS_MAX: u32 = 50;
 
 /// Serves the older client.

@@ -1,4 +1,4 @@
-//! The door to a client: what shows lines and brings answers.
+//! The way to a client: what shows lines and brings answers.
 //!
 //! A [`Terminal`] owns the wire format and nothing of the dialogue. Time limits are the socket's: whoever
 //! opens it sets its read timeout (the idle limit) and its write timeout (for a client that never reads).

@@ -1,6 +1,6 @@
-//! The doors: accepting clients, counting them, a named thread for each, and stopping them all.
+//! Accepting clients, counting them, a named thread for each, and stopping them all.
 //!
-//! This module owns the sockets. [`Clients`] is the register of everyone who is connected, at all doors
+//! This module owns the sockets. [`Clients`] is the register of everyone who is connected, at all listeners
 //! together: it keeps the limit, and at shutdown it wakes every session by closing its connection for
 //! reading, so that a session blocked in a read finds the end of its input, says goodbye and ends, while
 //! an operation under way finishes first and is answered.
@@ -166,7 +166,7 @@ impl Client {
         &self.stream
     }
 
-    /// Its number, which no other client of this life has.
+    /// Its number, which no other client of this node has.
     #[must_use]
     pub fn id(&self) -> u64 {
         self.entry.id
@@ -203,7 +203,7 @@ impl fmt::Display for Client {
     }
 }
 
-/// A door that is open.
+/// A listening socket, and the thread that accepts there.
 pub struct Listener {
     address: SocketAddr,
     thread: JoinHandle<()>,
@@ -214,11 +214,11 @@ impl Listener {
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub fn start(listener: TcpListener, door: Arc<dyn Handler>, clients: Arc<Clients>) -> io::Result<Self> {
+    pub fn start(listener: TcpListener, handler: Arc<dyn Handler>, clients: Arc<Clients>) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let thread = std::thread::Builder::new()
-            .name(format!("{}-accept", door.name()))
-            .spawn(move || accept(&listener, &door, &clients))?;
+            .name(format!("{}-accept", handler.name()))
+            .spawn(move || accept(&listener, &handler, &clients))?;
         Ok(Self { address, thread })
     }
 
@@ -249,24 +249,24 @@ impl Listener {
     }
 }
 
-fn accept(listener: &TcpListener, door: &Arc<dyn Handler>, clients: &Arc<Clients>) {
+fn accept(listener: &TcpListener, handler: &Arc<dyn Handler>, clients: &Arc<Clients>) {
     loop {
         let accepted = listener.accept();
         if clients.is_stopping() {
             return;
         }
         match accepted {
-            Ok((stream, peer)) => admit(stream, peer, door, clients),
+            Ok((stream, peer)) => admit(stream, peer, handler, clients),
             Err(error) => {
                 // Out of file descriptors, most likely: connections wait in the backlog meanwhile.
-                log::warn!("{}: a client could not be accepted: {error}", door.name());
+                log::warn!("{}: a client could not be accepted: {error}", handler.name());
                 std::thread::sleep(ACCEPT_PAUSE);
             }
         }
     }
 }
 
-fn admit(stream: TcpStream, peer: SocketAddr, door: &Arc<dyn Handler>, clients: &Arc<Clients>) {
+fn admit(stream: TcpStream, peer: SocketAddr, handler: &Arc<dyn Handler>, clients: &Arc<Clients>) {
     let prepared = stream.set_write_timeout(Some(WRITE_TIMEOUT)).and_then(|()| stream.set_nodelay(true));
     if let Err(error) = prepared {
         log::info!("{peer} was gone before it was served: {error}");
@@ -275,18 +275,18 @@ fn admit(stream: TcpStream, peer: SocketAddr, door: &Arc<dyn Handler>, clients: 
     let stream = Arc::new(stream);
     let Some(entry) = clients.enter(&stream, peer.ip()) else {
         log::warn!("{peer} was turned away: {} clients are connected", clients.count());
-        door.turn_away(&stream);
+        handler.turn_away(&stream);
         return;
     };
-    let name = format!("{}-{}", door.name(), entry.id);
+    let name = format!("{}-{}", handler.name(), entry.id);
     let client = Client { stream: Arc::clone(&stream), peer, entry: Arc::new(entry) };
-    let session_door = Arc::clone(door);
+    let in_session = Arc::clone(handler);
     let spawned = std::thread::Builder::new().name(name).stack_size(CLIENT_STACK_BYTES).spawn(move || {
-        session_door.serve(&client);
+        in_session.serve(&client);
     });
     if let Err(error) = spawned {
         log::warn!("{peer} was turned away: there is no thread for it: {error}");
-        door.turn_away(&stream);
+        handler.turn_away(&stream);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The branch's doors: the listening sockets, which stay open when everything behind them is opened again, and TLS.
+//! The listening sockets, which stay open when everything behind them is opened again, and TLS.
 
 use std::cell::Cell;
 use std::io::{self, Write as _};
@@ -27,7 +27,7 @@ pub struct Listeners {
     lab: Option<TcpListener>,
     /// Of the branch protocol.
     pub port: u16,
-    /// Takes TLS at the branch's door and the menu's.
+    /// Takes TLS at the branch port and the menu's.
     acceptor: Option<Acceptor>,
     /// Speaks TLS to others.
     pub connector: Option<Connector>,
@@ -81,10 +81,10 @@ impl Listeners {
     ) -> Result<Vec<Listener>, String> {
         let menu = Menu::new(Arc::clone(service), Arc::clone(texts));
         let mut listeners = Vec::new();
-        let mut start = |label: &str, listener: &TcpListener, door: Arc<dyn Handler>| -> Result<(), String> {
+        let mut start = |label: &str, listener: &TcpListener, handler: Arc<dyn Handler>| -> Result<(), String> {
             let started = listener
                 .try_clone()
-                .and_then(|listener| Listener::start(listener, door, Arc::clone(&service.clients)))
+                .and_then(|listener| Listener::start(listener, handler, Arc::clone(&service.clients)))
                 .map_err(|error| format!("no thread for the listener: {error}"))?;
             if !self.are_announced.get() {
                 announce(&format!("{label} on {}", started.address()));
@@ -102,10 +102,10 @@ impl Listeners {
         Ok(listeners)
     }
 
-    fn with_tls(&self, door: Arc<dyn Handler>) -> Arc<dyn Handler> {
+    fn with_tls(&self, handler: Arc<dyn Handler>) -> Arc<dyn Handler> {
         match &self.acceptor {
-            Some(acceptor) => Arc::new(TlsHandler::new(door, acceptor.clone())),
-            None => door,
+            Some(acceptor) => Arc::new(TlsHandler::new(handler, acceptor.clone())),
+            None => handler,
         }
     }
 }

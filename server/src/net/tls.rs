@@ -1,7 +1,7 @@
-//! A door with TLS: the handshake, and then the same door as without.
+//! TLS before a handler of clients: the handshake, and then the same handler as without.
 //!
 //! What the client speaks shows by its first byte. Who speaks no TLS, or waits for the bank to begin as a plain menu
-//! client does, is told so in the words of that door and closed. Everything takes a bounded time.
+//! client does, is told so in the words of that handler and closed. Everything takes a bounded time.
 
 use std::io::{self, ErrorKind, Read as _};
 use std::net::{Shutdown, TcpStream};
@@ -18,14 +18,14 @@ const HANDSHAKE_RECORD: u8 = 0x16;
 /// How long clients' connections may take for what.
 pub const PATIENCE: Patience = Patience { handshake: TLS_HANDSHAKE, write: WRITE_TIMEOUT, linger: TLS_LINGER };
 
-/// The door.
+/// A handler behind TLS.
 pub struct TlsHandler {
     inner: Arc<dyn Handler>,
     acceptor: Acceptor,
 }
 
 impl TlsHandler {
-    /// Puts TLS before a door.
+    /// Puts TLS before a handler.
     #[must_use]
     pub fn new(inner: Arc<dyn Handler>, acceptor: Acceptor) -> Self {
         Self { inner, acceptor }

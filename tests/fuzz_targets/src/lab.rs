@@ -1,6 +1,6 @@
-//! The menu behind the older client's door.
+//! The menu behind the older client's port.
 //!
-//! As for the plain door, but each line of what the client sends is one read there. The first is the key as it is; the
+//! As for the plain port, but each line of what the client sends is one read there. The first is the key as it is; the
 //! others are masked with it on their way, as the older client masks them.
 
 use std::collections::VecDeque;
@@ -65,7 +65,7 @@ impl Write for Turns {
 /// Has a whole dialogue.
 ///
 /// # Panics
-/// As for the plain door, or when a turn is none that the older client takes.
+/// As for the plain port, or when a turn is none that the older client takes.
 pub fn run(bytes: &[u8]) {
     let (choices, sent) = split(bytes);
     let mut lines: VecDeque<&[u8]> = sent.split(|byte| *byte == b'\n').collect();

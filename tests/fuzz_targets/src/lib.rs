@@ -7,7 +7,7 @@
 //!
 //! - [`session`]: the branch port: frames, who may ask for what, every action, and the messages of a link, at a branch
 //!   with a real database.
-//! - [`menu`]: the dialogue of the menu behind the plain door; [`lab`]: the same behind the older client's.
+//! - [`menu`]: the dialogue of the menu behind the plain port; [`lab`]: the same behind the older client's.
 //! - [`words`]: amounts, ids, names, addresses, and lines of the menu.
 //! - [`machines`]: both machines of two branches, with a network that loses and doubles and disks that crash.
 //! - [`replica`]: a statement log's groups, executed at a copy; [`stream`]: the frames in which they come.

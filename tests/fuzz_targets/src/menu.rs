@@ -1,4 +1,4 @@
-//! The menu behind its plain door.
+//! The menu behind its plain port.
 //!
 //! The first bytes of the input, up to the first line ending, are the bank's choices; the rest is what the client sends.
 

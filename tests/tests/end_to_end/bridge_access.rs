@@ -11,7 +11,7 @@ fn pair(flags: &[&str]) -> (Bank, Branch, Branch, Bridge) {
 }
 
 #[test]
-fn without_signing_in_only_the_door_is_open() {
+fn without_signing_in_only_the_way_in_is_open() {
     let (_bank, mumbai, _delhi, bridge) = pair(&[]);
     let document = bridge.get("/openapi.json").json;
     for (path, methods) in document["paths"].as_object().unwrap() {

@@ -35,7 +35,7 @@ impl Certificate {
         self.0.path().join("cert.pem")
     }
 
-    /// Doors with TLS, and links by TLS.
+    /// Ports with TLS, and links by TLS.
     fn on(&self, options: Options) -> Options {
         let key = self.0.path().join("key.pem");
         let options = options.value("--tls-cert", self.path().display()).value("--tls-key", key.display());

@@ -1,4 +1,4 @@
-//! The older client at its own door: its loop, written anew from what it does with the bytes.
+//! The older client at its own port: its loop, written anew from what it does with the bytes.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -74,7 +74,7 @@ fn the_older_client_works_unchanged_with_keys_of_every_length() {
 }
 
 #[test]
-fn an_account_is_opened_and_closed_through_the_older_door() {
+fn an_account_is_opened_and_closed_through_the_older_port() {
     let mut branch = Branch::start(Options::empty().lab().value("--opening-balance", 500));
     let administrator = [
         "a",

@@ -21,7 +21,7 @@ fn try_on_behalf(branch: &Branch, account: u64, password: &str) -> String {
     branch.connect().ask("check_password", json!({"account_no": account, "password": password})).code().to_string()
 }
 
-/// A log-in through the older client's door; gives the turn after the password.
+/// A log-in through the older client's port; gives the turn after the password.
 fn try_lab(branch: &Branch, account: &str, password: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", branch.lab_port())).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -96,7 +96,7 @@ fn after_a_pause_the_right_password_is_let_in_and_the_count_begins_anew() {
 }
 
 #[test]
-fn every_door_counts_and_those_whom_the_bridge_asks_for_are_counted_apart() {
+fn every_port_counts_and_those_whom_the_bridge_asks_for_are_counted_apart() {
     let branch = Branch::start(Options::preloaded().lab());
     for _ in 0..2 {
         assert!(try_menu(&branch, "1001", "guess").is_some());

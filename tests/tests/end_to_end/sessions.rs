@@ -1,4 +1,4 @@
-//! What was opened with a password ends with it, at every door; and who sets a password gives the present one.
+//! What was opened with a password ends with it, at every port; and who sets a password gives the present one.
 
 use bank_tests::{Branch, BranchConnection, Options};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ fn logged_in(branch: &Branch, account: u64, password: &str) -> BranchConnection 
 }
 
 #[test]
-fn a_changed_password_ends_the_other_sessions_at_every_door() {
+fn a_changed_password_ends_the_other_sessions_at_every_port() {
     let branch = Branch::start(Options::preloaded());
     let mut thief = logged_in(&branch, 1001, "1001");
     let mut thief_at_menu = branch.log_in("1001", "1001");
