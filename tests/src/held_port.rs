@@ -11,14 +11,15 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, soc
 /// Both this socket and the branch's listener have `SO_REUSEADDR`, so the branch can listen there; but the system
 /// gives the port to nobody who asks for any, neither for a listener nor for the near end of a connection.
 #[derive(Debug)]
-pub(crate) struct HeldPort {
+pub struct HeldPort {
     _socket: OwnedFd,
     number: u16,
 }
 
 impl HeldPort {
     /// Any free port.
-    pub(crate) fn pick() -> Self {
+    #[must_use]
+    pub fn pick() -> Self {
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
         set_socket_reuseaddr(&socket, true).unwrap();
         bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -27,7 +28,8 @@ impl HeldPort {
     }
 
     /// Its number.
-    pub(crate) fn number(&self) -> u16 {
+    #[must_use]
+    pub fn number(&self) -> u16 {
         self.number
     }
 }

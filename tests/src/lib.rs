@@ -36,6 +36,7 @@ pub use branch::{Branch, StartFailure};
 pub use branch_connection::{BranchConnection, Reply, figure, frame, request};
 pub use bridge::{Bridge, EventStream, FORM, JSON, Request, Response, ServerEvent, SignedIn};
 pub use descriptors::raise_descriptor_limit;
+pub use held_port::HeldPort;
 pub use menu_connection::{Ending, MenuConnection, Turn};
 pub use options::Options;
 pub use program_log::ProgramLog;
