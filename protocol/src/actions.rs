@@ -173,7 +173,7 @@ actions! {
     Watch               "watch"                 KeyHolder   Any         TakesOver       []
     /// Set the password of an account's menu login.
     SetPassword         "set_password"          OwnAccount  Primary     Write           [RequestId InBatch]
-    /// Whether a password is right, for a program that lets people log in at its own door.
+    /// Whether a password is right, for a program that lets people log in by itself.
     CheckPassword       "check_password"        KeyHolder   Books       Read            []
     /// Which passwords accounts have, so that such a program notices when one was changed.
     PasswordVersions    "password_versions"     KeyHolder   Books       Read            [Long]

@@ -230,7 +230,7 @@ pub struct Status {
     pub role: String,
     /// Open accounts.
     pub accounts: u64,
-    /// Clients connected, at all doors.
+    /// Clients connected, at all ports.
     pub clients: u64,
     /// Transfers prepared here whose outcome is not known here.
     pub in_doubt: u64,

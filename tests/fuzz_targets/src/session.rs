@@ -211,7 +211,7 @@ fn socket_with(bytes: &[u8]) -> Arc<TcpStream> {
     Arc::new(TcpStream::from(OwnedFd::from(far)))
 }
 
-/// Serves one connection, as the door does; gives the messages of the peer whose link it became.
+/// Serves one connection, as the branch port does; gives the messages of the peer whose link it became.
 fn serve(service: &Service, stream: &Arc<TcpStream>, sent: &[u8]) -> Option<(PeerAddr, Vec<StampedMessage>)> {
     let mut session = BranchSession::over(service, IpAddr::V4(Ipv4Addr::LOCALHOST), 0, Arc::clone(stream));
     let mut incoming = Incoming::new(stream);

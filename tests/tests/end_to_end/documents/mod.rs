@@ -14,7 +14,7 @@ mod session;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use protocol::request::Action;
+use protocol::actions::{Access, Action};
 
 use page::{Block, Page, Run};
 use session::Session;
@@ -106,7 +106,16 @@ fn every_block_of_commands_is_run_by_a_test_or_says_why_not() {
 fn the_branch_protocols_page_has_every_action_and_every_code() {
     let page = fs::read_to_string(top().join("docs/branch-protocol.md")).unwrap();
     for action in Action::ALL {
-        assert!(page.contains(&format!("`{action}`")), "{action} has no row");
+        let row = page
+            .lines()
+            .find(|line| line.starts_with('|') && line.split('|').nth(1).unwrap().contains(&format!("`{action}`")));
+        let row = row.unwrap_or_else(|| panic!("{action} has no row"));
+        let who = match action.access() {
+            Access::Anyone => "anyone",
+            Access::OwnAccount => "own account",
+            Access::KeyHolder => "key",
+        };
+        assert_eq!(row.split('|').nth(2).unwrap().trim(), who, "{action}");
     }
     let source = fs::read_to_string(top().join("server/src/error.rs")).unwrap();
     let codes = source.split("=> \"").skip(1).filter_map(|rest| rest.split_once("\",")).map(|(code, _)| code);
