@@ -41,7 +41,7 @@
 //! - *Another process owns the branch.* Nothing was appended, so the answer is `NotDurable`, with [`Error::Fenced`];
 //!   from then on `begin` answers [`Writing::Refused`] with the same error. Operations that only look still run.
 //!
-//! One thing the built-in log has for nothing: its row is part of the transaction, and goes with it. A log elsewhere
+//! One thing costs the built-in log nothing: its row is part of the transaction, and goes with it. A log elsewhere
 //! keeps its row when SQLite's COMMIT fails after `append`, even on a full disk; such a log must turn that failure into
 //! `Unknown`, because the group will come back from the log at the next start.
 
