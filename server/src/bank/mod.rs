@@ -30,8 +30,7 @@ use crate::logins::{LoggedIn, Logins};
 use crate::sms::Notifier;
 use accounts::{Account, Opening};
 use hashing::Orderer;
-use history::Transaction;
-use movements::{Booking, Transferred};
+use movements::Booking;
 use passwords::{HashCost, Hasher, PasswordVersion};
 
 /// The administrator's number in `auth`; no account has it.
@@ -303,76 +302,12 @@ impl Bank {
         self.hasher.verify(password, Some(hash), orderer)
     }
 
-    /// Opens an account.
-    ///
-    /// # Errors
-    /// As [`accounts::open`].
-    pub fn open_account(&self, opening: Opening) -> Result<AccountNum> {
-        self.book(Owner::Branch, move |tx, booking| accounts::open(tx, &opening, booking))
-    }
-
-    /// Closes an account and pays its balance out.
-    ///
-    /// # Errors
-    /// As [`accounts::close`].
-    pub fn close_account(&self, number: AccountNum) -> Result<Money> {
-        self.book(Owner::Account(number.as_i64()), move |tx, booking| accounts::close(tx, number, booking))
-    }
-
-    /// Cash in; gives the new balance.
-    ///
-    /// # Errors
-    /// As [`movements::deposit`].
-    pub fn deposit(&self, number: AccountNum, amount: Money) -> Result<Money> {
-        self.book(Owner::Account(number.as_i64()), move |tx, booking| movements::deposit(tx, number, amount, booking))
-    }
-
-    /// Cash out; gives the new balance.
-    ///
-    /// # Errors
-    /// As [`movements::withdraw`].
-    pub fn withdraw(&self, number: AccountNum, amount: Money) -> Result<Money> {
-        self.book(Owner::Account(number.as_i64()), move |tx, booking| movements::withdraw(tx, number, amount, booking))
-    }
-
-    /// From one account of this branch to another.
-    ///
-    /// # Errors
-    /// As [`movements::transfer`].
-    pub fn transfer(&self, from: AccountNum, to: AccountNum, amount: Money) -> Result<Transferred> {
-        self.book(Owner::Account(from.as_i64()), move |tx, booking| movements::transfer(tx, from, to, amount, booking))
-    }
-
     /// An open account.
     ///
     /// # Errors
     /// As [`accounts::find_open`].
     pub fn account(&self, number: AccountNum) -> Result<Account> {
         self.dbs.read(|reader| accounts::find_open(reader, number))
-    }
-
-    /// A page of accounts: the open ones, or all.
-    ///
-    /// # Errors
-    /// As [`accounts::list`].
-    pub fn accounts(&self, after: Option<AccountNum>, with_closed: bool, limit: usize) -> Result<Vec<Account>> {
-        self.dbs.read(|reader| accounts::list(reader, after, with_closed, limit))
-    }
-
-    /// A page of transactions, of one account or of the whole branch.
-    ///
-    /// # Errors
-    /// [`Error::Database`] when SQLite fails.
-    pub fn transactions(
-        &self,
-        account: Option<AccountNum>,
-        before: Option<i64>,
-        limit: usize,
-    ) -> Result<Vec<Transaction>> {
-        self.dbs.read(|reader| match account {
-            Some(account) => history::of_account(reader, account, before, limit),
-            None => history::all(reader, before, limit),
-        })
     }
 
     /// The branch's database.

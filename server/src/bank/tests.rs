@@ -2,6 +2,9 @@
 
 use std::thread;
 
+use super::accounts::Account;
+use super::history::Transaction;
+use super::movements::Transferred;
 use super::*;
 use crate::error::Result;
 
@@ -49,7 +52,38 @@ fn opening(balance: &str) -> Opening {
 
 impl Fixture {
     fn open(&self, balance: &str) -> AccountNum {
-        self.bank.open_account(opening(balance)).unwrap()
+        self.open_account(opening(balance)).unwrap()
+    }
+
+    fn open_account(&self, opening: Opening) -> Result<AccountNum> {
+        self.bank.book(Owner::Branch, move |tx, booking| accounts::open(tx, &opening, booking))
+    }
+
+    fn close_account(&self, number: AccountNum) -> Result<Money> {
+        self.bank.book(Owner::Branch, move |tx, booking| accounts::close(tx, number, booking))
+    }
+
+    fn deposit(&self, number: AccountNum, amount: Money) -> Result<Money> {
+        self.bank.book(Owner::Branch, move |tx, booking| movements::deposit(tx, number, amount, booking))
+    }
+
+    fn withdraw(&self, number: AccountNum, amount: Money) -> Result<Money> {
+        self.bank.book(Owner::Branch, move |tx, booking| movements::withdraw(tx, number, amount, booking))
+    }
+
+    fn transfer(&self, from: AccountNum, to: AccountNum, amount: Money) -> Result<Transferred> {
+        self.bank.book(Owner::Branch, move |tx, booking| movements::transfer(tx, from, to, amount, booking))
+    }
+
+    fn accounts(&self, after: Option<AccountNum>, with_closed: bool, limit: usize) -> Result<Vec<Account>> {
+        self.dbs.read(|reader| accounts::list(reader, after, with_closed, limit))
+    }
+
+    fn transactions(&self, account: Option<AccountNum>, before: Option<i64>, limit: usize) -> Result<Vec<Transaction>> {
+        self.dbs.read(|reader| match account {
+            Some(account) => history::of_account(reader, account, before, limit),
+            None => history::all(reader, before, limit),
+        })
     }
 
     fn balance(&self, number: AccountNum) -> String {
@@ -72,8 +106,8 @@ fn accounts_are_numbered_from_1001_and_given_numbers_are_passed_over() {
     let fixture = fixture();
     assert_eq!(fixture.open("0"), account(1001));
     let given = Opening { number: Some(account(1002)), ..opening("0") };
-    assert_eq!(fixture.bank.open_account(given.clone()), Ok(account(1002)));
-    assert_eq!(fixture.bank.open_account(given), Err(Error::AccountExists(account(1002))));
+    assert_eq!(fixture.open_account(given.clone()), Ok(account(1002)));
+    assert_eq!(fixture.open_account(given), Err(Error::AccountExists(account(1002))));
     assert_eq!(fixture.open("0"), account(1003));
     fixture.assert_clean();
 }
@@ -83,7 +117,7 @@ fn a_tenth_deposited_three_times_is_thirty_paise() {
     let fixture = fixture();
     let number = fixture.open("0");
     for _ in 0..3 {
-        fixture.bank.deposit(number, rupees("0.1")).unwrap();
+        fixture.deposit(number, rupees("0.1")).unwrap();
     }
     assert_eq!(fixture.balance(number), "0.30");
     fixture.assert_clean();
@@ -95,8 +129,8 @@ fn the_totals_of_cash_never_fill_up() {
     let fixture = fixture();
     let number = fixture.open("1");
     for _ in 0..205 {
-        fixture.bank.deposit(number, rupees("99999999999998.99")).unwrap();
-        fixture.bank.withdraw(number, rupees("99999999999998.99")).unwrap();
+        fixture.deposit(number, rupees("99999999999998.99")).unwrap();
+        fixture.withdraw(number, rupees("99999999999998.99")).unwrap();
     }
     let cash = |dbs: &DbsExec| {
         let sql = "SELECT debited_carry, credited_carry FROM own_accounts WHERE account_num = -1";
@@ -117,7 +151,7 @@ fn the_totals_of_cash_never_fill_up() {
             )
         })
         .unwrap();
-    fixture.bank.deposit(number, rupees("5")).unwrap();
+    fixture.deposit(number, rupees("5")).unwrap();
     assert_eq!(fixture.balance(number), "6.00");
 }
 
@@ -126,10 +160,10 @@ fn an_overdraft_is_refused_and_nothing_is_stored() {
     let fixture = fixture();
     let (payer, receiver) = (fixture.open("10"), fixture.open("0"));
     let refused = Error::InsufficientFunds { available: rupees("10") };
-    assert_eq!(fixture.bank.withdraw(payer, rupees("10.01")), Err(refused.clone()));
-    assert_eq!(fixture.bank.transfer(payer, receiver, rupees("10.01")), Err(refused));
+    assert_eq!(fixture.withdraw(payer, rupees("10.01")), Err(refused.clone()));
+    assert_eq!(fixture.transfer(payer, receiver, rupees("10.01")), Err(refused));
     assert_eq!(fixture.balance(payer), "10.00");
-    assert_eq!(fixture.bank.transactions(None, None, 10).unwrap().len(), 1, "only the opening");
+    assert_eq!(fixture.transactions(None, None, 10).unwrap().len(), 1, "only the opening");
     fixture.assert_clean();
 }
 
@@ -137,9 +171,9 @@ fn an_overdraft_is_refused_and_nothing_is_stored() {
 fn a_transfer_moves_exactly_the_amount() {
     let fixture = fixture();
     let (payer, receiver) = (fixture.open("10"), fixture.open("5"));
-    let after = fixture.bank.transfer(payer, receiver, rupees("9.99")).unwrap();
+    let after = fixture.transfer(payer, receiver, rupees("9.99")).unwrap();
     assert_eq!(after, Transferred { from_balance: rupees("0.01"), to_balance: rupees("14.99") });
-    let rows = fixture.bank.transactions(Some(receiver), None, 1).unwrap();
+    let rows = fixture.transactions(Some(receiver), None, 1).unwrap();
     assert_eq!((rows[0].from.as_str(), rows[0].to.as_str(), rows[0].kind.as_str()), ("1001", "1002", "transfer"));
     fixture.assert_clean();
 }
@@ -148,8 +182,8 @@ fn a_transfer_moves_exactly_the_amount() {
 fn a_transfer_to_oneself_to_nobody_or_to_a_closed_account_is_refused() {
     let fixture = fixture();
     let (payer, closed) = (fixture.open("10"), fixture.open("5"));
-    assert_eq!(fixture.bank.close_account(closed), Ok(rupees("5")));
-    let pay = |to| fixture.bank.transfer(payer, to, rupees("1"));
+    assert_eq!(fixture.close_account(closed), Ok(rupees("5")));
+    let pay = |to| fixture.transfer(payer, to, rupees("1"));
     assert_eq!(pay(payer), Err(Error::SameAccount(payer)));
     assert_eq!(pay(account(4711)), Err(Error::NoSuchAccount(account(4711))));
     assert_eq!(pay(closed), Err(Error::AccountClosed(closed)));
@@ -161,13 +195,13 @@ fn a_transfer_to_oneself_to_nobody_or_to_a_closed_account_is_refused() {
 fn closing_pays_out_and_keeps_the_history() {
     let fixture = fixture();
     let number = fixture.open("12.34");
-    assert_eq!(fixture.bank.close_account(number), Ok(rupees("12.34")));
-    assert_eq!(fixture.bank.close_account(number), Err(Error::AccountClosed(number)));
+    assert_eq!(fixture.close_account(number), Ok(rupees("12.34")));
+    assert_eq!(fixture.close_account(number), Err(Error::AccountClosed(number)));
     assert_eq!(fixture.bank.account(number), Err(Error::AccountClosed(number)));
-    assert_eq!(fixture.bank.deposit(number, rupees("1")), Err(Error::AccountClosed(number)));
-    let rows = fixture.bank.transactions(Some(number), None, 10).unwrap();
+    assert_eq!(fixture.deposit(number, rupees("1")), Err(Error::AccountClosed(number)));
+    let rows = fixture.transactions(Some(number), None, 10).unwrap();
     assert_eq!(rows.iter().map(|row| row.kind.as_str()).collect::<Vec<_>>(), ["closing", "opening"]);
-    assert!(fixture.bank.accounts(None, false, 10).unwrap().is_empty());
+    assert!(fixture.accounts(None, false, 10).unwrap().is_empty());
     fixture.assert_clean();
 }
 
@@ -179,9 +213,9 @@ fn an_account_with_money_held_is_not_closed() {
         .dbs
         .execute(move |tx| tx.execute("UPDATE customers SET held = 1 WHERE account_num = ?1", params![number.as_i64()]))
         .unwrap();
-    assert_eq!(fixture.bank.close_account(number), Err(Error::MoneyHeld(number)));
+    assert_eq!(fixture.close_account(number), Err(Error::MoneyHeld(number)));
     assert_eq!(
-        fixture.bank.withdraw(number, rupees("10")),
+        fixture.withdraw(number, rupees("10")),
         Err(Error::InsufficientFunds { available: rupees("9.99") }),
         "what is held cannot be spent"
     );
@@ -197,11 +231,11 @@ fn aadhaar_and_phone_are_unique_among_open_accounts() {
         phone: Some(phone.into()),
         ..opening("0")
     };
-    let first = fixture.bank.open_account(with("123412341234", "9876543210")).unwrap();
-    let open = |aadhaar, phone| fixture.bank.open_account(with(aadhaar, phone));
+    let first = fixture.open_account(with("123412341234", "9876543210")).unwrap();
+    let open = |aadhaar, phone| fixture.open_account(with(aadhaar, phone));
     assert_eq!(open("123412341234", "9876543211"), Err(Error::DuplicateAadhaar));
     assert_eq!(open("123412341235", "9876543210"), Err(Error::DuplicatePhone));
-    fixture.bank.close_account(first).unwrap();
+    fixture.close_account(first).unwrap();
     assert_eq!(open("123412341234", "9876543210"), Ok(account(1002)), "a closed account frees both");
 }
 
@@ -209,7 +243,7 @@ fn aadhaar_and_phone_are_unique_among_open_accounts() {
 fn names_are_data_never_statements() {
     let fixture = fixture();
     let name = "'; DROP TABLE customers; --";
-    let number = fixture.bank.open_account(Opening { first_name: name.into(), ..opening("0") }).unwrap();
+    let number = fixture.open_account(Opening { first_name: name.into(), ..opening("0") }).unwrap();
     assert_eq!(fixture.bank.account(number).unwrap().first_name, name);
     fixture.assert_clean();
 }
@@ -218,9 +252,9 @@ fn names_are_data_never_statements() {
 fn no_balance_passes_the_largest_amount() {
     let fixture = fixture();
     let number = fixture.open("99999999999999.99");
-    assert_eq!(fixture.bank.deposit(number, rupees("0.01")), Err(Error::BalanceLimit(number)));
+    assert_eq!(fixture.deposit(number, rupees("0.01")), Err(Error::BalanceLimit(number)));
     let payer = fixture.open("1");
-    assert_eq!(fixture.bank.transfer(payer, number, rupees("1")), Err(Error::BalanceLimit(number)));
+    assert_eq!(fixture.transfer(payer, number, rupees("1")), Err(Error::BalanceLimit(number)));
     fixture.assert_clean();
 }
 
@@ -230,10 +264,10 @@ fn two_thousand_deposits_from_64_threads_are_all_there() {
     let number = fixture.open("0");
     thread::scope(|scope| {
         for thread in 0..64 {
-            let bank = &fixture.bank;
+            let fixture = &fixture;
             scope.spawn(move || {
                 for _ in 0..(2000 / 64 + usize::from(thread < 2000 % 64)) {
-                    bank.deposit(number, rupees("0.01")).unwrap();
+                    fixture.deposit(number, rupees("0.01")).unwrap();
                 }
             });
         }
@@ -249,11 +283,11 @@ fn random_transfers_from_many_threads_keep_every_audit_clean() {
     thread::scope(|scope| {
         let movers: Vec<_> = (0..64_usize)
             .map(|thread| {
-                let (bank, numbers) = (&fixture.bank, &numbers);
+                let (fixture, numbers) = (&fixture, &numbers);
                 scope.spawn(move || -> Result<()> {
                     for step in 0..20_usize {
                         let (from, to) = (thread * 7 + step * 3, thread * 5 + step * 11 + 1);
-                        match bank.transfer(numbers[from % 10], numbers[to % 10], rupees("33.33")) {
+                        match fixture.transfer(numbers[from % 10], numbers[to % 10], rupees("33.33")) {
                             Ok(_) | Err(Error::InsufficientFunds { .. } | Error::SameAccount(_)) => {}
                             Err(error) => return Err(error),
                         }
@@ -277,7 +311,7 @@ fn random_transfers_from_many_threads_keep_every_audit_clean() {
 fn the_audit_names_a_row_that_was_altered_and_a_balance_that_was_changed() {
     let fixture = fixture();
     let number = fixture.open("10");
-    fixture.bank.deposit(number, rupees("5")).unwrap();
+    fixture.deposit(number, rupees("5")).unwrap();
     fixture.assert_clean();
     let path = fixture.directory.path().join("bank.db");
     let intruder = rusqlite::Connection::open(path).unwrap();
@@ -296,8 +330,8 @@ fn the_audit_names_a_row_that_was_altered_and_a_balance_that_was_changed() {
 fn an_audit_names_a_missing_row() {
     let fixture = fixture();
     let number = fixture.open("10");
-    fixture.bank.deposit(number, rupees("5")).unwrap();
-    fixture.bank.deposit(number, rupees("5")).unwrap();
+    fixture.deposit(number, rupees("5")).unwrap();
+    fixture.deposit(number, rupees("5")).unwrap();
     let intruder = rusqlite::Connection::open(fixture.directory.path().join("bank.db")).unwrap();
     intruder
         .execute_batch("DROP TRIGGER transactions_no_delete; DELETE FROM transactions WHERE transaction_id = 2;")
@@ -308,8 +342,9 @@ fn an_audit_names_a_missing_row() {
 
 #[test]
 fn the_books_survive_a_restart_and_another_name_is_refused() {
-    let Fixture { bank, dbs, directory } = fixture();
-    let number = bank.open_account(opening("10")).unwrap();
+    let fixture = fixture();
+    let number = fixture.open("10");
+    let Fixture { bank, dbs, directory } = fixture;
     drop((bank, dbs));
     let dbs = Arc::new(DbsExec::open(&directory.path().join("bank.db"), |_| {}).unwrap());
     let settings = |name: &str| BankSettings {

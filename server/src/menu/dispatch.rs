@@ -4,20 +4,21 @@
 //! call of [`Bank`], the result into a [`Reply`] or a [`Refusal`], and writes who asked for what and how it
 //! went to the log, without passwords and without Aadhaar numbers.
 
-use protocol::answer::Delivery;
+use protocol::answer::Created;
 use protocol::request::Destination;
 use protocol::{AccountNum, Money, TxId};
 
 use super::{LogInAs, NewCustomer, PAGE_ROWS, Receiver, Refusal, Reply, Request};
 use crate::allowance::Owner;
+use crate::bank::ADMINISTRATOR;
 use crate::bank::accounts::{self, Opening};
 use crate::bank::hashing::Orderer;
-use crate::bank::{ADMINISTRATOR, Bank};
 use crate::error::{Error, Result};
 use crate::lockout::Origin;
 use crate::logins::LoggedIn;
 use crate::net::accept::Client;
 use crate::service::by_hand::{self, Settling};
+use crate::service::operations::{OperationKind, OperationResult};
 use crate::service::transfers::{self, RequestedLeg, TransferRequest};
 use crate::service::{Service, reports};
 
@@ -67,10 +68,10 @@ fn carry_out(service: &Service, client: &Client, login: &mut Option<LoggedIn>, r
         }
         Request::Account { account } => bank.account(account).map(Reply::Account),
         Request::Deposit { account, amount } => {
-            bank.deposit(account, amount).map(|balance| Reply::Deposited { balance })
+            service.operate(owner(account), OperationKind::Deposit(account, amount)).map(Reply::Done)
         }
         Request::Withdraw { account, amount } => {
-            bank.withdraw(account, amount).map(|balance| Reply::Withdrawn { balance })
+            service.operate(owner(account), OperationKind::Withdraw(account, amount)).map(Reply::Done)
         }
         Request::Transfer { account, to, amount } => pay(service, account, to, amount),
         Request::History { account, before } => transactions(service, Some(account), before),
@@ -81,10 +82,10 @@ fn carry_out(service: &Service, client: &Client, login: &mut Option<LoggedIn>, r
             }
             Ok(Reply::PasswordChanged)
         }
-        Request::OpenAccount(customer) => open_account(bank, client, &customer),
+        Request::OpenAccount(customer) => open_account(service, client, &customer),
         Request::CloseAccount { account, administrator_password } => {
             bank.confirm(ADMINISTRATOR, administrator_password.as_str(), origin)?;
-            bank.close_account(account).map(|paid_out| Reply::Closed { account, paid_out })
+            service.operate(owner(account), OperationKind::Close(account)).map(Reply::Done)
         }
         Request::Accounts { after } => reports::accounts(service, after, true, PAGE_ROWS).map(Reply::Accounts),
         Request::Transactions { before } => transactions(service, None, before),
@@ -141,8 +142,8 @@ fn pay(service: &Service, payer: AccountNum, to: Receiver, amount: Money) -> Res
         }
     };
     if destination.dest_branch.is_none() && destination.dest_host.is_none() {
-        let after = service.bank.transfer(payer, receiver, amount)?;
-        return Ok(Reply::Transferred { balance: Some(after.from_balance), txid: None, delivery: Delivery::Done });
+        let kind = OperationKind::Transfer { from: payer, to: receiver, amount };
+        return service.operate(owner(payer), kind).map(Reply::Done);
     }
     let leg = RequestedLeg::new(destination, receiver, amount.into())?;
     // Whoever is at an open branch may have it dial from its other port anyway.
@@ -152,7 +153,7 @@ fn pay(service: &Service, payer: AccountNum, to: Receiver, amount: Money) -> Res
     let payer = service.bank.dbs().read(|reader| accounts::find(reader, payer));
     Ok(Reply::Transferred {
         balance: payer.ok().map(|payer| payer.balance),
-        txid: Some(done.txid().clone()),
+        txid: done.txid().clone(),
         delivery: done.delivery(),
     })
 }
@@ -168,10 +169,10 @@ fn transactions(service: &Service, account: Option<AccountNum>, before: Option<i
     reports::history(service, account, before, PAGE_ROWS).map(Reply::Transactions)
 }
 
-fn open_account(bank: &Bank, client: &Client, customer: &NewCustomer) -> Result<Reply> {
-    let opening_balance = bank.opening_balance();
+fn open_account(service: &Service, client: &Client, customer: &NewCustomer) -> Result<Reply> {
+    let (bank, opening_balance) = (&service.bank, service.bank.opening_balance());
     let by_administrator = Orderer { owner: Owner::Connection(client.id()), address: None, connection: None };
-    let account = bank.open_account(Opening {
+    let opening = Opening {
         number: None,
         first_name: customer.first_name.as_str().to_string(),
         last_name: customer.last_name.as_str().to_string(),
@@ -180,6 +181,14 @@ fn open_account(bank: &Bank, client: &Client, customer: &NewCustomer) -> Result<
         sms: customer.sms,
         password_hash: Some(bank.hash_password(customer.password.as_str(), by_administrator)?),
         opening_balance,
-    })?;
-    Ok(Reply::Opened { account, opening_balance })
+    };
+    match service.operate(Owner::Branch, OperationKind::Create(Box::new(opening)))? {
+        OperationResult::Created(Created { account_no }) => Ok(Reply::Opened { account: account_no, opening_balance }),
+        other => unreachable!("an opening has the result {other:?}"),
+    }
+}
+
+/// Whose work a customer's requests are, however many sessions they have.
+const fn owner(account: AccountNum) -> Owner {
+    Owner::Account(account.as_i64())
 }

@@ -13,7 +13,7 @@
 //!
 //! - [`session`]: the machine; [`question`] its forms, [`listing`] its pages, [`table`] their look.
 //! - [`request`]: what is asked of the bank and what it answers, as plain data; [`receiver`], who is paid.
-//! - [`texts`]: the menu files and their placeholders.
+//! - [`texts`]: the menu files; `template` one of them, with its placeholders.
 //! - [`terminal`]: the wire format; [`crate::compat`] is the older client's. [`mod@run`]: the loop that joins a session,
 //!   its client and the bank; [`mod@dispatch`]: the way to the bank. [`connection`]: what serves a client.
 //!
@@ -30,6 +30,7 @@ pub mod request;
 pub mod run;
 pub mod session;
 pub mod table;
+mod template;
 pub mod terminal;
 pub mod texts;
 

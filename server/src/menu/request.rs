@@ -14,6 +14,7 @@ use two_phase_commit::Outcome;
 use super::receiver::Receiver;
 use crate::bank::accounts::Account;
 use crate::bank::customer::{Aadhaar, NewPassword, PersonName, Phone};
+use crate::service::operations::OperationResult;
 use crate::service::reports::Page;
 
 /// Something that the bank is to do for whoever sits at the menu.
@@ -32,21 +33,21 @@ pub enum Request {
         /// The customer's account.
         account: AccountNum,
     },
-    /// Answered by [`Reply::Deposited`].
+    /// Answered by [`Reply::Done`].
     Deposit {
         /// The customer's account.
         account: AccountNum,
         /// More than zero.
         amount: Money,
     },
-    /// Answered by [`Reply::Withdrawn`].
+    /// Answered by [`Reply::Done`].
     Withdraw {
         /// The customer's account.
         account: AccountNum,
         /// More than zero.
         amount: Money,
     },
-    /// Answered by [`Reply::Transferred`].
+    /// Answered by [`Reply::Done`] at this branch, by [`Reply::Transferred`] at another.
     Transfer {
         /// The customer's account, which pays.
         account: AccountNum,
@@ -73,7 +74,7 @@ pub enum Request {
     },
     /// Answered by [`Reply::Opened`].
     OpenAccount(NewCustomer),
-    /// Answered by [`Reply::Closed`].
+    /// Answered by [`Reply::Done`].
     CloseAccount {
         /// The account to close.
         account: AccountNum,
@@ -120,22 +121,14 @@ pub enum Reply {
     LoggedIn,
     /// The customer's own account.
     Account(Account),
-    /// A deposit was made.
-    Deposited {
-        /// The balance after it.
-        balance: Money,
-    },
-    /// A withdrawal was made.
-    Withdrawn {
-        /// The balance after it.
-        balance: Money,
-    },
-    /// A transfer was made.
+    /// An operation on this branch's own ledger was carried out.
+    Done(OperationResult),
+    /// A transfer to another branch was made.
     Transferred {
         /// The payer's balance after it, where that could be looked at.
         balance: Option<Money>,
-        /// The transfer's id, if it went to another branch.
-        txid: Option<TxId>,
+        /// The transfer's id.
+        txid: TxId,
         /// Whether the other branch has said that the money is there.
         delivery: Delivery,
     },
@@ -147,13 +140,6 @@ pub enum Reply {
         account: AccountNum,
         /// What it was credited at once.
         opening_balance: Money,
-    },
-    /// An account was closed.
-    Closed {
-        /// The account's number.
-        account: AccountNum,
-        /// The balance that was paid out.
-        paid_out: Money,
     },
     /// One page of accounts, at most [`super::PAGE_ROWS`] of them, in ascending order.
     Accounts(Page<Account>),

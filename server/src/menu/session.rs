@@ -13,7 +13,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use protocol::answer::Delivery;
+use protocol::answer::{Closed, Delivery, NewBalance};
 use protocol::menu_line::{BadLine, ServerLine};
 use protocol::{BranchName, Money, TxId};
 use two_phase_commit::Outcome;
@@ -24,6 +24,7 @@ use super::receiver::Receiver;
 use super::request::{LogInAs, Refusal, Reply, Request};
 use super::table;
 use super::texts::Texts;
+use crate::service::operations::OperationResult;
 
 /// What happened to the session.
 pub enum Input {
@@ -225,19 +226,21 @@ impl MenuSession {
             (Waiting::CustomerMenu, Reply::Account(account)) => {
                 self.ask(self.texts.customer(&self.branch, &account), State::Choosing)
             }
-            (Waiting::Deposit(amount), Reply::Deposited { balance }) => {
+            (Waiting::Deposit(amount), Reply::Done(OperationResult::NewBalance(NewBalance { balance }))) => {
                 self.done(&format!("Rs {amount} deposited. The balance is Rs {balance}."))
             }
-            (Waiting::Withdraw(amount), Reply::Withdrawn { balance }) => {
+            (Waiting::Withdraw(amount), Reply::Done(OperationResult::NewBalance(NewBalance { balance }))) => {
                 self.done(&format!("Rs {amount} withdrawn. The balance is Rs {balance}."))
             }
+            (Waiting::Transfer(to, amount), Reply::Done(OperationResult::Transferred(done))) => {
+                self.done(&format!("Rs {amount} transferred to {to}. The balance is Rs {}.", done.from.balance))
+            }
             (Waiting::Transfer(to, amount), Reply::Transferred { balance, txid, delivery }) => {
-                let txid = txid.map(|txid| format!(" (transfer {txid})")).unwrap_or_default();
                 let balance = balance.map(|balance| format!(" The balance is Rs {balance}.")).unwrap_or_default();
                 self.done(&match delivery {
-                    Delivery::Done => format!("Rs {amount} transferred to {to}{txid}.{balance}"),
+                    Delivery::Done => format!("Rs {amount} transferred to {to} (transfer {txid}).{balance}"),
                     Delivery::Pending => format!(
-                        "Rs {amount} will arrive at {to}{txid}: it is paid, and its branch has not yet answered.{balance}"
+                        "Rs {amount} will arrive at {to} (transfer {txid}): it is paid, and its branch has not yet answered.{balance}"
                     ),
                 })
             }
@@ -245,8 +248,8 @@ impl MenuSession {
             (Waiting::Open, Reply::Opened { account, opening_balance }) => {
                 self.done(&format!("Account {account} is open, with Rs {opening_balance} in it."))
             }
-            (Waiting::Close, Reply::Closed { account, paid_out }) => {
-                self.done(&format!("Account {account} is closed; Rs {paid_out} was paid out."))
+            (Waiting::Close, Reply::Done(OperationResult::Closed(Closed { account_no, paid_out }))) => {
+                self.done(&format!("Account {account_no} is closed; Rs {paid_out} was paid out."))
             }
             (Waiting::Listing(listing), reply) => self.page(listing, reply),
             (Waiting::Audit, Reply::Audit(report)) => {

@@ -7,13 +7,14 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use protocol::BranchName;
 use protocol::menu_line::ServerLine;
 
 use super::MENU_FILE_BYTES_MAX;
+use super::template::{MenuFault, MenuFile, Placeholder, Template};
 use crate::bank::accounts::Account;
 
 /// The checked texts of all menus.
@@ -22,14 +23,6 @@ pub struct Texts {
     login: Template,
     customer: Template,
     admin: Template,
-}
-
-/// One menu file: its name, its built-in copy, the placeholders it may have and those it must have.
-struct MenuFile {
-    name: &'static str,
-    built_in: &'static str,
-    known: &'static [Placeholder],
-    required: &'static [Placeholder],
 }
 
 const LOGIN: MenuFile = MenuFile {
@@ -65,9 +58,8 @@ impl Texts {
     /// Never: a test checks the copies.
     #[must_use]
     pub fn built_in() -> Self {
-        let parse = |file: &MenuFile| {
-            Template::parse(file, Path::new(file.name), file.built_in.as_bytes()).expect("a test checks these copies")
-        };
+        let parse =
+            |file: &MenuFile| Template::parse(file, file.built_in.as_bytes()).expect("a test checks these copies");
         Self { login: parse(&LOGIN), customer: parse(&CUSTOMER), admin: parse(&ADMIN) }
     }
 
@@ -79,7 +71,7 @@ impl Texts {
         let load = |file: &MenuFile| {
             let path = folder.join(file.name);
             let bytes = read_capped(&path)?;
-            Template::parse(file, &path, &bytes)
+            Template::parse(file, &bytes).map_err(|(line, fault)| TextsError { path, line, fault })
         };
         Ok(Self { login: load(&LOGIN)?, customer: load(&CUSTOMER)?, admin: load(&ADMIN)? })
     }
@@ -137,144 +129,13 @@ fn branch_alone(branch: &BranchName) -> impl Fn(Placeholder) -> String {
     }
 }
 
-/// Something that is filled in at each display.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placeholder {
-    /// `{account_num}`
-    AccountNum,
-    /// `{available}`
-    Available,
-    /// `{balance}`
-    Balance,
-    /// `{branch}`
-    Branch,
-    /// `{held}`
-    Held,
-    /// `{name}`
-    Name,
-}
-
-impl fmt::Display for Placeholder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::AccountNum => "{account_num}",
-            Self::Available => "{available}",
-            Self::Balance => "{balance}",
-            Self::Branch => "{branch}",
-            Self::Held => "{held}",
-            Self::Name => "{name}",
-        })
-    }
-}
-
-/// A file's lines, each as the pieces that it is put together from.
-#[derive(Debug)]
-struct Template {
-    lines: Vec<Vec<Piece>>,
-}
-
-#[derive(Debug)]
-enum Piece {
-    Text(String),
-    Value(Placeholder),
-}
-
-impl Template {
-    fn parse(file: &MenuFile, path: &Path, bytes: &[u8]) -> Result<Self, TextsError> {
-        let error = |line, fault| TextsError { path: path.to_path_buf(), line, fault };
-        let text = std::str::from_utf8(bytes).map_err(|utf8_error| {
-            let newlines = bytes[..utf8_error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
-            error(Some(newlines + 1), TextsFault::NotUtf8)
-        })?;
-        // Some editors put a byte order mark in front.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        if text.trim().is_empty() {
-            return Err(error(None, TextsFault::Empty));
-        }
-        let mut lines = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            lines.push(parse_line(file, line).map_err(|fault| error(Some(index + 1), fault))?);
-        }
-        let template = Self { lines };
-        for &placeholder in file.required {
-            if !template.has(placeholder) {
-                return Err(error(None, TextsFault::Missing(placeholder, file.known)));
-            }
-        }
-        Ok(template)
-    }
-
-    fn has(&self, wanted: Placeholder) -> bool {
-        self.lines.iter().flatten().any(|piece| match piece {
-            Piece::Value(placeholder) => *placeholder == wanted,
-            Piece::Text(_) => false,
-        })
-    }
-
-    fn render(&self, value: &dyn Fn(Placeholder) -> String) -> Vec<ServerLine> {
-        let line = |pieces: &Vec<Piece>| {
-            let text = |piece: &Piece| match piece {
-                Piece::Text(text) => text.clone(),
-                Piece::Value(placeholder) => value(*placeholder),
-            };
-            ServerLine::Text(pieces.iter().map(text).collect())
-        };
-        std::iter::once(ServerLine::Clear).chain(self.lines.iter().map(line)).collect()
-    }
-}
-
-fn parse_line(file: &MenuFile, line: &str) -> Result<Vec<Piece>, TextsFault> {
-    if line.chars().any(char::is_control) {
-        return Err(TextsFault::Control);
-    }
-    let mut pieces = Vec::new();
-    let mut text = String::new();
-    let mut rest = line;
-    while let Some(position) = rest.find(['{', '}']) {
-        text.push_str(&rest[..position]);
-        rest = &rest[position..];
-        if let Some(after) = rest.strip_prefix("{{") {
-            text.push('{');
-            rest = after;
-        } else if let Some(after) = rest.strip_prefix("}}") {
-            text.push('}');
-            rest = after;
-        } else {
-            let end = rest.find('}').filter(|&end| end > 0).ok_or(TextsFault::LoneBrace)?;
-            let (placeholder, after) = rest.split_at(end + 1);
-            let known = file.known.iter().find(|known| known.to_string() == placeholder);
-            let known = known.ok_or_else(|| TextsFault::Unknown(shortened(placeholder), file.known))?;
-            if !text.is_empty() {
-                pieces.push(Piece::Text(std::mem::take(&mut text)));
-            }
-            pieces.push(Piece::Value(*known));
-            rest = after;
-        }
-    }
-    text.push_str(rest);
-    if !text.is_empty() {
-        pieces.push(Piece::Text(text));
-    }
-    Ok(pieces)
-}
-
-/// The most characters of an unknown placeholder that an error shows.
-const SHOWN_CHARS_MAX: usize = 40;
-
-fn shortened(placeholder: &str) -> String {
-    match placeholder.char_indices().nth(SHOWN_CHARS_MAX) {
-        Some((end, _)) => format!("{}...", &placeholder[..end]),
-        None => placeholder.to_string(),
-    }
-}
-
 fn read_capped(path: &Path) -> Result<Vec<u8>, TextsError> {
     let error = |fault| TextsError { path: path.to_path_buf(), line: None, fault };
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|io_error| error(TextsFault::Unreadable(io_error)))?;
+    let file = File::open(path).map_err(|io_error| error(MenuFault::Unreadable(io_error)))?;
     let read = file.take(MENU_FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
-    let count = read.map_err(|io_error| error(TextsFault::Unreadable(io_error)))?;
-    if count as u64 > MENU_FILE_BYTES_MAX { Err(error(TextsFault::TooLarge)) } else { Ok(bytes) }
+    let count = read.map_err(|io_error| error(MenuFault::Unreadable(io_error)))?;
+    if count as u64 > MENU_FILE_BYTES_MAX { Err(error(MenuFault::TooLarge)) } else { Ok(bytes) }
 }
 
 /// Why the menu files can't be used. The message is one sentence for whoever starts the server.
@@ -283,20 +144,7 @@ pub struct TextsError {
     path: PathBuf,
     /// Counted from 1.
     line: Option<usize>,
-    fault: TextsFault,
-}
-
-/// What is wrong with a menu file.
-#[derive(Debug)]
-enum TextsFault {
-    Unreadable(io::Error),
-    TooLarge,
-    NotUtf8,
-    Empty,
-    Control,
-    LoneBrace,
-    Unknown(String, &'static [Placeholder]),
-    Missing(Placeholder, &'static [Placeholder]),
+    fault: MenuFault,
 }
 
 impl fmt::Display for TextsError {
@@ -306,37 +154,21 @@ impl fmt::Display for TextsError {
             write!(f, ", line {line}")?;
         }
         f.write_str(": ")?;
-        let list = |known: &[Placeholder]| known.iter().map(Placeholder::to_string).collect::<Vec<_>>().join(", ");
-        match &self.fault {
-            TextsFault::Unreadable(error) => write!(f, "{error}"),
-            TextsFault::TooLarge => write!(f, "it has more than {MENU_FILE_BYTES_MAX} bytes"),
-            TextsFault::NotUtf8 => f.write_str("it is not UTF-8 text"),
-            TextsFault::Empty => f.write_str("it is empty"),
-            TextsFault::Control => f.write_str("there is a control character, such as a tab; use blanks"),
-            TextsFault::LoneBrace => {
-                f.write_str("there is a brace without its other half; a brace that is to be seen is {{ or }}")
-            }
-            TextsFault::Unknown(placeholder, known) => {
-                write!(f, "the placeholder {placeholder} is unknown; known here: {}", list(known))
-            }
-            TextsFault::Missing(placeholder, known) => {
-                write!(f, "the placeholder {placeholder} is missing; known here: {}", list(known))
-            }
-        }
+        self.fault.fmt(f)
     }
 }
 
 impl std::error::Error for TextsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.fault {
-            TextsFault::Unreadable(error) => Some(error),
-            TextsFault::TooLarge
-            | TextsFault::NotUtf8
-            | TextsFault::Empty
-            | TextsFault::Control
-            | TextsFault::LoneBrace
-            | TextsFault::Unknown(_, _)
-            | TextsFault::Missing(_, _) => None,
+            MenuFault::Unreadable(error) => Some(error),
+            MenuFault::TooLarge
+            | MenuFault::NotUtf8
+            | MenuFault::Empty
+            | MenuFault::Control
+            | MenuFault::LoneBrace
+            | MenuFault::Unknown(_, _)
+            | MenuFault::Missing(_, _) => None,
         }
     }
 }

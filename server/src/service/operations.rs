@@ -11,7 +11,8 @@ use protocol::{AccountNum, Money};
 use serde::Serialize;
 
 use super::access::Caller;
-use super::by_hand;
+use super::{Service, by_hand};
+use crate::allowance::Owner;
 use crate::bank::Bank;
 use crate::bank::accounts::{self, Opening};
 use crate::bank::customer::NewPassword;
@@ -35,7 +36,7 @@ pub struct Operation {
 /// What it does.
 #[derive(Clone, Debug)]
 pub enum OperationKind {
-    /// Opens an account. Its password is not in here, but given apart.
+    /// Opens an account. A password that is still to be hashed is given apart.
     Create(Box<Opening>),
     /// Closes one.
     Close(AccountNum),
@@ -249,8 +250,10 @@ impl Operation {
     fn run_once(&self, tx: &mut Tx<'_>, booking: &Booking) -> Result<OperationResult> {
         Ok(match &self.kind {
             OperationKind::Create(opening) => {
-                let password_hash = self.password_hash().map(str::to_string);
-                let opening = Opening { password_hash, ..Opening::clone(opening) };
+                let mut opening = Opening::clone(opening);
+                if let Some(hash) = self.password_hash() {
+                    opening.password_hash = Some(hash.to_string());
+                }
                 OperationResult::Created(Created { account_no: accounts::open(tx, &opening, booking)? })
             }
             OperationKind::Close(account_no) => {
@@ -296,6 +299,22 @@ impl Operation {
         let account = accounts::find_open(query, number)?;
         let (balance, available, name) = (account.balance, account.available(), account.name());
         Ok(OperationResult::Balance(Balance { balance, available, name }))
+    }
+}
+
+impl Service {
+    /// Carries out one operation by itself, as the menu asks for it: there nothing is repeated by a program, so it has no
+    /// id, and a password is hashed before.
+    ///
+    /// # Errors
+    /// The ledger's refusal.
+    pub fn operate(&self, owner: Owner, kind: OperationKind) -> Result<OperationResult> {
+        let (operation, booking) = (Operation::new(kind, None), self.bank.booking());
+        let result = self.bank.dbs().execute_whole(owner, 1, move |tx| operation.run_once(tx, &booking));
+        if result.is_ok() {
+            self.bank.moved();
+        }
+        result
     }
 }
 

@@ -22,8 +22,11 @@ use std::sync::Arc;
 
 use bank_server::bank::accounts::Account;
 use bank_server::menu::{Input, MenuSession, Next, Refusal, Reply, Step, Texts};
+use bank_server::service::operations::OperationResult;
 use bank_server::service::reports::Page;
-use protocol::answer::{Audit, Branch, Delivery, HistoryLine, Pending};
+use protocol::answer::{
+    Audit, Branch, Closed, Delivery, HistoryLine, LocalTransferred, NewBalance, Pending, TransferSide,
+};
 use protocol::menu_line::{BadLine, ServerLine};
 use protocol::{AccountNum, Money, Total};
 
@@ -238,19 +241,24 @@ impl Replies {
                 held: money(held),
                 ..Self::account_of(account("1001"), &name.join(" "), balance)
             }),
-            ["deposited", balance] => Reply::Deposited { balance: money(balance) },
-            ["withdrawn", balance] => Reply::Withdrawn { balance: money(balance) },
+            ["deposited", balance] => Reply::Done(OperationResult::NewBalance(NewBalance { balance: money(balance) })),
+            ["withdrawn", balance] => Reply::Done(OperationResult::NewBalance(NewBalance { balance: money(balance) })),
             ["transferred", balance] => {
-                Reply::Transferred { balance: Some(money(balance)), txid: None, delivery: Delivery::Done }
+                let side = TransferSide { account: account("1001"), balance: money(balance) };
+                let done = LocalTransferred { from: side.clone(), to: side, amount: Money::ZERO };
+                Reply::Done(OperationResult::Transferred(done))
             }
             ["transferred", balance, delivery, txid] => {
                 let delivery = if *delivery == "done" { Delivery::Done } else { Delivery::Pending };
-                Reply::Transferred { balance: Some(money(balance)), txid: Some(txid.parse().unwrap()), delivery }
+                Reply::Transferred { balance: Some(money(balance)), txid: txid.parse().unwrap(), delivery }
             }
             ["password", "changed"] => Reply::PasswordChanged,
             ["opened", number, balance] => Reply::Opened { account: account(number), opening_balance: money(balance) },
             ["resolved"] => Reply::Resolved,
-            ["closed", number, balance] => Reply::Closed { account: account(number), paid_out: money(balance) },
+            ["closed", number, balance] => {
+                let done = Closed { account_no: account(number), paid_out: money(balance) };
+                Reply::Done(OperationResult::Closed(done))
+            }
             ["accounts"] => {
                 Reply::Accounts(page(many(&rows, Self::account), next, |row: &Account| row.number.to_string()))
             }

@@ -2,8 +2,9 @@
 
 use bank_server::bank::accounts::Account;
 use bank_server::menu::{LogInAs, PAGE_ROWS, Refusal, Reply, Request};
+use bank_server::service::operations::OperationResult;
 use bank_server::service::reports::Page;
-use protocol::answer::{Audit, Branch, Delivery, HistoryLine, Pending};
+use protocol::answer::{Audit, Branch, Closed, Delivery, HistoryLine, NewBalance, Pending};
 use protocol::menu_line::ServerLine;
 use protocol::{AccountNum, Money, Total, TxId};
 
@@ -87,16 +88,19 @@ impl<'b> Teller<'b> {
             Request::Account { account } => {
                 Reply::Account(Account { number: account, first_name: name, balance, ..account_row(0) })
             }
-            Request::Deposit { .. } => Reply::Deposited { balance },
-            Request::Withdraw { .. } => Reply::Withdrawn { balance },
+            Request::Deposit { .. } | Request::Withdraw { .. } => {
+                Reply::Done(OperationResult::NewBalance(NewBalance { balance }))
+            }
             Request::Transfer { .. } => {
                 let delivery = if choice.is_multiple_of(2) { Delivery::Done } else { Delivery::Pending };
-                Reply::Transferred { balance: Some(balance), txid: Some(txid()), delivery }
+                Reply::Transferred { balance: Some(balance), txid: txid(), delivery }
             }
             Request::History { .. } | Request::Transactions { .. } => Reply::Transactions(page(choice, transaction)),
             Request::ChangePassword { .. } => Reply::PasswordChanged,
             Request::OpenAccount(_) => Reply::Opened { account: account(choice), opening_balance: balance },
-            Request::CloseAccount { account, .. } => Reply::Closed { account, paid_out: balance },
+            Request::CloseAccount { account, .. } => {
+                Reply::Done(OperationResult::Closed(Closed { account_no: account, paid_out: balance }))
+            }
             Request::Accounts { .. } => Reply::Accounts(page(choice, account_row)),
             Request::Audit => Reply::Audit(Audit {
                 findings: rows(choice % 4, |number| format!("finding {number}\n@DONE")),
