@@ -9,9 +9,10 @@
 //! - a flag on the command line wins over its variable, whatever that holds.
 //!
 //! The log that the servers begin with is in [`logging`]; how many clients they can hold, in [`descriptors`]; how they
-//! write to streams, in [`streams`].
+//! write to streams, in [`streams`]; how a password is asked for, in [`echo`].
 
 pub mod descriptors;
+pub mod echo;
 pub mod logging;
 pub mod streams;
 

@@ -12,6 +12,8 @@ use crate::cli::arguments::DatabaseArguments;
 use crate::cli::report::Report;
 use crate::dbs_exec::{ChainHead, DbsExec, OpenError, Opening, ReadOnlyDatabase, Reader};
 use crate::service::audit::{self, audit_at_rest};
+use command_line::echo::{Echo as _, TerminalEcho};
+use command_line::streams::write_patiently;
 use protocol::Money;
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
@@ -104,14 +106,26 @@ pub fn judge_books(reader: &Reader<'_>) -> crate::error::Result<Vec<String>> {
 fn read_new_password(who: &str) -> Result<String, String> {
     let trouble = |error: io::Error| format!("the password could not be read: {error}");
     if !io::stdin().is_terminal() {
-        let mut line = String::new();
-        io::stdin().lock().read_line(&mut line).map_err(trouble)?;
-        return Ok(line.trim_end_matches(['\r', '\n']).to_string());
+        return read_line().map_err(trouble);
     }
     guard_echo().map_err(trouble)?;
-    let password = rpassword::prompt_password(format!("New password of {who}: ")).map_err(trouble)?;
-    let again = rpassword::prompt_password("The same again: ").map_err(trouble)?;
+    let password = ask_hidden(&format!("New password of {who}: ")).map_err(trouble)?;
+    let again = ask_hidden("The same again: ").map_err(trouble)?;
     if password == again { Ok(password) } else { Err("the two passwords differ; nothing was changed".into()) }
+}
+
+fn ask_hidden(question: &str) -> io::Result<String> {
+    let mut echo = TerminalEcho::default();
+    echo.hide()?;
+    let answer = write_patiently(&mut io::stderr().lock(), question.as_bytes()).and_then(|()| read_line());
+    echo.restore()?;
+    answer
+}
+
+fn read_line() -> io::Result<String> {
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_string())
 }
 
 /// Gives the terminal back with its echo on when a signal ends or stops the program while a password is typed.
