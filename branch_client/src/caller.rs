@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use protocol::answer::{Answer, AnswerError};
-use protocol::connection::{CallError, Connection};
+use protocol::connection::CallError;
 use protocol::frame::FrameError;
 use protocol::request::Action;
 use protocol::{Address, BranchName};
@@ -52,93 +52,41 @@ pub enum Retry {
     For(Duration),
 }
 
-/// One branch, at its address.
+/// One branch, and the way to it.
 pub struct Caller {
-    credentials: Arc<Credentials>,
-    address: Address,
-    /// Who must be there, if that is known.
-    name: Option<BranchName>,
-    opened: Option<Opened>,
+    /// What is proved to it.
+    pub credentials: Arc<Credentials>,
+    /// Where it is.
+    pub address: Address,
+    /// Who must be there, if that is known: another branch isn't asked.
+    pub name: Option<BranchName>,
+    /// The connection over which the last answer came. Without one, the next request makes one.
+    pub opened: Option<Opened>,
 }
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub enum Unanswered {
-    /// The request is none that can be sent.
-    Unsendable(CallError),
-    /// No connection came about, so nothing was sent.
-    NotOpened(OpenError),
-    /// What came in answer to it is no branch's.
-    NotUnderstood(CallError),
-    /// No answer came, or none that is final.
-    Lost {
-        /// What went wrong the last time.
-        cause: Lost,
-        /// Whether the request may have been carried out.
-        may_be_done: bool,
-    },
+pub struct Unanswered {
+    /// What went wrong the last time.
+    pub cause: Cause,
+    /// Whether the request may have been carried out.
+    pub may_be_done: bool,
 }
 
-/// How an answer was lost.
+/// What went wrong with one attempt.
 #[derive(Debug)]
-pub enum Lost {
-    /// The branch could not be reached, or not any more.
+pub enum Cause {
+    /// The request is none that can be sent.
+    Unsendable(CallError),
+    /// No connection came about.
     Open(OpenError),
-    /// The connection broke, or stayed silent.
+    /// No answer came to what was sent, or something that is none.
     Call(CallError),
     /// The branch has answered that there will be another answer.
     Later(AnswerError),
 }
 
-/// How one attempt failed.
-enum Failure {
-    Unsendable(CallError),
-    Open(OpenError),
-    Call(CallError),
-}
-
 impl Caller {
-    /// The branch at an address. No connection is made yet.
-    #[must_use]
-    pub fn new(credentials: Arc<Credentials>, address: Address) -> Self {
-        Self { credentials, address, name: None, opened: None }
-    }
-
-    /// The branch of this name at an address: another one there isn't asked.
-    #[must_use]
-    pub fn of_branch(credentials: Arc<Credentials>, address: Address, name: BranchName) -> Self {
-        Self { name: Some(name), ..Self::new(credentials, address) }
-    }
-
-    /// The same, over a connection that is there.
-    #[must_use]
-    pub fn over(self, opened: Option<Opened>) -> Self {
-        Self { opened, ..self }
-    }
-
-    /// Where the branch is.
-    #[must_use]
-    pub fn address(&self) -> &Address {
-        &self.address
-    }
-
-    /// The connection, after an answer has come over it.
-    pub fn connection(&mut self) -> Option<&mut Connection<std::net::TcpStream>> {
-        self.opened.as_mut().map(|opened| &mut opened.connection)
-    }
-
-    /// What was proved on the connection.
-    #[must_use]
-    pub fn opened(&self) -> Option<&Opened> {
-        self.opened.as_ref()
-    }
-
-    /// The connection, for others to use, if it is still good.
-    #[must_use]
-    pub fn into_opened(self) -> Option<Opened> {
-        self.opened
-    }
-
     /// A new connection to the branch.
     ///
     /// # Errors
@@ -162,47 +110,29 @@ impl Caller {
         limits: &TimeLimits,
     ) -> Result<Answer, Unanswered> {
         let begin = Instant::now();
+        let (mut attempts_left, mut pause) = retry.attempts();
         let mut may_be_done = false;
-        let mut pause = retry.pause_first();
-        let mut attempts_left = retry.attempts_max();
         loop {
-            let mut not_now = None;
-            let cause = match self.attempt(request, &retry.limits(limits, begin)) {
+            let outcome = self.attempt(request, &retry.limits(limits, begin));
+            attempts_left -= 1;
+            let is_last = attempts_left == 0 || !retry.has_time(begin, pause);
+            let cause = match outcome {
                 Ok(answer) => match retry.later(&answer) {
                     None => return Ok(answer),
-                    Some((Later::NotNow, error)) => {
-                        not_now = Some(answer);
-                        Lost::Later(error)
-                    }
-                    Some((Later::NotKnown, error)) => {
-                        may_be_done = true;
-                        Lost::Later(error)
+                    // Nothing was done, so this is the answer when there is no time for another.
+                    Some((Later::NotNow, _)) if is_last && !may_be_done => return Ok(answer),
+                    Some((later, error)) => {
+                        may_be_done |= later == Later::NotKnown;
+                        Cause::Later(error)
                     }
                 },
-                Err(Failure::Unsendable(error)) => return Err(Unanswered::Unsendable(error)),
-                // Nobody is there, which a person wants to know at once; or waiting would change nothing.
-                Err(Failure::Open(error)) if !may_be_done && (error.is_absence() || !retry.outlasts(&error)) => {
-                    return Err(Unanswered::NotOpened(error));
-                }
-                Err(Failure::Open(error)) if !retry.outlasts(&error) => {
-                    return Err(Unanswered::Lost { cause: Lost::Open(error), may_be_done });
-                }
-                Err(Failure::Open(error)) => Lost::Open(error),
-                // Noise is told from silence: what is no answer now will be none the next time either.
-                Err(Failure::Call(error)) if is_noise(&error) && !may_be_done => {
-                    return Err(Unanswered::NotUnderstood(error));
-                }
-                Err(Failure::Call(error)) => {
-                    may_be_done = true;
-                    Lost::Call(error)
+                Err(cause) => {
+                    may_be_done |= matches!(cause, Cause::Call(_));
+                    cause
                 }
             };
-            attempts_left -= 1;
-            if attempts_left == 0 || !retry.has_time(begin, pause) {
-                return match not_now.filter(|_| !may_be_done) {
-                    Some(answer) => Ok(answer),
-                    None => Err(Unanswered::Lost { cause, may_be_done }),
-                };
+            if is_last || !retry.outlasts(&cause, may_be_done) {
+                return Err(Unanswered { cause, may_be_done });
             }
             thread::sleep(pause);
             pause = (pause * 2).min(PAUSE_MAX);
@@ -210,20 +140,18 @@ impl Caller {
     }
 
     /// Sends a request a single time. The connection is kept when an answer has come over it, and dropped otherwise.
-    fn attempt(&mut self, request: &Request<'_, impl Serialize>, limits: &TimeLimits) -> Result<Answer, Failure> {
+    fn attempt(&mut self, request: &Request<'_, impl Serialize>, limits: &TimeLimits) -> Result<Answer, Cause> {
         let deadline = Instant::now() + limits.attempt;
         let mut opened = match self.opened.take() {
             Some(opened) => opened,
-            None => self.open(limits).map_err(Failure::Open)?,
+            None => self.open(limits).map_err(Cause::Open)?,
         };
         let connection = &mut opened.connection;
-        let left = limits.before(deadline).attempt;
-        let set = connection.stream().set_read_timeout(Some(left));
-        set.map_err(|error| Failure::Call(CallError::Frame(FrameError::Io(error))))?;
-        connection
-            .send(request.action, request.params, request.request_id)
-            .map_err(|error| if is_noise(&error) { Failure::Unsendable(error) } else { Failure::Call(error) })?;
-        let answer = connection.receive().map_err(Failure::Call)?;
+        let set = connection.stream().set_read_timeout(Some(limits.before(deadline).attempt));
+        set.map_err(|error| Cause::Call(CallError::Frame(FrameError::Io(error))))?;
+        let sent = connection.send(request.action, request.params, request.request_id);
+        sent.map_err(|error| if is_noise(&error) { Cause::Unsendable(error) } else { Cause::Call(error) })?;
+        let answer = connection.receive().map_err(Cause::Call)?;
         self.opened = Some(opened);
         Ok(answer)
     }
@@ -239,30 +167,20 @@ enum Later {
 }
 
 impl Retry {
-    fn attempts_max(self) -> u32 {
+    /// How many attempts are made at most, and the pause after the first.
+    fn attempts(self) -> (u32, Duration) {
         match self {
-            Self::Never => 1,
-            Self::Once => 2,
-            Self::For(_) => ATTEMPTS_MAX,
-        }
-    }
-
-    fn pause_first(self) -> Duration {
-        match self {
-            Self::Never | Self::Once => Duration::ZERO,
-            Self::For(_) => PAUSE_FIRST,
+            Self::Never => (1, Duration::ZERO),
+            Self::Once => (2, Duration::ZERO),
+            Self::For(_) => (ATTEMPTS_MAX, PAUSE_FIRST),
         }
     }
 
     /// The limits of an attempt that begins now.
     fn limits(self, limits: &TimeLimits, begin: Instant) -> TimeLimits {
-        match self {
-            Self::Never | Self::Once => *limits,
-            Self::For(time) => {
-                let attempt = (time / ATTEMPT_PART).max(ATTEMPT_MIN);
-                limits.before((Instant::now() + attempt).min(begin + time))
-            }
-        }
+        let Self::For(time) = self else { return *limits };
+        let attempt = (time / ATTEMPT_PART).max(ATTEMPT_MIN);
+        limits.before((Instant::now() + attempt).min(begin + time))
     }
 
     /// Whether there is time for another attempt after a pause.
@@ -273,15 +191,18 @@ impl Retry {
         }
     }
 
-    /// Whether a branch is waited for that could not be spoken to for this reason.
-    fn outlasts(self, error: &OpenError) -> bool {
-        matches!(self, Self::For(_))
-            && match error {
-                OpenError::Connect(_) => true,
-                OpenError::Refused(error) => error.code == "busy",
-                OpenError::Call(error) => !is_noise(error),
-                OpenError::Stranger { .. } | OpenError::OtherBranch(_) => false,
-            }
+    /// Whether another attempt may do better than one that failed for this reason.
+    fn outlasts(self, cause: &Cause, may_be_done: bool) -> bool {
+        let Self::For(_) = self else { return matches!(cause, Cause::Call(_)) };
+        match cause {
+            // Nobody is there, which a person wants to know at once; unless somebody was a moment ago.
+            Cause::Open(OpenError::Connect(_)) => may_be_done,
+            Cause::Open(OpenError::Refused(error)) => error.code == "busy",
+            Cause::Open(OpenError::Stranger { .. } | OpenError::OtherBranch(_)) | Cause::Unsendable(_) => false,
+            // Noise is told from silence: what is no answer now will be none the next time either.
+            Cause::Open(OpenError::Call(error)) | Cause::Call(error) => !is_noise(error),
+            Cause::Later(_) => true,
+        }
     }
 
     /// Whether the same request is worth sending again after this answer.
@@ -297,11 +218,8 @@ impl Retry {
 
 /// Whether what came, or was to be sent, is no message of the protocol's.
 #[must_use]
-pub fn is_noise(error: &CallError) -> bool {
-    match error {
-        CallError::Json(_) | CallError::Frame(FrameError::TooLong { .. }) => true,
-        CallError::Refused(_) | CallError::Stranger | CallError::Closed | CallError::Frame(_) => false,
-    }
+pub const fn is_noise(error: &CallError) -> bool {
+    matches!(error, CallError::Json(_) | CallError::Frame(FrameError::TooLong { .. }))
 }
 
 #[cfg(test)]

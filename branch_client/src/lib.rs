@@ -23,7 +23,7 @@ pub mod keys;
 pub mod open;
 pub mod request_id;
 
-pub use caller::{Caller, Lost, Request, Retry, Unanswered};
+pub use caller::{Caller, Cause, Request, Retry, Unanswered};
 pub use connect::{ConnectError, TimeLimits, connect};
 pub use keys::Keys;
 pub use open::{Credentials, OpenError, Opened, open, prove};

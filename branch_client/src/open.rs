@@ -137,14 +137,6 @@ pub enum OpenError {
     Call(CallError),
 }
 
-impl OpenError {
-    /// Whether nothing answers at the address that could be a branch.
-    #[must_use]
-    pub const fn is_absence(&self) -> bool {
-        matches!(self, Self::Connect(_))
-    }
-}
-
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

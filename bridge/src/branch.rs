@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use branch_client::{Caller, Credentials, Lost, OpenError, Opened, Request, Retry, TimeLimits, Unanswered, open};
+use branch_client::{Caller, Cause, Credentials, OpenError, Opened, Request, Retry, TimeLimits, Unanswered, open};
 use parking_lot::Mutex;
 use protocol::connection::Connection;
 use protocol::request::{Action, CheckPassword};
@@ -193,31 +193,26 @@ impl Branch {
         };
         // An idle connection may have died since; what is never repeated must not be lost in it.
         let kept = if *repeat == Repeat::Never { None } else { self.idle.lock().pop() };
-        let mut caller = self.caller().over(kept);
+        let mut caller = Caller { opened: kept, ..self.caller() };
         let request = Request { action, params, request_id: request_id.map(RequestId::sent) };
         let answer = caller.call(&request, retry, &time_limits(limit));
-        if let Some(opened) = caller.into_opened() {
+        if let Some(opened) = caller.opened {
             self.keep(opened);
         }
-        let answer = answer.map_err(|error| self.unanswered(error, request_id))?;
+        let answer = answer.map_err(|Unanswered { cause, may_be_done }| {
+            let cause = match cause {
+                Cause::Open(error) => self.not_opened(&error),
+                Cause::Unsendable(error) | Cause::Call(error) => error.to_string(),
+                Cause::Later(error) => error.text,
+            };
+            let branch = self.name.to_string();
+            match request_id.filter(|_| may_be_done) {
+                Some(id) => Error::OutcomeUnknown { branch, cause, request_id: id.given().to_string() },
+                None => Error::Unreachable { branch, cause },
+            }
+        })?;
         let result = answer.result().map_err(Error::Refused)?.to_string();
         Ok(Reply { result, next: answer.next.map(|next| next.get().to_string()) })
-    }
-
-    fn unanswered(&self, error: Unanswered, request_id: Option<&RequestId>) -> Error {
-        let (cause, may_be_done) = match error {
-            Unanswered::Unsendable(error) => (error.to_string(), false),
-            Unanswered::NotOpened(error) => (self.not_opened(&error), false),
-            Unanswered::NotUnderstood(error) => (error.to_string(), true),
-            Unanswered::Lost { cause: Lost::Open(error), may_be_done } => (self.not_opened(&error), may_be_done),
-            Unanswered::Lost { cause: Lost::Call(error), may_be_done } => (error.to_string(), may_be_done),
-            Unanswered::Lost { cause: Lost::Later(error), may_be_done } => (error.text, may_be_done),
-        };
-        let branch = self.name.to_string();
-        match request_id.filter(|_| may_be_done) {
-            Some(id) => Error::OutcomeUnknown { branch, cause, request_id: id.given().to_string() },
-            None => Error::Unreachable { branch, cause },
-        }
     }
 
     fn not_opened(&self, error: &OpenError) -> String {
@@ -237,7 +232,8 @@ impl Branch {
     }
 
     fn caller(&self) -> Caller {
-        Caller::of_branch(Arc::clone(&self.credentials), self.address(), self.name.clone())
+        let (credentials, name) = (Arc::clone(&self.credentials), Some(self.name.clone()));
+        Caller { credentials, address: self.address(), name, opened: None }
     }
 
     /// Registers a connection that breaks with [`Branch::break_connections`]. Returns a number for [`Branch::forget`].

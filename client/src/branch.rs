@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use branch_client::audit::asked::Ask;
 use branch_client::caller::is_noise;
-use branch_client::{Caller, Credentials, Lost, OpenError, Request, Retry, TimeLimits, Unanswered};
+use branch_client::{Caller, Cause, ConnectError, Credentials, OpenError, Request, Retry, TimeLimits, Unanswered};
 use protocol::Address;
 use protocol::answer::Answer;
 use protocol::connection::CallError;
@@ -17,8 +17,8 @@ use protocol::request::Action;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::connect::{LINGER, not_connected};
-use crate::error::{BranchError, ClientError, Port};
+use crate::connect::LINGER;
+use crate::error::{BranchError, ClientError};
 use crate::shell::quoted;
 
 /// What all branches that a command asks have in common.
@@ -42,8 +42,8 @@ impl Branch {
     /// The branch at an address. No connection is made yet.
     #[must_use]
     pub fn new(access: Arc<Access>, address: Address) -> Self {
-        let caller = Caller::new(Arc::clone(&access.credentials), address);
-        Self { access, caller }
+        let credentials = Arc::clone(&access.credentials);
+        Self { access, caller: Caller { credentials, address, name: None, opened: None } }
     }
 
     /// Another branch, with the same keys and limits.
@@ -67,7 +67,7 @@ impl Branch {
     /// Where it is.
     #[must_use]
     pub fn address(&self) -> &Address {
-        self.caller.address()
+        &self.caller.address
     }
 
     /// Asks what changes nothing.
@@ -107,7 +107,7 @@ impl Branch {
         let request = Request { action, params, request_id };
         match self.caller.call(&request, Retry::Never, &TimeLimits::all(patience, LINGER)) {
             Ok(answer) => Ok(Some(self.reply(answer))),
-            Err(Unanswered::Lost { may_be_done: true, .. }) => Ok(None),
+            Err(Unanswered { cause: Cause::Call(error), .. }) if !is_noise(&error) => Ok(None),
             Err(error) => Err(self.explain(error, request_id.map(|id| (id, id)))),
         }
     }
@@ -120,56 +120,53 @@ impl Branch {
     ) -> Result<Reply, ClientError> {
         let request = Request { action, params, request_id: ids.map(|(request_id, _)| request_id) };
         let timeout = self.access.timeout;
-        match self.caller.call(&request, Retry::For(timeout), &TimeLimits::all(timeout, LINGER)) {
-            Ok(answer) => Ok(self.reply(answer)),
-            Err(error) => Err(self.explain(error, ids)),
-        }
+        let answer = self.caller.call(&request, Retry::For(timeout), &TimeLimits::all(timeout, LINGER));
+        answer.map(|answer| self.reply(answer)).map_err(|error| self.explain(error, ids))
     }
 
-    fn reply(&mut self, answer: Answer) -> Reply {
-        let body = self.caller.connection().map(|connection| connection.last_answer().to_vec()).unwrap_or_default();
+    fn reply(&self, answer: Answer) -> Reply {
+        let opened = self.caller.opened.as_ref();
+        let body = opened.map(|opened| opened.connection.last_answer().to_vec()).unwrap_or_default();
         Reply { body, answer, address: self.address().to_string(), hint: self.hint() }
     }
 
     /// Why there is no answer. A write has two ids: its own, and that with which the whole command is to be repeated.
-    fn explain(&self, error: Unanswered, ids: Option<(&str, &str)>) -> ClientError {
+    fn explain(&self, Unanswered { cause, may_be_done }: Unanswered, ids: Option<(&str, &str)>) -> ClientError {
         let address = self.address().to_string();
         let is_write = ids.is_some();
-        match error {
-            Unanswered::Unsendable(CallError::Frame(FrameError::TooLong { length, bytes_max })) => {
-                ClientError::Usage(format!("the request has {length} bytes, and a branch takes {bytes_max}: split it"))
+        let cause = match cause {
+            Cause::Unsendable(CallError::Frame(FrameError::TooLong { length, bytes_max })) => {
+                let sentence = format!("the request has {length} bytes, and a branch takes {bytes_max}: split it");
+                return ClientError::Usage(sentence);
             }
-            Unanswered::Unsendable(CallError::Json(error)) => ClientError::Usage(error.to_string()),
-            Unanswered::Unsendable(error) => ClientError::Usage(error.to_string()),
-            Unanswered::NotOpened(error) => self.not_opened(error, is_write),
-            Unanswered::NotUnderstood(error) => not_understood(address, &error),
-            Unanswered::Lost { cause, may_be_done } => {
-                let cause = match cause {
-                    Lost::Call(error) => told(&error),
-                    Lost::Later(error) => error.text,
-                    Lost::Open(OpenError::Refused(error)) => error.text,
-                    Lost::Open(OpenError::Call(error)) => told(&error),
-                    Lost::Open(error) => match self.not_opened(error, is_write) {
-                        ClientError::Unreachable { source, .. } => format!("it can't be reached any more: {source}"),
-                        other => other.to_string(),
-                    },
-                };
-                let again_id = ids.filter(|_| may_be_done).map(|(_, again_id)| again_id);
-                ClientError::Branch(match again_id {
-                    None => BranchError::NoAnswer { address, cause, is_write },
-                    Some(id) => {
-                        let again = format!("{} --request-id {}", self.access.command_line, quoted(id));
-                        BranchError::OutcomeUnknown { address, cause, again }
-                    }
-                })
+            // Not the words for an answer that can't be read.
+            Cause::Unsendable(CallError::Json(error)) => return ClientError::Usage(error.to_string()),
+            Cause::Unsendable(error) => return ClientError::Usage(error.to_string()),
+            Cause::Call(error) if is_noise(&error) => return not_understood(address, &error),
+            Cause::Open(error) if !may_be_done => return self.not_opened(error, is_write),
+            Cause::Call(error) | Cause::Open(OpenError::Call(error)) => told(&error),
+            Cause::Later(error) | Cause::Open(OpenError::Refused(error)) => error.text,
+            Cause::Open(OpenError::Connect(ConnectError::Connect(source))) => {
+                format!("it can't be reached any more: {source}")
             }
-        }
+            Cause::Open(error) => self.not_opened(error, is_write).to_string(),
+        };
+        let again_id = ids.filter(|_| may_be_done).map(|(_, again_id)| again_id);
+        ClientError::Branch(match again_id {
+            None => BranchError::NoAnswer { address, cause, is_write },
+            Some(id) => {
+                let again = format!("{} --request-id {}", self.access.command_line, quoted(id));
+                BranchError::OutcomeUnknown { address, cause, again }
+            }
+        })
     }
 
     fn not_opened(&self, error: OpenError, is_write: bool) -> ClientError {
         let address = self.address().to_string();
         ClientError::Branch(match error {
-            OpenError::Connect(error) => return not_connected(Port::Branch, self.address(), error),
+            OpenError::Connect(error) => {
+                return ClientError::NotConnected { port_flag: "--port", to: self.address().clone(), error };
+            }
             OpenError::Stranger { key } => BranchError::Stranger { address, key: key.display().to_string() },
             OpenError::Refused(error) if error.code == "busy" => {
                 BranchError::NoAnswer { address, cause: error.text, is_write }
@@ -183,7 +180,7 @@ impl Branch {
 
     /// What to do about a refusal for want of permission.
     fn hint(&self) -> Option<String> {
-        let is_proved = self.caller.opened().is_some_and(|opened| opened.proved.is_some());
+        let is_proved = self.caller.opened.as_ref().is_some_and(|opened| opened.proved.is_some());
         match self.access.credentials.keys.found.first() {
             _ if is_proved => None,
             None => Some(
@@ -209,19 +206,16 @@ impl Branch {
     ) -> Result<(), ClientError> {
         let mut reply = self.ask(action, params)?;
         let lost = |branch: &Self, error: CallError| {
-            branch.explain(Unanswered::Lost { cause: Lost::Call(error), may_be_done: false }, None)
+            branch.explain(Unanswered { cause: Cause::Call(error), may_be_done: true }, None)
         };
-        if let Some(connection) = self.caller.connection() {
-            let set = connection.stream().set_read_timeout(patience);
+        if let Some(opened) = &self.caller.opened {
+            let set = opened.connection.stream().set_read_timeout(patience);
             set.map_err(|error| lost(self, CallError::Frame(FrameError::Io(error))))?;
         }
         while take(&reply)? {
-            let Some(connection) = self.caller.connection() else { break };
-            let answer = connection.receive();
-            reply = match answer {
-                Ok(answer) => self.reply(answer),
-                Err(error) => return Err(lost(self, error)),
-            };
+            let Some(opened) = &mut self.caller.opened else { break };
+            let answer = opened.connection.receive();
+            reply = self.reply(answer.map_err(|error| lost(self, error))?);
         }
         Ok(())
     }

@@ -5,11 +5,11 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use branch_client::{ConnectError, TimeLimits};
+use branch_client::TimeLimits;
 use protocol::Address;
 use tls::Connector;
 
-use crate::error::{ClientError, Port};
+use crate::error::ClientError;
 
 /// How long a server may go on speaking after the client has said its last; as long as a person may listen.
 pub const LINGER: Duration = Duration::from_secs(600);
@@ -17,24 +17,14 @@ pub const LINGER: Duration = Duration::from_secs(600);
 /// Connects to a branch's menu, within `timeout` with the look-up of the host's name.
 ///
 /// # Errors
-/// As [`not_connected`].
+/// `NotConnected`.
 pub fn connect_menu(to: &Address, timeout: Duration, tls: Option<&Connector>) -> Result<TcpStream, ClientError> {
     let stream = branch_client::connect(to, &TimeLimits::all(timeout, LINGER), tls);
-    let stream = stream.map_err(|error| not_connected(Port::Menu, to, error))?;
+    let stream =
+        stream.map_err(|error| ClientError::NotConnected { port_flag: "--menu-port", to: to.clone(), error })?;
     // How long the menu may be silent is not the socket's to say: whose turn it is decides that.
     stream.set_read_timeout(None).map_err(ClientError::System)?;
     Ok(stream)
-}
-
-/// Why there is no connection: `UnknownHost` when the name has no address, `Unreachable` when none of them answers,
-/// `NoTls` when no TLS comes about.
-#[must_use]
-pub fn not_connected(port: Port, to: &Address, error: ConnectError) -> ClientError {
-    match error {
-        ConnectError::LookUp(source) => ClientError::UnknownHost { port, host: to.host.clone(), source },
-        ConnectError::Connect(source) => ClientError::Unreachable { port, address: to.to_string(), source },
-        ConnectError::Tls(source) => ClientError::NoTls { port, address: to.to_string(), source },
-    }
 }
 
 /// Whom to trust in TLS.

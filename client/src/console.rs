@@ -8,8 +8,8 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
+use command_line::echo::Echo;
 use protocol::menu_line::LINE_BYTES_MAX;
-use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 
 use crate::surroundings::Style;
 
@@ -170,46 +170,6 @@ impl<W: Write> Console for ScriptConsole<W> {
     }
 }
 
-/// A terminal's echo.
-pub trait Echo {
-    /// Shows nothing of what is typed, but the end of the line.
-    fn hide(&mut self) -> io::Result<()>;
-    /// Puts everything back as [`Echo::hide`] found it.
-    fn restore(&mut self) -> io::Result<()>;
-}
-
-/// The echo of the terminal on standard input.
-#[derive(Debug, Default)]
-pub struct TerminalEcho {
-    /// What to put back, while the echo is off.
-    original: Option<Termios>,
-}
-
-impl Echo for TerminalEcho {
-    fn hide(&mut self) -> io::Result<()> {
-        let original = termios::tcgetattr(io::stdin())?;
-        let mut hidden = original.clone();
-        hidden.local_modes.remove(LocalModes::ECHO);
-        // Editing by line and the end of the line's own echo stay as a person is used to.
-        hidden.local_modes.insert(LocalModes::ICANON | LocalModes::ECHONL);
-        // Without Ctrl-Z: it would leave the shell without an echo.
-        hidden.special_codes[SpecialCodeIndex::VSUSP] = CHARACTER_DISABLED;
-        termios::tcsetattr(io::stdin(), OptionalActions::Now, &hidden)?;
-        self.original.get_or_insert(original);
-        Ok(())
-    }
-
-    fn restore(&mut self) -> io::Result<()> {
-        if let Some(original) = self.original.take() {
-            termios::tcsetattr(io::stdin(), OptionalActions::Now, &original)?;
-        }
-        Ok(())
-    }
-}
-
-/// `_POSIX_VDISABLE`: no key has this special meaning.
-const CHARACTER_DISABLED: u8 = 0;
-
 /// Cursor home, the screen erased, the lines scrolled off it too (ECMA-48; the last is xterm's).
 const CLEAR_SCREEN: &str = "\x1b[H\x1b[2J\x1b[3J";
 // Plain colours of the terminal's own palette, which is chosen to be read on its background.
@@ -258,7 +218,7 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
 
 /// Control characters other than tab, the separators of lines and paragraphs, and the overrides of direction
 /// (Unicode Standard Annex 9). The joiners that Indian scripts need are none of these.
-fn is_harmful(character: char) -> bool {
+pub fn is_harmful(character: char) -> bool {
     match character {
         '\t' => false,
         '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,

@@ -6,6 +6,8 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use branch_client::ConnectError;
+use protocol::Address;
 use protocol::answer::AnswerError;
 use protocol::io_words::IoWords;
 
@@ -52,55 +54,17 @@ impl From<ExitStatus> for ExitCode {
     }
 }
 
-/// Which of a branch's ports a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Port {
-    /// The menu's.
-    Menu,
-    /// The branch protocol's.
-    Branch,
-}
-
-impl Port {
-    /// The flag that names it.
-    #[must_use]
-    pub const fn flag(self) -> &'static str {
-        match self {
-            Self::Menu => "--menu-port",
-            Self::Branch => "--port",
-        }
-    }
-}
-
 /// Why the program could not do what it was asked.
 #[derive(Debug)]
 pub enum ClientError {
-    /// The host has no address.
-    UnknownHost {
-        /// The port that was wanted.
-        port: Port,
-        /// As it was given.
-        host: String,
-        /// What the resolver said.
-        source: io::Error,
-    },
-    /// Nothing answers at the address.
-    Unreachable {
-        /// The port that was wanted.
-        port: Port,
-        /// Host and port.
-        address: String,
-        /// Why the last attempt failed.
-        source: io::Error,
-    },
-    /// Something answers at the address, and no TLS comes about with it.
-    NoTls {
-        /// The port that was wanted.
-        port: Port,
-        /// Host and port.
-        address: String,
+    /// No connection came about.
+    NotConnected {
+        /// The flag that names the port that was wanted.
+        port_flag: &'static str,
+        /// Where, as it was given.
+        to: Address,
         /// Why not.
-        source: io::Error,
+        error: ConnectError,
     },
     /// The server said goodbye before it asked anything.
     TurnedAway,
@@ -151,9 +115,7 @@ impl ClientError {
     #[must_use]
     pub fn status(&self) -> ExitStatus {
         match self {
-            Self::UnknownHost { .. }
-            | Self::Unreachable { .. }
-            | Self::NoTls { .. }
+            Self::NotConnected { .. }
             | Self::TurnedAway
             | Self::HungUp
             | Self::Closed
@@ -183,29 +145,7 @@ const LOOK_AGAIN: &str = "What the bank confirmed is done; log in again to see w
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownHost { port, host, source } => {
-                let flag = port.flag();
-                write!(
-                    f,
-                    "no address is known for the host '{host}' ({}): check --host; the port goes to {flag}",
-                    IoWords(source)
-                )
-            }
-            Self::NoTls { port, address, source } => write!(
-                f,
-                "no TLS comes about with {address} ({}): check --host and {}, that the branch was started with --tls-cert, and that --tls-ca vouches for its certificate",
-                IoWords(source),
-                port.flag()
-            ),
-            Self::Unreachable { port, address, source } => {
-                let flag = port.flag();
-                let hint = format!("start one with 'make run-server', or name another with --host and {flag}");
-                match source.kind() {
-                    io::ErrorKind::ConnectionRefused => write!(f, "no bank answers at {address}: {hint}"),
-                    io::ErrorKind::TimedOut => write!(f, "no bank answers at {address} in time: {hint}"),
-                    _ => write!(f, "no bank can be reached at {address} ({}): {hint}", IoWords(source)),
-                }
-            }
+            Self::NotConnected { port_flag, to, error } => tell_not_connected(f, port_flag, to, error),
             Self::TurnedAway => f.write_str("the bank takes no session now: try again in a while"),
             Self::HungUp => f.write_str("the bank ended the session without waiting for the answer: log in again"),
             Self::Closed => write!(f, "the bank closed the connection without a goodbye. {LOOK_AGAIN}"),
@@ -243,6 +183,26 @@ impl fmt::Display for ClientError {
             ),
             Self::Branch(error) => error.fmt(f),
         }
+    }
+}
+
+fn tell_not_connected(f: &mut fmt::Formatter<'_>, port_flag: &str, to: &Address, error: &ConnectError) -> fmt::Result {
+    let hint = format!("start one with 'make run-server', or name another with --host and {port_flag}");
+    match error {
+        ConnectError::LookUp(_) => write!(
+            f,
+            "no address is known for the host '{}' ({error}): check --host; the port goes to {port_flag}",
+            to.host
+        ),
+        ConnectError::Tls(_) => write!(
+            f,
+            "no TLS comes about with {to} ({error}): check --host and {port_flag}, that the branch was started with --tls-cert, and that --tls-ca vouches for its certificate"
+        ),
+        ConnectError::Connect(source) => match source.kind() {
+            io::ErrorKind::ConnectionRefused => write!(f, "no bank answers at {to}: {hint}"),
+            io::ErrorKind::TimedOut => write!(f, "no bank answers at {to} in time: {hint}"),
+            _ => write!(f, "no bank can be reached at {to} ({error}): {hint}"),
+        },
     }
 }
 
@@ -361,8 +321,9 @@ mod tests {
 
     #[test]
     fn a_refused_connection_says_what_to_do_next() {
-        let source = io::Error::from(io::ErrorKind::ConnectionRefused);
-        let error = ClientError::Unreachable { port: Port::Menu, address: "127.0.0.1:1069".into(), source };
+        let error = ConnectError::Connect(io::ErrorKind::ConnectionRefused.into());
+        let to = "127.0.0.1:1069".parse().unwrap();
+        let error = ClientError::NotConnected { port_flag: "--menu-port", to, error };
         let expected = "no bank answers at 127.0.0.1:1069: start one with 'make run-server', or name another with \
                         --host and --menu-port";
         assert_eq!(error.to_string(), expected);

@@ -26,13 +26,14 @@ use std::sync::Arc;
 
 use branch_client::{Credentials, Keys, RequestId};
 use clap::CommandFactory as _;
+use command_line::echo::TerminalEcho;
 use command_line::streams::{self, Patient};
 use protocol::Address;
 
 use crate::arguments::{Arguments, BranchSettings, Configuration};
 use crate::branch::{Access, Branch};
 use crate::commands::{Command, Session};
-use crate::console::{Console, ScriptConsole, TerminalConsole, TerminalEcho, harmless};
+use crate::console::{Console, ScriptConsole, TerminalConsole, harmless};
 use crate::error::{ClientError, ExitStatus};
 use crate::events::Events;
 use crate::menu_client::{MenuClient, Verdict};

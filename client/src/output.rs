@@ -10,7 +10,7 @@ use comfy_table::{CellAlignment, LineStyle, Table, TableStyle, presets};
 use serde::de::DeserializeOwned;
 
 use crate::branch::Reply;
-use crate::console::harmless;
+use crate::console::{harmless, is_harmful};
 use crate::error::{ClientError, ExitStatus};
 
 /// What stands in a cell that has nothing to show.
@@ -50,15 +50,22 @@ impl<'w> Output<'w> {
         self.writer.write_all(bytes).and_then(|()| self.writer.flush()).map_err(ClientError::Output)
     }
 
-    /// Writes a JSON document on a line of its own.
+    /// Writes a JSON document on a line of its own. What could steer a terminal is escaped, which is the same JSON.
     ///
     /// # Errors
     /// `Output`.
     pub fn document(&mut self, json: &[u8]) -> Result<(), ClientError> {
-        // Outside of strings a line break is a blank, and inside of them there is none.
-        let line: Vec<u8> = json.iter().map(|&byte| if byte == b'\n' || byte == b'\r' { b' ' } else { byte }).collect();
-        self.writer.write_all(&line).map_err(ClientError::Output)?;
-        self.writer.write_all(b"\n").and_then(|()| self.writer.flush()).map_err(ClientError::Output)
+        let mut line = String::with_capacity(json.len() + 1);
+        for character in String::from_utf8_lossy(json).chars() {
+            match character {
+                // Outside of strings a line break is a blank, and inside of them there is none.
+                '\n' | '\r' => line.push(' '),
+                other if is_harmful(other) => line += &format!("\\u{:04x}", u32::from(other)),
+                other => line.push(other),
+            }
+        }
+        line.push('\n');
+        self.raw(line.as_bytes())
     }
 
     /// Writes an answer: as it came, or as `tell` puts it.
@@ -124,5 +131,21 @@ pub fn age(seconds: u64) -> String {
         60..3_600 => format!("{} min", seconds / 60),
         3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
         86_400.. => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_is_the_same_json_on_one_line_and_steers_no_terminal() {
+        let text = "a\u{1b}[2J\u{7f}\u{85}\u{9b}31m\u{202e}\u{2028}\tरु😀";
+        let json = serde_json::to_string_pretty(&serde_json::json!({"text": text})).unwrap();
+        let mut written = Vec::new();
+        Output::new(&mut written, true).document(json.as_bytes()).unwrap();
+        let line = String::from_utf8(written).unwrap();
+        assert_eq!(line.chars().filter(|&character| is_harmful(character)).collect::<String>(), "\n", "{line}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap()["text"], text);
     }
 }

@@ -7,6 +7,7 @@ use protocol::{AccountNum, Money, Total};
 
 use crate::commands::password;
 use crate::commands::session::Session;
+use crate::commands::values::{OneAccountArguments, positive, required};
 use crate::error::{ClientError, ExitStatus};
 use crate::output::{counted, table};
 
@@ -35,28 +36,6 @@ Examples:
   bank-client close 1003
   bank-client close_account --account_no 1003";
 
-/// One account, as `1001` or as `--account_no 1001`.
-#[derive(Args, Debug)]
-pub struct OneAccountArguments {
-    /// The account
-    #[arg(value_name = "ACCOUNT", required_unless_present = "account_no", conflicts_with = "account_no")]
-    account: Option<AccountNum>,
-    /// The account, by the older flag
-    #[arg(long = "account_no", alias = "account-no", value_name = "ACCOUNT")]
-    account_no: Option<AccountNum>,
-}
-
-impl OneAccountArguments {
-    pub(super) fn account(&self) -> Result<AccountNum, ClientError> {
-        required(self.account.or(self.account_no), "an account")
-    }
-}
-
-/// The reader of the command line has made sure that it is there.
-pub(super) fn required<T>(value: Option<T>, what: &str) -> Result<T, ClientError> {
-    value.ok_or_else(|| ClientError::Usage(format!("{what} is missing")))
-}
-
 /// Arguments of `list_accounts`.
 #[derive(Args, Debug)]
 pub struct ListArguments {
@@ -66,11 +45,6 @@ pub struct ListArguments {
     /// At most so many; all of them without it
     #[arg(long, value_name = "NUMBER", value_parser = positive)]
     limit: Option<usize>,
-}
-
-/// A count of at least one.
-pub(super) fn positive(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "a number above 0 is needed".into())
 }
 
 /// Arguments of `create_account`.
@@ -121,21 +95,12 @@ pub(super) fn list(arguments: &ListArguments, session: &mut Session<'_>) -> Resu
     let mut rows: Vec<AccountLine> = Vec::new();
     let mut count = 0;
     loop {
-        let reply = session.branch.ask(Action::ListAccounts, &params)?;
-        if session.out.json {
-            session.out.document(reply.body())?;
-        }
-        let page: Vec<AccountLine> = match reply.result() {
-            Ok(page) => page,
-            Err(_) if session.out.json => return Ok(ExitStatus::Refused),
-            Err(error) => return Err(error),
-        };
+        let Some((page, next)) = session.page(Action::ListAccounts, &params)? else { return Ok(ExitStatus::Refused) };
         count += page.len();
         if !session.out.json {
             rows.extend(page);
         }
-        params.after = reply.next()?;
-        params.limit = arguments.limit.map(|limit| limit.saturating_sub(count));
+        params = ListAccounts { after: next, limit: arguments.limit.map(|limit| limit.saturating_sub(count)) };
         if params.after.is_none() || params.limit == Some(0) {
             break;
         }

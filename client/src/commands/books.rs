@@ -5,9 +5,9 @@ use protocol::answer::{Audit, Branch, HistoryLine, Lag, Status};
 use protocol::request::{Action, History};
 use protocol::{AccountNum, Epoch};
 
-use crate::commands::accounts::positive;
 use crate::commands::replicas::tell_promotion;
 use crate::commands::session::Session;
+use crate::commands::values::positive;
 use crate::error::{ClientError, ExitStatus};
 use crate::output::{age, counted, table};
 
@@ -40,16 +40,8 @@ pub(super) fn history(arguments: &HistoryArguments, session: &mut Session<'_>) -
     let mut count = 0;
     // Each page is shown as it comes: a branch has millions of transactions.
     loop {
-        let reply = session.branch.ask(Action::History, &params)?;
-        if session.out.json {
-            session.out.document(reply.body())?;
-        }
-        let page: Vec<HistoryLine> = match reply.result() {
-            Ok(page) => page,
-            Err(_) if session.out.json => return Ok(ExitStatus::Refused),
-            Err(error) => return Err(error),
-        };
-        params.after = reply.next()?;
+        let Some((page, next)) = session.page(Action::History, &params)? else { return Ok(ExitStatus::Refused) };
+        params.after = next;
         if !session.out.json && (count == 0 || !page.is_empty()) {
             session.out.text(&tell_history(&page))?;
         }

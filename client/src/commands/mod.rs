@@ -34,7 +34,7 @@ pub use session::Session;
 pub enum Command {
     /// Show an account's balance
     #[command(after_help = accounts::BALANCE_EXAMPLES)]
-    Balance(accounts::OneAccountArguments),
+    Balance(values::OneAccountArguments),
     /// Pay cash in
     #[command(after_help = movements::DEPOSIT_EXAMPLES)]
     Deposit(movements::AmountArguments),
@@ -52,10 +52,10 @@ pub enum Command {
     /// Close an account and pay its balance out
     #[command(name = "close_account", alias = "close-account", visible_alias = "close",
               after_help = accounts::CLOSE_EXAMPLES)]
-    CloseAccount(accounts::OneAccountArguments),
+    CloseAccount(values::OneAccountArguments),
     /// Set the password of an account's menu login, asked for without showing it
     #[command(name = "set_password", alias = "set-password", after_help = password::EXAMPLES)]
-    SetPassword(accounts::OneAccountArguments),
+    SetPassword(values::OneAccountArguments),
     /// Move money to an account of this branch or of another one
     #[command(after_help = transfers::TRANSFER_EXAMPLES)]
     Transfer(transfers::TransferArguments),

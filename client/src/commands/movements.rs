@@ -1,12 +1,12 @@
 //! Cash: deposit and withdraw.
 
 use clap::Args;
+use protocol::Money;
 use protocol::answer::NewBalance;
 use protocol::request::{AccountAmount, Action};
-use protocol::{AccountNum, Money};
 
-use crate::commands::accounts::required;
 use crate::commands::session::Session;
+use crate::commands::values::{OneAccountArguments, required};
 use crate::error::{ClientError, ExitStatus};
 
 pub(super) const DEPOSIT_EXAMPLES: &str = "\
@@ -23,16 +23,12 @@ Examples:
 /// An account and an amount, in this order or by the older flags.
 #[derive(Args, Debug)]
 pub struct AmountArguments {
-    /// The account
-    #[arg(value_name = "ACCOUNT", required_unless_present = "account_no", conflicts_with = "account_no")]
-    account: Option<AccountNum>,
+    #[command(flatten)]
+    account: OneAccountArguments,
     /// How much, in rupees
     #[arg(value_name = "AMOUNT", required_unless_present = "amount_flag", conflicts_with = "amount_flag",
           value_parser = Money::parse_typed_movement, allow_negative_numbers = true)]
     amount: Option<Money>,
-    /// The account, by the older flag
-    #[arg(long = "account_no", alias = "account-no", value_name = "ACCOUNT")]
-    account_no: Option<AccountNum>,
     /// How much, by the older flag
     #[arg(long = "amount", id = "amount_flag", value_name = "AMOUNT", value_parser = Money::parse_typed_movement,
           allow_negative_numbers = true)]
@@ -41,7 +37,7 @@ pub struct AmountArguments {
 
 impl AmountArguments {
     fn read(&self) -> Result<(AccountAmount, Money), ClientError> {
-        let account_no = required(self.account.or(self.account_no), "an account")?;
+        let account_no = self.account.account()?;
         let amount = required(self.amount.or(self.amount_flag), "an amount")?;
         Ok((AccountAmount { account_no, amount: amount.into() }, amount))
     }

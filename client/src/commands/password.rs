@@ -5,12 +5,13 @@
 
 use std::io;
 
+use command_line::echo::TerminalEcho;
 use protocol::request::{Action, SetPassword};
 use serde::de::IgnoredAny;
 
-use crate::commands::accounts::OneAccountArguments;
 use crate::commands::session::Session;
-use crate::console::{Console, Question, QuestionKind, TerminalConsole, TerminalEcho};
+use crate::commands::values::OneAccountArguments;
+use crate::console::{Console, Question, QuestionKind, TerminalConsole};
 use crate::error::{ClientError, ExitStatus};
 use crate::events::{Event, Events};
 use crate::surroundings::{Input, Style};

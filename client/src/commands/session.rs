@@ -41,6 +41,23 @@ impl Session<'_> {
         self.out.answer(&reply, tell)
     }
 
+    /// Asks for a page of a list; with `--json` it is shown as it came. Returns its rows and where the list goes on, or
+    /// `None` when a refusal was shown.
+    pub(super) fn page<T: DeserializeOwned, N: DeserializeOwned>(
+        &mut self,
+        action: Action,
+        params: &impl Serialize,
+    ) -> Result<Option<(Vec<T>, Option<N>)>, ClientError> {
+        let reply = self.branch.ask(action, params)?;
+        if self.out.json {
+            self.out.document(reply.body())?;
+            if !reply.is_ok() {
+                return Ok(None);
+            }
+        }
+        Ok(Some((reply.result()?, reply.next()?)))
+    }
+
     /// Sends a write under the command's id and shows the answer.
     pub(super) fn order<T: DeserializeOwned>(
         &mut self,

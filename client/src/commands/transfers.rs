@@ -5,9 +5,8 @@ use protocol::answer::{Delivery, InterBranchTransferred, LocalTransferred, Split
 use protocol::request::{Action, InterBranchTransfer, LocalTransfer, SPLIT_LEGS_MAX, SplitLeg, SplitTransfer};
 use protocol::{AccountNum, Address, BranchName, Money, TxId};
 
-use crate::commands::accounts::required;
 use crate::commands::session::Session;
-use crate::commands::values::{Place, Receiver, SplitPart};
+use crate::commands::values::{Place, Receiver, SplitPart, required};
 use crate::error::{ClientError, ExitStatus};
 use crate::output::table;
 

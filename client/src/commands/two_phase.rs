@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::IgnoredAny;
 
 use crate::commands::session::Session;
+use crate::commands::values::required;
 use crate::error::{ClientError, ExitStatus};
 use crate::output::{age, counted, table};
 
@@ -42,7 +43,7 @@ pub struct TransactionArguments {
 
 impl TransactionArguments {
     fn read(&self) -> Result<OneTx, ClientError> {
-        let txid = super::accounts::required(self.txid.as_ref().or(self.txid_flag.as_ref()), "a transaction id")?;
+        let txid = required(self.txid.as_ref().or(self.txid_flag.as_ref()), "a transaction id")?;
         Ok(OneTx { txid: txid.clone() })
     }
 }
@@ -50,9 +51,8 @@ impl TransactionArguments {
 /// Arguments of the prepares.
 #[derive(Args, Debug)]
 pub struct PrepareArguments {
-    /// The transaction's id
-    #[arg(value_name = "TXID", required_unless_present = "txid_flag", conflicts_with = "txid_flag")]
-    txid: Option<TxId>,
+    #[command(flatten)]
+    transaction: TransactionArguments,
     /// The account
     #[arg(value_name = "ACCOUNT", required_unless_present = "account_no", conflicts_with = "account_no")]
     account: Option<AccountNum>,
@@ -60,9 +60,6 @@ pub struct PrepareArguments {
     #[arg(value_name = "AMOUNT", required_unless_present = "amount_flag", conflicts_with = "amount_flag",
           value_parser = Money::parse_typed_movement, allow_negative_numbers = true)]
     amount: Option<Money>,
-    /// The transaction's id, by flag
-    #[arg(long = "txid", id = "txid_flag", value_name = "TXID")]
-    txid_flag: Option<TxId>,
     /// The account, by flag
     #[arg(long = "account_no", alias = "account-no", value_name = "ACCOUNT")]
     account_no: Option<AccountNum>,
@@ -112,8 +109,7 @@ pub(super) fn prepare(
     arguments: &PrepareArguments,
     session: &mut Session<'_>,
 ) -> Result<ExitStatus, ClientError> {
-    use super::accounts::required;
-    let txid = required(arguments.txid.as_ref().or(arguments.txid_flag.as_ref()), "a transaction id")?;
+    let OneTx { txid } = arguments.transaction.read()?;
     let account_no = required(arguments.account.or(arguments.account_no), "an account")?;
     let amount = required(arguments.amount.or(arguments.amount_flag), "an amount")?;
     let params =
@@ -150,16 +146,9 @@ pub(super) fn list_pending(session: &mut Session<'_>) -> Result<ExitStatus, Clie
     let mut rows: Vec<Pending> = Vec::new();
     let mut params = ListPending { after: None };
     loop {
-        let reply = session.branch.ask(Action::ListPending, &params)?;
-        if session.out.json {
-            session.out.document(reply.body())?;
-        }
-        match reply.result::<Vec<Pending>>() {
-            Ok(page) => rows.extend(page),
-            Err(_) if session.out.json => return Ok(ExitStatus::Refused),
-            Err(error) => return Err(error),
-        }
-        params.after = reply.next()?;
+        let Some((page, next)) = session.page(Action::ListPending, &params)? else { return Ok(ExitStatus::Refused) };
+        rows.extend(page);
+        params.after = next;
         if params.after.is_none() {
             break;
         }

@@ -1,10 +1,40 @@
-//! What stands on a command line: accounts at branches, amounts, parts of a split.
+//! What stands on a command line: accounts, here and at other branches, amounts, parts of a split.
 
 use std::fmt;
 use std::str::FromStr;
 
+use clap::Args;
 use protocol::request::SplitLeg;
 use protocol::{AccountNum, Address, AddressError, BranchName, IdError, Money, MoneyError};
+
+use crate::error::ClientError;
+
+/// One account, as `1001` or as `--account_no 1001`.
+#[derive(Args, Debug)]
+pub struct OneAccountArguments {
+    /// The account
+    #[arg(value_name = "ACCOUNT", required_unless_present = "account_no", conflicts_with = "account_no")]
+    account: Option<AccountNum>,
+    /// The account, by the older flag
+    #[arg(long = "account_no", alias = "account-no", value_name = "ACCOUNT")]
+    account_no: Option<AccountNum>,
+}
+
+impl OneAccountArguments {
+    pub(super) fn account(&self) -> Result<AccountNum, ClientError> {
+        required(self.account.or(self.account_no), "an account")
+    }
+}
+
+/// The reader of the command line has made sure that it is there.
+pub(super) fn required<T>(value: Option<T>, what: &str) -> Result<T, ClientError> {
+    value.ok_or_else(|| ClientError::Usage(format!("{what} is missing")))
+}
+
+/// A count of at least one.
+pub(super) fn positive(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "a number above 0 is needed".into())
+}
 
 /// Who is paid: `1002` here, `Delhi/1002` or `host:port/1002` at another branch.
 #[derive(Clone, Debug, PartialEq, Eq)]
