@@ -20,8 +20,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// A running branch.
 pub struct Branch {
-    child: Child,
-    address: SocketAddr,
+    process: Process,
     /// From the start of the process to the line that says that it listens.
     start_up: Duration,
     program: PathBuf,
@@ -44,8 +43,8 @@ impl Branch {
     /// # Errors
     /// As [`Branch::start`].
     pub fn start_with(program: &Path, name: &str, folder: &Path, flags: Vec<String>) -> Result<Self, String> {
-        let (child, address, start_up) = spawn(program, name, folder, &flags)?;
-        Ok(Self { child, address, start_up, program: program.into(), name: name.into(), folder: folder.into(), flags })
+        let (process, start_up) = spawn(program, name, folder, &flags)?;
+        Ok(Self { process, start_up, program: program.into(), name: name.into(), folder: folder.into(), flags })
     }
 
     /// Starts a replica of this branch, in a folder of its own beside this one's.
@@ -54,10 +53,10 @@ impl Branch {
     /// As [`Branch::start`].
     pub fn start_replica(&self) -> Result<Self, String> {
         let folder = self.folder.join("replica");
-        let trouble = |error: std::io::Error| format!("{}: {error}", folder.display());
-        std::fs::create_dir_all(&folder).map_err(trouble)?;
-        std::fs::copy(self.folder.join("bank.key"), folder.join("bank.key")).map_err(trouble)?;
-        Self::start_with(&self.program, &self.name, &folder, vec!["--replica-of".into(), self.address.to_string()])
+        let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+        std::fs::create_dir_all(&folder).map_err(failed)?;
+        std::fs::copy(self.folder.join("bank.key"), folder.join("bank.key")).map_err(failed)?;
+        Self::start_with(&self.program, &self.name, &folder, vec!["--replica-of".into(), self.address().to_string()])
     }
 
     /// Kills the branch with SIGKILL and starts it again on the same database.
@@ -65,8 +64,8 @@ impl Branch {
     /// # Errors
     /// As [`Branch::start`].
     pub fn kill_and_restart(&mut self) -> Result<(), String> {
-        self.kill();
-        (self.child, self.address, self.start_up) = spawn(&self.program, &self.name, &self.folder, &self.flags)?;
+        self.process.child.kill();
+        (self.process, self.start_up) = spawn(&self.program, &self.name, &self.folder, &self.flags)?;
         Ok(())
     }
 
@@ -77,29 +76,17 @@ impl Branch {
 
     /// Where it takes requests.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.process.address
     }
 
     /// Its process.
     pub fn process_id(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// How long its last start took, until it listened.
     pub fn start_up(&self) -> Duration {
         self.start_up
-    }
-
-    fn kill(&mut self) {
-        // It may have ended by itself; either way it is gone after the wait.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Branch {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 
@@ -126,44 +113,70 @@ pub fn program_beside(name: &str) -> Result<PathBuf, String> {
     }
 }
 
-fn spawn(program: &Path, name: &str, folder: &Path, flags: &[String]) -> Result<(Child, SocketAddr, Duration), String> {
+fn spawn(program: &Path, name: &str, folder: &Path, flags: &[String]) -> Result<(Process, Duration), String> {
     let mut command = Command::new(program);
     command.args(["--name", name, "--host", "127.0.0.1", "--port", "0", "--menu-port", "0", "--open", "--db"]);
     command.arg(folder.join(format!("{name}.db"))).args(flags).current_dir(folder);
     let begun = Instant::now();
     let log_path = folder.join(format!("{name}.log"));
-    let (child, address) = start_program(command, &log_path, &format!("branch {name} listening on "))?;
-    Ok((child, address, begun.elapsed()))
+    let process = Process::start(command, &log_path, &format!("branch {name} listening on "))?;
+    Ok((process, begun.elapsed()))
 }
 
-/// Starts a program, and gives the address that it prints after `prefix` once it listens.
-///
-/// # Errors
-/// One sentence, with the end of its log when there is one.
-pub fn start_program(mut command: Command, log_path: &Path, prefix: &str) -> Result<(Child, SocketAddr), String> {
-    let log = File::create(log_path).map_err(|error| format!("{}: {error}", log_path.display()))?;
-    // What the environment says about other branches of this machine must not reach this one.
-    for (variable, _) in std::env::vars_os().filter(|(variable, _)| variable.to_string_lossy().starts_with("BANK_")) {
-        command.env_remove(variable);
-    }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-    let program = command.get_program().to_string_lossy().into_owned();
-    let mut child = command.spawn().map_err(|error| format!("{program}: {error}"))?;
-    let stdout = child.stdout.take().expect("standard output is piped");
-    match wait_for_address(stdout, prefix) {
-        Ok(address) => Ok((child, address)),
-        Err(error) => {
-            // It is of no use if it doesn't listen.
-            let _ = child.kill();
-            let _ = child.wait();
+/// A program that listens.
+pub struct Process {
+    child: KilledOnDrop,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Process {
+    /// Starts a program, which prints its address after `prefix` once it listens.
+    ///
+    /// # Errors
+    /// One sentence, with the end of its log when there is one.
+    pub fn start(mut command: Command, log_path: &Path, prefix: &str) -> Result<Self, String> {
+        let log = File::create(log_path).map_err(|error| format!("{}: {error}", log_path.display()))?;
+        // What the environment says about other branches of this machine must not reach this one.
+        for (variable, _) in std::env::vars_os().filter(|(variable, _)| variable.to_string_lossy().starts_with("BANK_"))
+        {
+            command.env_remove(variable);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let program = command.get_program().to_string_lossy().into_owned();
+        let mut child = KilledOnDrop(command.spawn().map_err(|error| format!("{program}: {error}"))?);
+        let stdout = child.0.stdout.take().expect("standard output is piped");
+        let address = wait_for_address(stdout, prefix).map_err(|error| {
             let log = std::fs::read_to_string(log_path).unwrap_or_default();
             let last = log.lines().next_back().unwrap_or("its log is empty");
-            Err(format!("{program} {error}: {last}"))
-        }
+            format!("{program} {error}: {last}")
+        })?;
+        Ok(Self { child, address })
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.0.id()
     }
 }
 
-/// Waits for the line that begins with `prefix`, and gives the address after it. The rest of the output is
+struct KilledOnDrop(Child);
+
+impl KilledOnDrop {
+    fn kill(&mut self) {
+        // It may have ended by itself; either way it is gone after the wait.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Waits for the line that begins with `prefix`. Returns the address after it. The rest of the output is
 /// read and dropped, so that the branch never finds its output closed.
 fn wait_for_address(stdout: ChildStdout, prefix: &str) -> Result<SocketAddr, String> {
     let (found, address) = mpsc::channel();

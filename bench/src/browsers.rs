@@ -103,8 +103,8 @@ impl Browsers {
 }
 
 fn connect(bridge: SocketAddr) -> Result<TcpStream, String> {
-    let stream = TcpStream::connect(bridge).map_err(|error| trouble(&error))?;
-    stream.set_read_timeout(Some(ANSWER_LIMIT)).map_err(|error| trouble(&error))?;
+    let stream = TcpStream::connect(bridge).map_err(|error| failed(&error))?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT)).map_err(|error| failed(&error))?;
     Ok(stream)
 }
 
@@ -117,16 +117,16 @@ fn connect_narrow(bridge: SocketAddr) -> Result<TcpStream, String> {
         rustix::net::connect(&socket, &bridge)?;
         Ok(socket.into())
     };
-    socket().map_err(|error| trouble(&error.into()))
+    socket().map_err(|error| failed(&error.into()))
 }
 
-fn trouble(error: &std::io::Error) -> String {
+fn failed(error: &std::io::Error) -> String {
     format!("a stream of the bridge: {error}")
 }
 
 fn request(stream: &mut TcpStream, bridge: SocketAddr, path: &str) -> Result<(), String> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {bridge}\r\nAccept: text/event-stream\r\n\r\n");
-    stream.write_all(request.as_bytes()).map_err(|error| trouble(&error))
+    stream.write_all(request.as_bytes()).map_err(|error| failed(&error))
 }
 
 /// Opens a stream and reads the head of its answer.
@@ -139,14 +139,14 @@ fn open_stream(bridge: SocketAddr) -> Result<TcpStream, String> {
         if head.len() == HEAD_BYTES {
             return Err("the bridge's answer begins with too long a head".into());
         }
-        stream.read_exact(&mut byte).map_err(|error| trouble(&error))?;
+        stream.read_exact(&mut byte).map_err(|error| failed(&error))?;
         head.extend_from_slice(&byte);
     }
     let head = String::from_utf8_lossy(&head);
     if !head.starts_with("HTTP/1.1 200 ") {
         return Err(format!("the bridge gives no stream: {}", head.lines().next().unwrap_or_default()));
     }
-    stream.set_nonblocking(true).map_err(|error| trouble(&error))?;
+    stream.set_nonblocking(true).map_err(|error| failed(&error))?;
     Ok(stream)
 }
 
@@ -185,7 +185,7 @@ fn read_all(mut streams: Vec<TcpStream>, stop: &AtomicBool) -> Result<Received, 
     })
 }
 
-/// Reads what has come, and gives how much that is.
+/// Reads what has come. Returns how much that is.
 fn read_some(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<u64, String> {
     let mut count = 0;
     loop {
@@ -199,14 +199,14 @@ fn read_some(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<u64, String> {
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(count),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(trouble(&error)),
+            Err(error) => return Err(failed(&error)),
         }
     }
 }
 
 /// What waits for a stream at both of its ends on this machine.
 fn waiting_bytes(stream: &TcpStream) -> Result<u64, String> {
-    let port = stream.local_addr().map_err(|error| trouble(&error))?.port();
+    let port = stream.local_addr().map_err(|error| failed(&error))?.port();
     let path = "/proc/net/tcp";
     let connections = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
     Ok(connections.lines().filter_map(|line| queued_bytes(line, port)).sum())

@@ -9,7 +9,7 @@
 //! Answers are looked at no closer than is needed to tell ok from refused.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{BufReader, ErrorKind, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use branch_client::{TimeLimits, prove};
 use protocol::Address;
 use protocol::answer::Answer;
 use protocol::connection::Connection;
-use protocol::frame::{BATCH_FRAME_BYTES_MAX, HEADER_BYTES};
+use protocol::frame::{BATCH_FRAME_BYTES_MAX, FrameError, holds_whole_frame, read_frame};
 use protocol::proof::BranchKey;
 
 use crate::latency::Latencies;
@@ -115,12 +115,12 @@ impl Load {
 /// # Errors
 /// One sentence when the branch can't be reached or doesn't hold the key.
 pub fn connect(address: SocketAddr, key: Option<&BranchKey>) -> Result<TcpStream, String> {
-    let trouble = |error: &dyn std::fmt::Display| format!("the branch at {address}: {error}");
+    let failed = |error: &dyn std::fmt::Display| format!("the branch at {address}: {error}");
     let to = Address::from((address.ip(), address.port()));
     let stream = branch_client::connect(&to, &TimeLimits::all(SILENCE, SILENCE), None);
-    let mut connection = Connection::new(stream.map_err(|error| trouble(&error))?);
+    let mut connection = Connection::new(stream.map_err(|error| failed(&error))?);
     if let Some(key) = key {
-        prove(&mut connection, key).map_err(|error| trouble(&error))?;
+        prove(&mut connection, key).map_err(|error| failed(&error))?;
     }
     Ok(connection.into_stream())
 }
@@ -216,21 +216,19 @@ fn carry_paced(mut clients: Vec<Client>, pace: Pace, window: Window) -> Result<T
 
 /// One connection with its requests under way.
 struct Client {
-    stream: TcpStream,
+    stream: BufReader<TcpStream>,
     requests: Requests,
     batch: usize,
     /// When each request under way was sent, oldest first.
     sent: VecDeque<Instant>,
     outbox: Vec<u8>,
-    inbox: Vec<u8>,
-    /// Bytes of `inbox` that have come.
-    filled: usize,
+    answer: Vec<u8>,
 }
 
 impl Client {
     fn new(stream: TcpStream, requests: Requests, batch: usize) -> Self {
-        let inbox = vec![0; READ_BYTES];
-        Self { stream, requests, batch, sent: VecDeque::new(), outbox: Vec::new(), inbox, filled: 0 }
+        let stream = BufReader::with_capacity(READ_BYTES, stream);
+        Self { stream, requests, batch, sent: VecDeque::new(), outbox: Vec::new(), answer: Vec::new() }
     }
 
     /// Sends so many requests in one write.
@@ -241,64 +239,35 @@ impl Client {
         }
         let now = Instant::now();
         self.sent.extend(std::iter::repeat_n(now, count));
-        self.stream.write_all(&self.outbox).map_err(|error| format!("the branch takes no more requests: {error}"))
+        let sent = self.stream.get_mut().write_all(&self.outbox);
+        sent.map_err(|error| format!("the branch takes no more requests: {error}"))
     }
 
-    /// Waits for at least one answer, takes all that have come, and gives their number.
+    /// Waits for an answer, takes all that have come with it, and returns their number.
     fn receive(&mut self, window: Window, tally: &mut Tally) -> Result<usize, String> {
-        loop {
-            self.fill()?;
+        let mut answered = 0;
+        while answered == 0 || holds_whole_frame(self.stream.buffer()) {
+            if !read_frame(&mut self.stream, BATCH_FRAME_BYTES_MAX, &mut self.answer).map_err(|error| lost(&error))? {
+                return Err("the branch closed a connection".into());
+            }
             let now = Instant::now();
-            let mut answered = 0;
-            let mut start = 0;
-            while let Some(end) = frame_end(&self.inbox[start..self.filled])? {
-                let body = start + HEADER_BYTES..start + end;
-                let sent = self.sent.pop_front().ok_or("the branch answered what was not asked")?;
-                if (window.start..window.end).contains(&now) {
-                    count(&self.inbox[body], self.batch, now - sent, tally);
-                }
-                answered += 1;
-                start += end;
+            let sent = self.sent.pop_front().ok_or("the branch answered what was not asked")?;
+            if (window.start..window.end).contains(&now) {
+                count(&self.answer, self.batch, now - sent, tally);
             }
-            self.inbox.copy_within(start..self.filled, 0);
-            self.filled -= start;
-            if answered > 0 {
-                return Ok(answered);
-            }
+            answered += 1;
         }
-    }
-
-    /// Reads what has come, at least a byte.
-    fn fill(&mut self) -> Result<(), String> {
-        if self.filled == self.inbox.len() {
-            self.inbox.resize(self.inbox.len() * 2, 0);
-        }
-        loop {
-            match self.stream.read(&mut self.inbox[self.filled..]) {
-                Ok(0) => return Err("the branch closed a connection".into()),
-                Ok(bytes) => {
-                    self.filled += bytes;
-                    return Ok(());
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    return Err(format!("the branch was silent for {} seconds", SILENCE.as_secs()));
-                }
-                Err(error) => return Err(format!("a connection broke: {error}")),
-            }
-        }
+        Ok(answered)
     }
 }
 
-/// The length of the first frame, header included, once it is whole.
-fn frame_end(bytes: &[u8]) -> Result<Option<usize>, String> {
-    let Some((header, _)) = bytes.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
-    let length = u32::from_be_bytes(*header) as usize;
-    if length > BATCH_FRAME_BYTES_MAX {
-        return Err(format!("the branch announced an answer of {length} bytes"));
+fn lost(error: &FrameError) -> String {
+    match error {
+        FrameError::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            format!("the branch was silent for {} seconds", SILENCE.as_secs())
+        }
+        FrameError::TooLong { .. } | FrameError::Cut | FrameError::Io(_) => format!("a connection broke: {error}"),
     }
-    let end = HEADER_BYTES + length;
-    Ok((bytes.len() >= end).then_some(end))
 }
 
 /// What an answer that is ok begins with, and what tells each answer of a batch.
@@ -355,7 +324,7 @@ fn error_text(body: &[u8]) -> String {
 mod tests {
     use std::net::TcpListener;
 
-    use protocol::frame::{read_frame, write_frame};
+    use protocol::frame::write_frame;
 
     use super::*;
 
@@ -374,14 +343,6 @@ mod tests {
         let batch = format!(r#"{{"status":"ok","result":[{name},{refused},{name}]}}"#);
         assert_eq!(tally(&batch, 3), (2, 1, Some("too little".into())));
         assert_eq!(tally(refused, 3), (0, 3, Some("too little".into())));
-    }
-
-    #[test]
-    fn a_frame_is_taken_when_it_is_whole() {
-        assert_eq!(frame_end(b"\0\0\0"), Ok(None));
-        assert_eq!(frame_end(b"\0\0\0\x02a"), Ok(None));
-        assert_eq!(frame_end(b"\0\0\0\x02ab\0"), Ok(Some(6)));
-        assert!(frame_end(b"\xff\0\0\0").is_err());
     }
 
     #[test]

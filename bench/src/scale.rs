@@ -149,7 +149,7 @@ fn filling(plan: &Plan<'_>, branch: &Branch) -> (Load, Workload) {
     (load, workload(plan.few_accounts, FILL_BATCH))
 }
 
-/// Brings the branch from `transactions` to the wanted number, and gives how many there are at least.
+/// Brings the branch from `transactions` to the wanted number. Returns how many there are at least.
 fn fill(plan: &Plan<'_>, branch: &Branch, mut transactions: u64, progress: &dyn Fn(&str)) -> Result<u64, String> {
     let (mut load, batches) = filling(plan, branch);
     while transactions < plan.transactions {
@@ -164,7 +164,7 @@ fn fill(plan: &Plan<'_>, branch: &Branch, mut transactions: u64, progress: &dyn 
     Ok(transactions)
 }
 
-/// Kills the branch under load and starts it again. Gives how long the start took.
+/// Kills the branch under load and starts it again. Returns how long the start took.
 fn crash(plan: &Plan<'_>, mut branch: Branch) -> Result<Duration, String> {
     let (mut load, batches) = filling(plan, &branch);
     kill_under_load(&mut branch, &load, &batches)?;

@@ -18,8 +18,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::accounts::open_accounts;
-use crate::branch::{self, Branch};
-use crate::bridge::Bridge;
+use crate::branch::{self, Branch, Process};
+use crate::bridge;
 use crate::browsers::{Browsers, Received};
 use crate::load::{Load, Tally};
 use crate::machine::Machine;
@@ -165,7 +165,7 @@ pub fn streams(plan: &Plan<'_>, progress: &dyn Fn(&str)) -> Result<Streams, Stri
         Ok(branch)
     };
     let (payer, receiver) = (start("Mumbai")?, start("Delhi")?);
-    let bridge = Bridge::start(plan.bridge, folder.path(), &[&payer, &receiver])?;
+    let bridge = bridge::start(plan.bridge, folder.path(), &[&payer, &receiver])?;
     let scene = Scene { plan, payer: &payer, receiver: &receiver, bridge: &bridge, cores: machine.cores as u64 };
     let mut sums: [Sum; CASES.len()] = Default::default();
     for round in 1..=plan.rounds {
@@ -224,7 +224,7 @@ struct Scene<'a> {
     plan: &'a Plan<'a>,
     payer: &'a Branch,
     receiver: &'a Branch,
-    bridge: &'a Bridge,
+    bridge: &'a Process,
     cores: u64,
 }
 
@@ -252,7 +252,7 @@ impl Scene<'_> {
             seed: seed << 32,
         };
         let browsers = match case.has_streams {
-            true => Some(Browsers::open(self.bridge.address(), plan.streams)?),
+            true => Some(Browsers::open(self.bridge.address, plan.streams)?),
             false => None,
         };
         // The warm-up is a load of its own, so that the processors' time is that of the measurement alone.
@@ -280,7 +280,7 @@ impl Scene<'_> {
         Ok(Used {
             payer_ms: processor_time::of_process(self.payer.process_id())?,
             receiver_ms: processor_time::of_process(self.receiver.process_id())?,
-            bridge_ms: processor_time::of_process(self.bridge.process_id())?,
+            bridge_ms: processor_time::of_process(self.bridge.id())?,
             readers_ms,
             own_ms: processor_time::of_process(std::process::id())?,
             machine_ms: processor_time::of_machine()?,

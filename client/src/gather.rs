@@ -32,7 +32,7 @@ pub fn gather(mut asked: Branch, txid: &TxId) -> Result<Transfer, ClientError> {
     Ok(Transfer::new(txid.clone(), Some(status.outcome), witnesses, events))
 }
 
-/// Appends a branch's events, and gives the time of its start.
+/// Appends a branch's events. Returns the time of its start.
 fn hear(branch: &mut Branch, txid: &TxId, events: &mut Vec<Event>) -> Result<Option<u64>, ClientError> {
     let status: Status = branch.ask(Action::Status, &NoParams {})?.result()?;
     let params = Watch { after: None, txid: Some(txid.clone()), follow: false };

@@ -112,7 +112,7 @@ impl<'c, W: AnswerWriter, C: Console> MenuClient<'c, W, C> {
         })
     }
 
-    /// One step; gives the verdict when it was the last one.
+    /// Takes one step. Returns the verdict when it was the last one.
     fn react(&mut self, event: Event) -> Result<Option<Verdict>, ClientError> {
         match event {
             Event::Server(Ok(Some(line))) => self.hear(line),

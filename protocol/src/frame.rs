@@ -61,6 +61,13 @@ pub fn read_frame(reader: &mut impl Read, bytes_max: usize, body: &mut Vec<u8>) 
     Ok(true)
 }
 
+/// Whether what has been read ahead begins with a frame to its end, so that [`read_frame`] need not wait for it.
+#[must_use]
+pub fn holds_whole_frame(read_ahead: &[u8]) -> bool {
+    let Some((header, body)) = read_ahead.split_first_chunk::<HEADER_BYTES>() else { return false };
+    body.len() >= u32::from_be_bytes(*header) as usize
+}
+
 /// Appends `body` as one frame to `out`, so several frames can leave in one write.
 ///
 /// # Errors
@@ -133,6 +140,19 @@ mod tests {
             buffer[0] = *first;
             self.0 = rest;
             Ok(1)
+        }
+    }
+
+    #[test]
+    fn a_frame_is_whole_with_its_last_byte() {
+        for (read_ahead, expected) in [
+            (&b""[..], false),
+            (b"\0\0\0", false),
+            (b"\0\0\0\x02a", false),
+            (b"\0\0\0\x02ab\0", true),
+            (b"\0\0\0\0", true),
+        ] {
+            assert_eq!(holds_whole_frame(read_ahead), expected, "{read_ahead:?}");
         }
     }
 

@@ -144,7 +144,7 @@ fn split(requests: &[Box<RawValue>]) -> Vec<&[Box<RawValue>]> {
     batches
 }
 
-/// Why a file gives no requests.
+/// Why there are no requests in a file.
 enum LineError {
     /// It can't be read.
     Read(io::Error),

@@ -25,7 +25,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use protocol::event::VectorClock;
-use protocol::frame::{BATCH_FRAME_BYTES_MAX, HEADER_BYTES, push_frame, read_frame};
+use protocol::frame::{BATCH_FRAME_BYTES_MAX, holds_whole_frame, push_frame, read_frame};
 use protocol::proof::BranchKey;
 use protocol::{Address, BranchName, Epoch};
 use serde::{Deserialize, Serialize};
@@ -614,11 +614,6 @@ impl Links {
         }
         Ok(())
     }
-}
-
-fn holds_whole_frame(buffer: &[u8]) -> bool {
-    let Some((header, body)) = buffer.split_first_chunk::<HEADER_BYTES>() else { return false };
-    body.len() >= u32::from_be_bytes(*header) as usize
 }
 
 /// Sends what is queued, all that waits in one frame, until the queue or the connection is closed.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::Address;
-use protocol::frame::{HEADER_BYTES, read_frame};
+use protocol::frame::{holds_whole_frame, read_frame};
 use protocol::request::{Action, Replicate, Replicating};
 
 use crate::bank::Bank;
@@ -351,9 +351,4 @@ impl Replication {
             }
         }
     }
-}
-
-fn holds_whole_frame(buffer: &[u8]) -> bool {
-    let Some((header, body)) = buffer.split_first_chunk::<HEADER_BYTES>() else { return false };
-    body.len() >= u32::from_be_bytes(*header) as usize
 }
