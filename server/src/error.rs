@@ -1,7 +1,7 @@
 //! The one error type of the server, and what each error means for whoever gets it.
 //!
 //! A *refusal* is an answer: the request was understood and nothing was changed. Everything else is
-//! trouble of the branch itself. [`Error::code`] is the stable name that programs match on;
+//! a failure of the branch itself. [`Error::code`] is the stable name that programs match on;
 //! the `Display` text is one clear sentence for a person.
 
 use std::fmt;
@@ -224,9 +224,9 @@ impl Error {
         if let Self::LowerEpoch { known, .. } | Self::EpochConflict { known, .. } = self { Some(known) } else { None }
     }
 
-    /// Whether this is the branch's own trouble, to be logged as an error, and no refusal of a request.
+    /// Whether this is the branch's own failure, to be logged as an error, and no refusal of a request.
     #[must_use]
-    pub fn is_trouble(&self) -> bool {
+    pub fn is_failure(&self) -> bool {
         match self {
             Self::Panicked(_) | Self::DiskFull | Self::OutcomeUnknown(_) | Self::Database(_) => true,
             Self::NoSuchAccount(_)

@@ -178,7 +178,7 @@ impl RequestKey {
     /// Stores the answer with the effect, and lets the oldest go where there are too many.
     ///
     /// # Errors
-    /// Trouble of the database; also when the id is taken, which the caller has looked for.
+    /// Failure of the database; also when the id is taken, which the caller has looked for.
     pub fn store(&self, tx: &mut Tx<'_>, stored: &Stored) -> Result<()> {
         if count(tx)? >= ANSWERS {
             delete_oldest(tx, i64::MAX, ANSWERS_ROOM)?;
@@ -205,17 +205,17 @@ impl RequestKey {
 /// How many answers are kept.
 ///
 /// # Errors
-/// Trouble of the database.
+/// Failure of the database.
 pub fn count(query: &impl Query) -> Result<u64> {
     let count: Option<i64> = query.query_opt("SELECT count FROM answers_kept", params![], |row| row.get(0))?;
     Ok(u64::try_from(count.unwrap_or(0)).unwrap_or(0))
 }
 
 /// Deletes answers that were kept long enough, and the oldest where there are too many, but no more than `limit`.
-/// Gives how many; with `limit` there may be more.
+/// Returns how many; with `limit` there may be more.
 ///
 /// # Errors
-/// Trouble of the database.
+/// Failure of the database.
 pub fn prune(tx: &mut Tx<'_>, limit: usize) -> Result<usize> {
     let surplus = usize::try_from(count(tx)?.saturating_sub(ANSWERS)).unwrap_or(limit).min(limit);
     if surplus > 0 {

@@ -43,7 +43,7 @@ impl RunningTime {
     /// Goes on from the row, which is made at the first start, with what the wall clock says then.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// Failure of the database.
     pub fn start(dbs: &DbsExec, wall_unix_ms: i64) -> Result<Self> {
         dbs.execute(move |tx| begin(tx, wall_unix_ms)).map(Self::from_row)
     }
@@ -51,7 +51,7 @@ impl RunningTime {
     /// For a copy that is not written: it stands nearly still.
     ///
     /// # Errors
-    /// Trouble of the database.
+    /// Failure of the database.
     pub fn at_rest(dbs: &DbsExec) -> Result<Self> {
         dbs.read(|reader| stamp(reader)).map(Self::from_row)
     }
@@ -103,7 +103,7 @@ fn step_ms(passed: Duration) -> i64 {
 /// The row's time: the stamp of what is written now.
 ///
 /// # Errors
-/// Trouble of the database.
+/// Failure of the database.
 pub fn stamp(query: &impl Query) -> Result<i64> {
     let row = query.query_opt("SELECT unix_ms FROM running_time", params![], |row| row.get(0))?;
     Ok(row.unwrap_or(0))
@@ -113,7 +113,7 @@ pub fn stamp(query: &impl Query) -> Result<i64> {
 /// program took from the wall clock: those are kept that long from the first start of this one.
 ///
 /// # Errors
-/// Trouble of the database.
+/// Failure of the database.
 pub fn kept_before(query: &impl Query, kept: Duration) -> Result<i64> {
     let row = query.query_opt("SELECT unix_ms, wall_clock_until_unix_ms FROM running_time", params![], |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))

@@ -121,7 +121,7 @@ pub struct Opening {
     pub opening_balance: Money,
 }
 
-/// Opens an account and gives its number.
+/// Opens an account and returns its number.
 ///
 /// # Errors
 /// [`Error::AccountExists`], [`Error::DuplicateAadhaar`], [`Error::DuplicatePhone`].
@@ -154,7 +154,7 @@ pub fn open(tx: &mut Tx<'_>, opening: &Opening, booking: &Booking) -> Result<Acc
     Ok(number)
 }
 
-/// Closes an account: pays its balance out to cash as a transaction of its own, and gives what was paid.
+/// Closes an account: pays its balance out to cash as a transaction of its own, and returns what was paid.
 ///
 /// # Errors
 /// [`Error::NoSuchAccount`], [`Error::AccountClosed`], [`Error::MoneyHeld`].

@@ -76,7 +76,7 @@ pub struct Debts {
 }
 
 impl Debts {
-    /// Counts an order. Gives the debt of whoever has ordered it, before it.
+    /// Counts an order. Returns the debt of whoever has ordered it, before it.
     ///
     /// # Errors
     /// How long it has to wait, when it owes too much.
@@ -148,7 +148,7 @@ impl<J> Line<J> {
         Self { waiting: Vec::new(), next_ticket: 0, places }
     }
 
-    /// Puts a job into the line. Gives its ticket, and whoever had to leave for it.
+    /// Puts a job into the line. Returns its ticket, and whoever had to leave for it.
     ///
     /// # Errors
     /// The job itself, when the line is full of those who owe less.

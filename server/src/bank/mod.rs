@@ -107,7 +107,7 @@ impl Bank {
     /// The operations over a copy of a branch that is not written: nothing is made.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the database is of a branch with another name, or trouble of the database.
+    /// [`Error::Invalid`] when the database is of a branch with another name, or failure of the database.
     pub fn attach(dbs: Arc<DbsExec>, settings: BankSettings) -> Result<Self> {
         match Self::stored_name(&dbs)? {
             Some(stored) if stored != settings.name => Err(Error::Invalid(format!(
@@ -152,7 +152,7 @@ impl Bank {
         self.settings.opening_balance
     }
 
-    /// Checks a password; `account_num` 0 is the administrator. Gives which one it is.
+    /// Checks a password; `account_num` 0 is the administrator. Returns which one it is.
     ///
     /// # Errors
     /// [`Error::WrongLogin`] for an unknown or closed account and for a wrong password, at the same cost;
@@ -223,7 +223,7 @@ impl Bank {
         self.try_password(account_num, password, origin, None)?.map(drop).ok_or(Error::WrongPassword)
     }
 
-    /// One try at a password, counted when it is wrong. Gives which one it is when it is right.
+    /// One try at a password, counted when it is wrong. Returns which one it is when it is right.
     fn try_password(
         &self,
         account_num: i64,
@@ -253,7 +253,7 @@ impl Bank {
         Ok(stored.filter(|_| is_right).map(|hash| PasswordVersion::of(&hash)))
     }
 
-    /// Sets the password of an open account, or of the administrator for 0. Gives which one it is.
+    /// Sets the password of an open account, or of the administrator for 0. Returns which one it is.
     ///
     /// # Errors
     /// [`Error::NoSuchAccount`], [`Error::AccountClosed`].
@@ -271,7 +271,7 @@ impl Bank {
         Ok(version)
     }
 
-    /// Changes a customer's password, who has to know the present one. Gives which one it is then.
+    /// Changes a customer's password, who has to know the present one. Returns which one it is then.
     ///
     /// # Errors
     /// As [`Bank::confirm`] or [`Bank::set_password`].
@@ -329,7 +329,7 @@ impl Bank {
         }
     }
 
-    /// Makes the sample accounts, if the branch has no account yet. Gives their numbers, which are also
+    /// Makes the sample accounts, if the branch has no account yet. Returns their numbers, which are also
     /// their passwords.
     ///
     /// # Errors

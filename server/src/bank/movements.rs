@@ -111,7 +111,7 @@ pub struct Transferred {
     pub to_balance: Money,
 }
 
-/// Cash into an account; gives the new balance.
+/// Cash into an account; returns the new balance.
 ///
 /// # Errors
 /// [`Error::NoSuchAccount`], [`Error::AccountClosed`], [`Error::BalanceLimit`].
@@ -119,7 +119,7 @@ pub fn deposit(tx: &mut Tx<'_>, number: AccountNum, amount: Money, booking: &Boo
     pay_in(tx, number, amount, Kind::Deposit, booking)
 }
 
-/// Cash out of an account; gives the new balance.
+/// Cash out of an account; returns the new balance.
 ///
 /// # Errors
 /// [`Error::NoSuchAccount`], [`Error::AccountClosed`], [`Error::InsufficientFunds`].
@@ -161,7 +161,7 @@ pub fn transfer(
     Ok(Transferred { from_balance, to_balance })
 }
 
-/// From cash into an account, as a deposit or as an opening balance; gives the new balance.
+/// From cash into an account, as a deposit or as an opening balance; returns the new balance.
 pub(super) fn pay_in(
     tx: &mut Tx<'_>,
     number: AccountNum,
@@ -187,7 +187,7 @@ pub(super) fn pay_in(
     Ok(balance)
 }
 
-/// From an account to cash, as a withdrawal or when it closes; gives the new balance.
+/// From an account to cash, as a withdrawal or when it closes; returns the new balance.
 pub(super) fn pay_out(
     tx: &mut Tx<'_>,
     number: AccountNum,
@@ -239,7 +239,7 @@ pub(super) fn credited(account: &Account, amount: Money) -> Result<Money> {
 /// Sets a balance that was computed and checked by the caller.
 ///
 /// # Errors
-/// Trouble of the database.
+/// Failure of the database.
 pub fn set_balance(tx: &mut Tx<'_>, number: AccountNum, balance: Money) -> Result<()> {
     tx.execute("UPDATE customers SET balance = ?2 WHERE account_num = ?1", params![number.as_i64(), balance.paise()])?;
     Ok(())
@@ -261,7 +261,7 @@ pub enum OwnSide {
 /// prepared can always be booked, whatever was booked before.
 ///
 /// # Errors
-/// Trouble of the database.
+/// Failure of the database.
 pub fn move_own(tx: &mut Tx<'_>, own_account: i64, side: OwnSide, amount: Money) -> Result<()> {
     let write = match side {
         OwnSide::Debited => {
@@ -282,7 +282,7 @@ pub fn move_own(tx: &mut Tx<'_>, own_account: i64, side: OwnSide, amount: Money)
 /// Appends a movement's row to the books.
 ///
 /// # Errors
-/// Trouble of the database.
+/// Failure of the database.
 pub fn append(tx: &mut Tx<'_>, entry: &Entry<'_>, booking: &Booking) -> Result<()> {
     tx.append_transaction(&ChainedRow {
         transaction_id: tx.next_transaction_id(),
@@ -301,7 +301,7 @@ pub fn append(tx: &mut Tx<'_>, entry: &Entry<'_>, booking: &Booking) -> Result<(
 /// The number of the branch's own account *due* with `peer`, made at the first use.
 ///
 /// # Errors
-/// Trouble of the database.
+/// Failure of the database.
 pub fn due_account(tx: &mut Tx<'_>, peer: &str) -> Result<i64> {
     let find = "SELECT account_num FROM own_accounts WHERE peer = ?1";
     if let Some(number) = tx.query_opt(find, params![peer], |row| row.get(0))? {

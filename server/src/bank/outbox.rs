@@ -18,7 +18,7 @@ use crate::sms::{Outbox, OutboxError, OutboxMessage};
 /// Adds a message to `account`'s customer, if the branch sends any and the customer wants them.
 ///
 /// # Errors
-/// Trouble of the database.
+/// Failure of the database.
 pub fn add(tx: &mut Tx<'_>, account: &Account, booking: &Booking, body: impl FnOnce() -> String) -> Result<()> {
     if !booking.sms || !account.sms {
         return Ok(());

@@ -57,7 +57,7 @@ pub struct Cleared {
 /// too little.
 ///
 /// # Errors
-/// Trouble of the database.
+/// Failure of the database.
 pub fn standing(query: &impl Query, txid: &TxId) -> Result<i128> {
     let mut paise = 0;
     query.query_each(

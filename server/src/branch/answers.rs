@@ -78,7 +78,7 @@ pub fn result_body(result: &impl Serialize) -> Vec<u8> {
 /// The body of an error's answer.
 #[must_use]
 pub fn error_body(error: &Error) -> Vec<u8> {
-    if error.is_trouble() {
+    if error.is_failure() {
         log::error!("{error}");
     }
     let mut text = error.to_string();

@@ -152,13 +152,15 @@ impl<'c> BranchSession<'c> {
             Err(error) => return pipeline.push(error_body(&error), out),
         };
         if hashes(action, &frame) {
-            // Whoever takes no answers has no password hashed.
+            // Whoever takes no answers has no password hashed: it costs this branch tens of milliseconds, and a stranger
+            // nothing.
             self.finish(pipeline);
             pipeline.send(out)?;
             out.flush()?;
         }
         match self.queue(action, &frame, pipeline) {
             Ok(true) => return pipeline.send_if_whole(out),
+            // It shares nothing with what is queued, and has to see the effects of that.
             Ok(false) => {}
             Err(error) => return pipeline.push(error_body(&error), out),
         }
@@ -174,6 +176,7 @@ impl<'c> BranchSession<'c> {
             After::Watch(_) => Ok(()),
             After::GoOn => out.answer(&body_of(answered)),
             After::BecomeLink(_) | After::Replicate(_) | After::ChangeRole(_) => {
+                // The answer is the last frame here; what it is followed by is not this session's.
                 out.flush()?;
                 out.answer(&body_of(answered))
             }
@@ -185,13 +188,15 @@ impl<'c> BranchSession<'c> {
         let frame = RequestFrame::parse(body)?;
         let action = frame.action()?;
         self.requester.check(action)?;
-        // A copy that takes no orders may still know what was done under an id.
+        // A copy that takes no orders may still know what was done under an id, and whoever lost the answer should get
+        // it: those go on to be looked up.
         let may_be_repeated = frame.request_id().is_some() && action.kind() == Kind::Write;
         if let Err(refusal) = self.requester.service.replication.check(action)
             && !may_be_repeated
         {
             return Err(refusal);
         }
+        // What stands behind such a request would be taken for frames of what the connection has become.
         if action.has(Property::Last) && !is_last {
             return Err(Error::Invalid(format!("nothing may follow {action} before it is answered")));
         }

@@ -20,6 +20,7 @@ use protocol::BranchName;
 use protocol::answer::Audit;
 use protocol::key_file::KEY_FILE;
 
+use super::audit::audit_at_rest;
 use crate::bank::Bank;
 use crate::cli::arguments::{AFTER_A_RESTORE, DatabaseArguments};
 use crate::cli::report::{Report, complain};
@@ -28,7 +29,6 @@ use crate::dbs_exec::{
     DatabaseFile, ReadOnlyDatabase, TemporaryFile, copy_database, lock_to_replace, replace_database,
 };
 use crate::limits::{COPY_PROGRESS_AFTER, COPY_PROGRESS_EVERY};
-use crate::service::audit::audit_at_rest;
 
 /// Copies the database to `to`, which must not exist; in a folder, under a name with branch and time.
 ///

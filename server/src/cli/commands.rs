@@ -4,6 +4,7 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::audit::audit_at_rest;
 use crate::bank::customer::{CustomerError, NewPassword};
 use crate::bank::hashing::Orderer;
 use crate::bank::passwords::HashCost;
@@ -11,7 +12,7 @@ use crate::bank::{Bank, BankSettings};
 use crate::cli::arguments::DatabaseArguments;
 use crate::cli::report::Report;
 use crate::dbs_exec::{ChainHead, DbsExec, OpenError, Opening, ReadOnlyDatabase, Reader};
-use crate::service::audit::{self, audit_at_rest};
+use crate::service::audit;
 use command_line::echo::{Echo as _, TerminalEcho};
 use command_line::streams::write_patiently;
 use protocol::Money;

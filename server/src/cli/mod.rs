@@ -2,6 +2,7 @@
 //! print. Nothing here serves a client.
 
 pub mod arguments;
+mod audit;
 pub mod backup;
 pub mod commands;
 pub mod config;

@@ -6,7 +6,7 @@
 //! - There is no framing. A turn of the server is one write of at most [`LAB_TURN_BYTES_MAX`] bytes: all the
 //!   text and the question. It may begin with `@CLEAR\n`, `@PASS\n` or `@EXIT\n`; nothing else of the menu
 //!   protocol appears. Text that does not fit is split into several turns, each with a question of its own.
-//! - An answer is whatever one read gives. An empty one arrives as one blank.
+//! - An answer is whatever one read returns. An empty one arrives as one blank.
 //!
 //! No framing means no certainty. An answer that the network cuts in two is two answers, and a key of fewer
 //! than three digits is complete only when nothing more has come for a while: see [`LabTerminal::handshake`].
@@ -48,7 +48,7 @@ impl<R: Read, W: Write> LabTerminal<R, W> {
     /// Reads the key and makes a terminal of the connection.
     ///
     /// The key's digits may arrive one by one. Three digits are a whole key; after one or two, the key ends
-    /// when a read gives `WouldBlock` or `TimedOut`, a blank or a line ending, or the end of the stream. So
+    /// when a read returns `WouldBlock` or `TimedOut`, a blank or a line ending, or the end of the stream. So
     /// the owner of the socket sets a short read timeout ([`super::LAB_KEY_TIMEOUT_MS`]) before this call,
     /// and the idle limit after it. Before the first digit, up to [`LAB_KEY_WAITS_MAX`] such timeouts are
     /// waited for, so that a slow network is not refused.
@@ -90,7 +90,7 @@ impl<R: Read, W: Write> LabTerminal<R, W> {
         self.writer.flush()
     }
 
-    /// Takes what one read gives.
+    /// Takes what one read returns.
     fn receive(&mut self) -> io::Result<Answered> {
         let mut buffer = [0; READ_BYTES];
         let count = loop {

@@ -38,7 +38,7 @@ pub fn dispatch(
     match (&result, summary) {
         (_, None) => {}
         (Ok(_), Some(summary)) => log::info!("{client}: {summary}: done"),
-        (Err(error), Some(summary)) if error.is_trouble() => log::error!("{client}: {summary}: {error}"),
+        (Err(error), Some(summary)) if error.is_failure() => log::error!("{client}: {summary}: {error}"),
         (Err(error), Some(summary)) => log::info!("{client}: {summary}: refused: {error}"),
     }
     result.map_err(|error| match error {

@@ -1,7 +1,7 @@
 //! The menu: what customers and the administrator see at a line client.
 //!
-//! The dialogue is a pure machine. [`MenuSession`] takes lines in and gives lines out; when it needs the bank it
-//! gives a [`Request`] and is later handed the [`Reply`] or the [`Refusal`]. It performs no I/O, reads no
+//! The dialogue is a pure machine. [`MenuSession`] takes lines in and returns lines; when it needs the bank it
+//! returns a [`Request`] and is later handed the [`Reply`] or the [`Refusal`]. It performs no I/O, reads no
 //! clock and knows no database, so a transcript in a test is the same dialogue that a customer has.
 //!
 //! ```text

@@ -149,7 +149,7 @@ mod tests {
         MenuSession::new(Arc::new(Texts::built_in()), "Mumbai".parse().unwrap())
     }
 
-    /// A bank that lets everybody in; gives what it was asked.
+    /// A bank that lets everybody in; returns what it was asked.
     fn play(terminal: &mut impl Terminal) -> (io::Result<Ended>, Vec<Request>) {
         let mut asked = Vec::new();
         let ended = run(session(), terminal, |request| {

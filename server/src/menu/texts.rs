@@ -191,7 +191,7 @@ mod tests {
         folder
     }
 
-    /// Loads the folder and gives the error without the folder's own name.
+    /// Loads the folder and returns the error without the folder's own name.
     fn error_of(folder: &Path) -> String {
         let error = Texts::load(folder).unwrap_err().to_string();
         error.replace(&format!("{}{}", folder.display(), std::path::MAIN_SEPARATOR), "")

@@ -20,7 +20,8 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// Whose request ids these are: the same id of two callers is two ids.
+    /// Whose request ids these are: the same id of two callers is two ids, so nobody can learn or block what another
+    /// has asked for by guessing its id. The texts are on disk.
     #[must_use]
     pub fn id_owner(self) -> String {
         match self {
@@ -38,6 +39,7 @@ impl Caller {
 /// [`Error::NotAllowed`], saying what would be needed.
 pub fn check(caller: Caller, action: Action) -> Result<()> {
     match (caller, action.access()) {
+        // Which account a customer's request is about is not known yet: that is looked at where it is read.
         (Caller::KeyHolder | Caller::Open, _) | (_, Access::Anyone) | (Caller::Customer(_), Access::OwnAccount) => {
             Ok(())
         }
@@ -50,7 +52,8 @@ pub fn check(caller: Caller, action: Action) -> Result<()> {
     }
 }
 
-/// Whether the caller may look at or move money of this account. To pay *into* any account needs no right.
+/// Whether the caller may look at or move money of this account. To pay *into* any account needs no right. Whether there
+/// is such an account is not looked at: the refusal would tell.
 ///
 /// # Errors
 /// [`Error::NotAllowed`].

@@ -151,7 +151,7 @@ impl Requester<'_> {
             Err((error, _)) if error.may_meet_a_repeat() && key.is_some() => {
                 self.batch_before(key, &operations)?.map(AtomicAnswer::Kept).ok_or(error)
             }
-            Err((error, Some(index))) if !error.is_trouble() => Ok(AtomicAnswer::Refused(index, error)),
+            Err((error, Some(index))) if !error.is_failure() => Ok(AtomicAnswer::Refused(index, error)),
             Err((error, _)) => Err(error),
         }
     }

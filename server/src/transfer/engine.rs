@@ -338,7 +338,7 @@ impl Engine {
     /// That it is no refusal: the process is stopping, or has to.
     fn refuse(&self, task: &Task, error: Error) -> Result<Task> {
         let is_hold = task.output.ledger_ops.iter().any(|op| op.action == LedgerAction::Hold);
-        let is_refusal = !error.is_trouble() || error == Error::DiskFull;
+        let is_refusal = !error.is_failure() || error == Error::DiskFull;
         if error == Error::Stopping {
             return Err(error);
         }

@@ -8,7 +8,6 @@
 //!
 //! What it can't see stands, with what it sees, in `docs/audits.md`.
 
-mod at_rest;
 mod own_accounts;
 mod rows;
 mod tables;
@@ -24,7 +23,6 @@ use crate::dbs_exec::{CASH, ChainHead, Query, SUSPENSE, params};
 use crate::error::Result;
 use crate::limits::AUDIT_FINDINGS;
 
-pub use at_rest::audit_at_rest;
 use own_accounts::OwnAccount;
 
 /// How an audit is made.
@@ -66,7 +64,7 @@ pub fn audit_with(query: &impl Query, auditing: Auditing<'_>) -> Result<Audit> {
 ///
 /// # Errors
 /// [`crate::error::Error::Database`] when SQLite fails.
-fn check_file(query: &impl Query) -> Result<Vec<String>> {
+pub fn check_file(query: &impl Query) -> Result<Vec<String>> {
     let complaints: Vec<String> = query.query_all("PRAGMA integrity_check", params![], |row| row.get(0))?;
     Ok(complaints.into_iter().filter(|complaint| complaint != "ok").collect())
 }

@@ -58,7 +58,7 @@ impl OwnAccount {
 /// All own accounts, by number.
 ///
 /// # Errors
-/// Trouble of the database.
+/// Failure of the database.
 pub fn read(query: &impl Query) -> Result<BTreeMap<i64, OwnAccount>> {
     let mut found = BTreeMap::new();
     let sql = "SELECT account_num, name, debited_carry, debited, credited_carry, credited, peer FROM own_accounts";

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use protocol::answer::Audit;
 
-use super::{Auditing, audit_with, check_file};
-use crate::cli::report::complain;
+use super::report::complain;
 use crate::dbs_exec::{ChainHead, Query};
 use crate::error::Result;
 use crate::limits::{COPY_PROGRESS_AFTER, COPY_PROGRESS_EVERY};
+use crate::service::audit::{Auditing, audit_with, check_file};
 
 /// Audits the books and the file. On standard error it says how far it is, once it takes its time.
 ///
