@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Connections at once; one more is told that the bridge is busy. Each costs a few kilobytes while it is idle.
 pub const CONNECTIONS: usize = 4_096;
-/// Connections of one address, unless it is this machine's or a trusted proxy's, behind which there are many people.
+/// Connections of one address, or of one network of IPv6, unless it is this machine's or a trusted proxy's, behind which there are many people.
 pub const CONNECTIONS_PER_ADDRESS: usize = 1_024;
 /// Connections that are being told so at the same time; beyond it they are closed without a word.
 pub const CONNECTIONS_TURNED_AWAY: usize = 64;

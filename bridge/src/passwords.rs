@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use parking_lot::Mutex;
 use protocol::BranchName;
+use protocol::network::network_of;
 use sha2::Sha256;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
@@ -102,7 +103,7 @@ impl Passwords {
     /// # Errors
     /// [`Error::TooManyLogins`].
     pub fn begin(&self, address: IpAddr, branch: &BranchName, account: u64) -> Result<(), Error> {
-        let now = Instant::now();
+        let (address, now) = (network_of(address), Instant::now());
         let mut all = self.wrong.lock();
         all.retain(|_, wrong| now.duration_since(wrong.began) < LOGIN_WINDOW);
         if !all.contains_key(&address)
@@ -123,7 +124,7 @@ impl Passwords {
 
     /// The password was right, or was not judged at all: the place is given back.
     pub fn give_back(&self, address: IpAddr, branch: &BranchName, account: u64) {
-        if let Some(wrong) = self.wrong.lock().get_mut(&address) {
+        if let Some(wrong) = self.wrong.lock().get_mut(&network_of(address)) {
             wrong.accounts.remove(&(branch.clone(), account));
         }
     }
@@ -171,6 +172,12 @@ mod tests {
         let refused = passwords.begin(address, &branch, most + 1);
         assert!(matches!(refused, Err(Error::TooManyLogins { retry_seconds: 1.. })));
         passwords.begin(other, &branch, most + 1).unwrap();
+        // The addresses of one network of IPv6 are one.
+        let neighbour = |number: u64| format!("2001:db8::{number:x}").parse().unwrap();
+        for number in 1..=most {
+            passwords.begin(neighbour(number), &branch, number).unwrap();
+        }
+        assert!(passwords.begin(neighbour(most + 1), &branch, most + 1).is_err());
         passwords.give_back(address, &branch, 1);
         passwords.begin(address, &branch, most + 1).unwrap();
     }

@@ -5,7 +5,7 @@
 //! streams, and bytes of answers that are made or not read yet; there are bytes for all callers together. What is not
 //! free is waited for, at most [`QUOTA_TIME`], and then the caller is told to try again.
 //!
-//! A caller is a person, wherever they ask from; who has not said who they are is an address.
+//! A caller is a person, wherever they ask from; who has not said who they are is an address, or a network of IPv6.
 //!
 //! Invariant: as long as anything of a caller's is held, further requests find the same [`Quota`], because what is held
 //! holds it too.
@@ -19,6 +19,7 @@ use std::task::{Context, Poll};
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 use parking_lot::Mutex;
+use protocol::network::network_of;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -85,7 +86,7 @@ impl Quotas {
     pub fn of(&self, who: &Who, address: IpAddr) -> Arc<Quota> {
         let key = match who {
             Who::Administrator { .. } | Who::Customer { .. } => Key::Person(who.clone()),
-            Who::Nobody | Who::Open => Key::Address(address),
+            Who::Nobody | Who::Open => Key::Address(network_of(address)),
         };
         let mut by_caller = self.by_caller.lock();
         if let Some(quota) = by_caller.get(&key).and_then(Weak::upgrade) {
@@ -253,6 +254,9 @@ mod tests {
             let refused = quotas.of(&customer(1001), "10.0.0.9".parse().unwrap()).request().await;
             assert!(matches!(refused, Err(Error::Busy(_))), "the same person from elsewhere");
             quotas.of(&customer(1002), HERE).request().await.unwrap();
+            let strangers = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"];
+            let [one, neighbour, other] = strangers.map(|text| quotas.of(&Who::Nobody, text.parse().unwrap()));
+            assert!(Arc::ptr_eq(&one, &neighbour) && !Arc::ptr_eq(&one, &other), "a network of IPv6 is one address");
             quotas.of(&Who::Nobody, HERE).request().await.unwrap();
             held.pop();
             quotas.of(&customer(1001), HERE).request().await.unwrap();

@@ -20,6 +20,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
+use protocol::network::network_of;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -36,37 +37,39 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: applicat
     Retry-After: 1\r\nConnection: close\r\n\r\n\
     {\"status\":\"error\",\"error\":\"too many connections; try again in a moment\",\"code\":\"busy\"}";
 
-/// How many connections each address has.
+/// How many connections each address has, or each network of IPv6.
 #[derive(Clone, Default)]
 struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
 /// One of an address's connections.
 struct OfAddress {
     addresses: Addresses,
-    address: IpAddr,
+    network: IpAddr,
 }
 
 impl Addresses {
     /// Counts a connection, unless its address has too many. This machine's and a trusted proxy's may have all.
     fn count(&self, peer: SocketAddr, trusted: &[IpAddr]) -> Option<OfAddress> {
         let address = peer.ip().to_canonical();
+        let is_shared = address.is_loopback() || trusted.contains(&address);
+        let network = if is_shared { address } else { network_of(address) };
         let mut counts = self.0.lock();
-        let count = counts.entry(address).or_insert(0);
-        if *count >= CONNECTIONS_PER_ADDRESS && !address.is_loopback() && !trusted.contains(&address) {
+        let count = counts.entry(network).or_insert(0);
+        if *count >= CONNECTIONS_PER_ADDRESS && !is_shared {
             return None;
         }
         *count += 1;
-        Some(OfAddress { addresses: self.clone(), address })
+        Some(OfAddress { addresses: self.clone(), network })
     }
 }
 
 impl Drop for OfAddress {
     fn drop(&mut self) {
         let mut counts = self.addresses.0.lock();
-        if let Some(count) = counts.get_mut(&self.address) {
+        if let Some(count) = counts.get_mut(&self.network) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&self.address);
+                counts.remove(&self.network);
             }
         }
     }
@@ -257,6 +260,20 @@ impl AsyncWrite for Patient {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_network_of_ipv6_has_no_more_connections_than_one_address() {
+        let addresses = Addresses::default();
+        let neighbour = |number: usize| SocketAddr::new(format!("2001:db8::{number:x}").parse().unwrap(), 1);
+        let held: Vec<_> =
+            (0..2 * CONNECTIONS_PER_ADDRESS).map(|number| addresses.count(neighbour(number), &[])).collect();
+        assert_eq!(held.iter().flatten().count(), CONNECTIONS_PER_ADDRESS);
+        assert!(addresses.count(SocketAddr::new("2001:db8:0:1::1".parse().unwrap(), 1), &[]).is_some());
+        let proxy = SocketAddr::new("2001:db8::ffff".parse().unwrap(), 1);
+        assert!(addresses.count(proxy, &[proxy.ip()]).is_some(), "many people are behind a trusted proxy");
+        drop(held);
+        assert!(addresses.0.lock().is_empty());
+    }
 
     #[test]
     fn the_busy_answer_says_its_length() {

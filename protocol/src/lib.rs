@@ -13,6 +13,7 @@
 //! - [`frame`]: length-prefixed frames, capped.
 //! - [`actions`]: the table of actions: what each is called, who may ask for it, what it needs.
 //! - [`request`], [`params`], [`answer`]: what is asked of a branch, and what it answers.
+//! - [`network`]: whom a client's address stands for, where clients are counted by address.
 //! - [`io_words`]: the operating system's errors for people.
 //! - [`proof`]: challenge and response over the branch key; [`key_file`]: where that is.
 //! - [`leg_sum`]: one number over what two branches have booked with one another.
@@ -33,6 +34,7 @@ pub mod key_file;
 pub mod leg_sum;
 pub mod menu_line;
 pub mod money;
+pub mod network;
 pub mod params;
 mod peer_params;
 pub mod proof;

@@ -12,18 +12,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use protocol::network::network_of;
 
 /// Whose work something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// The branch's own: what it owes to other branches, to its disk, to itself.
     Branch,
-    /// Someone at this address who has proved nothing.
+    /// Someone at this address, or in this network of IPv6, who has proved nothing.
     Stranger(IpAddr),
     /// The customer of this account, at any port; 0 is the administrator.
     Account(i64),
     /// Who holds the key, or is at an open branch: each connection by itself.
     Connection(u64),
+}
+
+impl Owner {
+    /// Whoever is at this address and has proved nothing; all addresses of one network of IPv6 are one stranger's.
+    #[must_use]
+    pub fn stranger(address: IpAddr) -> Self {
+        Self::Stranger(network_of(address))
+    }
 }
 
 /// An amount that is shared.

@@ -18,10 +18,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use protocol::network::network_of;
 
 use crate::limits::{
     ACCOUNT_LOCK_FROM, ACCOUNT_PAUSE_FROM, ADDRESS_LOCK_FROM, ADDRESS_PAUSE_FROM, LOCKOUT_ENTRIES, LOCKOUT_FORGET,
@@ -199,24 +200,17 @@ fn account_key(account_num: i64, origin: Origin) -> AccountKey {
     AccountKey { account_num, is_loopback }
 }
 
-/// An IPv6 customer is commonly given 2^64 addresses (RFC 6177), so those of one /64 count as one.
-#[must_use]
-pub fn one_address(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-    }
-}
-
 fn address_key(origin: Origin) -> Option<IpAddr> {
     match origin {
         Origin::OnBehalf => None,
-        Origin::Address(address) => Some(one_address(address)),
+        Origin::Address(address) => Some(network_of(address)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -328,6 +322,5 @@ mod tests {
         let key = |text: &str| address_key(Origin::Address(text.parse().unwrap()));
         assert_eq!(key("2001:db8:1:2:aaaa::1"), key("2001:db8:1:2:bbbb::9"));
         assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
-        assert_eq!(key("::ffff:192.0.2.7"), key("192.0.2.7"));
     }
 }

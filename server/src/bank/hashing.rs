@@ -46,7 +46,7 @@ impl<'s> Orderer<'s> {
     pub fn of_account(account_num: i64, origin: Origin, connection: Option<&'s TcpStream>) -> Self {
         let address = match origin {
             // At the branch's own machine many are behind one address: the bridge, a class's scripts.
-            Origin::Address(address) if !address.to_canonical().is_loopback() => Some(address.to_canonical()),
+            Origin::Address(address) if !address.to_canonical().is_loopback() => Some(address),
             Origin::Address(_) | Origin::OnBehalf => None,
         };
         Self { owner: Owner::Account(account_num), address, connection }
@@ -86,7 +86,7 @@ impl Debts {
             Owner::Account(_) | Owner::Stranger(_) => HASH_ACCOUNT_INTERVAL * HASH_ACCOUNT_BURST,
             Owner::Connection(_) => Duration::MAX,
         };
-        let address = orderer.address.map(Owner::Stranger);
+        let address = orderer.address.map(Owner::stranger);
         let owed = self.owed(orderer.owner, now);
         let owed_by_address = address.map_or(Duration::ZERO, |address| self.owed(address, now));
         let beyond = owed.saturating_sub(account);
@@ -190,6 +190,11 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// One of the addresses of 2001:db8::/64.
+    fn neighbour(number: u64) -> IpAddr {
+        IpAddr::from((0x2001_0db8_u128 << 96 | u128::from(number)).to_be_bytes())
+    }
+
     fn by(owner: Owner, address: Option<IpAddr>) -> Orderer<'static> {
         Orderer { owner, address, connection: None }
     }
@@ -205,6 +210,9 @@ mod tests {
         let address = Some(IpAddr::from([192, 0, 2, 1]));
         let served = (2_000..9_000).filter(|number| debts.charge(&by(Owner::Account(*number), address), now).is_ok());
         assert_eq!(served.count(), HASH_ADDRESS_BURST as usize + 1);
+        let in_one_network = |number: u64| by(Owner::Account(number.cast_signed()), Some(neighbour(number)));
+        let served = (10_000..19_000).filter(|number| debts.charge(&in_one_network(*number), now).is_ok());
+        assert_eq!(served.count(), HASH_ADDRESS_BURST as usize + 1, "one network of IPv6 is one address");
         let operator = by(Owner::Connection(1), None);
         assert!((0..1_000).all(|_| debts.charge(&operator, now).is_ok()));
         assert_eq!(debts.charge(&operator, now).unwrap(), HASH_ACCOUNT_INTERVAL * 1_000);

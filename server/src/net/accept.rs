@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use std::{cell::Cell, fmt};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use protocol::network::network_of;
 
 use crate::limits::{ACCEPT_PAUSE, CLIENT_STACK_BYTES, CLIENTS_SHARED_FROM, SHUTDOWN_GRACE, WRITE_TIMEOUT};
-use crate::lockout::one_address;
 
 /// Everyone who is connected.
 ///
@@ -68,7 +68,7 @@ impl Clients {
 
     /// Registers a client. `None` when there are too many, in all or from its address, or when the branch is stopping.
     fn enter(self: &Arc<Self>, stream: &Arc<TcpStream>, address: IpAddr) -> Option<Entry> {
-        let address = one_address(address);
+        let address = network_of(address);
         let mut register = self.register.lock();
         let own = register.addresses.get(&address).copied().unwrap_or(0);
         if register.streams.len() >= self.limit || own >= self.share || self.is_stopping() {
