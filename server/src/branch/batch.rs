@@ -18,7 +18,8 @@ use crate::service::requester::Requester;
 
 /// One request of a batch, as it was read.
 struct Part {
-    /// What it means, with its id; of one that could not be read, its text.
+    /// What it means, with its id; of one that could not be read, nothing: its text may hold a password, and what is
+    /// taken over meanings is a fast hash.
     meaning: Meaning,
     operation: Result<Operation>,
 }
@@ -79,7 +80,7 @@ fn read_part(caller: Caller, body: &str, batch_id: Option<&str>, index: usize, i
     };
     match read() {
         Ok((meaning, operation)) => Part { meaning, operation: Ok(operation) },
-        Err(error) => Part { meaning: Meaning::of(&body), operation: Err(error) },
+        Err(error) => Part { meaning: Meaning::of(&()), operation: Err(error) },
     }
 }
 

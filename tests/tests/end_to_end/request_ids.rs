@@ -477,3 +477,20 @@ fn an_answer_that_no_replica_has_is_not_told_yet() {
     bank_tests::wait_until("the replica has it", || connection.ask_once("once", "deposit", deposit("5")).is_ok());
     connection.ask_once("once", "deposit", deposit("5")).ok();
 }
+
+#[test]
+fn what_could_not_be_read_of_a_batch_leaves_nothing_of_a_password_behind() {
+    let branch = Branch::start(Options::preloaded());
+    let mut connection = branch.connect_anonymously();
+    connection.ask("login", json!({"account_no": 1001, "password": "1001"})).ok();
+    for password in ["sesame", "open me"] {
+        let set = json!({"account_no": "no number", "password": "x", "present_password": password});
+        let requests =
+            json!([{"action": "deposit", "params": deposit("1")}, {"action": "set_password", "params": set}]);
+        let answers = connection.ask_once(password, "batch", json!({"requests": requests})).ok();
+        assert_eq!((&answers[0]["status"], &answers[1]["code"]), (&json!("ok"), &json!("invalid_params")));
+    }
+    // What is kept is the same for both, so whoever finds it learns nothing of either.
+    let kept = "SELECT DISTINCT hex(fingerprint) FROM answers WHERE request_id IN ('sesame', 'open me')";
+    assert_eq!(branch.database().texts(kept).len(), 1);
+}
