@@ -112,8 +112,10 @@ async fn admit(bridge: &Arc<Bridge>, head: &Parts, path: Option<&str>) -> Result
 
 fn check_csrf(caller: &Caller, headers: &HeaderMap) -> Result<(), Error> {
     let Some((_, found)) = &caller.session else { return Ok(()) };
-    let given = headers.get(CSRF_HEADER).and_then(|token| token.to_str().ok()).unwrap_or_default();
-    if is_same(given, &found.csrf) { Ok(()) } else { Err(Error::Csrf) }
+    let mut given = headers.get_all(CSRF_HEADER).iter().map(|token| token.to_str().unwrap_or_default());
+    // Two of them contradict each other, or might.
+    let is_right = given.next().is_some_and(|token| is_same(token, &found.csrf)) && given.next().is_none();
+    if is_right { Ok(()) } else { Err(Error::Csrf) }
 }
 
 fn caller(bridge: &Bridge, headers: &HeaderMap, client: Client, who: Who, login: Option<Arc<Login>>) -> Caller {

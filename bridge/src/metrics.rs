@@ -145,9 +145,8 @@ impl Default for Metrics {
 
 fn branch_gauges(registry: &mut Registry, view: &View) {
     type Figure = fn(&crate::bank::Card) -> Option<i64>;
-    let figures: [(&str, &str, Figure); 8] = [
+    let figures: [(&str, &str, Figure); 7] = [
         ("branch_up", "Whether the branch answers", |card| Some(i64::from(card.is_up()))),
-        ("branch_balances_paise", "What its customers hold", |card| card.balances.map(paise)),
         ("branch_accounts", "Open accounts", |card| count(card.accounts)),
         ("branch_in_doubt", "Transfers in doubt", |card| count(card.in_doubt)),
         ("branch_undelivered", "Decisions not delivered", |card| count(card.undelivered)),
@@ -161,6 +160,26 @@ fn branch_gauges(registry: &mut Registry, view: &View) {
             if let Some(value) = figure(card) {
                 family.get_or_create(&[("branch", card.name.clone())]).set(value);
             }
+        }
+        registry.register(name, help, family);
+    }
+    let balances = view.branches.iter().filter_map(|card| Some((card.name.clone(), card.balances?)));
+    money_by_branch(registry, "branch_balances_paise", "What its customers hold", &balances.collect::<Vec<_>>());
+}
+
+/// A sum for each branch, as [`money`] tells one.
+fn money_by_branch(registry: &mut Registry, name: &str, help: &str, totals: &[(String, Total)]) {
+    if totals.iter().all(|(_, total)| i64::try_from(total.paise()).is_ok()) {
+        let family: Family<Labels<1>, Gauge> = Family::default();
+        for (branch, total) in totals {
+            let paise = i64::try_from(total.paise()).expect("it was looked at");
+            family.get_or_create(&[("branch", branch.clone())]).set(paise);
+        }
+        registry.register(name, help, family);
+    } else {
+        let family: Family<Labels<1>, Gauge<f64, AtomicU64>> = Family::default();
+        for (branch, total) in totals {
+            family.get_or_create(&[("branch", branch.clone())]).set(nearly(*total));
         }
         registry.register(name, help, family);
     }
@@ -198,15 +217,14 @@ fn money(registry: &mut Registry, name: &str, help: &str, total: Total) {
         registry.register(name, help, gauge);
     } else {
         let gauge: Gauge<f64, AtomicU64> = Gauge::default();
-        // Digits are read into a float rather than counted in one.
-        gauge.set(total.paise().to_string().parse().unwrap_or(f64::NAN));
+        gauge.set(nearly(total));
         registry.register(name, help, gauge);
     }
 }
 
-/// More paise than fit are the most that do.
-fn paise(total: Total) -> i64 {
-    i64::try_from(total.paise()).unwrap_or(if total < Total::ZERO { i64::MIN } else { i64::MAX })
+/// Paise as Prometheus' own numbers come near them. Digits are read into a float rather than counted in one.
+fn nearly(total: Total) -> f64 {
+    total.paise().to_string().parse().unwrap_or(f64::NAN)
 }
 
 #[cfg(test)]
@@ -225,6 +243,22 @@ mod tests {
         };
         check(-12, "-12");
         check(i64::MAX.into(), "9223372036854775807");
+        check(i128::from(i64::MAX) * 1000, "9.223372036854776e21");
+    }
+
+    #[test]
+    fn what_a_branch_holds_is_told_whatever_it_is() {
+        let check = |delhi: i128, expected: &str| {
+            let mut registry = Registry::default();
+            let totals = [("Mumbai", 225_025), ("Delhi", delhi)];
+            let totals = totals.map(|(branch, paise)| (branch.to_string(), Total::from_paise(paise)));
+            money_by_branch(&mut registry, "held_paise", "Money", &totals);
+            let mut text = String::new();
+            encode(&mut text, &registry).unwrap();
+            let line = text.lines().find(|line| line.contains("Delhi")).unwrap();
+            assert_eq!(line, format!("held_paise{{branch=\"Delhi\"}} {expected}"));
+        };
+        check(100, "100");
         check(i128::from(i64::MAX) * 1000, "9.223372036854776e21");
     }
 

@@ -77,6 +77,8 @@ fn a_write_with_a_cookie_needs_the_sessions_token() {
     deposit(None).refused(403, "csrf");
     deposit(Some("")).refused(403, "csrf");
     deposit(Some(&other.csrf)).refused(403, "csrf");
+    let twice = bridge.request("POST", "/deposit").session(&signed_in).header("X-CSRF-Token", &other.csrf);
+    twice.body(FORM, "branch=Mumbai&account=1001&amount=1").send().refused(403, "csrf");
     assert_eq!(mumbai.connect().balance(1001), "1000.00");
     deposit(Some(&signed_in.csrf)).ok();
     assert_eq!(mumbai.connect().balance(1001), "1001.00");
