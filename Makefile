@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-clean run-server run-branch run-client run-bridge test screenshots sim sim-faults soak fuzz bench lint fmt clean
+.PHONY: help build demo demo-clean run-server run-branch run-client run-bridge test screenshots sim sim-faults soak soak-strangers fuzz bench lint fmt clean
 
 # Where cargo builds: it is asked, since an environment variable or a configuration may say so, and only when needed.
 TARGET = $(shell cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
@@ -25,6 +25,11 @@ SOAK_SECONDS ?= 60
 # How often `make soak` kills a primary and promotes its replica.
 PROMOTIONS ?= 30
 
+# How long `make soak-strangers` lets hostile clients at a bank. What its programs have freed they give back at once: what
+# is measured is to be what they hold, and not what the C library's allocator keeps for later.
+STRANGERS_SECONDS ?= 300
+GIVE_BACK := MALLOC_TRIM_THRESHOLD_=131072 MALLOC_MMAP_THRESHOLD_=131072
+
 # How many inputs `make fuzz` gives to each property,
 CASES ?= 200000
 
@@ -35,7 +40,7 @@ FUZZ_SECONDS ?= 60
 SEEDS ?= 20000
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # All three are always named, whichever of them is built: what they need is then built alike for one and for all, and
 # a library that `make run-server` has built is not built again for `make run-client` or `make demo`.
@@ -101,6 +106,10 @@ soak: build ## Torture three branches and a copy for SOAK_SECONDS=60 seconds; PR
 	SOAK_SECONDS=$(SOAK_SECONDS) cargo test -p bank-tests --test end_to_end torture:: -- --nocapture
 	PROMOTIONS=$(PROMOTIONS) cargo test -p bank-tests --test end_to_end replication_promotion::nothing_acknowledged -- --nocapture
 	PROMOTIONS=$(PROMOTIONS) cargo test -p bank-tests --test end_to_end linearizability::replaced_by_its_replica -- --nocapture
+
+soak-strangers: ## Let hostile clients at a bank beside ordinary users, in release builds, for STRANGERS_SECONDS=300
+	cargo build --release -p bank-server -p bank-bridge
+	$(GIVE_BACK) STRANGERS_SECONDS=$(STRANGERS_SECONDS) cargo test --release -p bank-tests --test end_to_end soak_strangers:: -- --include-ignored --nocapture
 
 sim: ## Simulate SEEDS=20000 seeds of the whole bank
 	@cargo run --release -q -p simulator -- bank --seeds $(SEEDS)

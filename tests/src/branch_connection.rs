@@ -36,7 +36,13 @@ impl BranchConnection {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_nodelay(true)?;
-        Ok(Self(Connection::new(stream)))
+        Ok(Self::over(stream))
+    }
+
+    /// Over a connection that is there, as it is.
+    #[must_use]
+    pub fn over(stream: TcpStream) -> Self {
+        Self(Connection::new(stream))
     }
 
     /// Connects and proves the key.

@@ -55,7 +55,13 @@ impl MenuConnection {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_nodelay(true)?;
-        Ok(Self { reader: BufReader::new(stream) })
+        Ok(Self::over(stream))
+    }
+
+    /// Over a connection that is there, as it is, and reads nothing.
+    #[must_use]
+    pub fn over(stream: TcpStream) -> Self {
+        Self { reader: BufReader::new(stream) }
     }
 
     /// The socket.

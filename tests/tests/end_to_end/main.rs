@@ -53,6 +53,7 @@ mod sessions;
 mod several_hosts;
 mod shutdown;
 mod slow_branches;
+mod soak_strangers;
 mod start_up;
 mod suspense;
 mod teaching;
