@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, FRAME_BYTES_MAX};
-use protocol::request::BATCH_REQUESTS_MAX;
+use protocol::request::{BATCH_REQUESTS_MAX, SPLIT_LEGS_MAX};
 
 /// Operations of one commit. A commit of this many takes some tens of milliseconds, which is what the
 /// next client waits at most before its own group starts.
@@ -168,8 +168,10 @@ const _: () = assert!(PIPELINE_REQUESTS <= GROUP_OPERATIONS);
 pub const BRANCHES: usize = 256;
 /// Further addresses of theirs that are remembered until the next start.
 pub const ALIASES: usize = 4 * BRANCHES;
-/// Events kept in memory for those who watch; each is some hundred bytes.
+/// Events kept in memory for those who watch; most are some hundred bytes,
 pub const EVENTS_KEPT: usize = 8_192;
+/// and all that are kept are about so many: one that tells of a hundred receivers has ten thousand.
+pub const EVENTS_BYTES: usize = 16 << 20;
 /// Event numbers that are reserved on disk ahead of their use; a crash skips at most so many.
 pub const EVENT_NUMBERS_RESERVED: u64 = 1_000_000;
 /// How long connecting to a branch may take, and each answer while the link is made.
@@ -184,8 +186,10 @@ pub const LINK_HEARTBEAT: Duration = Duration::from_millis(1_000);
 pub const LINK_SILENCE: Duration = Duration::from_secs(4);
 /// Messages that wait for a peer; past it they are dropped and sent again later.
 pub const LINK_QUEUE_MESSAGES: usize = 16_384;
-/// Messages of one frame of a link, about 500 bytes each.
+/// Messages of one frame of a link, about 500 bytes each,
 pub const LINK_FRAME_MESSAGES: usize = 1_024;
+/// and their bytes, past which no further one is added: the part of a split of a hundred receivers has some ten thousand.
+pub const LINK_FRAME_BYTES: usize = 1 << 20;
 /// What is read from a link at a time, in bytes: room for the messages that come during one commit.
 pub const LINK_READ_BYTES: usize = 256 << 10;
 /// Links to one peer at the same time; two come about when both sides dial at once.
@@ -206,6 +210,8 @@ pub const MDNS_SILENCE: Duration = Duration::from_secs(10);
 /// How long taking the announcement back may hold the stop up.
 pub const MDNS_GOODBYE: Duration = Duration::from_millis(100);
 
+// What is added last is one message, of the most legs.
+const _: () = assert!(LINK_FRAME_BYTES * 2 < BATCH_FRAME_BYTES_MAX);
 const _: () = assert!(LINK_HEARTBEAT.as_millis() < NAME_CHECK.as_millis());
 const _: () = assert!(NAME_CHECK.as_millis() < DIAL_TIMEOUT.as_millis());
 
@@ -229,14 +235,20 @@ pub const PRUNE_ROWS: usize = 2_000;
 pub const ANSWERS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The most answers kept; past it the oldest go early. About 2 GiB of database.
 pub const ANSWERS: u64 = 5_000_000;
+/// Those of one customer; past it the own oldest go early, so that nobody's repeats are forgotten for another's requests.
+pub const ANSWERS_SHARE: usize = 16_384;
 /// The oldest answers that go together when a new one finds no room: few enough that nobody notices, and then that many
 /// new ones find room.
 pub const ANSWERS_ROOM: usize = 256;
+/// The own oldest answers that go together when a customer has more than that. It is looked at whenever [`ANSWERS_ROOM`]
+/// more are kept, so more go than come.
+pub const ANSWERS_SHARE_ROOM: usize = 2 * ANSWERS_ROOM;
 /// How often the running time is made durable: the grain of what is kept for a time, and what a crash loses of it.
 pub const RUNNING_TIME_STEP: Duration = Duration::from_secs(60);
 /// The most that one look counts as passed: a machine that slept, or a monotonic clock that jumped, ages nothing.
 pub const RUNNING_TIME_STEP_MAX: Duration = Duration::from_secs(120);
 
+const _: () = assert!(ANSWERS_SHARE_ROOM < ANSWERS_SHARE && (ANSWERS_SHARE as u64) * 256 < ANSWERS);
 const _: () = assert!(PRUNE_INTERVAL.as_millis() < RUNNING_TIME_STEP.as_millis());
 const _: () = assert!(RUNNING_TIME_STEP.as_millis() < RUNNING_TIME_STEP_MAX.as_millis());
 
@@ -293,10 +305,14 @@ pub const SHORT_LIST_ROWS: usize = 100;
 pub const LONG_READS: usize = READERS - 2;
 /// Those of one owner.
 pub const LONG_READS_SHARE: usize = 2;
-/// Transfers between branches of all clients whose answers are waited for, half of what the coordinator takes.
+/// Receivers of transfers between branches of all clients whose answers are waited for, half of the transfers that the
+/// coordinator takes.
 pub const TRANSFERS: usize = 32_768;
 /// Those of one customer, or of one connection with the key.
 pub const TRANSFERS_SHARE: usize = 2_048;
+/// Receivers of transfers that one client begins together; more transfers begin when these are answered. Each takes two
+/// legs in the commit with which they begin, for which others wait.
+pub const PIPELINE_RECEIVERS: usize = GROUP_OPERATIONS / 2;
 /// How long a long read, or a transfer beyond the share, waits for its turn, before its client is told that the bank is busy.
 pub const LONG_READ_WAIT: Duration = Duration::from_secs(10);
 /// The longest text of an error in an answer, in bytes: it may quote what was sent.
@@ -308,7 +324,8 @@ const _: () = assert!(BATCH_FRAME_BYTES_MAX <= FRAMES_BYTES_SHARE && FRAMES_BYTE
 const _: () = assert!(FRAME_BYTES_MAX <= STRANGERS_FRAMES_BYTES_SHARE);
 const _: () = assert!(STRANGERS_FRAMES_BYTES_SHARE * 4 <= STRANGERS_FRAMES_BYTES);
 const _: () = assert!(FRAME_BYTES_MAX < LONG_ANSWER_BYTES && ANSWERS_BYTES_SHARE * 4 <= ANSWERS_BYTES);
-const _: () = assert!(PIPELINE_REQUESTS <= TRANSFERS_SHARE && TRANSFERS_SHARE * 4 <= TRANSFERS);
+const _: () = assert!(PIPELINE_RECEIVERS <= TRANSFERS_SHARE && TRANSFERS_SHARE * 4 <= TRANSFERS);
+const _: () = assert!(SPLIT_LEGS_MAX <= PIPELINE_RECEIVERS && PIPELINE_REQUESTS <= PIPELINE_RECEIVERS);
 const _: () = assert!(LONG_READS_SHARE < LONG_READS && LONG_READS < READERS);
 // A refusal of each request of a batch fits its answer, also where the quoted text is escaped.
 const _: () = assert!(BATCH_REQUESTS_MAX * (2 * ERROR_TEXT_BYTES + 100) < BATCH_FRAME_BYTES_MAX);

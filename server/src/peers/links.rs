@@ -29,13 +29,14 @@ use protocol::frame::{BATCH_FRAME_BYTES_MAX, holds_whole_frame, push_frame, read
 use protocol::proof::BranchKey;
 use protocol::{Address, BranchName, Epoch};
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use tls::Connector;
 use two_phase_commit::{Message, PeerAddr};
 
 use crate::error::{Error, Result};
 use crate::limits::{
-    CLIENT_STACK_BYTES, DIAL_BACKOFF_FIRST, DIAL_BACKOFF_MAX, LINK_FRAME_MESSAGES, LINK_HEARTBEAT, LINK_QUEUE_MESSAGES,
-    LINK_READ_BYTES, LINK_SILENCE, LINKS_PER_PEER, WRITE_TIMEOUT,
+    CLIENT_STACK_BYTES, DIAL_BACKOFF_FIRST, DIAL_BACKOFF_MAX, LINK_FRAME_BYTES, LINK_FRAME_MESSAGES, LINK_HEARTBEAT,
+    LINK_QUEUE_MESSAGES, LINK_READ_BYTES, LINK_SILENCE, LINKS_PER_PEER, WRITE_TIMEOUT,
 };
 use crate::peers::directory::Directory;
 use dial::Dialled;
@@ -59,6 +60,12 @@ struct LinkFrame {
     /// Why the link ends: the sentence for the other side's operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
+}
+
+/// The same, with its messages written already.
+#[derive(Serialize)]
+struct WrittenFrame {
+    messages: Vec<Box<RawValue>>,
 }
 
 /// Who takes what the links bring.
@@ -127,6 +134,8 @@ pub struct Links {
     threads: Mutex<Vec<JoinHandle<()>>>,
     next_id: AtomicU64,
     stopping: AtomicBool,
+    /// The stack of each of its threads.
+    stack_bytes: usize,
     /// Who wants to know of new links.
     discoverer: Mutex<Option<Sender<BranchName>>>,
     /// Whether any link was ever cut, so that without lessons nobody looks for it.
@@ -170,6 +179,10 @@ impl Links {
     /// No links yet.
     #[must_use]
     pub fn new(identity: Identity, directory: Arc<Directory>) -> Arc<Self> {
+        Self::with_stacks(identity, directory, CLIENT_STACK_BYTES)
+    }
+
+    fn with_stacks(identity: Identity, directory: Arc<Directory>, stack_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             identity,
             directory,
@@ -179,6 +192,7 @@ impl Links {
             threads: Mutex::default(),
             next_id: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
+            stack_bytes,
             discoverer: Mutex::new(None),
             was_cut: AtomicBool::new(false),
         })
@@ -418,7 +432,7 @@ impl Links {
         if self.stopping.load(Ordering::SeqCst) {
             return Err(Error::Stopping);
         }
-        let spawned = std::thread::Builder::new().name(name.into()).stack_size(CLIENT_STACK_BYTES).spawn(run);
+        let spawned = std::thread::Builder::new().name(name.into()).stack_size(self.stack_bytes).spawn(run);
         let mut threads = self.threads.lock();
         threads.retain(|thread| !thread.is_finished());
         match spawned {
@@ -616,17 +630,16 @@ impl Links {
     }
 }
 
-/// Sends what is queued, all that waits in one frame, until the queue or the connection is closed.
+/// Sends what is queued, as much of it in one frame as fits, until the queue or the connection is closed.
 fn write(mut stream: &TcpStream, queued: &Receiver<StampedMessage>) {
     loop {
-        let mut messages = match queued.recv_timeout(LINK_HEARTBEAT) {
-            Ok(stamped) => vec![stamped],
-            Err(RecvTimeoutError::Timeout) => Vec::new(),
+        let first = match queued.recv_timeout(LINK_HEARTBEAT) {
+            Ok(stamped) => Some(stamped),
+            Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => break,
         };
-        messages.extend(queued.try_iter().take(LINK_FRAME_MESSAGES));
         let mut frame = Vec::new();
-        let body = serde_json::to_vec(&LinkFrame { messages, refused: None }).expect("messages are always JSON");
+        let body = frame_body(first, queued);
         let framed = push_frame(&mut frame, &body, BATCH_FRAME_BYTES_MAX);
         if framed.is_err() || stream.write_all(&frame).is_err() {
             break;
@@ -636,6 +649,21 @@ fn write(mut stream: &TcpStream, queued: &Receiver<StampedMessage>) {
     let _ = stream.shutdown(Shutdown::Both);
 }
 
+/// The body of a frame that holds a message and those that wait behind it, up to [`LINK_FRAME_MESSAGES`] and until they
+/// are [`LINK_FRAME_BYTES`] long: many long ones must not make a frame that the other side does not take.
+fn frame_body(first: Option<StampedMessage>, queued: &Receiver<StampedMessage>) -> Vec<u8> {
+    let (mut messages, mut bytes) = (Vec::new(), 0);
+    let mut next = first;
+    while let Some(posted) = next {
+        let json = to_raw_value(&posted).expect("a message is always JSON");
+        bytes += json.get().len();
+        messages.push(json);
+        let is_full = messages.len() >= LINK_FRAME_MESSAGES || bytes >= LINK_FRAME_BYTES;
+        next = if is_full { None } else { queued.try_recv().ok() };
+    }
+    serde_json::to_vec(&WrittenFrame { messages }).expect("messages are always JSON")
+}
+
 /// Nobody knows where this branch is.
 #[must_use]
 pub fn unknown_branch(name: &str) -> Error {
@@ -643,3 +671,6 @@ pub fn unknown_branch(name: &str) -> Error {
         "no branch {name} is known here; have an operator name it as host:port once, or start this branch with --peers {name}=host:port"
     ))
 }
+
+#[cfg(test)]
+mod tests;
