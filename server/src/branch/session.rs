@@ -22,7 +22,7 @@ use super::outgoing::Outgoing;
 use super::requests;
 use crate::allowance::Allowed;
 use crate::error::{Error, Result};
-use crate::limits::{LONG_ANSWER_BYTES, LONG_READ_WAIT, SHORT_LIST_ROWS, WRITE_TIMEOUT};
+use crate::limits::{LONG_ANSWER_BYTES, LONG_READ_WAIT, PIPELINE_RECEIVERS, SHORT_LIST_ROWS, WRITE_TIMEOUT};
 use crate::net::accept::Client;
 use crate::replication::GrantedStream;
 use crate::service::Service;
@@ -73,6 +73,11 @@ struct Pipeline {
 }
 
 impl Pipeline {
+    /// How many are paid by the transfers that wait to begin.
+    fn receivers(&self) -> usize {
+        self.transfers.iter().map(TransferRequest::receivers).sum()
+    }
+
     /// Adds an answer, and sends what is whole.
     fn push(&mut self, body: Vec<u8>, out: &mut Outgoing<'_>) -> io::Result<()> {
         self.slots.push_back(Slot::Answer(body));
@@ -234,6 +239,9 @@ impl<'c> BranchSession<'c> {
             self.finish(pipeline);
         }
         let request = requests::transfer(caller, action, frame)?;
+        if pipeline.receivers() + request.receivers() > PIPELINE_RECEIVERS {
+            self.finish(pipeline);
+        }
         if let Some(refusal) = refusal {
             self.finish(pipeline);
             let result = transfers::result_before(service, &request, &refusal);
@@ -273,7 +281,8 @@ impl<'c> BranchSession<'c> {
         let mut operated = self.requester.run(operations).into_iter();
         // Whoever has a share of all transfers under way waits until one of them is answered.
         let Requester { service, .. } = &self.requester;
-        let held = service.allowances.transfers.take(self.requester.owner(), requests.len(), LONG_READ_WAIT);
+        let receivers = requests.iter().map(TransferRequest::receivers).sum();
+        let held = service.allowances.transfers.take(self.requester.owner(), receivers, LONG_READ_WAIT);
         let started = match &held {
             Some(_) => transfers::begin(service, &requests),
             None => requests.iter().map(|_| Err(Error::Busy)).collect(),

@@ -217,12 +217,17 @@ impl DbsExec {
     }
 
     /// As [`DbsExec::execute_for`], for the branch's own work that others rely on, such as the records of a transfer
-    /// under way: it is never turned away, and waits for replicas as long as it takes. Its own bounds keep it small.
+    /// under way: it is never turned away, and waits for replicas as long as it takes. Its own bounds keep it small. It
+    /// counts as so many requests.
     ///
     /// # Errors
     /// [`Error::Stopping`] when none was tried; else each has its own result.
-    pub fn execute_internal<T: Send + 'static>(&self, operations: Vec<impl Operation<T>>) -> Result<Vec<Result<T>>> {
-        self.submit((Owner::Branch, operations.len()), operations, ConfirmationWait::Unbounded)
+    pub fn execute_internal<T: Send + 'static>(
+        &self,
+        weight: usize,
+        operations: Vec<impl Operation<T>>,
+    ) -> Result<Vec<Result<T>>> {
+        self.submit((Owner::Branch, weight.max(operations.len())), operations, ConfirmationWait::Unbounded)
     }
 
     /// Lets the next group take an operation along, and does not wait for it. Only for what may be lost in a

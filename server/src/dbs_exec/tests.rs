@@ -274,7 +274,7 @@ fn only_what_was_committed_is_logged_and_a_replica_executes_it_once_and_in_order
     primary.execute_lazy(|tx| insert_own_account(-14)(tx).map(|_| ()));
     let results = primary.execute_for(Owner::Branch, operations).unwrap();
     assert_eq!(results, [Ok(-12), Err(Error::Busy), Ok(-13)]);
-    primary.execute_internal(vec![insert_own_account(-15)]).unwrap();
+    primary.execute_internal(1, vec![insert_own_account(-15)]).unwrap();
     primary.execute_lazy(|tx| insert_own_account(-16)(tx).map(|_| ()));
     primary.flush().unwrap();
     // What only looks makes no group.

@@ -62,7 +62,7 @@ impl<'s> Requester<'s> {
     #[must_use]
     pub fn owner(&self) -> Owner {
         match self.caller {
-            Caller::Anonymous => Owner::Stranger(self.address),
+            Caller::Anonymous => Owner::stranger(self.address),
             Caller::Customer(account) => Owner::Account(account.as_i64()),
             Caller::KeyHolder | Caller::Open => Owner::Connection(self.connection),
         }

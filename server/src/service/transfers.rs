@@ -105,6 +105,12 @@ impl TransferRequest {
         self
     }
 
+    /// How many it pays.
+    #[must_use]
+    pub fn receivers(&self) -> usize {
+        self.legs.len()
+    }
+
     /// Finds the receivers' branches. May make a link to one that is named by its address.
     fn find_receivers(&self, service: &Service) -> Result<Vec<Receiver>> {
         let receivers = self.legs.iter().map(|leg| {

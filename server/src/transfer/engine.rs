@@ -75,6 +75,12 @@ impl Task {
         self.with_write = with_write;
         self
     }
+
+    /// What it counts as in a commit: a request for each leg that it moves, as that many deposits would be.
+    fn weight(&self) -> usize {
+        let legs = self.output.ledger_ops.iter().map(|op| op.transfer.local_legs().count());
+        legs.sum::<usize>().max(1)
+    }
 }
 
 /// What the engine is made of.
@@ -305,7 +311,8 @@ impl Engine {
                 }
             })
             .collect();
-        match self.parts.dbs.execute_internal(operations) {
+        let weight = tasks.iter().map(Task::weight).sum();
+        match self.parts.dbs.execute_internal(weight, operations) {
             Ok(results) => Ok(results),
             // What is prepared stays prepared on disk; the next start goes on with it.
             Err(Error::Stopping) => Err(Error::Stopping),

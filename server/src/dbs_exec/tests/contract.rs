@@ -122,7 +122,7 @@ fn a_group_that_is_waited_for_holds_up_no_other() {
     let (dbs, log, _) = faulty(&directory);
     *log.confirmed.lock() = 0;
     thread::scope(|scope| {
-        let own = scope.spawn(|| dbs.execute_internal(vec![insert_own_account(-10)]));
+        let own = scope.spawn(|| dbs.execute_internal(1, vec![insert_own_account(-10)]));
         while log.waiting.load(Ordering::SeqCst) < 2 {
             thread::yield_now();
         }
