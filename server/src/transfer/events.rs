@@ -1,7 +1,7 @@
 //! What this branch has done lately: numbered events with vector clocks, kept in memory and streamed.
 //!
 //! An event costs a short critical section and no text: it keeps what happened as data and becomes JSON only
-//! for those who watch. The last [`EVENTS_KEPT`] stay in memory; a watcher that falls further behind misses
+//! for those who watch. The last [`EVENTS_KEPT`] stay in memory, fewer where they are long ([`EVENTS_BYTES`]); a watcher that falls further behind misses
 //! some and sees that from the numbers. Numbers go on across restarts, because a vector clock that ran
 //! backwards would put effects before their causes: a block of numbers is reserved on disk ahead of its use.
 
@@ -12,13 +12,16 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use protocol::event::{Event, EventKind, Movement, VectorClock};
 use protocol::{AccountNum, BranchName, Money, TxId};
-use two_phase_commit::{Message, PartyState, PeerAddr, Record, Role, Transition, Vote};
+use two_phase_commit::{Leg, Message, PartyState, PeerAddr, Record, Role, Transition, Vote};
 
 use super::{Delivery, Place, Receiver};
 use crate::clock::unix_ms_now;
 use crate::dbs_exec::{DbsExec, Query as _, params};
 use crate::error;
-use crate::limits::{EVENT_NUMBERS_RESERVED, EVENTS_KEPT};
+use crate::limits::{EVENT_NUMBERS_RESERVED, EVENTS_BYTES, EVENTS_KEPT};
+
+/// What one branch's count in a clock takes, with its name.
+const CLOCK_ENTRY_BYTES: usize = 64;
 
 /// The branch's events.
 pub struct Events {
@@ -27,10 +30,12 @@ pub struct Events {
     grown: Condvar,
 }
 
-/// Invariant: `clock[branch]` is the last event's number, and `kept` ends with that event.
+/// Invariants: `clock[branch]` is the last event's number, and `kept` ends with that event; `bytes` is the sum of the
+/// sizes of what is kept.
 struct Log {
     clock: VectorClock,
     kept: VecDeque<Arc<Kept>>,
+    bytes: usize,
 }
 
 /// An event as it is kept: data, no text.
@@ -101,6 +106,31 @@ pub enum Happened {
     Note(String),
 }
 
+impl Kept {
+    /// What it takes in memory, nearly: what is long about an event is its receivers, its legs or its text.
+    fn bytes(&self) -> usize {
+        let message_bytes = |message: &Message| match message {
+            Message::Prepare(transfer) => transfer.legs.len() * size_of::<Leg>() + transfer.note.len(),
+            Message::Vote { vote: Vote::No(refusal), .. } | Message::Rejected { refusal, .. } => refusal.text.len(),
+            Message::Vote { vote: Vote::Yes, .. }
+            | Message::Decision { .. }
+            | Message::Acknowledged { .. }
+            | Message::Inquiry { .. }
+            | Message::Undecided { .. } => 0,
+        };
+        let happened_bytes = match &self.happened {
+            Happened::Sent { message, .. } => message_bytes(message),
+            Happened::Received { message, id, .. } | Happened::Lost { message, id, .. } => {
+                message_bytes(message) + id.len()
+            }
+            Happened::Asked { receivers, .. } => receivers.len() * size_of::<Receiver>(),
+            Happened::Answered(Err(text)) | Happened::Note(text) => text.len(),
+            Happened::Answered(Ok(_)) | Happened::Recorded { .. } | Happened::State(_) | Happened::Moved { .. } => 0,
+        };
+        size_of::<Self>() + self.clock.len() * CLOCK_ENTRY_BYTES + happened_bytes
+    }
+}
+
 /// The machine's name in an event.
 const fn role_name(role: Role) -> &'static str {
     match role {
@@ -118,7 +148,7 @@ impl Events {
     #[must_use]
     pub fn new(branch: BranchName, last_number: u64) -> Self {
         let clock = VectorClock::from([(branch.clone(), last_number)]);
-        Self { branch, log: Mutex::new(Log { clock, kept: VecDeque::new() }), grown: Condvar::new() }
+        Self { branch, log: Mutex::new(Log { clock, kept: VecDeque::new(), bytes: 0 }), grown: Condvar::new() }
     }
 
     /// Adds an event. Returns its number and clock, which go with a message that is sent.
@@ -144,10 +174,14 @@ impl Events {
         let number = log.clock.get(&self.branch).copied().unwrap_or(0) + 1;
         log.clock.insert(self.branch.clone(), number);
         let clock = log.clock.clone();
-        if log.kept.len() == EVENTS_KEPT {
-            log.kept.pop_front();
+        let new = Kept { number, at_unix_ms, txid: txid.clone(), clock: clock.clone(), happened };
+        log.bytes += new.bytes();
+        while (log.kept.len() >= EVENTS_KEPT || log.bytes > EVENTS_BYTES)
+            && let Some(oldest) = log.kept.pop_front()
+        {
+            log.bytes -= oldest.bytes();
         }
-        log.kept.push_back(Arc::new(Kept { number, at_unix_ms, txid: txid.clone(), clock: clock.clone(), happened }));
+        log.kept.push_back(Arc::new(new));
         drop(log);
         self.grown.notify_all();
         (number, clock)
@@ -324,5 +358,31 @@ mod tests {
         }
         let kept = events.since(0, None, usize::MAX);
         assert_eq!((kept.len(), kept[0].number), (EVENTS_KEPT, 6));
+    }
+
+    #[test]
+    fn long_events_are_bounded_by_their_bytes() {
+        let events = Events::new("Mumbai".parse().unwrap(), 0);
+        let txid: TxId = "T".parse().unwrap();
+        let receiver = Receiver {
+            place: Place::Here,
+            account: AccountNum::new(1002).unwrap(),
+            amount: Money::from_paise(1).unwrap(),
+        };
+        let asked = Happened::Asked { payer: AccountNum::new(1001).unwrap(), receivers: vec![receiver; 1_000] };
+        let most = EVENTS_BYTES / (1_000 * size_of::<Receiver>());
+        assert!(most < EVENTS_KEPT / 2);
+        for _ in 0..most * 2 {
+            events.add(&txid, asked.clone());
+        }
+        let kept = events.log.lock().kept.len();
+        assert!(kept <= most && kept > most / 2, "{kept} of {most}");
+        events.add(&txid, Happened::Note("x".repeat(EVENTS_BYTES + 1)));
+        let kept = events.since(0, None, usize::MAX);
+        assert_eq!((kept.len(), kept[0].number), (1, most as u64 * 2 + 1), "the newest is always there");
+        events.add(&txid, note());
+        assert_eq!(events.since(0, None, usize::MAX).len(), 1);
+        let log = events.log.lock();
+        assert_eq!(log.bytes, log.kept[0].bytes());
     }
 }
