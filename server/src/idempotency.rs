@@ -15,7 +15,9 @@
 //! Argon2id hash that was set; the password of a repeat is held against that, at the price of a log-in.
 //!
 //! How long answers are kept is counted in [running time](crate::running_time), and how many there are by triggers of
-//! the table, in the transaction that adds or deletes: both bounds cost the same however many there are.
+//! the table, in the transaction that adds or deletes: both bounds cost the same however many there are. A customer has a
+//! share of them ([`ANSWERS_SHARE`]), or one who asks for much would have the answers of all others forgotten. Whoever
+//! holds the key has none; the bridge does, for all of its people together.
 
 use protocol::TxId;
 use protocol::actions::Action;
@@ -27,13 +29,23 @@ use sha2::{Digest as _, Sha256};
 
 use crate::dbs_exec::{Confirmed, DbsExec, Query, Tx, params};
 use crate::error::{Error, Result};
-use crate::limits::{ANSWERS, ANSWERS_KEPT, ANSWERS_ROOM, SYNC_CONFIRM_WAIT};
+use crate::limits::{ANSWERS, ANSWERS_KEPT, ANSWERS_ROOM, ANSWERS_SHARE, ANSWERS_SHARE_ROOM, SYNC_CONFIRM_WAIT};
 use crate::running_time;
+
+/// Whose request ids are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdOwner {
+    /// Under which name they are kept.
+    pub name: String,
+    /// Whether so many answers are kept as [`ANSWERS_SHARE`] says, or any number.
+    pub has_share: bool,
+}
 
 /// The name of one request that may be repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestKey {
     caller: String,
+    has_share: bool,
     request_id: String,
     fingerprint: [u8; 32],
     /// As version 3 of the tables took it, over the text of the parameters: answers of that time are still found.
@@ -111,7 +123,7 @@ impl Stored {
 impl RequestKey {
     /// The key of a request: whose it is, its id, and what it means; `params_text` is what came.
     #[must_use]
-    pub fn new(caller: String, request_id: &str, action: Action, meaning: &Meaning, params_text: &str) -> Self {
+    pub fn new(owner: IdOwner, request_id: &str, action: Action, meaning: &Meaning, params_text: &str) -> Self {
         let over = |parts: [&str; 3]| {
             let mut hasher = Sha256::new();
             for part in parts {
@@ -125,7 +137,8 @@ impl RequestKey {
         text_hasher.update([0]);
         text_hasher.update(params_text);
         Self {
-            caller,
+            caller: owner.name,
+            has_share: owner.has_share,
             request_id: request_id.to_string(),
             fingerprint: over(["meaning", action.name(), &meaning.0.to_string()]),
             text_fingerprint: text_hasher.finalize().into(),
@@ -180,8 +193,13 @@ impl RequestKey {
     /// # Errors
     /// Failure of the database; also when the id is taken, which the caller has looked for.
     pub fn store(&self, tx: &mut Tx<'_>, stored: &Stored) -> Result<()> {
-        if count(tx)? >= ANSWERS {
+        let kept = count(tx)?;
+        if kept >= ANSWERS {
             delete_oldest(tx, i64::MAX, ANSWERS_ROOM)?;
+        }
+        // One look for so many answers. Whoever has most of them stored is looked at most.
+        if self.has_share && kept.is_multiple_of(ANSWERS_ROOM as u64) {
+            self.keep_to_share(tx)?;
         }
         let at_unix_ms = running_time::stamp(tx)?;
         let hashes = (!stored.password_hashes.is_empty()).then(|| stored.password_hashes.join("\n"));
@@ -197,6 +215,26 @@ impl RequestKey {
                 at_unix_ms,
                 hashes
             ],
+        )?;
+        Ok(())
+    }
+}
+
+impl RequestKey {
+    /// Lets the caller's own oldest answers go, where they are more than a share. What is looked at is bounded, also in a
+    /// database in which an older program has left millions of one customer.
+    fn keep_to_share(&self, tx: &mut Tx<'_>) -> Result<()> {
+        let share = i64::try_from(ANSWERS_SHARE).unwrap_or(i64::MAX);
+        let beyond = "SELECT 1 FROM answers WHERE caller = ?1 ORDER BY request_id LIMIT 1 OFFSET ?2";
+        if tx.query_opt(beyond, params![self.caller, share], |_| Ok(()))?.is_none() {
+            return Ok(());
+        }
+        tx.execute(
+            "DELETE FROM answers WHERE caller = ?1 AND request_id IN (
+                 SELECT request_id FROM (
+                     SELECT request_id, at_unix_ms FROM answers WHERE caller = ?1 ORDER BY request_id LIMIT ?2)
+                 ORDER BY at_unix_ms, request_id LIMIT ?3)",
+            params![self.caller, share * 2, i64::try_from(ANSWERS_SHARE_ROOM).unwrap_or(i64::MAX)],
         )?;
         Ok(())
     }
@@ -297,7 +335,11 @@ mod tests {
 
     fn key(id: &str, amount: i64) -> RequestKey {
         let text = format!(r#"{{"amount":{amount}}}"#);
-        RequestKey::new("key".into(), id, Action::Deposit, &Meaning::of(&[amount]), &text)
+        RequestKey::new(owner("key", false), id, Action::Deposit, &Meaning::of(&[amount]), &text)
+    }
+
+    fn owner(name: &str, has_share: bool) -> IdOwner {
+        IdOwner { name: name.into(), has_share }
     }
 
     #[test]
@@ -363,5 +405,44 @@ mod tests {
         // An older program has left too many.
         fixture.execute("UPDATE answers_kept SET count = ?1", full + 10);
         assert_eq!((fixture.prune(), fixture.prune()), (10, 0));
+    }
+
+    #[test]
+    fn a_customer_who_asks_for_much_has_only_the_own_answers_forgotten() {
+        let fixture = Fixture::new();
+        RunningTime::start(&fixture.dbs, NOW_UNIX_MS).unwrap();
+        fixture.store("an operator's");
+        let request = |name: &'static str, id: &str| {
+            RequestKey::new(owner(name, true), id, Action::Deposit, &Meaning::of(&[1]), "{}")
+        };
+        let store = |name: &'static str, numbers: std::ops::Range<usize>| {
+            let keys: Vec<_> = numbers.map(|number| request(name, &format!("{number:06}"))).collect();
+            let stored = move |tx: &mut Tx<'_>| {
+                keys.iter().try_for_each(|key| key.store(tx, &Stored::answer(KeptAnswer::of(&1))))
+            };
+            fixture.dbs.execute(stored).unwrap();
+        };
+        store("customer 1001", 0..1);
+        let count = || {
+            let of_customer = |reader: &crate::dbs_exec::Reader<'_>| {
+                let sql = "SELECT count(*) FROM answers WHERE caller = 'customer 1002'";
+                reader.query_opt(sql, params![], |row| row.get::<_, i64>(0))
+            };
+            usize::try_from(fixture.dbs.read(of_customer).unwrap().unwrap()).unwrap()
+        };
+        // In pieces, between which time passes: the oldest go, and not those whose ids come first.
+        for piece in (0..8).rev() {
+            store("customer 1002", piece * ANSWERS_SHARE / 4..(piece + 1) * ANSWERS_SHARE / 4);
+            fixture.pass(RUNNING_TIME_STEP * 2);
+        }
+        assert!(
+            count() <= ANSWERS_SHARE + ANSWERS_SHARE_ROOM && count() > ANSWERS_SHARE - ANSWERS_SHARE_ROOM,
+            "{}",
+            count()
+        );
+        let found = |key: &RequestKey| fixture.find(key).unwrap().is_some();
+        assert!(found(&request("customer 1002", "000000")), "the newest");
+        assert!(!found(&request("customer 1002", &format!("{:06}", ANSWERS_SHARE * 2 - 1))), "the oldest");
+        assert!(found(&request("customer 1001", "000000")) && found(&key("an operator's", 1)), "all others");
     }
 }

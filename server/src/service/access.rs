@@ -5,6 +5,7 @@ use protocol::AccountNum;
 use protocol::actions::{Access, Action};
 
 use crate::error::{Error, Result};
+use crate::idempotency::IdOwner;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +24,12 @@ impl Caller {
     /// Whose request ids these are: the same id of two callers is two ids, so nobody can learn or block what another
     /// has asked for by guessing its id. The texts are on disk.
     #[must_use]
-    pub fn id_owner(self) -> String {
+    pub fn id_owner(self) -> IdOwner {
         match self {
-            Self::Anonymous => "anonymous".into(),
-            Self::Customer(account) => format!("customer {account}"),
-            Self::KeyHolder => "key".into(),
-            Self::Open => "open".into(),
+            Self::Anonymous => IdOwner { name: "anonymous".into(), has_share: true },
+            Self::Customer(account) => IdOwner { name: format!("customer {account}"), has_share: true },
+            Self::KeyHolder => IdOwner { name: "key".into(), has_share: false },
+            Self::Open => IdOwner { name: "open".into(), has_share: false },
         }
     }
 }
