@@ -70,26 +70,28 @@ impl Participant {
         self.recovering = false;
         let mut found: BTreeMap<TxId, Entry> = BTreeMap::new();
         for record in records {
-            let mut entry = found.remove(record.txid()).unwrap_or_else(|| Entry::new(record.txid()));
+            let txid = record.txid().clone();
             match record {
                 Record::Prepared(transfer) => {
+                    let entry = entry_of(&mut found, &txid);
                     entry.state = ParticipantState::Prepared;
                     entry.held = Some(transfer);
                 }
                 Record::Settled { outcome, by_hand, .. } => {
+                    let entry = entry_of(&mut found, &txid);
                     entry.state = ParticipantState::Settled(outcome);
                     entry.by_hand = by_hand.is_some();
                 }
-                Record::Confirmed { .. } => entry.confirmed = true,
-                Record::Mixed { ours, .. } => entry.state = ParticipantState::Mixed(ours),
+                Record::Confirmed { .. } => entry_of(&mut found, &txid).confirmed = true,
+                Record::Mixed { ours, .. } => entry_of(&mut found, &txid).state = ParticipantState::Mixed(ours),
+                // What this branch's coordinator wrote under an id takes nothing away from what stands under it here.
                 Record::Begun(_)
                 | Record::Committed { .. }
                 | Record::Aborted { .. }
                 | Record::Ended { .. }
                 | Record::Contradicted { .. }
-                | Record::Resolved { .. } => continue,
+                | Record::Resolved { .. } => {}
             }
-            found.insert(entry.txid.clone(), entry);
         }
         let mut outputs = Vec::new();
         for (txid, mut entry) in found {
@@ -536,6 +538,11 @@ impl Participant {
     fn is_sabotaged(&self, rule: Sabotage) -> bool {
         self.options.sabotage == Some(rule)
     }
+}
+
+/// What the log has told of a transaction so far.
+fn entry_of<'f>(found: &'f mut BTreeMap<TxId, Entry>, txid: &TxId) -> &'f mut Entry {
+    found.entry(txid.clone()).or_insert_with(|| Entry::new(txid))
 }
 
 /// The transfer as it is kept: with who asked for it, whatever the message says of that.

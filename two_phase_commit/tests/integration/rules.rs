@@ -389,3 +389,25 @@ fn the_client_hears_of_the_commit_with_the_commit_point_and_of_an_abort_with_its
     };
     assert_eq!(reason.to_string(), "refused here, insufficient_funds: insufficient funds");
 }
+
+#[test]
+fn what_a_coordinator_wrote_under_the_same_id_takes_nothing_from_what_is_prepared() {
+    let Message::Prepare(transfer) = prepare(Some(mumbai())) else { unreachable!("it is a prepare") };
+    let begun = Record::Begun(Arc::new(Transfer {
+        txid: txid(),
+        coordinator: Some(delhi()),
+        legs: legs(),
+        note: "".into(),
+        by_program: false,
+    }));
+    let settled = Record::Settled { txid: txid(), outcome: Outcome::Committed, by_hand: Some("gone".into()) };
+    let all = [begun, Record::Committed { txid: txid() }, Record::Aborted { txid: txid() }];
+    for coordinators in all.iter().chain([&Record::Ended { txid: txid(), mixed: std::collections::BTreeSet::new() }]) {
+        let prepared = Record::Prepared(Arc::clone(&transfer));
+        let (recovered, asks) = participant(&[prepared.clone(), coordinators.clone()]);
+        assert_eq!((recovered.state(&txid()), asks.len()), (ParticipantState::Prepared, 1), "{coordinators}");
+        let (recovered, _) =
+            participant(&[prepared, settled.clone(), coordinators.clone(), Record::Confirmed { txid: txid() }]);
+        assert_eq!(recovered.state(&txid()), ParticipantState::Settled(Outcome::Committed), "{coordinators}");
+    }
+}
