@@ -87,9 +87,9 @@ pub async fn export(State(bridge): Shared, Path(txid): Path<String>, params: Par
     let transfer = trace::Transfer::new(txid, None, witnesses, events);
     let text = match format {
         "shiviz" => trace::shiviz(transfer.events()),
-        "mermaid" if missed > 0 => trace::mermaid(&trace::Story::new(&transfer)) + "%% " + &note,
-        "mermaid" => trace::mermaid(&trace::Story::new(&transfer)),
-        "text" => note + &trace::text(&trace::Story::new(&transfer), &trace::Glyphs::UNICODE),
+        "mermaid" if missed > 0 => trace::mermaid(&trace::Diagram::new(&transfer)) + "%% " + &note,
+        "mermaid" => trace::mermaid(&trace::Diagram::new(&transfer)),
+        "text" => note + &trace::text(&trace::Diagram::new(&transfer), &trace::Glyphs::UNICODE),
         _ => return Err(Error::Input("format is shiviz, mermaid, text or json".into())),
     };
     let mut response = ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response();

@@ -19,7 +19,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use teaching::lessons::{self, Run, State};
 
-use teaching::trace::{self, Glyphs, Story, Transfer, Witness};
+use teaching::trace::{self, Diagram, Glyphs, Transfer, Witness};
 
 use crate::commands::session::Session;
 use crate::console::{BOLD, GREEN, RED, painted};
@@ -162,7 +162,7 @@ fn drawn(txid: Option<&TxId>, recorded: &Recorded) -> String {
             };
             let witnesses = branches.iter().map(witness).collect();
             let transfer = Transfer::new(txid.clone(), None, witnesses, events);
-            format!("\n{}", trace::text(&Story::new(&transfer), &Glyphs::UNICODE))
+            format!("\n{}", trace::text(&Diagram::new(&transfer), &Glyphs::UNICODE))
         }
         Some(_) | None => String::new(),
     }

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use protocol::TxId;
-use teaching::trace::{self, Glyphs, Story};
+use teaching::trace::{self, Diagram, Glyphs};
 
 use crate::commands::session::Session;
 use crate::error::{ClientError, ExitStatus};
@@ -54,8 +54,8 @@ pub(super) fn run(arguments: &TraceArguments, session: &mut Session<'_>) -> Resu
     }
     let glyphs = if arguments.ascii { &Glyphs::ASCII } else { &Glyphs::UNICODE };
     match format {
-        Format::Text => session.out.text(&trace::text(&Story::new(&transfer), glyphs))?,
-        Format::Mermaid => session.out.text(&trace::mermaid(&Story::new(&transfer)))?,
+        Format::Text => session.out.text(&trace::text(&Diagram::new(&transfer), glyphs))?,
+        Format::Mermaid => session.out.text(&trace::mermaid(&Diagram::new(&transfer)))?,
         Format::Shiviz => session.out.text(&trace::shiviz(transfer.events()))?,
         Format::Json => {
             let json = serde_json::to_vec(&transfer).map_err(|error| ClientError::Output(error.into()))?;

@@ -1,7 +1,7 @@
 //! The ladder: a lane for each branch, time downwards, an arrow for each message, a block at each forced record.
 
+use crate::trace::diagram::Diagram;
 use crate::trace::step::{Mark, Step, StepKind, Way};
-use crate::trace::story::Story;
 
 /// The characters that the ladder is drawn with.
 #[derive(Debug)]
@@ -112,24 +112,24 @@ const LAST_TEXT_MAX: usize = 70;
 
 /// Draws the ladder.
 #[must_use]
-pub fn draw(story: &Story, glyphs: &Glyphs) -> String {
-    let ladder = Ladder { story, glyphs, gap: gap(story) };
-    let mut lines = vec![story.title.clone(), String::new(), ladder.header()];
+pub fn draw(diagram: &Diagram, glyphs: &Glyphs) -> String {
+    let ladder = Ladder { diagram, glyphs, gap: gap(diagram) };
+    let mut lines = vec![diagram.title.clone(), String::new(), ladder.header()];
     let mut last_ms = None;
-    for step in &story.steps {
+    for step in &diagram.steps {
         lines.push(ladder.row(step, last_ms != Some(step.at_ms)));
         last_ms = Some(step.at_ms);
     }
     lines.push(String::new());
-    lines.extend(legend(story, glyphs));
-    lines.extend(story.remarks.iter().cloned());
+    lines.extend(legend(diagram, glyphs));
+    lines.extend(diagram.remarks.iter().cloned());
     lines.join("\n") + "\n"
 }
 
 /// As much as the longest text needs, within bounds.
-fn gap(story: &Story) -> usize {
-    let last = story.lanes.len().saturating_sub(1);
-    let needed = story.steps.iter().map(|step| match &step.kind {
+fn gap(diagram: &Diagram) -> usize {
+    let last = diagram.lanes.len().saturating_sub(1);
+    let needed = diagram.steps.iter().map(|step| match &step.kind {
         StepKind::Message { label, way: Way::Whole | Way::Inferred, .. } => label.chars().count() + ARROW_EXTRA,
         StepKind::Message { label, .. } => label.chars().count() + ARROW_EXTRA + 2 * SHORT_BY,
         StepKind::Mark { lane, text, .. } if *lane < last => text.chars().count() + MARK_EXTRA,
@@ -139,7 +139,7 @@ fn gap(story: &Story) -> usize {
 }
 
 struct Ladder<'s> {
-    story: &'s Story,
+    diagram: &'s Diagram,
     glyphs: &'s Glyphs,
     gap: usize,
 }
@@ -151,7 +151,7 @@ impl Ladder<'_> {
 
     fn header(&self) -> String {
         let mut row = Row::default();
-        for (lane, name) in self.story.lanes.iter().enumerate() {
+        for (lane, name) in self.diagram.lanes.iter().enumerate() {
             // Centred on the lane, as far as the margin lets it.
             row.put(self.column(lane).saturating_sub(name.chars().count() / 2), name);
         }
@@ -163,7 +163,7 @@ impl Ladder<'_> {
         if with_time {
             row.put(0, &format!("{:>width$}", format!("{} ms", step.at_ms), width = FIRST_LANE - 3));
         }
-        for lane in 0..self.story.lanes.len() {
+        for lane in 0..self.diagram.lanes.len() {
             row.put_char(self.column(lane), self.glyphs.lane);
         }
         match &step.kind {
@@ -177,7 +177,7 @@ impl Ladder<'_> {
     }
 
     fn mark(&self, row: &mut Row, lane: usize, mark: Mark, text: &str) {
-        let is_last = lane + 1 == self.story.lanes.len();
+        let is_last = lane + 1 == self.diagram.lanes.len();
         let room = if is_last { LAST_TEXT_MAX } else { self.gap - MARK_EXTRA };
         let text = text.replace("->", self.glyphs.arrow);
         row.put_char(self.column(lane), self.glyphs.mark(mark));
@@ -186,7 +186,7 @@ impl Ladder<'_> {
 
     fn message(&self, row: &mut Row, from: usize, to: usize, label: &str, way: Way) {
         let g = self.glyphs;
-        let to_name = &self.story.lanes[to];
+        let to_name = &self.diagram.lanes[to];
         let (start, end) = (self.column(from), self.column(to));
         match way {
             Way::Whole => self.arrow(row, (from, to), (start, end), g.line, label, true),
@@ -237,7 +237,7 @@ impl Ladder<'_> {
         let g = self.glyphs;
         let (left, right) = (start.min(end), start.max(end));
         for column in left + 1..right {
-            let crosses = (0..self.story.lanes.len()).any(|lane| self.column(lane) == column);
+            let crosses = (0..self.diagram.lanes.len()).any(|lane| self.column(lane) == column);
             row.put_char(column, if crosses { g.crossing } else { line });
         }
         if start == self.column(from) {
@@ -270,7 +270,7 @@ impl Ladder<'_> {
 }
 
 /// What the signs mean, as far as they occur.
-fn legend(story: &Story, glyphs: &Glyphs) -> Vec<String> {
+fn legend(diagram: &Diagram, glyphs: &Glyphs) -> Vec<String> {
     let marks = [
         (Mark::Forced, "forced to disk before anything that depends on it is sent"),
         (Mark::Unforced, "recorded, not forced"),
@@ -281,12 +281,12 @@ fn legend(story: &Story, glyphs: &Glyphs) -> Vec<String> {
     let mut lines = Vec::new();
     for (mark, meaning) in marks {
         let occurs = |step: &Step| matches!(step.kind, StepKind::Mark { mark: other, .. } if other == mark);
-        if story.steps.iter().any(occurs) {
+        if diagram.steps.iter().any(occurs) {
             lines.push(format!("{}   {meaning}", glyphs.mark(mark)));
         }
     }
     let has_way = |wanted: Way| {
-        story.steps.iter().any(|step| matches!(step.kind, StepKind::Message { way, .. } if way == wanted))
+        diagram.steps.iter().any(|step| matches!(step.kind, StepKind::Message { way, .. } if way == wanted))
     };
     let dashes = format!("{0}{0}", glyphs.dash);
     if has_way(Way::Lost) {

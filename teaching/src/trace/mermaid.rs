@@ -3,19 +3,19 @@
 //! Branches are named by numbers in it and labelled with their names, because a name may hold characters that
 //! Mermaid reads as part of an arrow.
 
+use crate::trace::diagram::Diagram;
 use crate::trace::step::{Mark, Step, StepKind, Way};
-use crate::trace::story::Story;
 
 /// Draws the diagram.
 #[must_use]
-pub fn draw(story: &Story) -> String {
-    let mut lines = vec!["---".to_string(), format!("title: \"{}\"", story.title.replace('"', "'")), "---".into()];
+pub fn draw(diagram: &Diagram) -> String {
+    let mut lines = vec!["---".to_string(), format!("title: \"{}\"", diagram.title.replace('"', "'")), "---".into()];
     lines.push("sequenceDiagram".into());
-    for (lane, name) in story.lanes.iter().enumerate() {
+    for (lane, name) in diagram.lanes.iter().enumerate() {
         lines.push(format!("    participant b{lane} as {}", escaped(name)));
     }
-    lines.extend(story.steps.iter().map(|step| format!("    {}", line(step))));
-    lines.extend(story.remarks.iter().map(|remark| format!("    %% {remark}")));
+    lines.extend(diagram.steps.iter().map(|step| format!("    {}", line(step))));
+    lines.extend(diagram.remarks.iter().map(|remark| format!("    %% {remark}")));
     lines.join("\n") + "\n"
 }
 

@@ -1,21 +1,21 @@
 //! One transfer between branches, message by message, told from the events of all branches and drawn.
 //!
-//! A [`Transfer`] puts the events into one line in which no cause comes after its effect (`order`). From it a [`Story`]
-//! is told (`story`): what was sent is paired with what was received or lost, and the commit point is found; long rows
-//! of resends that nobody heard are cut (`fold`). The story is drawn as a ladder for a terminal ([`text()`]) or for
+//! A [`Transfer`] puts the events into one line in which no cause comes after its effect (`order`). From it a [`Diagram`]
+//! is made (`diagram`): what was sent is paired with what was received or lost, and the commit point is found; long rows
+//! of resends that nobody heard are cut (`fold`). The diagram is drawn as a ladder for a terminal ([`text()`]) or for
 //! Mermaid ([`mermaid()`]); [`shiviz()`] writes the events themselves.
 //!
 //! Everything here is a function of its arguments: whoever asks branches for their events does that elsewhere.
 //! Branches keep events in memory alone, and the last some thousands: what a branch saw before its last start is
 //! known only from the other side, and the drawing says so.
 
+mod diagram;
 mod fold;
 mod ladder;
 mod mermaid;
 mod order;
 mod shiviz;
 mod step;
-mod story;
 mod words;
 
 #[cfg(test)]
@@ -25,12 +25,12 @@ use protocol::TxId;
 use protocol::event::Event;
 use serde::{Deserialize, Serialize};
 
+pub use diagram::{CLIENT, Diagram};
 pub use ladder::{Glyphs, draw as text};
 pub use mermaid::draw as mermaid;
 pub use order::in_order;
 pub use shiviz::write as shiviz;
 pub use step::{Mark, Step, StepKind, Way};
-pub use story::{CLIENT, Story};
 pub use words::tell_event;
 
 /// All that is known of a transfer.

@@ -1,4 +1,4 @@
-//! One step of a transfer's story, as the drawings need it.
+//! One step of a transfer's diagram, as the drawings need it.
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,9 +17,9 @@ enum Format {
 
 fn draw(format: Format, transfer: &Transfer) -> String {
     match format {
-        Format::Text => text(&Story::new(transfer), &Glyphs::UNICODE),
-        Format::Ascii => text(&Story::new(transfer), &Glyphs::ASCII),
-        Format::Mermaid => mermaid(&Story::new(transfer)),
+        Format::Text => text(&Diagram::new(transfer), &Glyphs::UNICODE),
+        Format::Ascii => text(&Diagram::new(transfer), &Glyphs::ASCII),
+        Format::Mermaid => mermaid(&Diagram::new(transfer)),
         Format::Shiviz => shiviz(transfer.events()),
     }
 }
@@ -149,9 +149,9 @@ fn lost_and_doubled() -> Transfer {
 #[test]
 fn the_client_has_a_lane_and_what_was_thrown_away_is_lost_for_certain() {
     let transfer = lost_and_doubled();
-    let story = Story::new(&transfer);
-    assert_eq!(story.lanes, [CLIENT, "Mumbai", "Delhi"]);
-    let messages = story.steps.iter().filter_map(|step| match &step.kind {
+    let diagram = Diagram::new(&transfer);
+    assert_eq!(diagram.lanes, [CLIENT, "Mumbai", "Delhi"]);
+    let messages = diagram.steps.iter().filter_map(|step| match &step.kind {
         StepKind::Message { from, to, way, .. } => Some((*from, *to, *way)),
         StepKind::Mark { .. } => None,
     });
@@ -165,7 +165,7 @@ fn the_client_has_a_lane_and_what_was_thrown_away_is_lost_for_certain() {
         (1, 0, Way::Whole),
     ];
     assert_eq!(messages, expected);
-    assert!(story.remarks.is_empty(), "the client is no branch that was not asked: {:?}", story.remarks);
+    assert!(diagram.remarks.is_empty(), "the client is no branch that was not asked: {:?}", diagram.remarks);
     assert!(draw(Format::Text, &transfer).contains("lost for certain"));
     assert!(draw(Format::Mermaid, &transfer).contains("b1-xb2: commit (lost)\n"));
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use protocol::event::Event;
-use teaching::trace::{self, Glyphs, Story, Transfer, Witness};
+use teaching::trace::{self, Diagram, Glyphs, Transfer, Witness};
 
 /// Reads, orders and draws.
 ///
@@ -31,11 +31,11 @@ pub fn run(bytes: &[u8]) {
     let transfer = Transfer::new(txid, None, witnesses, events);
     let line: BTreeSet<_> = transfer.events().iter().map(|event| (event.branch.clone(), event.number)).collect();
     assert_eq!((line.len(), &line), (transfer.events().len(), &known), "each event once");
-    let story = Story::new(&transfer);
+    let diagram = Diagram::new(&transfer);
     for drawing in [
-        trace::text(&story, &Glyphs::ASCII),
-        trace::text(&story, &Glyphs::UNICODE),
-        trace::mermaid(&story),
+        trace::text(&diagram, &Glyphs::ASCII),
+        trace::text(&diagram, &Glyphs::UNICODE),
+        trace::mermaid(&diagram),
         trace::shiviz(transfer.events()),
     ] {
         assert!(drawing.chars().all(|c| c == '\n' || !c.is_control()), "{drawing:?}");

@@ -28,7 +28,7 @@ pub const CLIENT: &str = "client";
 
 /// A transfer, ready to be drawn.
 #[derive(Debug)]
-pub struct Story {
+pub struct Diagram {
     /// The first line: what came of it.
     pub title: String,
     /// The client, if it was seen; the coordinator; and the other branches in the order in which they appear.
@@ -39,15 +39,15 @@ pub struct Story {
     pub remarks: Vec<String>,
 }
 
-impl Story {
-    /// Tells a transfer from events that are in order.
+impl Diagram {
+    /// Makes the diagram of a transfer from events that are in order.
     #[must_use]
     pub fn new(transfer: &Transfer) -> Self {
-        Teller::new(transfer).tell()
+        Builder::new(transfer).build()
     }
 }
 
-struct Teller<'g> {
+struct Builder<'g> {
     transfer: &'g Transfer,
     events: &'g [Event],
     lanes: Vec<String>,
@@ -67,7 +67,7 @@ struct Teller<'g> {
     first_ms: i64,
 }
 
-impl<'g> Teller<'g> {
+impl<'g> Builder<'g> {
     fn new(transfer: &'g Transfer) -> Self {
         let events = transfer.events.as_slice();
         let (mut receipts, mut sent, mut losses) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
@@ -139,7 +139,7 @@ impl<'g> Teller<'g> {
         self.lane_of.insert(called.to_string(), lane);
     }
 
-    fn tell(mut self) -> Story {
+    fn build(mut self) -> Diagram {
         let mut steps = Vec::new();
         let mut restarts = self.restarts();
         for index in 0..self.events.len() {
@@ -158,7 +158,7 @@ impl<'g> Teller<'g> {
         }
         steps.extend(restarts.into_iter().map(|(lane, started_ms)| restart(lane, started_ms - self.first_ms)));
         let remarks = self.remarks().iter().map(|remark| printable(remark)).collect();
-        Story { title: printable(&self.title()), remarks, lanes: self.lanes, steps: fold_resends(steps) }
+        Diagram { title: printable(&self.title()), remarks, lanes: self.lanes, steps: fold_resends(steps) }
     }
 
     fn lane(&self, called: &str) -> usize {
