@@ -224,53 +224,10 @@ impl Error {
         if let Self::LowerEpoch { known, .. } | Self::EpochConflict { known, .. } = self { Some(known) } else { None }
     }
 
-    /// Whether this is the branch's own failure, to be logged as an error, and no refusal of a request.
+    /// Whether the branch itself has failed, which is to be logged as an error, rather than refused a request.
     #[must_use]
     pub fn is_failure(&self) -> bool {
-        match self {
-            Self::Panicked(_) | Self::DiskFull | Self::OutcomeUnknown(_) | Self::Database(_) => true,
-            Self::NoSuchAccount(_)
-            | Self::AccountClosed(_)
-            | Self::AccountExists(_)
-            | Self::DuplicateAadhaar
-            | Self::DuplicatePhone
-            | Self::InsufficientFunds { .. }
-            | Self::BalanceLimit(_)
-            | Self::SameAccount(_)
-            | Self::MoneyHeld(_)
-            | Self::WrongLogin
-            | Self::WrongPassword
-            | Self::LockedOut(_)
-            | Self::TooManyPasswords(_)
-            | Self::SessionEnded(_)
-            | Self::Amount(_)
-            | Self::Request(_)
-            | Self::Invalid(_)
-            | Self::NoSuchTransfer(_)
-            | Self::TransferSettled(_)
-            | Self::TxIdReused(_)
-            | Self::Coordinated(_)
-            | Self::CannotResolve(_)
-            | Self::NothingInSuspense(_)
-            | Self::Aborted { .. }
-            | Self::Unreachable(_)
-            | Self::NameTaken(_)
-            | Self::Undecided(_)
-            | Self::NotAllowed(_)
-            | Self::NotTeaching
-            | Self::RequestIdReused
-            | Self::RequestRepeated
-            | Self::NotPrimary { .. }
-            | Self::Fenced { .. }
-            | Self::LowerEpoch { .. }
-            | Self::EpochConflict { .. }
-            | Self::NotReady
-            | Self::ReplicasMissing { .. }
-            | Self::Unconfirmed
-            | Self::Diverged(_)
-            | Self::Busy
-            | Self::Stopping => false,
-        }
+        matches!(self, Self::Panicked(_) | Self::DiskFull | Self::OutcomeUnknown(_) | Self::Database(_))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, Error, RootCertStore, ServerConfig};
@@ -14,6 +15,11 @@ use crate::SetUpError;
 
 /// The byte with which a certificate or key begins that is not PEM but its binary form.
 const DER_SEQUENCE: u8 = 0x30;
+
+/// The cryptography that both sides use.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
 
 /// A server's settings from its certificate's file and its key's.
 ///
@@ -53,8 +59,7 @@ pub(crate) fn out_of_time(path: &Path, chain: &[CertificateDer<'_>]) -> Option<S
     let (own, between) = chain.split_first()?;
     // Any authority will do: the time is looked at before the issuer.
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let verifier =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), super::rustls::provider()).build().ok()?;
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().ok()?;
     let name = ServerName::try_from("localhost").ok()?;
     let words = match verifier.verify_server_cert(own, between, &name, &[], UnixTime::now()) {
         Err(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
@@ -69,8 +74,7 @@ pub(crate) fn out_of_time(path: &Path, chain: &[CertificateDer<'_>]) -> Option<S
 }
 
 fn configure(chain: &[CertificateDer<'static>], private: &PrivateKeyDer<'static>) -> Result<ServerConfig, Error> {
-    let builder =
-        ServerConfig::builder_with_provider(super::rustls::provider()).with_safe_default_protocol_versions()?;
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     builder.with_no_client_auth().with_single_cert(chain.to_vec(), private.clone_key())
 }
 

@@ -74,7 +74,7 @@ impl Connector {
                 }
             }
         }
-        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let builder = ClientConfig::builder_with_provider(files::provider()).with_safe_default_protocol_versions();
         let builder = builder.map_err(|error| SetUpError::new(authorities.unwrap_or(Path::new("TLS")), error))?;
         let config = builder.with_root_certificates(roots).with_no_client_auth();
         Ok(Self { config: Arc::new(RwLock::new(Arc::new(config))) })
@@ -126,8 +126,4 @@ impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Connector")
     }
-}
-
-pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
 }
