@@ -248,13 +248,7 @@ fn schemas() -> Value {
         schema["description"] = description.into();
         schema
     };
-    let text = |form: &str| json!({"type": "string", "pattern": form});
-    let sized = |least: u64, most: u64| json!({"type": "string", "minLength": least, "maxLength": most});
-    let sized_text = |form: &str, least: u64, most: u64| {
-        let mut schema = sized(least, most);
-        schema["pattern"] = form.into();
-        schema
-    };
+    let text = |least, most, form| schema(&Schema::Text { least, most, form });
     let page = "The `next` of the page before.";
     json!({
         "Ok": {
@@ -280,9 +274,9 @@ fn schemas() -> Value {
                 },
             },
         },
-        "Branch": told(text("^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$"), "A branch's name."),
+        "Branch": told(text(0, 0, "^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$"), "A branch's name."),
         "Host": told(
-            sized_text("^[A-Za-z0-9.:\\[\\]_-]+$", 1, 253),
+            text(1, 253, "^[A-Za-z0-9.:\\[\\]_-]+$"),
             "A branch's host, instead of its name; the bridge's own machine when there is only a port.",
         ),
         "Port": told(number(1, u16::MAX.into()), "A branch's port, instead of its name."),
@@ -297,18 +291,18 @@ fn schemas() -> Value {
             "As an amount, and may be zero.",
         ),
         "RequestId": told(
-            sized_text("^[ -~]+$", 1, REQUEST_ID_BYTES_MAX as u64),
+            text(1, REQUEST_ID_BYTES_MAX as u64, "^[ -~]+$"),
             "Makes the write idempotent: a repeat of the same person's under the same id gets the first one's answer.",
         ),
-        "Txid": told(text("^[A-Za-z0-9_.:-]{1,64}$"), "A transfer's id."),
+        "Txid": told(text(0, 0, "^[A-Za-z0-9_.:-]{1,64}$"), "A transfer's id."),
         "Limit": told(number(1, LIST_ROWS as u64), "At most so many rows."),
         "After": told(number(0, NUMBER_MAX), page),
         "AfterAccount": told(digits(1), page),
         "Date": told(
-            text("^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}(:[0-9]{2}(:[0-9]{2}(\\.[0-9]{3}Z)?)?)?)?$"),
+            text(0, 0, "^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}(:[0-9]{2}(:[0-9]{2}(\\.[0-9]{3}Z)?)?)?)?$"),
             "An ISO date or time (UTC).",
         ),
-        "Password": sized(1, 128),
+        "Password": text(1, 128, ""),
         "Milliseconds": number(0, 600_000),
     })
 }
