@@ -211,15 +211,21 @@ fn post(world: &World, session: &SignedIn, path: &str, form: &str) -> io::Result
 
 /// Pays into the account of the same number at Delhi; at the end, what has gone has come.
 fn between_branches(world: &World, account: u64) -> Latencies {
-    let (mut latencies, mut purse) = (Latencies::default(), Purse::new(account));
+    let (mut latencies, mut purse, mut late) = (Latencies::default(), Purse::new(account), 0);
     let open = || logged_in(world.mumbai.connect_anonymously(), account);
     sessions(world, &mut latencies, open, |connection, latencies| {
         let paise = purse.next_paise();
         let params = json!({"src_account_no": account, "dest_branch": "Delhi", "dest_account_no": account,
             "amount": rupees(paise)});
-        let result = latencies.time("transfer to Delhi", || connection.ask("inter_branch_transfer", params).ok());
-        assert_eq!(result["status"], "transfer_complete", "{result}");
-        purse.paise -= paise;
+        let reply = latencies.time("transfer to Delhi", || connection.ask("inter_branch_transfer", params));
+        if reply.code() == "vote_timeout" {
+            // On a machine with too little time for all of them, a vote may come too late: then nothing is moved.
+            late += 1;
+            assert!(late <= 3 + purse.count / 100, "{late} of {} transfers had no vote in time", purse.count);
+        } else {
+            assert_eq!(reply.ok()["status"], "transfer_complete", "{}", reply.text);
+            purse.paise -= paise;
+        }
         assert_eq!(connection.balance(account), purse.text(), "the payer");
     });
     // A delivery that was pending is soon done.
