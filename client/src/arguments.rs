@@ -1,8 +1,7 @@
 //! The command line, and the configuration that it resolves to.
 //!
-//! [`Arguments`] is what was typed or set in the environment; [`Configuration`] is what the program then does at the
-//! menu, and [`Arguments::branch_settings`] what it does with a command, with standard input, standard output and the
-//! terminal's habits taken into account. Nothing here opens a connection or writes a byte.
+//! [`Arguments`] is what was typed or set in the environment; [`Configuration`] is what the program then does, with
+//! standard input, standard output and the terminal's habits taken into account. Nothing here opens a connection or writes a byte.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -134,33 +133,22 @@ impl Arguments {
         (self.tls || self.tls_ca.is_some()).then(|| TlsSetting { authorities: self.tls_ca.clone() })
     }
 
-    /// What a command needs to know, given what surrounds it.
+    /// What the program does, given what surrounds it.
     #[must_use]
-    pub fn branch_settings(&self, surroundings: &Surroundings) -> BranchSettings {
-        BranchSettings {
-            host: self.host.clone(),
-            port: self.port,
-            key: self.key.clone(),
-            tls: self.tls(),
-            timeout: Duration::from_secs(self.timeout),
-            request_id: self.request_id.clone(),
-            json: self.json,
-            input: if surroundings.input_is_terminal { Input::Person } else { Input::Script },
-            style: self.style(surroundings),
-        }
-    }
-
-    /// What the program does at the menu, given what surrounds it.
-    #[must_use]
-    pub fn resolve(self, surroundings: &Surroundings) -> Configuration {
-        Configuration {
+    pub fn resolve(self, surroundings: &Surroundings) -> (Option<Command>, Configuration) {
+        let configuration = Configuration {
             style: self.style(surroundings),
             tls: self.tls(),
             host: self.host,
+            port: self.port,
             menu_port: self.menu_port,
+            key: self.key,
             timeout: Duration::from_secs(self.timeout),
+            request_id: self.request_id,
+            json: self.json,
             input: if surroundings.input_is_terminal { Input::Person } else { Input::Script },
-        }
+        };
+        (self.command, configuration)
     }
 
     fn style(&self, surroundings: &Surroundings) -> Style {
@@ -175,41 +163,27 @@ impl Arguments {
     }
 }
 
-/// What a command needs to know.
+/// What the program does, at the menu or with a command.
 #[derive(Clone, Debug)]
-pub struct BranchSettings {
+pub struct Configuration {
     /// The branch's host, a name or an address.
     pub host: String,
     /// Where it takes requests.
     pub port: u16,
+    /// Its menu's port.
+    pub menu_port: u16,
     /// The key's file, when one was named.
     pub key: Option<PathBuf>,
     /// TLS, when it is wanted.
     pub tls: Option<TlsSetting>,
-    /// The longest that one request may take.
+    /// The longest that one request may take; at the menu the longest wait for the connection, and for each line that the
+    /// server owes.
     pub timeout: Duration,
     /// The id of the command's writes, when one was given.
     pub request_id: Option<RequestId>,
     /// Whether answers are shown as they come.
     pub json: bool,
-    /// Who gives what is asked for.
-    pub input: Input,
-    /// How a lesson is shown.
-    pub style: Style,
-}
-
-/// What the program does at the menu.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Configuration {
-    /// The branch's host, a name or an address.
-    pub host: String,
-    /// The branch's menu port.
-    pub menu_port: u16,
-    /// TLS, when it is wanted.
-    pub tls: Option<TlsSetting>,
-    /// The longest wait for the connection, and for each line that the server owes.
-    pub timeout: Duration,
-    /// Who answers.
+    /// Who answers what is asked for.
     pub input: Input,
     /// How things are shown.
     pub style: Style,
@@ -225,7 +199,7 @@ mod tests {
     /// A test looks only at what it gave itself: the rest may come from the environment of the test run.
     fn resolve(arguments: &[&str], surroundings: Surroundings) -> Configuration {
         let line = ["bank-client"].iter().chain(arguments);
-        Arguments::try_parse_from(line).expect("a right command line").resolve(&surroundings)
+        Arguments::try_parse_from(line).expect("a right command line").resolve(&surroundings).1
     }
 
     #[test]
@@ -238,15 +212,10 @@ mod tests {
     #[test]
     fn flags_reach_the_configuration() {
         let line = ["--host", "bank.example", "--menu-port", "1070", "--timeout", "5", "--color", "never"];
-        let expected = Configuration {
-            tls: None,
-            host: "bank.example".into(),
-            menu_port: 1070,
-            timeout: Duration::from_secs(5),
-            input: Input::Person,
-            style: Style { color: false, clear: true },
-        };
-        assert_eq!(resolve(&line, TERMINAL), expected);
+        let Configuration { host, menu_port, timeout, input, style, tls, .. } = resolve(&line, TERMINAL);
+        assert_eq!((host.as_str(), menu_port, timeout), ("bank.example", 1070, Duration::from_secs(5)));
+        assert_eq!((input, style), (Input::Person, Style { color: false, clear: true }));
+        assert!(tls.is_none());
     }
 
     #[test]
@@ -279,9 +248,9 @@ mod tests {
             &["--json", "balance", "--port=9101", "--account_no", "1001"],
         ] {
             let arguments = Arguments::try_parse_from(["bank-client"].iter().chain(line)).expect("a right line");
-            let settings = arguments.branch_settings(&TERMINAL);
-            assert_eq!((settings.port, settings.json), (9101, true), "{line:?}");
-            assert!(matches!(arguments.command, Some(Command::Balance(_))), "{line:?}");
+            let (command, configuration) = arguments.resolve(&TERMINAL);
+            assert_eq!((configuration.port, configuration.json), (9101, true), "{line:?}");
+            assert!(matches!(command, Some(Command::Balance(_))), "{line:?}");
         }
     }
 

@@ -30,9 +30,9 @@ use command_line::echo::TerminalEcho;
 use command_line::streams::{self, Patient};
 use protocol::Address;
 
-use crate::arguments::{Arguments, BranchSettings, Configuration};
+use crate::arguments::{Arguments, Configuration};
 use crate::branch::{Access, Branch};
-use crate::commands::{Command, Session};
+use crate::commands::{Command, Context};
 use crate::console::{Console, ScriptConsole, TerminalConsole, harmless};
 use crate::error::{ClientError, ExitStatus};
 use crate::events::Events;
@@ -42,7 +42,7 @@ use crate::shell::without_request_id;
 use crate::surroundings::{Input, Surroundings};
 
 fn main() -> ExitCode {
-    let mut arguments = match command_line::parse::<Arguments>() {
+    let arguments = match command_line::parse::<Arguments>() {
         Ok(parsed) => parsed.arguments,
         Err(status) => return status,
     };
@@ -52,9 +52,9 @@ fn main() -> ExitCode {
         env::var_os("TERM").as_deref(),
         env::var_os("NO_COLOR").as_deref(),
     );
-    let outcome = match arguments.command.take() {
-        Some(command) => carry_out(command, arguments.branch_settings(&surroundings)),
-        None => run(&arguments.resolve(&surroundings)).map(Verdict::status),
+    let outcome = match arguments.resolve(&surroundings) {
+        (Some(command), configuration) => run_command(command, configuration),
+        (None, configuration) => run_menu(&configuration).map(Verdict::status),
     };
     let status = match outcome {
         Ok(status) => status,
@@ -75,8 +75,8 @@ fn tell(error: &ClientError) {
     streams::complain("bank-client", &lines.join("\n"));
 }
 
-fn carry_out(command: Command, settings: BranchSettings) -> Result<ExitStatus, ClientError> {
-    let keys = match &settings.key {
+fn run_command(command: Command, configuration: Configuration) -> Result<ExitStatus, ClientError> {
+    let keys = match &configuration.key {
         Some(path) => Keys::named(path).map_err(ClientError::Usage)?,
         None => {
             let database = env::var_os("BANK_DB").filter(|path| !path.is_empty());
@@ -84,26 +84,26 @@ fn carry_out(command: Command, settings: BranchSettings) -> Result<ExitStatus, C
         }
     };
     let command_line = without_request_id(env::args_os());
-    let tls = connect::open_tls(settings.tls.as_ref())?;
+    let tls = connect::open_tls(configuration.tls.as_ref())?;
     let credentials = Arc::new(Credentials { keys, tls });
-    let access = Arc::new(Access { credentials, timeout: settings.timeout, command_line });
-    let id = match settings.request_id {
+    let access = Arc::new(Access { credentials, timeout: configuration.timeout, command_line });
+    let id = match configuration.request_id {
         Some(id) => id,
         None => RequestId::draw().map_err(ClientError::System)?,
     };
     let mut standard_output = Patient(io::stdout().lock());
-    let mut session = Session {
-        branch: Branch::new(access, Address { host: settings.host, port: settings.port }),
-        out: Output::new(&mut standard_output, settings.json),
+    let mut context = Context {
+        branch: Branch::new(access, Address { host: configuration.host, port: configuration.port }),
+        out: Output::new(&mut standard_output, configuration.json),
         id,
-        input: settings.input,
-        style: settings.style,
+        input: configuration.input,
+        style: configuration.style,
         description: Arguments::command,
     };
-    commands::run(command, &mut session)
+    commands::run(command, &mut context)
 }
 
-fn run(configuration: &Configuration) -> Result<Verdict, ClientError> {
+fn run_menu(configuration: &Configuration) -> Result<Verdict, ClientError> {
     match configuration.input {
         Input::Person => {
             let echo = TerminalEcho::default();

@@ -5,8 +5,8 @@ use protocol::answer::{AccountLine, Balance, Closed, Created};
 use protocol::request::{Action, CreateAccount, ListAccounts, OneAccount};
 use protocol::{AccountNum, Money, Total};
 
+use crate::commands::context::Context;
 use crate::commands::password;
-use crate::commands::session::Session;
 use crate::commands::values::{OneAccountArguments, positive, required};
 use crate::error::{ClientError, ExitStatus};
 use crate::output::{counted, table};
@@ -76,9 +76,9 @@ pub struct CreateArguments {
     password: bool,
 }
 
-pub(super) fn balance(arguments: &OneAccountArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn balance(arguments: &OneAccountArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let account_no = arguments.account()?;
-    session.ask(Action::Balance, &OneAccount { account_no }, |balance| tell_balance(account_no, &balance))
+    context.ask(Action::Balance, &OneAccount { account_no }, |balance| tell_balance(account_no, &balance))
 }
 
 fn tell_balance(account: AccountNum, balance: &Balance) -> String {
@@ -90,14 +90,14 @@ fn tell_balance(account: AccountNum, balance: &Balance) -> String {
     }
 }
 
-pub(super) fn list(arguments: &ListArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn list(arguments: &ListArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let mut params = ListAccounts { after: arguments.after, limit: arguments.limit };
     let mut rows: Vec<AccountLine> = Vec::new();
     let mut count = 0;
     loop {
-        let Some((page, next)) = session.page(Action::ListAccounts, &params)? else { return Ok(ExitStatus::Refused) };
+        let Some((page, next)) = context.page(Action::ListAccounts, &params)? else { return Ok(ExitStatus::Refused) };
         count += page.len();
-        if !session.out.json {
+        if !context.out.json {
             rows.extend(page);
         }
         params = ListAccounts { after: next, limit: arguments.limit.map(|limit| limit.saturating_sub(count)) };
@@ -105,8 +105,8 @@ pub(super) fn list(arguments: &ListArguments, session: &mut Session<'_>) -> Resu
             break;
         }
     }
-    if !session.out.json {
-        session.out.text(&tell_accounts(&rows))?;
+    if !context.out.json {
+        context.out.text(&tell_accounts(&rows))?;
     }
     Ok(ExitStatus::AllDone)
 }
@@ -123,9 +123,9 @@ fn tell_accounts(rows: &[AccountLine]) -> String {
     format!("{shown}\n{}, Rs {total} in all", counted(rows.len(), "account", "accounts"))
 }
 
-pub(super) fn create(arguments: CreateArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn create(arguments: CreateArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let name = required(arguments.name.or(arguments.name_flag), "a name")?;
-    let password = if arguments.password { Some(password::ask(session.input)?) } else { None };
+    let password = if arguments.password { Some(password::ask(context.input)?) } else { None };
     let params = CreateAccount {
         account_no: arguments.account_no,
         name: name.clone(),
@@ -136,14 +136,14 @@ pub(super) fn create(arguments: CreateArguments, session: &mut Session<'_>) -> R
         password,
     };
     let balance = arguments.balance.unwrap_or(Money::ZERO);
-    session.order(Action::CreateAccount, &params, |created: Created| {
+    context.order(Action::CreateAccount, &params, |created: Created| {
         format!("Opened account {} for {name} with Rs {balance}.", created.account_no)
     })
 }
 
-pub(super) fn close(arguments: &OneAccountArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn close(arguments: &OneAccountArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let account_no = arguments.account()?;
-    session.order(Action::CloseAccount, &OneAccount { account_no }, |closed: Closed| {
+    context.order(Action::CloseAccount, &OneAccount { account_no }, |closed: Closed| {
         format!("Closed account {} and paid Rs {} out.", closed.account_no, closed.paid_out)
     })
 }

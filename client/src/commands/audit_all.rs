@@ -10,7 +10,7 @@ use protocol::answer::Audit;
 use protocol::request::{Action, NoParams};
 
 use crate::commands::books;
-use crate::commands::session::Session;
+use crate::commands::context::Context;
 use crate::error::{ClientError, ExitStatus};
 use crate::output::{counted, table};
 use crate::peers;
@@ -32,26 +32,26 @@ pub struct AuditArguments {
     all: bool,
 }
 
-pub(super) fn audit(arguments: &AuditArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn audit(arguments: &AuditArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     if arguments.all {
-        return audit_all(session);
+        return audit_all(context);
     }
-    let reply = session.branch.ask(Action::Audit, &NoParams {})?;
+    let reply = context.branch.ask(Action::Audit, &NoParams {})?;
     let is_ok = reply.result::<Audit>().map(|audit| audit.ok);
-    let status = session.out.answer(&reply, |audit| books::tell_audit(&audit))?;
+    let status = context.out.answer(&reply, |audit| books::tell_audit(&audit))?;
     Ok(if is_ok.unwrap_or(true) { status } else { ExitStatus::Refused })
 }
 
-fn audit_all(session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+fn audit_all(context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let source =
         |peer: peers::Peer| Source { name: peer.name, address: peer.branch.address().to_string(), books: peer.branch };
-    let mut sources: Vec<_> = peers::all(session.branch.again())?.into_iter().map(source).collect();
+    let mut sources: Vec<_> = peers::all(context.branch.again())?.into_iter().map(source).collect();
     let whole = branch_client::audit::audit_all(&mut sources, &mut Memory::default());
-    if session.out.json {
+    if context.out.json {
         let json = serde_json::to_vec(&whole).map_err(|error| ClientError::Output(error.into()))?;
-        session.out.document(&json)?;
+        context.out.document(&json)?;
     } else {
-        session.out.text(&tell_whole(&whole))?;
+        context.out.text(&tell_whole(&whole))?;
     }
     Ok(if !whole.unreachable.is_empty() {
         ExitStatus::ConnectionFailed

@@ -14,7 +14,7 @@ use protocol::request::{Action, BATCH_REQUESTS_MAX, Batch, RequestFrame};
 use serde_json::value::RawValue;
 
 use crate::branch::Reply;
-use crate::commands::session::Session;
+use crate::commands::context::Context;
 use crate::error::{ClientError, ExitStatus};
 use crate::output::counted;
 
@@ -43,7 +43,7 @@ pub struct BatchArguments {
     atomic: bool,
 }
 
-pub(super) fn run(arguments: &BatchArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn run(arguments: &BatchArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let requests = if arguments.file == Path::new("-") {
         read_requests(io::stdin().lock())
     } else {
@@ -60,14 +60,14 @@ pub(super) fn run(arguments: &BatchArguments, session: &mut Session<'_>) -> Resu
     let mut told = Told::default();
     for (number, batch) in batches.into_iter().enumerate() {
         let params = Batch { requests: batch.iter().map(AsRef::as_ref).collect(), atomic: arguments.atomic };
-        let reply = session.send_order(Action::Batch, &params, number)?;
-        if session.out.json {
-            session.out.document(reply.body())?;
+        let reply = context.send_order(Action::Batch, &params, number)?;
+        if context.out.json {
+            context.out.document(reply.body())?;
         }
-        tell_batch(batch, &reply, session, &mut told)?;
+        tell_batch(batch, &reply, context, &mut told)?;
     }
-    if !session.out.json {
-        session.out.text(&told.sum())?;
+    if !context.out.json {
+        context.out.text(&told.sum())?;
     }
     Ok(if told.refused == 0 { ExitStatus::AllDone } else { ExitStatus::Refused })
 }
@@ -89,12 +89,12 @@ impl Told {
 fn tell_batch(
     batch: &[Box<RawValue>],
     reply: &Reply,
-    session: &mut Session<'_>,
+    context: &mut Context<'_>,
     told: &mut Told,
 ) -> Result<(), ClientError> {
     let answers: Vec<Answer> = match reply.result() {
         Ok(answers) => answers,
-        Err(_) if session.out.json => {
+        Err(_) if context.out.json => {
             told.refused += batch.len();
             return Ok(());
         }
@@ -108,12 +108,12 @@ fn tell_batch(
             Ok(_) => told.done += 1,
             Err(_) => told.refused += 1,
         }
-        if !session.out.json {
+        if !context.out.json {
             lines.push_str(&tell_answer(number, request, result));
             lines.push('\n');
         }
     }
-    session.out.text(&lines)
+    context.out.text(&lines)
 }
 
 fn tell_answer(number: usize, request: &RawValue, result: Result<&str, protocol::answer::AnswerError>) -> String {

@@ -5,8 +5,8 @@ use protocol::answer::{Audit, Branch, HistoryLine, Lag, Status};
 use protocol::request::{Action, History};
 use protocol::{AccountNum, Epoch};
 
+use crate::commands::context::Context;
 use crate::commands::replicas::tell_promotion;
-use crate::commands::session::Session;
 use crate::commands::values::positive;
 use crate::error::{ClientError, ExitStatus};
 use crate::output::{age, counted, table};
@@ -34,16 +34,16 @@ pub struct HistoryArguments {
     limit: Option<usize>,
 }
 
-pub(super) fn history(arguments: &HistoryArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn history(arguments: &HistoryArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let account_no = arguments.account.or(arguments.account_no);
     let mut params = History { account_no, after: arguments.after, limit: arguments.limit };
     let mut count = 0;
     // Each page is shown as it comes: a branch has millions of transactions.
     loop {
-        let Some((page, next)) = session.page(Action::History, &params)? else { return Ok(ExitStatus::Refused) };
+        let Some((page, next)) = context.page(Action::History, &params)? else { return Ok(ExitStatus::Refused) };
         params.after = next;
-        if !session.out.json && (count == 0 || !page.is_empty()) {
-            session.out.text(&tell_history(&page))?;
+        if !context.out.json && (count == 0 || !page.is_empty()) {
+            context.out.text(&tell_history(&page))?;
         }
         count += page.len();
         params.limit = arguments.limit.map(|limit| limit.saturating_sub(count));
@@ -51,8 +51,8 @@ pub(super) fn history(arguments: &HistoryArguments, session: &mut Session<'_>) -
             break;
         }
     }
-    if !session.out.json && count > 0 {
-        session.out.text(&counted(count, "transaction", "transactions"))?;
+    if !context.out.json && count > 0 {
+        context.out.text(&counted(count, "transaction", "transactions"))?;
     }
     Ok(ExitStatus::AllDone)
 }

@@ -2,7 +2,7 @@
 
 use protocol::request::{Action, NoParams};
 
-use crate::commands::session::Session;
+use crate::commands::context::Context;
 use crate::error::{BranchError, ClientError, ExitStatus};
 
 pub(super) const EXAMPLES: &str = "\
@@ -16,8 +16,8 @@ certificates. Exit status 0 when a branch answers, 2 when none does.";
 /// With which code a branch that has a certificate answers whoever speaks no TLS.
 const TLS_REQUIRED: &str = "tls_required";
 
-pub(super) fn run(session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
-    let answers = match session.branch.ask(Action::Status, &NoParams {}) {
+pub(super) fn run(context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
+    let answers = match context.branch.ask(Action::Status, &NoParams {}) {
         Ok(reply) => reply.json().map(drop),
         Err(error) => Err(error),
     };
@@ -26,6 +26,6 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<ExitStatus, ClientError> 
         Err(ClientError::Branch(BranchError::Refused { error, .. })) if error.code == TLS_REQUIRED => {}
         Err(error) => return Err(error),
     }
-    session.out.text("The branch answers.\n")?;
+    context.out.text("The branch answers.\n")?;
     Ok(ExitStatus::AllDone)
 }

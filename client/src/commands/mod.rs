@@ -7,12 +7,12 @@ mod accounts;
 mod audit_all;
 mod batch;
 mod books;
+mod context;
 mod health;
 mod movements;
 mod password;
 mod replicas;
 mod scenario;
-mod session;
 mod suspense;
 mod teaching;
 mod trace;
@@ -27,7 +27,7 @@ use protocol::request::{Action, NoParams};
 
 use crate::error::{ClientError, ExitStatus};
 
-pub use session::Session;
+pub use context::Context;
 
 /// What a command asks of a branch.
 #[derive(Debug, Subcommand)]
@@ -172,66 +172,66 @@ Examples:
 ///
 /// # Errors
 /// Whatever kept it from being carried out, or from being shown.
-pub fn run(command: Command, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
-    carry_out(command, session).map_err(|error| match (error, session.out.done.take()) {
+pub fn run(command: Command, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
+    dispatch(command, context).map_err(|error| match (error, context.out.done.take()) {
         // What can't be shown is done all the same, and must not be done again.
         (ClientError::Output(source), Some(done)) => ClientError::Unseen { done, source },
         (error, _) => error,
     })
 }
 
-fn carry_out(command: Command, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+fn dispatch(command: Command, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     match command {
-        Command::Balance(arguments) => accounts::balance(&arguments, session),
-        Command::Deposit(arguments) => movements::deposit(&arguments, session),
-        Command::Withdraw(arguments) => movements::withdraw(&arguments, session),
-        Command::ListAccounts(arguments) => accounts::list(&arguments, session),
-        Command::CreateAccount(arguments) => accounts::create(arguments, session),
-        Command::CloseAccount(arguments) => accounts::close(&arguments, session),
-        Command::SetPassword(arguments) => password::set(&arguments, session),
-        Command::Transfer(arguments) => transfers::transfer(arguments, session),
-        Command::LocalTransfer(arguments) => transfers::local(&arguments, session),
-        Command::InterBranchTransfer(arguments) => transfers::inter_branch(arguments, session),
-        Command::SplitTransfer(arguments) => transfers::split(&arguments, session),
-        Command::History(arguments) => books::history(&arguments, session),
-        Command::Status => session.ask(Action::Status, &NoParams {}, |status| books::tell_status(&status)),
-        Command::Health => health::run(session),
-        Command::Audit(arguments) => audit_all::audit(&arguments, session),
-        Command::Branches => session.ask(Action::Branches, &NoParams {}, |rows: Vec<_>| books::tell_branches(&rows)),
-        Command::ListPending => two_phase::list_pending(session),
-        Command::Resolve(arguments) => two_phase::resolve(&arguments, session),
-        Command::ClearSuspense(arguments) => suspense::clear(arguments, session),
-        Command::Promote(arguments) => replicas::promote(&arguments, session),
-        Command::Demote(arguments) => replicas::demote(&arguments, session),
-        Command::Resync => replicas::resync(session),
-        Command::TxStatus(arguments) => two_phase::status(&arguments, session),
-        Command::Trace(arguments) => trace::run(&arguments, session),
-        Command::Watch(arguments) => watch::run(&arguments, session),
-        Command::Batch(arguments) => batch::run(&arguments, session),
-        Command::PrepareWithdraw(arguments) => two_phase::prepare(Action::PrepareWithdraw, &arguments, session),
-        Command::PrepareDeposit(arguments) => two_phase::prepare(Action::PrepareDeposit, &arguments, session),
-        Command::CommitWithdraw(arguments) => two_phase::settle(Action::CommitWithdraw, &arguments, session),
-        Command::CommitDeposit(arguments) => two_phase::settle(Action::CommitDeposit, &arguments, session),
-        Command::AbortWithdraw(arguments) => two_phase::settle(Action::AbortWithdraw, &arguments, session),
-        Command::AbortDeposit(arguments) => two_phase::settle(Action::AbortDeposit, &arguments, session),
-        Command::Stage => teaching::stage(session),
-        Command::StepMode(arguments) => teaching::step_mode(&arguments, session),
-        Command::Step(arguments) => teaching::step(&arguments, session),
-        Command::PassTime(arguments) => teaching::pass_time(&arguments, session),
-        Command::Fault(arguments) => teaching::fault(&arguments, session),
-        Command::Crash(arguments) => teaching::crash(&arguments, session),
-        Command::Scenarios => scenario::list(session),
-        Command::Scenario(arguments) => scenario::run(&arguments, session),
-        Command::Completions { shell } => write_completions(shell, session),
+        Command::Balance(arguments) => accounts::balance(&arguments, context),
+        Command::Deposit(arguments) => movements::deposit(&arguments, context),
+        Command::Withdraw(arguments) => movements::withdraw(&arguments, context),
+        Command::ListAccounts(arguments) => accounts::list(&arguments, context),
+        Command::CreateAccount(arguments) => accounts::create(arguments, context),
+        Command::CloseAccount(arguments) => accounts::close(&arguments, context),
+        Command::SetPassword(arguments) => password::set(&arguments, context),
+        Command::Transfer(arguments) => transfers::transfer(arguments, context),
+        Command::LocalTransfer(arguments) => transfers::local(&arguments, context),
+        Command::InterBranchTransfer(arguments) => transfers::inter_branch(arguments, context),
+        Command::SplitTransfer(arguments) => transfers::split(&arguments, context),
+        Command::History(arguments) => books::history(&arguments, context),
+        Command::Status => context.ask(Action::Status, &NoParams {}, |status| books::tell_status(&status)),
+        Command::Health => health::run(context),
+        Command::Audit(arguments) => audit_all::audit(&arguments, context),
+        Command::Branches => context.ask(Action::Branches, &NoParams {}, |rows: Vec<_>| books::tell_branches(&rows)),
+        Command::ListPending => two_phase::list_pending(context),
+        Command::Resolve(arguments) => two_phase::resolve(&arguments, context),
+        Command::ClearSuspense(arguments) => suspense::clear(arguments, context),
+        Command::Promote(arguments) => replicas::promote(&arguments, context),
+        Command::Demote(arguments) => replicas::demote(&arguments, context),
+        Command::Resync => replicas::resync(context),
+        Command::TxStatus(arguments) => two_phase::status(&arguments, context),
+        Command::Trace(arguments) => trace::run(&arguments, context),
+        Command::Watch(arguments) => watch::run(&arguments, context),
+        Command::Batch(arguments) => batch::run(&arguments, context),
+        Command::PrepareWithdraw(arguments) => two_phase::prepare(Action::PrepareWithdraw, &arguments, context),
+        Command::PrepareDeposit(arguments) => two_phase::prepare(Action::PrepareDeposit, &arguments, context),
+        Command::CommitWithdraw(arguments) => two_phase::settle(Action::CommitWithdraw, &arguments, context),
+        Command::CommitDeposit(arguments) => two_phase::settle(Action::CommitDeposit, &arguments, context),
+        Command::AbortWithdraw(arguments) => two_phase::settle(Action::AbortWithdraw, &arguments, context),
+        Command::AbortDeposit(arguments) => two_phase::settle(Action::AbortDeposit, &arguments, context),
+        Command::Stage => teaching::stage(context),
+        Command::StepMode(arguments) => teaching::step_mode(&arguments, context),
+        Command::Step(arguments) => teaching::step(&arguments, context),
+        Command::PassTime(arguments) => teaching::pass_time(&arguments, context),
+        Command::Fault(arguments) => teaching::fault(&arguments, context),
+        Command::Crash(arguments) => teaching::crash(&arguments, context),
+        Command::Scenarios => scenario::list(context),
+        Command::Scenario(arguments) => scenario::run(&arguments, context),
+        Command::Completions { shell } => write_completions(shell, context),
     }
 }
 
 /// Writes a shell's completions. Needs no branch.
-fn write_completions(shell: Shell, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+fn write_completions(shell: Shell, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     // The generator panics when its output fails, so it writes to memory.
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut (session.description)(), "bank-client", &mut text);
-    session.out.raw(&text)?;
+    clap_complete::generate(shell, &mut (context.description)(), "bank-client", &mut text);
+    context.out.raw(&text)?;
     Ok(ExitStatus::AllDone)
 }
 

@@ -5,7 +5,7 @@ use protocol::Money;
 use protocol::answer::NewBalance;
 use protocol::request::{AccountAmount, Action};
 
-use crate::commands::session::Session;
+use crate::commands::context::Context;
 use crate::commands::values::{OneAccountArguments, required};
 use crate::error::{ClientError, ExitStatus};
 
@@ -43,16 +43,16 @@ impl AmountArguments {
     }
 }
 
-pub(super) fn deposit(arguments: &AmountArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn deposit(arguments: &AmountArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let (params, amount) = arguments.read()?;
-    session.order(Action::Deposit, &params, |new: NewBalance| {
+    context.order(Action::Deposit, &params, |new: NewBalance| {
         format!("Deposited Rs {amount}. Account {} has Rs {}.", params.account_no, new.balance)
     })
 }
 
-pub(super) fn withdraw(arguments: &AmountArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn withdraw(arguments: &AmountArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let (params, amount) = arguments.read()?;
-    session.order(Action::Withdraw, &params, |new: NewBalance| {
+    context.order(Action::Withdraw, &params, |new: NewBalance| {
         format!("Withdrew Rs {amount}. Account {} has Rs {}.", params.account_no, new.balance)
     })
 }

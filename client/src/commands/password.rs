@@ -9,7 +9,7 @@ use command_line::echo::TerminalEcho;
 use protocol::request::{Action, SetPassword};
 use serde::de::IgnoredAny;
 
-use crate::commands::session::Session;
+use crate::commands::context::Context;
 use crate::commands::values::OneAccountArguments;
 use crate::console::{Console, Question, QuestionKind, TerminalConsole};
 use crate::error::{ClientError, ExitStatus};
@@ -23,10 +23,10 @@ Examples:
 
 On a terminal it is asked for without showing it; otherwise it is the first line of standard input.";
 
-pub(super) fn set(arguments: &OneAccountArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn set(arguments: &OneAccountArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let account_no = arguments.account()?;
-    let params = SetPassword { account_no, password: ask(session.input)?, present_password: None };
-    session.order(Action::SetPassword, &params, |_: IgnoredAny| format!("Account {account_no} has a new password."))
+    let params = SetPassword { account_no, password: ask(context.input)?, present_password: None };
+    context.order(Action::SetPassword, &params, |_: IgnoredAny| format!("Account {account_no} has a new password."))
 }
 
 /// Asks for a new password.

@@ -9,7 +9,7 @@ use protocol::request::{Action, Demote, NoParams, Promote};
 use protocol::{Address, Epoch};
 use serde::de::IgnoredAny;
 
-use crate::commands::session::Session;
+use crate::commands::context::Context;
 use crate::error::{ClientError, ExitStatus};
 
 pub(super) const PROMOTE_EXAMPLES: &str = "\
@@ -51,9 +51,9 @@ pub struct DemoteArguments {
     to: Address,
 }
 
-pub(super) fn promote(arguments: &PromoteArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn promote(arguments: &PromoteArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let params = Promote { force: arguments.yes };
-    session.ask(Action::Promote, &params, |promotion: Promotion| {
+    context.ask(Action::Promote, &params, |promotion: Promotion| {
         format!("This copy is the primary now.\n{}", tell_promotion(&promotion))
     })
 }
@@ -77,45 +77,45 @@ pub(super) fn tell_promotion(promotion: &Promotion) -> String {
     text
 }
 
-pub(super) fn demote(arguments: &DemoteArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn demote(arguments: &DemoteArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let to = arguments.to.to_string();
-    let demoted = session.ask(Action::Demote, &Demote { to: to.clone() }, |_: IgnoredAny| {
+    let demoted = context.ask(Action::Demote, &Demote { to: to.clone() }, |_: IgnoredAny| {
         format!("This copy is a replica of {to} now.")
     })?;
-    if demoted == ExitStatus::AllDone && !session.out.json {
-        tell_how_it_gets_on(session)?;
+    if demoted == ExitStatus::AllDone && !context.out.json {
+        tell_how_it_gets_on(context)?;
     }
     Ok(demoted)
 }
 
-pub(super) fn resync(session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
-    let ordered = session.ask(Action::Resync, &NoParams {}, |_: IgnoredAny| {
+pub(super) fn resync(context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
+    let ordered = context.ask(Action::Resync, &NoParams {}, |_: IgnoredAny| {
         "A new copy of the primary's books is ordered; the old file is kept beside it.".to_string()
     })?;
-    if ordered == ExitStatus::AllDone && !session.out.json {
-        tell_how_it_gets_on(session)?;
+    if ordered == ExitStatus::AllDone && !context.out.json {
+        tell_how_it_gets_on(context)?;
     }
     Ok(ordered)
 }
 
 /// Waits a while until the replica follows, or says why it does not.
-fn tell_how_it_gets_on(session: &mut Session<'_>) -> Result<(), ClientError> {
+fn tell_how_it_gets_on(context: &mut Context<'_>) -> Result<(), ClientError> {
     let deadline = Instant::now() + SETTLE;
     loop {
         // It closes and opens everything, so it may be away for a moment.
         let status =
-            session.branch.again().ask(Action::Status, &NoParams {}).and_then(|reply| reply.result::<Status>());
+            context.branch.again().ask(Action::Status, &NoParams {}).and_then(|reply| reply.result::<Status>());
         let replication = status.ok().and_then(|status| status.replication);
         match replication.as_ref().map(|replication| replication.state.as_str()) {
-            Some("following") => return session.out.text("It follows."),
+            Some("following") => return context.out.text("It follows."),
             Some("diverged") => {
                 let why = replication.and_then(|replication| replication.trouble).unwrap_or_default();
-                return session.out.text(&format!(
+                return context.out.text(&format!(
                     "It does not follow: {why}.\nbank-client resync takes a new copy and keeps the old file."
                 ));
             }
             Some(_) | None if Instant::now() >= deadline => {
-                return session.out.text("It does not follow yet; bank-client status says how it gets on.");
+                return context.out.text("It does not follow yet; bank-client status says how it gets on.");
             }
             Some(_) | None => thread::sleep(ASK_EVERY),
         }

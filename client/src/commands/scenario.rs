@@ -21,7 +21,7 @@ use teaching::lessons::{self, Run, State};
 
 use teaching::trace::{self, Diagram, Glyphs, Transfer, Witness};
 
-use crate::commands::session::Session;
+use crate::commands::context::Context;
 use crate::console::{BOLD, GREEN, RED, painted};
 use crate::error::{ClientError, ExitStatus};
 use crate::lesson_bank::{LessonBank, Recorded};
@@ -57,30 +57,30 @@ pub struct ScenarioArguments {
 }
 
 /// Lists the scenarios. Needs no branch.
-pub(super) fn list(session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn list(context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let lessons = lessons::all();
-    if session.out.json {
+    if context.out.json {
         let json = serde_json::to_vec(&lessons).map_err(|error| ClientError::Output(error.into()))?;
-        session.out.document(&json)?;
+        context.out.document(&json)?;
     } else {
         let rows = lessons.iter().map(|lesson| [lesson.name.into(), lesson.teaches.into()]);
-        session.out.text(&table(["Scenario", "What it teaches"], &[], rows))?;
+        context.out.text(&table(["Scenario", "What it teaches"], &[], rows))?;
     }
     Ok(ExitStatus::AllDone)
 }
 
 /// Runs a scenario.
-pub(super) fn run(arguments: &ScenarioArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn run(arguments: &ScenarioArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let interrupted = watch_signals()?;
-    let bank = LessonBank::find(session.branch.again(), Arc::clone(&interrupted))?;
+    let bank = LessonBank::find(context.branch.again(), Arc::clone(&interrupted))?;
     let mut shown = Shown { recorded: bank.recorded(), ..Shown::default() };
-    let enter = match session.input {
+    let enter = match context.input {
         Input::Person => Some(Enter::start()?),
         Input::Script => None,
     };
     let mut run = Run::start(&arguments.name, Box::new(bank)).map_err(|failure| ClientError::Lesson(failure.text))?;
     loop {
-        show(run.state(), &mut shown, session)?;
+        show(run.state(), &mut shown, context)?;
         if run.state().finished {
             return match (&run.state().error, signal(&interrupted)) {
                 (None, _) => Ok(ExitStatus::AllDone),
@@ -97,7 +97,7 @@ pub(super) fn run(arguments: &ScenarioArguments, session: &mut Session<'_>) -> R
             continue;
         }
         run.stop();
-        show(run.state(), &mut shown, session)?;
+        show(run.state(), &mut shown, context)?;
         return signal(&interrupted).map_or(Ok(ExitStatus::AllDone), |number| Err(ClientError::Signal(number)));
     }
 }
@@ -111,12 +111,12 @@ struct Shown {
     recorded: Recorded,
 }
 
-fn show(state: &State, shown: &mut Shown, session: &mut Session<'_>) -> Result<(), ClientError> {
-    if session.out.json {
+fn show(state: &State, shown: &mut Shown, context: &mut Context<'_>) -> Result<(), ClientError> {
+    if context.out.json {
         let json = serde_json::to_vec(state).map_err(|error| ClientError::Output(error.into()))?;
-        return session.out.document(&json);
+        return context.out.document(&json);
     }
-    let color = session.style.color;
+    let color = context.style.color;
     let mut text = String::new();
     if shown.position == 0 {
         text += &format!("{}\n", painted(BOLD, &state.title, color));
@@ -144,7 +144,7 @@ fn show(state: &State, shown: &mut Shown, session: &mut Session<'_>) -> Result<(
     if let (true, Some(txid)) = (state.finished, &state.txid) {
         text += &format!("\nThe last transfer was {txid}; 'bank-client trace {txid}' shows how it went.\n");
     }
-    session.out.raw(text.as_bytes())
+    context.out.raw(text.as_bytes())
 }
 
 /// The drawing of a transfer of the scratch bank: no branch could be asked for it. Nothing for any other.

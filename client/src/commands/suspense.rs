@@ -7,7 +7,7 @@ use protocol::answer::SuspenseCleared;
 use protocol::request::{Action, ClearSuspense};
 use protocol::{AccountNum, BranchName, IdError, Money, Total, TxId};
 
-use crate::commands::session::Session;
+use crate::commands::context::Context;
 use crate::error::{ClientError, ExitStatus};
 
 pub(super) const EXAMPLES: &str = "\
@@ -54,14 +54,14 @@ impl FromStr for Whom {
     }
 }
 
-pub(super) fn clear(arguments: ClearArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn clear(arguments: ClearArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let ClearArguments { txid, whom, amount, not_booked_by, reason } = arguments;
     let (account_no, cash) = match whom {
         Whom::Cash => (None, true),
         Whom::Account(account) => (Some(account), false),
     };
     let params = ClearSuspense { txid, account_no, cash, amount: amount.map(Into::into), not_booked_by, reason };
-    session.order(Action::ClearSuspense, &params, |cleared: SuspenseCleared| tell(&cleared))
+    context.order(Action::ClearSuspense, &params, |cleared: SuspenseCleared| tell(&cleared))
 }
 
 fn tell(cleared: &SuspenseCleared) -> String {

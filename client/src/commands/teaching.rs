@@ -8,7 +8,7 @@ use protocol::BranchName;
 use protocol::request::{Action, NoParams};
 use protocol::teaching::{Crash, Fault, How, LinkFault, PassTime, Stage, Step, StepMode};
 
-use crate::commands::session::Session;
+use crate::commands::context::Context;
 use crate::error::{ClientError, ExitStatus};
 use crate::output::table;
 
@@ -157,19 +157,19 @@ impl FromStr for ShortTime {
     }
 }
 
-pub(super) fn stage(session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
-    session.ask(Action::Stage, &NoParams {}, |stage: Stage| {
+pub(super) fn stage(context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
+    context.ask(Action::Stage, &NoParams {}, |stage: Stage| {
         format!("{}\nCrash points: {}.", tell_stage(&stage), stage.crash_points.join(", "))
     })
 }
 
-pub(super) fn step_mode(arguments: &StepModeArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
-    session.ask(Action::StepMode, &StepMode { on: arguments.switch == Switch::On, lease: None }, |stage| {
+pub(super) fn step_mode(arguments: &StepModeArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
+    context.ask(Action::StepMode, &StepMode { on: arguments.switch == Switch::On, lease: None }, |stage| {
         tell_stage(&stage)
     })
 }
 
-pub(super) fn step(arguments: &StepArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn step(arguments: &StepArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let how = match arguments.how {
         HowArgument::Deliver => How::Deliver,
         HowArgument::Drop => How::Drop,
@@ -177,26 +177,26 @@ pub(super) fn step(arguments: &StepArguments, session: &mut Session<'_>) -> Resu
         HowArgument::Delay => How::Delay,
     };
     let params = Step { number: arguments.number, how, delay_ms: arguments.delay_ms };
-    send_once(Action::Step, &params, session)
+    send_once(Action::Step, &params, context)
 }
 
-pub(super) fn pass_time(arguments: &PassTimeArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn pass_time(arguments: &PassTimeArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let milliseconds = u64::try_from(arguments.time.0.as_millis()).unwrap_or(u64::MAX);
-    send_once(Action::PassTime, &PassTime { milliseconds }, session)
+    send_once(Action::PassTime, &PassTime { milliseconds }, context)
 }
 
-pub(super) fn fault(arguments: &FaultArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn fault(arguments: &FaultArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let fault = match arguments.fault {
         FaultArgument::Cut => LinkFault::Cut,
         FaultArgument::Slow => LinkFault::Slow,
         FaultArgument::Heal => LinkFault::Heal,
     };
     let params = Fault { peer: arguments.peer.clone(), fault, delay_ms: arguments.delay_ms, lease: None };
-    session.ask(Action::Fault, &params, |stage| tell_stage(&stage))
+    context.ask(Action::Fault, &params, |stage| tell_stage(&stage))
 }
 
-pub(super) fn crash(arguments: &CrashArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
-    send_once(Action::Crash, &Crash { at: arguments.at.clone(), lease: None }, session)
+pub(super) fn crash(arguments: &CrashArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
+    send_once(Action::Crash, &Crash { at: arguments.at.clone(), lease: None }, context)
 }
 
 /// Sends what must not be done twice. The connection's end instead of an answer means that the branch has crashed: at
@@ -204,16 +204,16 @@ pub(super) fn crash(arguments: &CrashArguments, session: &mut Session<'_>) -> Re
 fn send_once(
     action: Action,
     params: &impl serde::Serialize,
-    session: &mut Session<'_>,
+    context: &mut Context<'_>,
 ) -> Result<ExitStatus, ClientError> {
-    let patience = session.branch.timeout();
-    match session.branch.ask_once(action, params, None, patience)? {
-        Some(reply) => session.out.answer(&reply, |stage| tell_stage(&stage)),
-        None if session.out.json => {
-            session.out.document(br#"{"status":"ok","result":null}"#).map(|()| ExitStatus::AllDone)
+    let patience = context.branch.timeout();
+    match context.branch.ask_once(action, params, None, patience)? {
+        Some(reply) => context.out.answer(&reply, |stage| tell_stage(&stage)),
+        None if context.out.json => {
+            context.out.document(br#"{"status":"ok","result":null}"#).map(|()| ExitStatus::AllDone)
         }
         None => {
-            session.out.text("The branch has crashed. Start it again as you did before.")?;
+            context.out.text("The branch has crashed. Start it again as you did before.")?;
             Ok(ExitStatus::AllDone)
         }
     }

@@ -36,7 +36,7 @@ fn request(line: &[&str]) -> String {
         command_line: String::new(),
     };
     let mut shown = Vec::new();
-    let mut session = Session {
+    let mut context = Context {
         branch: Branch::new(Arc::new(access), (Ipv4Addr::LOCALHOST, port).into()),
         out: Output::new(&mut shown, false),
         id: "ID".parse().unwrap(),
@@ -44,7 +44,7 @@ fn request(line: &[&str]) -> String {
         style: Style::default(),
         description: Arguments::command,
     };
-    let error = run(arguments.command.take().unwrap(), &mut session).unwrap_err();
+    let error = run(arguments.command.take().unwrap(), &mut context).unwrap_err();
     assert_eq!((error.status(), error.to_string().as_str()), (ExitStatus::Refused, "heard"), "{line:?}");
     branch.join().unwrap()
 }

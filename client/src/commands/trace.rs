@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use protocol::TxId;
 use teaching::trace::{self, Diagram, Glyphs};
 
-use crate::commands::session::Session;
+use crate::commands::context::Context;
 use crate::error::{ClientError, ExitStatus};
 use crate::gather::gather;
 
@@ -44,9 +44,9 @@ enum Format {
 }
 
 /// Gathers the events of a transfer and draws them.
-pub(super) fn run(arguments: &TraceArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
-    let transfer = gather(session.branch.again(), &arguments.txid)?;
-    let format = if session.out.json { Format::Json } else { arguments.format };
+pub(super) fn run(arguments: &TraceArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
+    let transfer = gather(context.branch.again(), &arguments.txid)?;
+    let format = if context.out.json { Format::Json } else { arguments.format };
     let is_empty = transfer.events().is_empty();
     if is_empty && format != Format::Json {
         let outcome = transfer.outcome().map(str::to_string);
@@ -54,12 +54,12 @@ pub(super) fn run(arguments: &TraceArguments, session: &mut Session<'_>) -> Resu
     }
     let glyphs = if arguments.ascii { &Glyphs::ASCII } else { &Glyphs::UNICODE };
     match format {
-        Format::Text => session.out.text(&trace::text(&Diagram::new(&transfer), glyphs))?,
-        Format::Mermaid => session.out.text(&trace::mermaid(&Diagram::new(&transfer)))?,
-        Format::Shiviz => session.out.text(&trace::shiviz(transfer.events()))?,
+        Format::Text => context.out.text(&trace::text(&Diagram::new(&transfer), glyphs))?,
+        Format::Mermaid => context.out.text(&trace::mermaid(&Diagram::new(&transfer)))?,
+        Format::Shiviz => context.out.text(&trace::shiviz(transfer.events()))?,
         Format::Json => {
             let json = serde_json::to_vec(&transfer).map_err(|error| ClientError::Output(error.into()))?;
-            session.out.document(&json)?;
+            context.out.document(&json)?;
         }
     }
     Ok(if is_empty { ExitStatus::Refused } else { ExitStatus::AllDone })

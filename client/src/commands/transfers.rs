@@ -5,7 +5,7 @@ use protocol::answer::{Delivery, InterBranchTransferred, LocalTransferred, Split
 use protocol::request::{Action, InterBranchTransfer, LocalTransfer, SPLIT_LEGS_MAX, SplitLeg, SplitTransfer};
 use protocol::{AccountNum, Address, BranchName, Money, TxId};
 
-use crate::commands::session::Session;
+use crate::commands::context::Context;
 use crate::commands::values::{Place, Receiver, SplitPart, required};
 use crate::error::{ClientError, ExitStatus};
 use crate::output::table;
@@ -108,40 +108,40 @@ pub struct SplitArguments {
     parts: Vec<SplitPart>,
 }
 
-pub(super) fn transfer(arguments: TransferArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn transfer(arguments: TransferArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let TransferArguments { from, to, amount } = arguments;
     let (dest_branch, address) = match to.place {
-        Place::Here => return send_local(from, to.account, amount, session),
+        Place::Here => return send_local(from, to.account, amount, context),
         Place::Named(name) => (Some(name), None),
         Place::At(address) => (None, Some(address)),
     };
-    send_inter_branch(from, to.account, amount, dest_branch, address, session)
+    send_inter_branch(from, to.account, amount, dest_branch, address, context)
 }
 
-pub(super) fn local(arguments: &LocalArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn local(arguments: &LocalArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let from = required(arguments.from.or(arguments.src_account_no), "the payer's account")?;
     let to = required(arguments.to.or(arguments.dest_account_no), "the receiver's account")?;
     let amount = required(arguments.amount.or(arguments.amount_flag), "an amount")?;
-    send_local(from, to, amount, session)
+    send_local(from, to, amount, context)
 }
 
 pub(super) fn inter_branch(
     arguments: InterBranchArguments,
-    session: &mut Session<'_>,
+    context: &mut Context<'_>,
 ) -> Result<ExitStatus, ClientError> {
     let address = arguments.dest_host.zip(arguments.dest_port).map(|(host, port)| Address { host, port });
     let (from, to) = (arguments.src_account_no, arguments.dest_account_no);
-    send_inter_branch(from, to, arguments.amount, arguments.dest_branch, address, session)
+    send_inter_branch(from, to, arguments.amount, arguments.dest_branch, address, context)
 }
 
 fn send_local(
     from: AccountNum,
     to: AccountNum,
     amount: Money,
-    session: &mut Session<'_>,
+    context: &mut Context<'_>,
 ) -> Result<ExitStatus, ClientError> {
     let params = LocalTransfer { src_account_no: from, dest_account_no: to, amount: amount.into() };
-    session.order(Action::LocalTransfer, &params, |done| tell_local(&done))
+    context.order(Action::LocalTransfer, &params, |done| tell_local(&done))
 }
 
 fn tell_local(done: &LocalTransferred) -> String {
@@ -158,7 +158,7 @@ fn send_inter_branch(
     amount: Money,
     dest_branch: Option<BranchName>,
     address: Option<Address>,
-    session: &mut Session<'_>,
+    context: &mut Context<'_>,
 ) -> Result<ExitStatus, ClientError> {
     let (dest_host, dest_port) = address.map(|address| (address.host, address.port)).unzip();
     let params = InterBranchTransfer {
@@ -169,7 +169,7 @@ fn send_inter_branch(
         dest_host,
         dest_port,
     };
-    session.order(Action::InterBranchTransfer, &params, |done| tell_inter_branch(&done))
+    context.order(Action::InterBranchTransfer, &params, |done| tell_inter_branch(&done))
 }
 
 fn tell_inter_branch(done: &InterBranchTransferred) -> String {
@@ -187,13 +187,13 @@ fn tell_delivery(txid: &TxId, delivery: Delivery) -> String {
     format!("{delivered}\nTransfer {txid}; 'bank-client trace {txid}' shows how it went.")
 }
 
-pub(super) fn split(arguments: &SplitArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn split(arguments: &SplitArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     if arguments.parts.len() > SPLIT_LEGS_MAX {
         return Err(ClientError::Usage(format!("a split has at most {SPLIT_LEGS_MAX} receivers")));
     }
     let legs = arguments.parts.iter().map(SplitLeg::from).collect();
     let params = SplitTransfer { src_account_no: arguments.from, legs };
-    session.order(Action::SplitTransfer, &params, |done| tell_split(&done))
+    context.order(Action::SplitTransfer, &params, |done| tell_split(&done))
 }
 
 fn tell_split(done: &SplitTransferred) -> String {

@@ -7,7 +7,7 @@ use protocol::{AccountNum, Money, TxId};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use crate::commands::session::Session;
+use crate::commands::context::Context;
 use crate::commands::values::required;
 use crate::error::{ClientError, ExitStatus};
 use crate::output::{age, counted, table};
@@ -107,14 +107,14 @@ impl OutcomeArgument {
 pub(super) fn prepare(
     action: Action,
     arguments: &PrepareArguments,
-    session: &mut Session<'_>,
+    context: &mut Context<'_>,
 ) -> Result<ExitStatus, ClientError> {
     let OneTx { txid } = arguments.transaction.read()?;
     let account_no = required(arguments.account.or(arguments.account_no), "an account")?;
     let amount = required(arguments.amount.or(arguments.amount_flag), "an amount")?;
     let params =
         Prepare { txid: txid.clone(), account_no, amount: amount.into(), coordinator: arguments.coordinator.clone() };
-    session.order(action, &params, |_: IgnoredAny| {
+    context.order(action, &params, |_: IgnoredAny| {
         format!("Prepared: the branch votes yes for Rs {amount} on account {account_no} in {txid}.")
     })
 }
@@ -122,16 +122,16 @@ pub(super) fn prepare(
 pub(super) fn settle(
     action: Action,
     arguments: &TransactionArguments,
-    session: &mut Session<'_>,
+    context: &mut Context<'_>,
 ) -> Result<ExitStatus, ClientError> {
     let params = arguments.read()?;
     let done = if matches!(action, Action::CommitWithdraw | Action::CommitDeposit) { "committed" } else { "aborted" };
-    session.order(action, &params, |_: IgnoredAny| format!("Transfer {} is {done} here.", params.txid))
+    context.order(action, &params, |_: IgnoredAny| format!("Transfer {} is {done} here.", params.txid))
 }
 
-pub(super) fn status(arguments: &TransactionArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn status(arguments: &TransactionArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let params = arguments.read()?;
-    session
+    context
         .ask(Action::TxStatus, &params, |status: TxStatus| format!("Transfer {} is {}.", params.txid, status.outcome))
 }
 
@@ -142,19 +142,19 @@ struct ListPending {
     after: Option<TxId>,
 }
 
-pub(super) fn list_pending(session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn list_pending(context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let mut rows: Vec<Pending> = Vec::new();
     let mut params = ListPending { after: None };
     loop {
-        let Some((page, next)) = session.page(Action::ListPending, &params)? else { return Ok(ExitStatus::Refused) };
+        let Some((page, next)) = context.page(Action::ListPending, &params)? else { return Ok(ExitStatus::Refused) };
         rows.extend(page);
         params.after = next;
         if params.after.is_none() {
             break;
         }
     }
-    if !session.out.json {
-        session.out.text(&tell_pending(&rows))?;
+    if !context.out.json {
+        context.out.text(&tell_pending(&rows))?;
     }
     Ok(ExitStatus::AllDone)
 }
@@ -186,11 +186,11 @@ fn tell_pending(rows: &[Pending]) -> String {
     format!("{shown}\n{}{why}", counted(rows.len(), "transfer", "transfers"))
 }
 
-pub(super) fn resolve(arguments: &ResolveArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn resolve(arguments: &ResolveArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let (outcome, done) = arguments.outcome.names();
     let txid = arguments.txid.clone();
     let params = Resolve { txid: txid.clone(), outcome: outcome.into(), reason: arguments.reason.clone() };
-    session.order(Action::Resolve, &params, |_: IgnoredAny| {
+    context.order(Action::Resolve, &params, |_: IgnoredAny| {
         format!("Transfer {txid} is {done} here by hand. The reason is recorded.")
     })
 }

@@ -6,7 +6,7 @@ use protocol::event::Event;
 use protocol::request::{Action, Watch};
 use teaching::trace::tell_event;
 
-use crate::commands::session::Session;
+use crate::commands::context::Context;
 use crate::error::{ClientError, ExitStatus};
 
 pub(super) const EXAMPLES: &str = "\
@@ -31,10 +31,10 @@ pub struct WatchArguments {
     no_follow: bool,
 }
 
-pub(super) fn run(arguments: &WatchArguments, session: &mut Session<'_>) -> Result<ExitStatus, ClientError> {
+pub(super) fn run(arguments: &WatchArguments, context: &mut Context<'_>) -> Result<ExitStatus, ClientError> {
     let follow = !arguments.no_follow;
     let params = Watch { after: arguments.after, txid: arguments.txid.clone(), follow };
-    let Session { branch, out, .. } = session;
+    let Context { branch, out, .. } = context;
     let mut status = ExitStatus::AllDone;
     let patience = if follow { None } else { Some(branch.timeout()) };
     branch.stream(Action::Watch, &params, patience, |reply| {

@@ -11,7 +11,7 @@ use crate::output::Output;
 use crate::surroundings::{Input, Style};
 
 /// What a command has at hand.
-pub struct Session<'w> {
+pub struct Context<'w> {
     /// The branch that is asked.
     pub branch: Branch,
     /// Where the answer goes.
@@ -26,7 +26,7 @@ pub struct Session<'w> {
     pub description: fn() -> clap::Command,
 }
 
-impl Session<'_> {
+impl Context<'_> {
     /// Asks and shows the answer.
     pub(super) fn ask<T: DeserializeOwned>(
         &mut self,
