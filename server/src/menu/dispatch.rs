@@ -90,7 +90,7 @@ fn carry_out(service: &Service, client: &Client, login: &mut Option<LoggedIn>, r
         Request::Accounts { after } => reports::accounts(service, after, true, PAGE_ROWS).map(Reply::Accounts),
         Request::Transactions { before } => transactions(service, None, before),
         Request::Audit => {
-            service.read_long(Owner::Account(ADMINISTRATOR), || reports::audit(service)).map(Reply::Audit)
+            service.read_long(Owner::Account(ADMINISTRATOR), || reports::audit(service)).map(Box::new).map(Reply::Audit)
         }
         Request::Branches { after } => branches(service, after.as_ref()),
         Request::Resolve { txid, outcome, reason } => {

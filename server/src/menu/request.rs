@@ -146,7 +146,7 @@ pub enum Reply {
     /// One page of transactions, at most [`super::PAGE_ROWS`] of them, newest first.
     Transactions(Page<HistoryLine>),
     /// What the audit found.
-    Audit(Audit),
+    Audit(Box<Audit>),
     /// The known branches, and at most [`super::PAGE_ROWS`] transfers in doubt.
     Branches {
         /// All known branches; empty on every page but the first.

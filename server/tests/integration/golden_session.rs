@@ -266,14 +266,14 @@ impl Replies {
                 let place = |row: &HistoryLine| row.transaction_id.to_string();
                 Reply::Transactions(page(many(&rows, Self::transaction), next, place))
             }
-            ["audit", balances, in_transit, paid_in, paid_out] => Reply::Audit(Audit {
+            ["audit", balances, in_transit, paid_in, paid_out] => Reply::Audit(Box::new(Audit {
                 findings: rows.iter().map(ToString::to_string).collect(),
                 balances: total(balances),
                 in_transit: total(in_transit),
                 paid_in: total(paid_in),
                 paid_out: total(paid_out),
                 ..Audit::default()
-            }),
+            })),
             ["branches"] => {
                 let of = |kind| rows.iter().filter_map(move |row| row.strip_prefix(kind)).collect::<Vec<_>>();
                 let in_doubt = of("doubt ").into_iter().map(Self::in_doubt).collect();

@@ -102,14 +102,14 @@ impl<'b> Teller<'b> {
                 Reply::Done(OperationResult::Closed(Closed { account_no: account, paid_out: balance }))
             }
             Request::Accounts { .. } => Reply::Accounts(page(choice, account_row)),
-            Request::Audit => Reply::Audit(Audit {
+            Request::Audit => Reply::Audit(Box::new(Audit {
                 findings: rows(choice % 4, |number| format!("finding {number}\n@DONE")),
                 balances: Total::from(balance),
                 in_transit: Total::from_paise(-1),
                 paid_in: Total::from_paise(i128::MAX),
                 paid_out: Total::from_paise(i128::MIN),
                 ..Audit::default()
-            }),
+            })),
             Request::Branches { after } => Reply::Branches {
                 branches: if after.is_none() { rows(choice % 3, branch) } else { Vec::new() },
                 in_doubt: page(choice, in_doubt),
