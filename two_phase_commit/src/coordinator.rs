@@ -1,30 +1,34 @@
 //! The coordinator: it begins transactions, gathers votes, decides, and delivers what it has decided.
 //!
-//! It owns rules 1, 3, 4, 5, and the coordinator's half of 7, 9, 11, 12 and 14. It keeps no accounts (the ledger does), no log
-//! (the driver does) and no clock (the driver tells it the tick). Until [`Coordinator::recover`] has read
+//! It owns rules 1, 3, 4, 5, and the coordinator's half of 7, 9, 11, 12 and 14. It keeps no accounts (the ledger does),
+//! no log (the driver does) and no clock (the driver tells it the tick). Until [`Coordinator::recover`] has read
 //! the log it answers nothing and begins nothing.
+//!
+//! This file is the plain path, in the order in which a transfer takes it: [`Coordinator::begin`], the votes that
+//! [`Coordinator::step`] takes, `commit` or `abort`, the acknowledgements, the end; then the questions of participants
+//! in doubt, and time. Beside it stand `recovery` (the log, after a start) and `contradiction` (a participant that can't
+//! follow what was decided, and the person who settles that).
 
 mod contradiction;
+mod recovery;
 mod state;
 mod transaction;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 
 use protocol::TxId;
 
 pub use self::state::{Booked, CoordinatorState, Status};
 use self::transaction::{Party, Transaction};
+use crate::error::BeginError;
 use crate::message::{Message, Refusal, Vote};
-#[cfg(feature = "sabotage")]
-use crate::options::Sabotage;
 use crate::options::{Options, Tick};
 use crate::output::{AbortReason, Decision, LedgerAction, Notice, Output};
 use crate::record::{Outcome, Record};
 use crate::timers::Timers;
-use crate::transfer::{Leg, PeerAddr, Transfer, TransferError};
+use crate::transfer::{Leg, PeerAddr, Transfer};
 
 /// The coordinator of one branch, for all its transactions.
 ///
@@ -56,57 +60,7 @@ impl Coordinator {
         Self { options, now: 0, recovering: true, transactions: BTreeMap::new(), timers: Timers::default(), ended: 0 }
     }
 
-    /// Reads the log and completes the recovery (rule 7): what was undecided aborts, what was decided is
-    /// delivered. Records of participants are passed over, and so are transactions that ended in an abort.
-    ///
-    /// # Panics
-    /// When called twice: a second reading could contradict what was done since the first.
-    #[must_use = "recovered transactions must be finished"]
-    pub fn recover(&mut self, records: impl IntoIterator<Item = Record>) -> Vec<Output> {
-        assert!(self.recovering, "a log is read once");
-        self.recovering = false;
-        let mut found: BTreeMap<TxId, (Arc<Transfer>, CoordinatorState)> = BTreeMap::new();
-        let mut contradictions: BTreeMap<TxId, Vec<(PeerAddr, Refusal)>> = BTreeMap::new();
-        for record in records {
-            match record {
-                Record::Begun(transfer) => {
-                    found.insert(transfer.txid.clone(), (transfer, CoordinatorState::Aborting));
-                }
-                Record::Committed { txid } => {
-                    found.entry(txid).and_modify(|(_, state)| *state = CoordinatorState::Delivering);
-                }
-                Record::Ended { txid, .. } => {
-                    found.entry(txid).and_modify(|(_, state)| *state = CoordinatorState::Ended);
-                }
-                Record::Aborted { txid } => {
-                    found.remove(&txid);
-                }
-                Record::Contradicted { transfer, ours, by, refusal } => {
-                    let txid = transfer.txid.clone();
-                    contradictions.entry(txid.clone()).or_default().push((by, refusal));
-                    if ours == Outcome::Aborted {
-                        found.insert(txid, (transfer, CoordinatorState::Retracting));
-                    }
-                }
-                Record::Resolved { txid, outcome, .. } => {
-                    contradictions.remove(&txid);
-                    match outcome {
-                        Outcome::Committed => {
-                            found.entry(txid).and_modify(|(_, state)| *state = CoordinatorState::Ended);
-                        }
-                        Outcome::Aborted => drop(found.remove(&txid)),
-                    }
-                }
-                Record::Prepared(_) | Record::Settled { .. } | Record::Confirmed { .. } | Record::Mixed { .. } => {}
-            }
-        }
-        let outputs = found.into_iter().map(|(txid, (transfer, state))| {
-            self.resume(transfer, state, contradictions.remove(&txid).unwrap_or_default())
-        });
-        outputs.filter(|output| !output.is_empty()).collect()
-    }
-
-    /// Begins a transaction: the record and the hold, and the prepares to send when both are durable.
+    /// Begins a transaction: the record and the hold, and the prepares to send when both are durable (rule 1).
     ///
     /// # Errors
     /// Nothing has been done: the legs make no sense, the id is in use, the coordinator is recovering, or
@@ -134,6 +88,35 @@ impl Coordinator {
         Ok(output)
     }
 
+    /// Takes a message from `from`. One that no longer matters, or that is for a participant, does nothing. Unless
+    /// [`Coordinator::remembers`] the transaction, `booked` says what the driver's disk knows of it, for an inquiry.
+    pub fn step(&mut self, from: &PeerAddr, message: &Message, booked: &Booked) -> Output {
+        let txid = message.txid();
+        if self.recovering {
+            // Rule 5: not knowing is no answer before the log has been read. Whoever asks will ask again.
+            return Output::new(txid);
+        }
+        match message {
+            // A participant has promised, durably.
+            Message::Vote { vote: Vote::Yes, .. } => self.voted_yes(from, txid),
+            // A participant can't, and has kept nothing. One no is enough (rule 3), from a party of this transfer.
+            Message::Vote { vote: Vote::No(refusal), .. } => {
+                let by = Some(from.clone());
+                let reason = AbortReason::Refused { by, refusal: refusal.clone() };
+                self.abort_if_voting(txid, reason, |transaction| transaction.parties.contains_key(from))
+            }
+            // A participant has the outcome on its disk.
+            Message::Acknowledged { outcome: Outcome::Committed, mixed, .. } => self.acknowledged(from, txid, *mixed),
+            Message::Acknowledged { outcome: Outcome::Aborted, .. } => self.acknowledged_abort(from, txid),
+            // A participant is in doubt.
+            Message::Inquiry { .. } => self.asked(from, txid, booked),
+            // A participant can't follow what was decided (rule 14).
+            Message::Rejected { refusal, .. } => self.rejected(from, txid, refusal),
+            // These are for a participant.
+            Message::Prepare(_) | Message::Decision { .. } | Message::Undecided { .. } => Output::new(txid),
+        }
+    }
+
     /// The last output that needed a write for `txid` is durable. Call it before sending that output's messages.
     ///
     /// # Panics
@@ -143,17 +126,20 @@ impl Coordinator {
         match transaction.state {
             CoordinatorState::Beginning => self.has_begun(transaction),
             CoordinatorState::Committing => self.has_committed(transaction),
+            // Undecided at a crash, and aborted since. This log may be older than what was decided, so the abort is told
+            // until all have acknowledged it, or for a while: whoever has followed a commit contradicts it.
             CoordinatorState::Aborting if transaction.retract_until > self.now && !transaction.parties.is_empty() => {
                 transaction.enter(CoordinatorState::Retracting);
                 self.wait_for_acknowledgements(&mut transaction);
                 self.keep(transaction);
                 Output::new(txid)
             }
+            // Presumed abort: from here on not knowing it is the answer.
             CoordinatorState::Aborting | CoordinatorState::Resolving(Outcome::Aborted) => {
-                // Presumed abort: from here on not knowing it is the answer.
                 transaction.enter(CoordinatorState::Unknown);
                 Output::new(txid)
             }
+            // That someone can't follow is on the disk, and shown from now on. The decision is told as before.
             CoordinatorState::Noting(outcome) => {
                 transaction.enter(match outcome {
                     Outcome::Committed => CoordinatorState::Delivering,
@@ -188,29 +174,112 @@ impl Coordinator {
         Output::new(txid).tell(Notice::Decided { txid: txid.clone(), decision: Decision::Aborted(reason) })
     }
 
-    /// Takes a message from `from`. One that no longer matters, or that is for a participant, does nothing. Unless
-    /// [`Coordinator::remembers`] the transaction, `booked` says what the driver's disk knows of it, for an inquiry.
-    pub fn step(&mut self, from: &PeerAddr, message: &Message, booked: &Booked) -> Output {
-        let txid = message.txid();
-        if self.recovering {
-            return self.step_while_recovering(from, message);
+    /// Rule 1: record and hold are durable, so the prepares of `begin` may leave.
+    fn has_begun(&mut self, mut transaction: Transaction) -> Output {
+        if let Some(reason) = transaction.cancelled.take() {
+            // Given up while the hold was on its way to the disk. Now it is there, and can be released.
+            return self.abort(transaction, reason);
         }
-        match message {
-            Message::Vote { vote: Vote::Yes, .. } => self.voted_yes(from, txid),
-            Message::Vote { vote: Vote::No(refusal), .. } => {
-                let by = Some(from.clone());
-                let reason = AbortReason::Refused { by, refusal: refusal.clone() };
-                self.abort_if_voting(txid, reason, |transaction| transaction.parties.contains_key(from))
-            }
-            Message::Acknowledged { outcome: Outcome::Committed, mixed, .. } => self.acknowledged(from, txid, *mixed),
-            Message::Acknowledged { outcome: Outcome::Aborted, .. } => self.acknowledged_abort(from, txid),
-            Message::Inquiry { .. } => self.asked(from, txid, booked),
-            Message::Rejected { refusal, .. } => self.rejected(from, txid, refusal),
-            Message::Prepare(_) | Message::Decision { .. } | Message::Undecided { .. } => Output::new(txid),
+        if transaction.parties.is_empty() {
+            // All legs are here: there is nobody whose vote could be missing.
+            return self.commit(transaction);
         }
+        let output = Output::new(&transaction.transfer.txid);
+        transaction.enter(CoordinatorState::Voting);
+        transaction.decide_by = self.now + self.options.vote_timeout_ticks;
+        self.wait_for_votes(&mut transaction);
+        self.keep(transaction);
+        output
     }
 
-    /// A prepare could not be handed to `peer`. If its vote is missing, the transaction aborts (rule 3).
+    fn voted_yes(&mut self, from: &PeerAddr, txid: &TxId) -> Output {
+        // Of one that is unknown the vote comes too late: it was aborted, which the voter learns by asking.
+        let Some(mut transaction) = self.take(txid) else { return Output::new(txid) };
+        if transaction.state == CoordinatorState::Voting
+            && let Some(party) = transaction.parties.get_mut(from)
+        {
+            party.voted_yes = true;
+            if transaction.parties.values().all(|party| party.voted_yes) {
+                return self.commit(transaction);
+            }
+        }
+        self.keep(transaction);
+        Output::new(txid)
+    }
+
+    /// Rule 3: the decision and the coordinator's own legs, in one write. Nobody hears of it before that is durable,
+    /// since a crash before it aborts.
+    fn commit(&mut self, mut transaction: Transaction) -> Output {
+        let txid = transaction.transfer.txid.clone();
+        transaction.enter(CoordinatorState::Committing);
+        transaction.due = None;
+        let output = Output::new(&txid)
+            .record(Record::Committed { txid: txid.clone() })
+            .ledger(LedgerAction::Apply, &transaction.transfer)
+            .tell(Notice::Decided { txid: txid.clone(), decision: Decision::Committed });
+        let output = if transaction.parties.is_empty() {
+            // With nobody to tell, the commit is the end as well.
+            output
+                .record(Record::Ended { txid: txid.clone(), mixed: BTreeSet::new() })
+                .tell(Notice::Delivered { txid, mixed: BTreeSet::new() })
+        } else {
+            transaction.send_decisions(output, Outcome::Committed, true)
+        };
+        self.keep(transaction);
+        output
+    }
+
+    /// The commit point has passed: rule 4 begins.
+    fn has_committed(&mut self, mut transaction: Transaction) -> Output {
+        let txid = transaction.transfer.txid.clone();
+        if transaction.parties.is_empty() {
+            self.end(transaction);
+            return Output::new(&txid);
+        }
+        transaction.enter(CoordinatorState::Delivering);
+        transaction.attempt = 0;
+        self.wait_for_acknowledgements(&mut transaction);
+        self.keep(transaction);
+        Output::new(&txid)
+    }
+
+    fn acknowledged(&mut self, from: &PeerAddr, txid: &TxId, mixed: bool) -> Output {
+        let Some(mut transaction) = self.take(txid) else { return Output::new(txid) };
+        if transaction.state == CoordinatorState::Delivering
+            && let Some(party) = transaction.parties.get_mut(from)
+        {
+            // The first word counts; a repeat says the same.
+            party.acknowledged.get_or_insert(mixed);
+            if transaction.parties.values().all(|party| party.acknowledged.is_some()) {
+                return self.finish(transaction);
+            }
+        }
+        self.keep(transaction);
+        Output::new(txid)
+    }
+
+    /// Everybody has the commit on disk. The record of it is not forced: without it a restart delivers once more.
+    fn finish(&mut self, mut transaction: Transaction) -> Output {
+        let txid = transaction.transfer.txid.clone();
+        transaction.enter(CoordinatorState::Ending);
+        transaction.due = None;
+        let is_mixed = |(peer, party): (&PeerAddr, &Party)| (party.acknowledged == Some(true)).then(|| peer.clone());
+        let mixed: BTreeSet<PeerAddr> = transaction.parties.iter().filter_map(is_mixed).collect();
+        self.keep(transaction);
+        Output::new(&txid)
+            .record(Record::Ended { txid: txid.clone(), mixed: mixed.clone() })
+            .tell(Notice::Delivered { txid, mixed })
+    }
+
+    /// It is over. It stays in memory for a while, for an inquiry that was doubled and is still under way.
+    fn end(&mut self, mut transaction: Transaction) {
+        transaction.enter(CoordinatorState::Ended);
+        transaction.due = Some(self.now + self.options.commit_retention_ticks);
+        self.keep(transaction);
+    }
+
+    /// A prepare could not be handed to `peer`. If its vote is missing, the transaction aborts (rule 3): waiting for the
+    /// vote's time-out would only keep the client waiting.
     pub fn unreachable(&mut self, txid: &TxId, peer: &PeerAddr) -> Output {
         let reason = AbortReason::Unreachable { peer: peer.clone() };
         self.abort_if_voting(txid, reason, |transaction| {
@@ -218,7 +287,7 @@ impl Coordinator {
         })
     }
 
-    /// Gives a transaction up, if it is not decided yet.
+    /// Abandons a transaction, if it is not decided yet.
     pub fn cancel(&mut self, txid: &TxId, text: &str) -> Output {
         let reason = AbortReason::Cancelled { text: text.into() };
         if let Some(transaction) = self.transactions.get_mut(txid)
@@ -231,7 +300,65 @@ impl Coordinator {
         self.abort_if_voting(txid, reason, |_| true)
     }
 
-    /// Advances the clock and does what is due: sends again, gives up on missing votes, forgets.
+    /// Aborts what has not been decided; what has been decided stays so, whatever comes too late for it.
+    fn abort_if_voting(
+        &mut self,
+        txid: &TxId,
+        reason: AbortReason,
+        concerns: impl FnOnce(&Transaction) -> bool,
+    ) -> Output {
+        let Some(transaction) = self.take(txid) else { return Output::new(txid) };
+        if transaction.state == CoordinatorState::Voting && concerns(&transaction) {
+            return self.abort(transaction, reason);
+        }
+        self.keep(transaction);
+        Output::new(txid)
+    }
+
+    /// The hold is released, and the participants are told once: one that misses it will ask, and not knowing will be
+    /// the answer (rule 5). So the record need not be forced either.
+    fn abort(&mut self, mut transaction: Transaction, reason: AbortReason) -> Output {
+        let txid = transaction.transfer.txid.clone();
+        transaction.enter(CoordinatorState::Aborting);
+        transaction.due = None;
+        if let AbortReason::Refused { by: Some(peer), .. } = &reason {
+            // Whoever refused has kept nothing, so there is nothing to tell it.
+            transaction.parties.remove(peer);
+        }
+        let output = Output::new(&txid)
+            .record(Record::Aborted { txid: txid.clone() })
+            .ledger(LedgerAction::Release, &transaction.transfer)
+            .tell(Notice::Decided { txid, decision: Decision::Aborted(reason) });
+        let output = transaction.send_decisions(output, Outcome::Aborted, true);
+        self.keep(transaction);
+        output
+    }
+
+    /// Rules 5, 11 and 12: an outcome is for the parties of the transfer alone. To anyone else it was never
+    /// committed, whatever it is: what it holds under this id is no part of it.
+    fn asked(&self, from: &PeerAddr, txid: &TxId, booked: &Booked) -> Output {
+        let outcome = match (self.transactions.get(txid), booked) {
+            (Some(transaction), _) => match (transaction.parties.get(from), self.status(txid)) {
+                (None, _) => Outcome::Aborted,
+                // A person has settled its part otherwise, and booked it so.
+                (Some(party), _) if party.given_up => Outcome::Aborted,
+                (Some(_), Status::Decided(outcome)) => outcome,
+                // It stays in doubt; but whoever looks there sees that its coordinator answers.
+                (Some(_), Status::Undecided | Status::Recovering) => {
+                    return Output::new(txid).send(from, Message::Undecided { txid: txid.clone() });
+                }
+            },
+            // Forgotten here, and not by the books: a restored participant may ask long after the end.
+            (None, Booked::Committed(parties)) if parties.contains(from) => Outcome::Committed,
+            // Presumed abort: neither memory nor log nor books know of a commit.
+            (None, Booked::Committed(_) | Booked::Nothing) => Outcome::Aborted,
+            // No answer is better than a wrong one, and whoever asks will ask again.
+            (None, Booked::Unclear) => return Output::new(txid),
+        };
+        Output::new(txid).send(from, Message::Decision { txid: txid.clone(), outcome })
+    }
+
+    /// Advances the clock and does what is due: sends again, abandons what lacks votes, forgets.
     #[must_use = "what is due must be sent"]
     pub fn tick(&mut self, now: Tick) -> Vec<Output> {
         self.advance(now);
@@ -257,22 +384,26 @@ impl Coordinator {
     pub fn expire(&mut self, txid: &TxId) -> Output {
         let Some(mut transaction) = self.take(txid) else { return Output::new(txid) };
         match transaction.state {
+            // Rule 3: nothing is decided, so this coordinator may still abort, and stops holding money for who is silent.
             CoordinatorState::Voting if self.now >= transaction.decide_by => {
                 let missing = transaction.parties.iter().filter(|(_, party)| !party.voted_yes);
                 let missing = missing.map(|(peer, _)| peer.clone()).collect();
                 self.abort(transaction, AbortReason::VoteTimeout { missing })
             }
+            // A prepare or its vote was lost.
             CoordinatorState::Voting => {
                 let output = transaction.send_prepares(Output::new(txid));
                 self.wait_for_votes(&mut transaction);
                 self.keep(transaction);
                 output
             }
+            // Rule 4: it is decided, and no time-out ends that.
             CoordinatorState::Delivering => {
                 let output = self.tell_again(&mut transaction, Outcome::Committed);
                 self.keep(transaction);
                 output
             }
+            // Nobody has contradicted the abort for as long as a message can be under way: presumption is enough again.
             CoordinatorState::Retracting
                 if self.now >= transaction.retract_until && transaction.contradicted().next().is_none() =>
             {
@@ -284,6 +415,7 @@ impl Coordinator {
                 self.keep(transaction);
                 output
             }
+            // No doubled inquiry is under way any more. From here on the books answer (rule 12).
             CoordinatorState::Ended => {
                 transaction.enter(CoordinatorState::Unknown);
                 Output::new(txid).tell(Notice::Forgotten { txid: txid.clone(), keep_until: self.now })
@@ -313,221 +445,12 @@ impl Coordinator {
         for txid in waiting {
             if let Some(mut transaction) = self.take(&txid) {
                 transaction.attempt = 0;
+                // Whoever answers there now may be a copy that can follow.
                 transaction.insist_at = self.now;
                 transaction.due = Some(self.now);
                 self.keep(transaction);
             }
         }
-    }
-
-    fn step_while_recovering(&self, from: &PeerAddr, message: &Message) -> Output {
-        let txid = message.txid();
-        #[cfg(feature = "sabotage")]
-        if self.is_sabotaged(Sabotage::PresumeAbortDuringRecovery) && matches!(message, Message::Inquiry { .. }) {
-            let outcome = Outcome::Aborted;
-            return Output::new(txid).send(from, Message::Decision { txid: txid.clone(), outcome });
-        }
-        // No answer is better than a wrong one, and whoever asks will ask again.
-        let _ = from;
-        Output::new(txid)
-    }
-
-    fn resume(
-        &mut self,
-        transfer: Arc<Transfer>,
-        state: CoordinatorState,
-        contradictions: Vec<(PeerAddr, Refusal)>,
-    ) -> Output {
-        let txid = transfer.txid.clone();
-        // A decision to commit proves that every participant voted yes; acknowledgements are not logged.
-        let mut transaction = Transaction::new(transfer, state.is_committed());
-        for (by, refusal) in contradictions {
-            transaction.parties.entry(by).and_modify(|party| party.contradicted = Some(refusal));
-        }
-        match state {
-            CoordinatorState::Aborting => {
-                // This log may be older than what was decided. Whoever knows better is listened to for a while.
-                transaction.retract_until = self.now + self.options.settled_retention_ticks;
-                self.abort(transaction, AbortReason::Restarted)
-            }
-            CoordinatorState::Delivering | CoordinatorState::Retracting => {
-                transaction.enter(state);
-                let outcome = if state.is_committed() { Outcome::Committed } else { Outcome::Aborted };
-                let output = self.tell_again(&mut transaction, outcome);
-                self.keep(transaction);
-                output
-            }
-            CoordinatorState::Ended => {
-                transaction.parties.values_mut().for_each(|party| party.acknowledged = Some(false));
-                self.end(transaction);
-                Output::new(&txid)
-            }
-            CoordinatorState::Unknown
-            | CoordinatorState::Beginning
-            | CoordinatorState::Voting
-            | CoordinatorState::Committing
-            | CoordinatorState::Noting(_)
-            | CoordinatorState::Resolving(_)
-            | CoordinatorState::Ending => panic!("{txid} cannot be resumed in {state:?}"),
-        }
-    }
-
-    /// Rule 1: record and hold are durable, so the prepares of `begin` may leave.
-    fn has_begun(&mut self, mut transaction: Transaction) -> Output {
-        if let Some(reason) = transaction.cancelled.take() {
-            return self.abort(transaction, reason);
-        }
-        if transaction.parties.is_empty() {
-            return self.commit(transaction);
-        }
-        let output = Output::new(&transaction.transfer.txid);
-        transaction.enter(CoordinatorState::Voting);
-        transaction.decide_by = self.now + self.options.vote_timeout_ticks;
-        self.wait_for_votes(&mut transaction);
-        self.keep(transaction);
-        output
-    }
-
-    fn voted_yes(&mut self, from: &PeerAddr, txid: &TxId) -> Output {
-        let Some(mut transaction) = self.take(txid) else { return Output::new(txid) };
-        if transaction.state == CoordinatorState::Voting
-            && let Some(party) = transaction.parties.get_mut(from)
-        {
-            party.voted_yes = true;
-            if transaction.parties.values().all(|party| party.voted_yes) {
-                return self.commit(transaction);
-            }
-        }
-        self.keep(transaction);
-        Output::new(txid)
-    }
-
-    /// Rule 3: the decision and the coordinator's own legs, in one write. Nobody hears of it before.
-    fn commit(&mut self, mut transaction: Transaction) -> Output {
-        let txid = transaction.transfer.txid.clone();
-        transaction.enter(CoordinatorState::Committing);
-        transaction.due = None;
-        let output = Output::new(&txid)
-            .record(Record::Committed { txid: txid.clone() })
-            .ledger(LedgerAction::Apply, &transaction.transfer)
-            .tell(Notice::Decided { txid: txid.clone(), decision: Decision::Committed });
-        let output = if transaction.parties.is_empty() {
-            output
-                .record(Record::Ended { txid: txid.clone(), mixed: BTreeSet::new() })
-                .tell(Notice::Delivered { txid, mixed: BTreeSet::new() })
-        } else {
-            transaction.send_decisions(output, Outcome::Committed, true)
-        };
-        self.keep(transaction);
-        output
-    }
-
-    /// The commit point has passed: rule 4 begins.
-    fn has_committed(&mut self, mut transaction: Transaction) -> Output {
-        let txid = transaction.transfer.txid.clone();
-        if transaction.parties.is_empty() {
-            self.end(transaction);
-            return Output::new(&txid);
-        }
-        transaction.enter(CoordinatorState::Delivering);
-        transaction.attempt = 0;
-        #[cfg(feature = "sabotage")]
-        if self.is_sabotaged(Sabotage::ForgetBeforeAcknowledgement) {
-            transaction.parties.values_mut().for_each(|party| party.acknowledged = Some(false));
-            return self.finish(transaction);
-        }
-        self.wait_for_acknowledgements(&mut transaction);
-        self.keep(transaction);
-        Output::new(&txid)
-    }
-
-    fn acknowledged(&mut self, from: &PeerAddr, txid: &TxId, mixed: bool) -> Output {
-        let Some(mut transaction) = self.take(txid) else { return Output::new(txid) };
-        if transaction.state == CoordinatorState::Delivering
-            && let Some(party) = transaction.parties.get_mut(from)
-        {
-            party.acknowledged.get_or_insert(mixed);
-            if transaction.parties.values().all(|party| party.acknowledged.is_some()) {
-                return self.finish(transaction);
-            }
-        }
-        self.keep(transaction);
-        Output::new(txid)
-    }
-
-    /// Rules 5, 11 and 12: an outcome is for the parties of the transfer alone. To anyone else it was never
-    /// committed, whatever it is: what it holds under this id is no part of it.
-    fn asked(&self, from: &PeerAddr, txid: &TxId, booked: &Booked) -> Output {
-        let outcome = match (self.transactions.get(txid), booked) {
-            (Some(transaction), _) => match (transaction.parties.get(from), self.status(txid)) {
-                (None, _) => Outcome::Aborted,
-                (Some(party), _) if party.given_up => Outcome::Aborted,
-                (Some(_), Status::Decided(outcome)) => outcome,
-                (Some(_), Status::Undecided | Status::Recovering) => {
-                    return Output::new(txid).send(from, Message::Undecided { txid: txid.clone() });
-                }
-            },
-            (None, Booked::Committed(parties)) if parties.contains(from) => Outcome::Committed,
-            (None, Booked::Committed(_) | Booked::Nothing) => Outcome::Aborted,
-            // No answer is better than a wrong one, and whoever asks will ask again.
-            (None, Booked::Unclear) => return Output::new(txid),
-        };
-        Output::new(txid).send(from, Message::Decision { txid: txid.clone(), outcome })
-    }
-
-    fn finish(&mut self, mut transaction: Transaction) -> Output {
-        let txid = transaction.transfer.txid.clone();
-        transaction.enter(CoordinatorState::Ending);
-        transaction.due = None;
-        let is_mixed = |(peer, party): (&PeerAddr, &Party)| (party.acknowledged == Some(true)).then(|| peer.clone());
-        let mixed: BTreeSet<PeerAddr> = transaction.parties.iter().filter_map(is_mixed).collect();
-        self.keep(transaction);
-        Output::new(&txid)
-            .record(Record::Ended { txid: txid.clone(), mixed: mixed.clone() })
-            .tell(Notice::Delivered { txid, mixed })
-    }
-
-    fn end(&mut self, mut transaction: Transaction) {
-        transaction.enter(CoordinatorState::Ended);
-        #[cfg(feature = "sabotage")]
-        if self.is_sabotaged(Sabotage::ForgetBeforeAcknowledgement) {
-            transaction.due = Some(self.now);
-            return self.keep(transaction);
-        }
-        transaction.due = Some(self.now + self.options.commit_retention_ticks);
-        self.keep(transaction);
-    }
-
-    fn abort_if_voting(
-        &mut self,
-        txid: &TxId,
-        reason: AbortReason,
-        concerns: impl FnOnce(&Transaction) -> bool,
-    ) -> Output {
-        let Some(transaction) = self.take(txid) else { return Output::new(txid) };
-        if transaction.state == CoordinatorState::Voting && concerns(&transaction) {
-            return self.abort(transaction, reason);
-        }
-        self.keep(transaction);
-        Output::new(txid)
-    }
-
-    /// The hold is released, and the participants are told once: one that misses it will ask.
-    fn abort(&mut self, mut transaction: Transaction, reason: AbortReason) -> Output {
-        let txid = transaction.transfer.txid.clone();
-        transaction.enter(CoordinatorState::Aborting);
-        transaction.due = None;
-        if let AbortReason::Refused { by: Some(peer), .. } = &reason {
-            // Whoever refused has kept nothing, so there is nothing to tell it.
-            transaction.parties.remove(peer);
-        }
-        let output = Output::new(&txid)
-            .record(Record::Aborted { txid: txid.clone() })
-            .ledger(LedgerAction::Release, &transaction.transfer)
-            .tell(Notice::Decided { txid, decision: Decision::Aborted(reason) });
-        let output = transaction.send_decisions(output, Outcome::Aborted, true);
-        self.keep(transaction);
-        output
     }
 
     fn wait_for_votes(&self, transaction: &mut Transaction) {
@@ -539,6 +462,7 @@ impl Coordinator {
         transaction.due = Some(if transaction.awaits_someone() {
             self.next_resend(transaction)
         } else {
+            // Only those are left that have said that they can't follow. They are told now and then.
             transaction.insist_at.max(self.now + 1)
         });
         transaction.attempt = self.options.resend.next(transaction.attempt);
@@ -564,35 +488,4 @@ impl Coordinator {
         self.ended += usize::from(transaction.state == CoordinatorState::Ended);
         self.transactions.insert(txid, transaction);
     }
-
-    #[cfg(feature = "sabotage")]
-    fn is_sabotaged(&self, rule: Sabotage) -> bool {
-        self.options.sabotage == Some(rule)
-    }
 }
-
-/// Why a transaction could not begin. Nothing was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BeginError {
-    /// The legs make no sense.
-    Transfer(TransferError),
-    /// The id is that of a transaction in memory.
-    IdInUse,
-    /// The log has not been read yet.
-    Recovering,
-    /// Too many transactions are under way; later it may work.
-    Busy,
-}
-
-impl fmt::Display for BeginError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Transfer(error) => error.fmt(f),
-            Self::IdInUse => f.write_str("the transaction's id is in use"),
-            Self::Recovering => f.write_str("the branch is recovering; try again shortly"),
-            Self::Busy => f.write_str("too many transfers are under way; try again shortly"),
-        }
-    }
-}
-
-impl std::error::Error for BeginError {}

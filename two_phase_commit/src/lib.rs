@@ -156,7 +156,7 @@
 //!
 //! At a start: make the site, which takes nothing yet; `tick` it, unless its clock starts at 0; read the
 //! log; `recover` once; treat the outputs.
-//! Call `tick` at least every few ticks with the current one, or at `next_deadline`. Give a message to
+//! Call `tick` at least every few ticks with the current one, or at `next_deadline`. Hand a message to
 //! [`Site::step`] with its sender under the same [`PeerAddr`] under which it was addressed. A [`Notice::Decided`] answers the client; a [`Notice::Delivered`] soon after makes it "done", else
 //! delivery is "pending". Each kind of record and how long to keep it is described at [`Record`]; a
 //! [`Notice::Forgotten`] allows to delete a transaction's. For a transaction that a machine no longer remembers, the
@@ -191,8 +191,8 @@
 //! - Jim Gray and Leslie Lamport, *Consensus on Transaction Commit*, ACM Transactions on Database Systems
 //!   31(1), 2006: why two-phase commit blocks, and Paxos Commit, which does so only when a majority fails.
 
-mod by_hand;
 mod coordinator;
+mod error;
 mod message;
 mod options;
 mod output;
@@ -202,11 +202,9 @@ mod site;
 mod timers;
 mod transfer;
 
-pub use by_hand::ResolveError;
-pub use coordinator::{BeginError, Booked, Coordinator, CoordinatorState, Status};
+pub use coordinator::{Booked, Coordinator, CoordinatorState, Status};
+pub use error::{BeginError, ResolveError};
 pub use message::{Envelope, Message, Refusal, Role, Vote};
-#[cfg(feature = "sabotage")]
-pub use options::Sabotage;
 pub use options::{Backoff, Options, Tick};
 pub use output::{AbortReason, Decision, LedgerAction, LedgerOp, Notice, Output};
 pub use participant::{InDoubt, OnDisk, Participant, ParticipantState};

@@ -38,9 +38,6 @@ pub struct Options {
     pub retained_max: usize,
     /// Spreads the resends of many transactions and many branches. Any number; different at each branch.
     pub jitter_seed: u64,
-    /// Which rule to break, so that a test can prove that it sees it.
-    #[cfg(feature = "sabotage")]
-    pub sabotage: Option<Sabotage>,
 }
 
 impl Options {
@@ -59,8 +56,6 @@ impl Options {
             prepared_max: 65_536,
             retained_max: 262_144,
             jitter_seed: 0,
-            #[cfg(feature = "sabotage")]
-            sabotage: None,
         }
     }
 
@@ -113,20 +108,6 @@ fn mix(value: u64) -> u64 {
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)
-}
-
-/// A rule to break on purpose. No program sets one; the simulator does, to prove that its judge sees it.
-#[cfg(feature = "sabotage")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Sabotage {
-    /// Against rule 6: a participant in doubt aborts when its first inquiry is not answered in time.
-    DecideByTimer,
-    /// Against rule 4: a coordinator forgets a commit as soon as it has sent it once.
-    ForgetBeforeAcknowledgement,
-    /// Against rule 5: a coordinator that has not read its log yet answers "aborted".
-    PresumeAbortDuringRecovery,
-    /// Against rule 8: a participant does not remember an abort that comes before its prepare.
-    NoTombstone,
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::fmt;
 
 use protocol::TxId;
 
-use crate::by_hand::ResolveError;
-use crate::coordinator::{BeginError, Booked, Coordinator, CoordinatorState};
+use crate::coordinator::{Booked, Coordinator, CoordinatorState};
+use crate::error::{BeginError, ResolveError};
 use crate::message::{Message, Refusal, Role};
 use crate::options::{Options, Tick};
 use crate::output::Output;
@@ -97,7 +97,9 @@ impl Site {
     #[must_use]
     pub fn needs_the_disk_for(&self, message: &Message) -> bool {
         match message {
+            // Rule 12: before "aborted" is answered, the books are asked.
             Message::Inquiry { txid } => !self.coordinator.remembers(txid),
+            // It may be settled, or mixed, and forgotten: that gets an acknowledgement and no second effect.
             Message::Decision { txid, .. } => !self.participant.remembers(txid),
             Message::Prepare(_)
             | Message::Vote { .. }
@@ -107,7 +109,7 @@ impl Site {
         }
     }
 
-    /// Gives a message to the machine that it is for. `on_disk` as in [`Participant::step`], `booked` as in
+    /// Hands a message to the machine that it is for. `on_disk` as in [`Participant::step`], `booked` as in
     /// [`Coordinator::step`].
     pub fn step(&mut self, from: &PeerAddr, message: &Message, on_disk: OnDisk, booked: &Booked) -> Step {
         self.ask(message.role(), message.txid(), |site| match message.role() {
@@ -143,7 +145,7 @@ impl Site {
         self.ask(Role::Coordinator, txid, |site| site.coordinator.unreachable(txid, peer))
     }
 
-    /// Gives a transaction up, if it is not decided yet.
+    /// Abandons a transaction, if it is not decided yet.
     pub fn cancel(&mut self, txid: &TxId, text: &str) -> Step {
         self.ask(Role::Coordinator, txid, |site| site.coordinator.cancel(txid, text))
     }
@@ -153,6 +155,7 @@ impl Site {
     /// # Errors
     /// Nothing has been done: there is nothing to settle, or not in this way.
     pub fn resolve_by_hand(&mut self, txid: &TxId, outcome: Outcome, reason: &str) -> Result<Step, ResolveError> {
+        // An id belongs to one of the two: the ledger refuses to prepare what this coordinator has begun.
         let role = if self.coordinator.remembers(txid) { Role::Coordinator } else { Role::Participant };
         let from = self.state(role, txid);
         let output = match role {
@@ -165,6 +168,7 @@ impl Site {
     /// Advances the clock of both and does what is due.
     #[must_use = "what is due must be sent"]
     pub fn tick(&mut self, now: Tick) -> Vec<Step> {
+        // Both clocks first: a timer that is set meanwhile counts from now.
         self.coordinator.advance(now);
         self.participant.advance(now);
         let mut steps = Vec::new();
@@ -228,6 +232,7 @@ impl Site {
         self.participant.check_invariants();
     }
 
+    /// One input of one machine, with how the transaction moved by it: nothing else can come in between.
     fn ask(&mut self, role: Role, txid: &TxId, act: impl FnOnce(&mut Self) -> Output) -> Step {
         let from = self.state(role, txid);
         let output = act(self);

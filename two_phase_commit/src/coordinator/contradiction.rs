@@ -10,7 +10,7 @@ use protocol::TxId;
 
 use super::transaction::{Party, Transaction};
 use super::{Coordinator, CoordinatorState};
-use crate::by_hand::ResolveError;
+use crate::error::ResolveError;
 use crate::message::Refusal;
 use crate::output::{AbortReason, Notice, Output};
 use crate::record::{Outcome, Record};
@@ -30,6 +30,7 @@ impl Coordinator {
         }
         let Some(transaction) = self.transactions.get(txid) else { return Err(ResolveError::Unknown) };
         match transaction.state {
+            // A write is under way, and may be just the outcome.
             CoordinatorState::Beginning
             | CoordinatorState::Committing
             | CoordinatorState::Aborting
@@ -38,10 +39,13 @@ impl Coordinator {
             | CoordinatorState::Resolving(_) => return Err(ResolveError::UnderWay),
             CoordinatorState::Unknown => return Err(ResolveError::Unknown),
             CoordinatorState::Ended => return Err(ResolveError::Settled(Outcome::Committed)),
+            // A commit without a vote would be a withdrawal here that nobody elsewhere can pay out.
             CoordinatorState::Voting if outcome == Outcome::Committed => return Err(ResolveError::NotVoted),
+            // Its abort is only told for a while. Nobody contradicts it, so nothing is there to settle.
             CoordinatorState::Retracting if transaction.contradicted().next().is_none() => {
                 return Err(ResolveError::Settled(Outcome::Aborted));
             }
+            // Whoever is only silent may have followed the commit and paid: taken back here, the money would be there twice.
             CoordinatorState::Delivering if outcome == Outcome::Aborted && transaction.awaits_someone() => {
                 let may_have_paid = |party: &Party| party.acknowledged.is_none() && party.contradicted.is_none();
                 let silent = transaction.parties.iter().filter(|(_, party)| may_have_paid(party));
@@ -51,6 +55,7 @@ impl Coordinator {
         }
         let by_hand = Record::Resolved { txid: txid.clone(), outcome, reason: reason.into() };
         if transaction.state == CoordinatorState::Voting {
+            // Nothing is decided, so this is an ordinary abort, with the person's reason in the log.
             return Ok(self
                 .abort_if_voting(txid, AbortReason::Cancelled { text: reason.into() }, |_| true)
                 .record(by_hand));
@@ -64,13 +69,16 @@ impl Coordinator {
     pub(super) fn rejected(&mut self, from: &PeerAddr, txid: &TxId, refusal: &Refusal) -> Output {
         let Some(mut transaction) = self.take(txid) else { return Output::new(txid) };
         let ours = match transaction.state {
+            // It was to commit, and never prepared it or has aborted it.
             CoordinatorState::Delivering => Outcome::Committed,
+            // It was to abort, and has committed it: this log has lost the decision.
             CoordinatorState::Retracting if refusal.code == Refusal::SETTLED => Outcome::Aborted,
+            // It has nothing of this, which is what an abort wants.
             CoordinatorState::Retracting => {
-                // It has nothing of this, which is what an abort wants.
                 self.keep(transaction);
                 return self.acknowledged_abort(from, txid);
             }
+            // Nothing is being told, so this is an answer to what was said long ago.
             CoordinatorState::Unknown
             | CoordinatorState::Beginning
             | CoordinatorState::Voting
@@ -84,6 +92,7 @@ impl Coordinator {
                 return Output::new(txid);
             }
         };
+        // It says so each time that it is told. The first time is written.
         let is_news =
             |party: &&mut Party| party.acknowledged.is_none() && !party.given_up && party.contradicted.is_none();
         let Some(party) = transaction.parties.get_mut(from).filter(is_news) else {
@@ -121,9 +130,11 @@ impl Coordinator {
     fn end_retraction(&mut self, mut transaction: Transaction) -> Output {
         let txid = transaction.transfer.txid.clone();
         if transaction.parties.values().all(|party| party.contradicted.is_none()) {
+            // There is no record of it but the abort: presumption takes over.
             transaction.enter(CoordinatorState::Unknown);
             return Output::new(&txid);
         }
+        // What was shown to people is taken off their list, durably.
         transaction.enter(CoordinatorState::Resolving(Outcome::Aborted));
         transaction.due = None;
         self.keep(transaction);
@@ -137,6 +148,7 @@ impl Coordinator {
         let given_up: BTreeSet<PeerAddr> = transaction.contradicted().map(|(peer, _)| peer.clone()).collect();
         for (peer, party) in &mut transaction.parties {
             party.given_up = given_up.contains(peer);
+            // Nobody is told or waited for any more.
             party.acknowledged.get_or_insert(false);
         }
         transaction.enter(CoordinatorState::Resolving(ours));

@@ -15,13 +15,17 @@ pub(super) struct Transaction {
     pub(super) state: CoordinatorState,
     pub(super) transfer: Arc<Transfer>,
     pub(super) parties: BTreeMap<PeerAddr, Party>,
+    /// Until when votes are waited for.
     pub(super) decide_by: Tick,
+    /// How many sendings the back-off counts.
     pub(super) attempt: u32,
+    /// When `expire` is to be called.
     pub(super) due: Option<Tick>,
     /// When those that have contradicted are told again.
     pub(super) insist_at: Tick,
     /// Until when an abort is told.
     pub(super) retract_until: Tick,
+    /// Why it is to be aborted as soon as its begin is durable.
     pub(super) cancelled: Option<AbortReason>,
 }
 
@@ -51,6 +55,7 @@ impl Transaction {
         self.state = next;
     }
 
+    /// Asks those that have not voted.
     pub(super) fn send_prepares(&self, output: Output) -> Output {
         let missing = self.parties.iter().filter(|(_, party)| !party.voted_yes);
         missing.fold(output, |output, (peer, _)| {
@@ -86,9 +91,11 @@ impl Transaction {
         let all_acknowledged = self.parties.values().all(|party| party.acknowledged.is_some());
         let is_timed = self.due.is_some();
         let holds = match state {
+            // One that is not known is not in memory.
             CoordinatorState::Unknown => false,
             CoordinatorState::Beginning => none_acknowledged && !is_timed,
             CoordinatorState::Voting => !votes_are_in && none_acknowledged && is_timed,
+            // The heart of it: no decision to commit without every vote, and nobody can have acknowledged it yet.
             CoordinatorState::Committing => votes_are_in && none_acknowledged && !is_timed,
             CoordinatorState::Aborting => none_acknowledged && !is_timed,
             CoordinatorState::Delivering => votes_are_in && !all_acknowledged && is_timed,

@@ -23,12 +23,19 @@ pub(super) struct Entry {
     pub(super) held: Option<Arc<Transfer>>,
     /// What is being prepared, and for whom.
     pub(super) asked: Option<(PeerAddr, Arc<Transfer>)>,
+    /// What came while a write was under way.
     pub(super) deferred: Vec<(PeerAddr, Message)>,
+    /// Whether a person has settled it.
     pub(super) by_hand: bool,
+    /// Whether the coordinator has agreed with that person, or nobody is there who could.
     pub(super) confirmed: bool,
+    /// Since when it is prepared, for the operator.
     pub(super) since: Tick,
+    /// Whether the last inquiry has had no answer, for the operator.
     pub(super) is_unanswered: bool,
+    /// How many inquiries the back-off counts.
     pub(super) attempt: u32,
+    /// When `expire` is to be called.
     pub(super) due: Option<Tick>,
 }
 
@@ -65,7 +72,9 @@ impl Entry {
         let held = self.held.as_ref()?;
         match &held.coordinator {
             Some(coordinator) if coordinator == from => None,
+            // A program would settle here what the coordinator may decide otherwise for the other branches.
             Some(coordinator) if from.is_program() => Some(coordinated(coordinator)),
+            // Rule 10: what programs have prepared without a coordinator, programs settle.
             None if from.is_program() => None,
             // Another branch: nothing of its own transfers is prepared here.
             Some(_) | None => Some(not_prepared()),
@@ -96,14 +105,20 @@ impl Entry {
         }
     }
 
+    /// Whether a person has settled it and its coordinator has not said what it decided.
+    pub(super) fn is_unconfirmed(&self) -> bool {
+        self.by_hand && !self.confirmed
+    }
+
     /// Whether it was settled by hand and nobody has confirmed or contradicted that yet. Only people make
     /// such entries, so they are few, and they are kept.
     pub(super) fn awaits_confirmation(&self) -> bool {
         // What an older version settled without a coordinator is not recorded as confirmed.
         let has_coordinator = self.coordinator().is_some();
-        matches!(self.state, ParticipantState::Settled(_)) && self.by_hand && !self.confirmed && has_coordinator
+        matches!(self.state, ParticipantState::Settled(_)) && self.is_unconfirmed() && has_coordinator
     }
 
+    /// Asks the coordinator how it ended.
     pub(super) fn ask(&mut self) -> Output {
         let output = Output::new(&self.txid);
         let Some(coordinator) = self.coordinator() else { return output };
@@ -112,7 +127,9 @@ impl Entry {
         output
     }
 
+    /// Keeps a message until the write that is under way has ended, unless that write is its answer.
     pub(super) fn defer(&mut self, from: &PeerAddr, message: &Message) {
+        // The same prepare again gets its vote when the first is durable; taken up then, it would be voted on twice.
         let is_under_way = match (&self.asked, message) {
             (Some((asker, asked)), Message::Prepare(transfer)) => asker == from && asked == transfer,
             (_, _) => false,
@@ -135,6 +152,7 @@ impl Entry {
             ParticipantState::Settling(Outcome::Committed)
             | ParticipantState::Confirming(_)
             | ParticipantState::Mixing(_) => has_legs && !is_timed,
+            // It may be an abort that came before its prepare, which has no legs.
             ParticipantState::Settling(Outcome::Aborted) => !is_timed,
             ParticipantState::Settled(_) | ParticipantState::Mixed(_) => is_timed,
         };

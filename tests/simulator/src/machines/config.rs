@@ -12,8 +12,14 @@ pub enum Broken {
     NoHold,
     /// The driver sends a vote before its record is durable.
     VoteBeforeDurable,
-    /// One of the machines breaks a rule.
-    Machine(two_phase_commit::Sabotage),
+    /// A participant in doubt aborts when its first inquiry is not answered in time (against rule 6).
+    DecideByTimer,
+    /// A coordinator forgets a commit as soon as it has sent it once (against rule 4).
+    ForgetBeforeAcknowledgement,
+    /// A coordinator that has not read its log yet answers "aborted" (against rule 5).
+    PresumeAbortDuringRecovery,
+    /// A participant does not remember an abort that comes before its prepare (against rule 8).
+    NoTombstone,
 }
 
 /// Everything that is fixed for a run.
@@ -144,8 +150,8 @@ impl Config {
         if rng.chance(200) {
             options.retained_max = rng.index(4);
         }
-        if let Some(Broken::Machine(sabotage)) = broken {
-            options.sabotage = Some(sabotage);
+        if broken == Some(Broken::ForgetBeforeAcknowledgement) {
+            options.commit_retention_ticks = 0;
         }
         options
     }

@@ -3,6 +3,7 @@
 //! A run has two phases. In the first there is work, and faults as the seed draws them. In the second
 //! everything heals, nothing new is asked, and all must come to an end.
 
+mod breaches;
 mod driver;
 mod faults;
 
@@ -220,6 +221,10 @@ impl World {
         };
         let on_disk = if is_known { OnDisk::Nothing } else { node.disk.look_up(txid) };
         let booked = node.disk.look_up_booked(txid);
+        if self.answers_wrongly(index, packet, on_disk) {
+            return;
+        }
+        let node = &mut self.nodes[index];
         let step = node.site.step(&packet.from, &packet.message, on_disk, &booked);
         self.carry_out(index, step);
     }

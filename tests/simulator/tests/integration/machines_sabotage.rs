@@ -1,7 +1,6 @@
 //! The proof that the judge can see: with each rule broken in turn, the simulator finds a violation.
 
 use simulator::machines::{Broken, run};
-use two_phase_commit::Sabotage;
 
 /// How many seeds a broken rule may take to be found.
 const SEEDS: u64 = 400;
@@ -25,20 +24,20 @@ fn a_vote_before_its_record_is_durable_is_seen() {
 
 #[test]
 fn a_participant_that_decides_by_timer_is_seen() {
-    check(Broken::Machine(Sabotage::DecideByTimer), "has settled it otherwise");
+    check(Broken::DecideByTimer, "has settled it otherwise");
 }
 
 #[test]
 fn a_coordinator_that_forgets_before_the_acknowledgement_is_seen() {
-    check(Broken::Machine(Sabotage::ForgetBeforeAcknowledgement), "aborted, which is not so");
+    check(Broken::ForgetBeforeAcknowledgement, "aborted, which is not so");
 }
 
 #[test]
 fn a_coordinator_that_presumes_abort_during_recovery_is_seen() {
-    check(Broken::Machine(Sabotage::PresumeAbortDuringRecovery), "aborted, which is not so");
+    check(Broken::PresumeAbortDuringRecovery, "aborted, which is not so");
 }
 
 #[test]
 fn a_participant_without_tombstones_is_seen() {
-    check(Broken::Machine(Sabotage::NoTombstone), "whose abort it has acknowledged");
+    check(Broken::NoTombstone, "whose abort it has acknowledged");
 }

@@ -14,11 +14,11 @@ use crate::machines::node::{Job, Write};
 
 impl World {
     pub(super) fn tick_machines(&mut self, index: usize) {
-        let now = self.now;
-        let node = &mut self.nodes[index];
-        if !node.is_up() {
+        if !self.nodes[index].is_up() {
             return;
         }
+        let (now, unanswered) = (self.now, self.unanswered(index));
+        let node = &mut self.nodes[index];
         node.sweep(now);
         let is_due = |deadline: Option<Tick>| deadline.is_some_and(|tick| tick <= now);
         // The clock must advance even when nothing is due, or new timers would be set in the past.
@@ -30,6 +30,10 @@ impl World {
             if !self.nodes[index].is_up() {
                 return;
             }
+            let step = match self.config.broken {
+                Some(Broken::DecideByTimer) => self.decide_by_timer(index, step, &unanswered),
+                _ => step,
+            };
             self.carry_out(index, step);
         }
     }
@@ -94,6 +98,7 @@ impl World {
                         return;
                     }
                     self.carry_out(index, follow_up);
+                    self.forget_before_acknowledgement(index, &output);
                 }
                 (Job::Machine { role, output, .. }, Err(refusal)) => {
                     let follow_up = self.nodes[index].site.on_hold_refused(role, &output.txid, refusal);

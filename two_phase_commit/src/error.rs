@@ -1,10 +1,36 @@
-//! Why a person's order to settle a transaction was not carried out, at either machine.
+//! Why a transaction could not begin, and why a person's order to settle one was not carried out. Nothing was done.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::record::Outcome;
-use crate::transfer::PeerAddr;
+use crate::transfer::{PeerAddr, TransferError};
+
+/// Why a transaction could not begin. Nothing was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeginError {
+    /// The legs make no sense.
+    Transfer(TransferError),
+    /// The id is that of a transaction in memory.
+    IdInUse,
+    /// The log has not been read yet.
+    Recovering,
+    /// Too many transactions are under way; later it may work.
+    Busy,
+}
+
+impl fmt::Display for BeginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transfer(error) => error.fmt(f),
+            Self::IdInUse => f.write_str("the transaction's id is in use"),
+            Self::Recovering => f.write_str("the branch is recovering; try again shortly"),
+            Self::Busy => f.write_str("too many transfers are under way; try again shortly"),
+        }
+    }
+}
+
+impl std::error::Error for BeginError {}
 
 /// Why nothing was settled by hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
