@@ -5,7 +5,7 @@
 //! order is what keeps the money right. What recovers comes before what is asked, and the listeners are answered on last; at
 //! the end the clients are told first, and the database closes when nobody writes to it any more.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -28,13 +28,16 @@ use crate::net::accept::{Clients, Listener};
 use crate::net::listeners::Listeners;
 use crate::peers::directory::Directory;
 use crate::peers::discovery;
-use crate::peers::links::{Carrier, Identity, Links};
+use crate::peers::links::{Carrier, Identity, Inbox, Links};
 #[cfg(feature = "mdns")]
 use crate::peers::mdns::Mdns;
 use crate::replication::{Dialler, Exchange, Parts, Reopen, Replication, is_replaced, settle_role};
 use crate::running_time::RunningTime;
 use crate::service::{Allowances, Service};
 use crate::sms::{self, Pace, SmsSender};
+use crate::teaching::Controls;
+use crate::teaching::host::{TeachingCarrier, TeachingHost};
+use crate::teaching::lesson::Lesson;
 use crate::transfer::host::{Host, ThisMachine};
 use crate::transfer::{Engine, EngineParts};
 
@@ -143,10 +146,11 @@ impl Core {
         let sms = if is_primary { start_sms(config, &dbs, &running_time)? } else { None };
         let replication = open_replication(config, &dbs, dialler, port, stop).map_err(trouble)?;
         let bank = open_bank(config, &dbs, around.hash_cost, sms.as_ref(), is_primary)?;
-        let engine = open_engine(config, &bank, running_time, sms.as_ref(), &key, around, &replication)?;
+        let (engine, lesson) = open_engine(config, &bank, running_time, sms.as_ref(), &key, around, &replication)?;
         let service = Arc::new(Service {
             bank,
             engine,
+            lesson,
             replication,
             clients: Clients::new(config.max_clients),
             key,
@@ -198,9 +202,12 @@ impl Node {
             Opened::Open(core) => *core,
             Opened::Replaced(end) => return Ok(Opened::Replaced(end)),
         };
-        let Service { bank, engine, replication, .. } = &*core.service;
+        let Service { bank, engine, lesson, replication, .. } = &*core.service;
         if replication.role() == CopyRole::Primary {
             engine.start_threads().map_err(trouble)?;
+            if let Some(lesson) = lesson {
+                lesson.start_thread().map_err(trouble)?;
+            }
             discovery::start(engine.links());
         }
         let started = listeners.answer(bank.name(), &core.service, texts)?;
@@ -235,6 +242,9 @@ impl Node {
         service.clients.stop(patience, || service.engine.dismiss());
         for listener in self.listeners {
             listener.join();
+        }
+        if let Some(lesson) = &service.lesson {
+            lesson.stop();
         }
         // What this copy has promised is on its way to the replicas before they lose it.
         service.engine.stop();
@@ -362,7 +372,7 @@ fn open_engine(
     key: &BranchKey,
     around: Surroundings,
     replication: &Arc<Replication>,
-) -> Result<Arc<Engine>, String> {
+) -> Result<(Arc<Engine>, Option<Arc<Lesson>>), String> {
     let trouble = |error: Error| format!("{}: {error}", config.db.display());
     let is_primary = replication.role() == CopyRole::Primary;
     let directory = Arc::new(Directory::open(Arc::clone(bank.dbs())).map_err(trouble)?);
@@ -387,22 +397,43 @@ fn open_engine(
     };
     let on_failure = move |error: &Error| stop_for(error, &around.stop, around.exit);
     let links = Links::new(identity, directory);
+    let (mut carrier, mut host) = (around.carrier.unwrap_or_else(|| Box::new(Arc::clone(&links))), around.host);
+    let controls = config.teaching.then(Arc::<Controls>::default);
+    if let Some(controls) = &controls {
+        carrier = Box::new(TeachingCarrier { carrier, controls: Arc::clone(controls) });
+        host = Box::new(TeachingHost { machine: host, controls: Arc::clone(controls) });
+    }
     let parts = EngineParts {
         name: config.name.clone(),
         dbs: Arc::clone(bank.dbs()),
-        carrier: around.carrier.unwrap_or_else(|| Box::new(Arc::clone(&links))),
+        carrier,
         links,
-        host: around.host,
+        host,
         running_time,
         sms: sms.map(SmsSender::notifier),
         sync_replicas: config.replication.sync_replicas,
-        is_teaching: config.teaching,
         on_failure: Box::new(on_failure),
     };
+    let teach =
+        |engine: &Arc<Engine>| controls.clone().map(|controls| Arc::new(Lesson::new(Arc::clone(engine), controls)));
     if !is_primary {
-        return Ok(Engine::at_rest(parts, 0));
+        let engine = Engine::at_rest(parts, 0);
+        let lesson = teach(&engine);
+        return Ok((engine, lesson));
     }
-    Engine::open(parts, config.crash_at).map_err(trouble)
+    if let Some(controls) = &controls {
+        controls.crash.arm(config.crash_at);
+    }
+    let mut lesson = None;
+    let inbox_of = |engine: &Arc<Engine>| -> Weak<dyn Inbox> {
+        lesson = teach(engine);
+        match &lesson {
+            Some(lesson) => Arc::downgrade(lesson) as Weak<dyn Inbox>,
+            None => Arc::downgrade(engine) as Weak<dyn Inbox>,
+        }
+    };
+    let engine = Engine::open(parts, inbox_of).map_err(trouble)?;
+    Ok((engine, lesson))
 }
 
 /// Announces the branch, if that is wanted and possible.

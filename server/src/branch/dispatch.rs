@@ -97,12 +97,12 @@ impl BranchSession<'_> {
             Action::AbortWithdraw | Action::AbortDeposit => single(self.decide(&frame.params()?, Outcome::Aborted)),
             Action::Batch => batch(requester, frame).map(|json| (json, None)),
             // A branch without --teaching has no lesson, and looks at nothing else.
-            Action::Stage => single(service.engine.lesson()?.look(&frame.params()?)),
-            Action::StepMode => single(service.engine.lesson()?.step_mode(&frame.params()?)),
-            Action::Step => single(service.engine.lesson()?.step(&frame.params()?)),
-            Action::PassTime => single(service.engine.lesson()?.pass_time(&frame.params()?)),
-            Action::Fault => single(service.engine.lesson()?.fault(&frame.params()?)),
-            Action::Crash => single(service.engine.lesson()?.crash(&frame.params()?)),
+            Action::Stage => single(service.lesson()?.look(&frame.params()?)),
+            Action::StepMode => single(service.lesson()?.step_mode(&frame.params()?)),
+            Action::Step => single(service.lesson()?.step(&frame.params()?)),
+            Action::PassTime => single(service.lesson()?.pass_time(&frame.params()?)),
+            Action::Fault => single(service.lesson()?.fault(&frame.params()?)),
+            Action::Crash => single(service.lesson()?.crash(&frame.params()?)),
             Action::CreateAccount
             | Action::CloseAccount
             | Action::Balance

@@ -32,6 +32,7 @@ use crate::limits::{
 };
 use crate::net::accept::Clients;
 use crate::replication::Replication;
+use crate::teaching::lesson::Lesson;
 use crate::transfer::Engine;
 
 /// What every request needs, over either wire.
@@ -40,6 +41,8 @@ pub struct Service {
     pub bank: Arc<Bank>,
     /// The transfers between branches.
     pub engine: Arc<Engine>,
+    /// What a class may do to this branch; there only with `--teaching`.
+    pub lesson: Option<Arc<Lesson>>,
     /// Replicas, or the primary that this one follows.
     pub replication: Arc<Replication>,
     /// Everyone who is connected.
@@ -85,6 +88,14 @@ impl Default for Allowances {
 }
 
 impl Service {
+    /// What a class may do to this branch.
+    ///
+    /// # Errors
+    /// [`Error::NotTeaching`] when it was not started with `--teaching`.
+    pub fn lesson(&self) -> Result<&Lesson> {
+        self.lesson.as_deref().ok_or(Error::NotTeaching)
+    }
+
     /// Runs something that reads much. An owner has few of them under way at a time, so that others find a connection
     /// to the database beside them.
     ///

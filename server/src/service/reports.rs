@@ -132,7 +132,7 @@ pub fn status(service: &Service) -> Result<Status> {
         contradicted: counts.contradicted,
         transactions: u64::try_from(transactions).unwrap_or(0),
         uptime_seconds: service.started.elapsed().as_secs(),
-        teaching: service.engine.is_teaching(),
+        teaching: service.lesson.is_some(),
         version: env!("CARGO_PKG_VERSION").into(),
         epoch: replication.epoch.as_ref().map(|epoch| epoch.number),
         epoch_id: replication.epoch.map(|epoch| epoch.id).filter(|id| !id.is_empty()),

@@ -1,4 +1,4 @@
-//! What a branch started with `--teaching` keeps for a class: the stage, the clock that can stand still, the faults.
+//! Teaching: what a branch started with `--teaching` has around it, so that a class can see the protocol work and fail.
 //!
 //! A lesson must show the real protocol, so nothing of it is played here. The messages come over real links, the
 //! machines and the disk are those of every day. Only three things are put in between:
@@ -9,16 +9,18 @@
 //! - [`faults`]: what is remembered of links that are cut or slow. The cut itself is in the links;
 //! - [`lease`]: which of this ends by itself when the program that has set it is gone.
 //!
-//! What is done with them, action by action, is `transfer::lesson`; the engine asks here what may pass. A branch
-//! without `--teaching` has no [`Teaching`], so it pays for a look at an empty `Option` and can be made to do nothing
-//! of this.
+//! What is done with them, action by action, is [`lesson`]. It stands before the engine as its inbox, and what it
+//! runs on is in [`host`]; the engine knows of none of this. A branch without
+//! `--teaching` has none of it.
 //!
 //! No lock of this room is held while a message is carried out: what is taken from the stage is handed over first.
 
 pub mod clock;
 pub mod crash_points;
 pub mod faults;
+pub mod host;
 pub mod lease;
+pub mod lesson;
 pub mod staged_inbox;
 
 use std::time::{Duration, Instant};
@@ -26,11 +28,26 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use protocol::BranchName;
 use protocol::teaching::{Fault, Lease, LinkFault, Waiting};
+use two_phase_commit::PeerAddr;
 
 use self::clock::ProtocolClock;
+use self::crash_points::CrashSwitch;
 use self::faults::Faults;
 use self::lease::{Leases, Setting};
 use self::staged_inbox::{Due, StagedInbox};
+use crate::peers::links::StampedMessage;
+
+/// A message that has come, and from whom.
+pub type Received = (PeerAddr, StampedMessage);
+
+/// All that a class can set at a branch.
+#[derive(Debug, Default)]
+pub struct Controls {
+    /// What waits, the clock, the faults.
+    pub teaching: Teaching<Received>,
+    /// Where the process kills itself.
+    pub crash: CrashSwitch,
+}
 
 /// What a teaching branch keeps. `M` is a message as the engine takes it.
 #[derive(Debug)]

@@ -8,9 +8,11 @@
 //! No lock is held while the disk or the network is waited for: the machines are locked for the moment of one
 //! call. When a record can't be made durable, memory and disk no longer agree, and the process stops.
 
+mod history;
 mod inbox;
+mod outgoing;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -18,11 +20,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 use protocol::BranchName;
-use protocol::event::Movement;
-use two_phase_commit::{
-    Envelope, LedgerAction, LedgerOp, Message, Notice, Options, Output, PeerAddr, Record, Refusal, Role, Side, Site,
-    Step,
-};
+use two_phase_commit::{LedgerAction, Message, Options, Output, PeerAddr, Record, Refusal, Role, Site, Step};
 
 use super::events::{self, Events, Happened, record_name};
 use super::host::Host;
@@ -33,12 +31,9 @@ use crate::bank::movements::Booking;
 use crate::dbs_exec::{DbsExec, Tx};
 use crate::error::{Error, Result};
 use crate::limits::{EVENT_NUMBERS_RESERVED, TICK};
-use crate::peers::links::{Carrier, Inbox, Links, StampedMessage};
+use crate::peers::links::{Carrier, Inbox, Links};
 use crate::running_time::RunningTime;
 use crate::sms::Notifier;
-use crate::teaching::Teaching;
-use crate::teaching::crash_points::{CrashPoint, CrashSwitch};
-use crate::transfer::lesson::Received;
 
 /// Something to be done in the same transaction as an output's write.
 pub trait WithWrite: Send {
@@ -101,8 +96,6 @@ pub struct EngineParts {
     pub sms: Option<Notifier>,
     /// How many replicas must have a record before anything that stands on it is told.
     pub sync_replicas: usize,
-    /// Whether a class may step, break and crash it.
-    pub is_teaching: bool,
     /// Called when a record could not be made durable; it must start the shutdown of the process.
     pub on_failure: Box<dyn Fn(&Error) + Send + Sync>,
 }
@@ -117,29 +110,25 @@ pub struct Engine {
     /// Where the answers to outside programs that drive the raw actions go.
     pub(super) mailboxes: Mutex<HashMap<PeerAddr, Sender<Message>>>,
     pub(super) next_mailbox: AtomicU64,
-    pub(super) crash: CrashSwitch,
     /// Whom something was not told because replicas that must have it first did not.
     pub(super) kept_back: Mutex<BTreeSet<PeerAddr>>,
-    /// What a class does to this branch; there only with `--teaching`.
-    pub(super) teaching: Option<Teaching<Received>>,
     pub(super) event_numbers_reserved: AtomicU64,
     pub(super) threads: Mutex<Option<Threads>>,
 }
 
 impl Engine {
-    /// Recovers both machines from the disk. Messages may come from then on; time passes once
-    /// [`Engine::start_threads`] was called.
+    /// Recovers both machines from the disk. Messages may come from then on, to the inbox that `inbox_of` says: the
+    /// engine itself, or what stands before it. Time passes once [`Engine::start_threads`] was called.
     ///
     /// # Errors
     /// A database error.
-    pub fn open(parts: EngineParts, crash_at: Option<CrashPoint>) -> Result<Arc<Self>> {
+    pub fn open(parts: EngineParts, inbox_of: impl FnOnce(&Arc<Self>) -> Weak<dyn Inbox>) -> Result<Arc<Self>> {
         let last_number = events::reserve_numbers(&parts.dbs, None)?;
         let (coordinated, prepared) =
             parts.dbs.read(|reader| Ok((records::coordinators(reader)?, records::participants(reader)?)))?;
         let engine = Self::at_rest(parts, last_number);
-        engine.crash.arm(crash_at);
-        let inbox: Weak<dyn Inbox> = Arc::downgrade(&engine) as Weak<dyn Inbox>;
-        engine.parts.links.deliver_to(inbox);
+        // Before the first message leaves, so that its answer finds somebody.
+        engine.parts.links.deliver_to(inbox_of(&engine));
         // Before anything is told of what was found: it may be on this disk alone. The branch's own start is written.
         engine.parts.dbs.feed().require(engine.parts.sync_replicas);
         engine.recover(coordinated, prepared);
@@ -158,9 +147,7 @@ impl Engine {
             waiters: Arc::default(),
             mailboxes: Mutex::default(),
             next_mailbox: AtomicU64::new(1),
-            crash: CrashSwitch::default(),
             kept_back: Mutex::default(),
-            teaching: parts.is_teaching.then(Teaching::new),
             event_numbers_reserved: AtomicU64::new(last_number + EVENT_NUMBERS_RESERVED),
             threads: Mutex::new(None),
             parts,
@@ -196,13 +183,20 @@ impl Engine {
         &self.parts.links
     }
 
+    /// The branch's name.
+    #[must_use]
+    pub fn name(&self) -> &BranchName {
+        &self.parts.name
+    }
+
     /// The protocol's time.
     pub(super) fn now(&self) -> u64 {
-        ticks(self.teaching.as_ref().map_or_else(|| self.parts.host.elapsed(), Teaching::now))
+        ticks(self.parts.host.protocol_time())
     }
 
     /// When the machines have something to do next, in the protocol's time.
-    pub(super) fn next_deadline(&self) -> Option<Duration> {
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
         let tick = self.site.lock().next_deadline()?;
         Some(TICK.saturating_mul(u32::try_from(tick).unwrap_or(u32::MAX)))
     }
@@ -219,6 +213,7 @@ impl Engine {
             self.events.add(record.txid(), Happened::Note(format!("found on disk: {}", record_name(record))));
         }
         let records = coordinated.into_iter().chain(prepared);
+        // What was undecided aborts, what was decided is delivered, what is in doubt asks.
         // Aside, because replicas can come only when the listeners are open.
         self.carry_out_aside(self.ask_all(|site| site.recover(records)));
     }
@@ -247,14 +242,16 @@ impl Engine {
             }
             self.send_and_tell(ready);
             if writing.is_empty() {
+                // What the confirmations of lazy records have brought is still to do.
                 continue;
             }
             let results = self.write(&mut writing)?;
             let mut written = Vec::new();
             for (task, result) in writing.into_iter().zip(results) {
                 let (next, output) = match result {
+                    // Confirmed before it is sent: no answer may come to a machine that still waits for its disk.
                     Ok(()) => {
-                        self.note_written(&task);
+                        self.written(&task);
                         (self.confirm(&task), Some(task.output))
                     }
                     // The write was undone; what stood in this output never happened.
@@ -294,13 +291,14 @@ impl Engine {
         let operations: Vec<_> = tasks
             .iter_mut()
             .map(|task| {
-                self.crash.pass_before_writing(&task.output.records);
+                self.parts.host.before_write(&task.output.records);
                 let (own_name, ops, records) =
                     (self.parts.name.clone(), task.output.ledger_ops.clone(), task.output.records.clone());
                 let mut with_write = task.with_write.take();
                 move |tx: &mut Tx<'_>| {
                     // First: a hold may be refused for what the very same request has left.
                     with_write.as_mut().map_or(Ok(()), |with_write| with_write.check(tx))?;
+                    // One transaction: money that moves without its record would move again after a crash.
                     for op in &ops {
                         ledger::carry_out(tx, &own_name, op, &booking)?;
                     }
@@ -325,13 +323,19 @@ impl Engine {
 
     /// Steps two and three for records that may be lost in a crash: losing one costs a message, never money.
     fn write_later(&self, task: &Task) -> Task {
-        self.crash.pass_before_writing(&task.output.records);
+        self.parts.host.before_write(&task.output.records);
         let (records, now_unix_ms) = (task.output.records.clone(), self.parts.host.unix_ms());
         self.parts
             .dbs
             .execute_lazy(move |tx| records.iter().try_for_each(|record| records::write(tx, record, now_unix_ms)));
-        self.note_written(task);
+        self.written(task);
         self.confirm(task)
+    }
+
+    /// These records are on disk, or will be before anything that comes after them.
+    fn written(&self, task: &Task) {
+        self.note_written(task);
+        self.parts.host.after_write(&task.output.records);
     }
 
     /// Step three.
@@ -344,9 +348,11 @@ impl Engine {
     /// # Errors
     /// That it is no refusal: the process is stopping, or has to.
     fn refuse(&self, task: &Task, error: Error) -> Result<Task> {
+        // Whatever else the ledger says no to was promised, so it has lost count: only a hold asks.
         let is_hold = task.output.ledger_ops.iter().any(|op| op.action == LedgerAction::Hold);
         let is_refusal = !error.is_failure() || error == Error::DiskFull;
         if error == Error::Stopping {
+            // Nothing was written. The next start goes on from the disk.
             return Err(error);
         }
         if !is_hold || !is_refusal {
@@ -363,81 +369,6 @@ impl Engine {
     fn fail(&self, error: &Error) {
         log::error!("a record of a transfer could not be made durable: {error}");
         (self.parts.on_failure)(error);
-    }
-
-    /// Step four.
-    fn send_and_tell(&self, outputs: Vec<Output>) {
-        let mut mail: BTreeMap<PeerAddr, Vec<StampedMessage>> = BTreeMap::new();
-        let mut votes = false;
-        // What was found on disk at the start may not have reached the replicas that must have it. Until it has,
-        // everything is kept to oneself; the machines send it again as soon as it has.
-        let may_speak = self.parts.dbs.feed().is_start_confirmed();
-        for output in outputs {
-            for Envelope { to, message } in output.messages {
-                if !may_speak {
-                    self.kept_back.lock().insert(to);
-                    continue;
-                }
-                if let Some(mailbox) = self.mailboxes.lock().get(&to) {
-                    // An outside program that has given up waiting asks again.
-                    let _ = mailbox.try_send(message);
-                    continue;
-                }
-                votes |= matches!(message, Message::Vote { .. });
-                let txid = message.txid().clone();
-                let is_decision = matches!(message, Message::Decision { .. });
-                let (number, clock) =
-                    self.events.add(&txid, Happened::Sent { to: to.clone(), message: message.clone() });
-                let stamped = StampedMessage { message, id: self.events.message_id(number), clock };
-                if is_decision && self.is_armed() {
-                    self.parts.carrier.carry(&to, vec![stamped]);
-                    self.let_the_wire_take_it();
-                    self.crash.pass(CrashPoint::AfterFirstDelivery);
-                } else {
-                    mail.entry(to).or_default().push(stamped);
-                }
-            }
-            for notice in output.notices {
-                self.tell(&notice);
-            }
-        }
-        for (to, stamped) in mail {
-            self.parts.carrier.carry(&to, stamped);
-        }
-        if votes && self.is_armed() {
-            self.let_the_wire_take_it();
-            self.crash.pass(CrashPoint::AfterVote);
-        }
-    }
-
-    fn tell(&self, notice: &Notice) {
-        match notice {
-            Notice::Decided { txid, decision } => {
-                self.events.add(txid, Happened::Note(notice.to_string()));
-                self.waiters.decided(txid, decision);
-                if let Some(sms) = &self.parts.sms {
-                    sms.notify();
-                }
-            }
-            Notice::Delivered { txid, .. } => self.waiters.delivered(txid),
-            Notice::Confirmed { txid } => {
-                log::info!("transfer {txid}, settled by hand, is confirmed by its coordinator");
-            }
-            Notice::Mixed { txid, ours, theirs } => {
-                log::error!(
-                    "transfer {txid} was settled by hand as {ours}, but its coordinator says {theirs}: see the suspense account"
-                );
-                self.events.add(txid, Happened::Note(notice.to_string()));
-            }
-            Notice::Contradicted { txid, by, refusal } => {
-                log::error!(
-                    "transfer {txid}: {by} and this branch contradict one another ({refusal}); where list_pending shows it, resolve settles it"
-                );
-                self.events.add(txid, Happened::Note(notice.to_string()));
-            }
-            // Rows are deleted by their age.
-            Notice::Forgotten { .. } => {}
-        }
     }
 
     /// Step one: asks the machines, and notes how the transaction moved.
@@ -468,47 +399,6 @@ impl Engine {
         let steps = ask(&mut site);
         steps.iter().for_each(|step| self.note_transition(step));
         steps.into_iter().map(Task::from).collect()
-    }
-
-    /// Under the machines' lock, so that a transaction's transitions are noted in their order.
-    fn note_transition(&self, step: &Step) {
-        if let Some(transition) = step.transition {
-            self.events.add(&step.output.txid, Happened::State(transition));
-        }
-    }
-
-    fn note_written(&self, task: &Task) {
-        let output = &task.output;
-        for record in &output.records {
-            let happened = Happened::Recorded { record: record_name(record), forced: record.is_forced() };
-            self.events.add(&output.txid, happened);
-        }
-        for LedgerOp { action, transfer } in &output.ledger_ops {
-            for leg in transfer.local_legs() {
-                let what = match (action, leg.side) {
-                    (LedgerAction::Hold, Side::Withdraw) => Movement::Held,
-                    (LedgerAction::Hold, Side::Deposit) => Movement::Reserved,
-                    (LedgerAction::Apply, Side::Withdraw) => Movement::Debited,
-                    (LedgerAction::Apply, Side::Deposit) => Movement::Credited,
-                    (LedgerAction::Release, Side::Withdraw | Side::Deposit) => Movement::Released,
-                    (
-                        LedgerAction::Suspense { .. } | LedgerAction::SettleElsewhere { .. },
-                        Side::Withdraw | Side::Deposit,
-                    ) => continue,
-                };
-                self.events.add(&output.txid, Happened::Moved { account: leg.account, amount: leg.amount, what });
-            }
-        }
-        self.crash.pass_after_writing(&output.records);
-    }
-
-    fn is_armed(&self) -> bool {
-        self.crash.is_armed()
-    }
-
-    /// Before a staged crash, gives the link's writer time to put the message on the wire.
-    fn let_the_wire_take_it(&self) {
-        std::thread::sleep(Duration::from_millis(100));
     }
 }
 

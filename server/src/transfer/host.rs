@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use two_phase_commit::Record;
+
 use crate::clock::unix_ms_now;
 use crate::error::{Error, Result};
 use crate::limits::CLIENT_STACK_BYTES;
@@ -14,6 +16,23 @@ use crate::limits::CLIENT_STACK_BYTES;
 pub trait Host: Send + Sync {
     /// The time since the engine was made. It never goes back.
     fn elapsed(&self) -> Duration;
+
+    /// The protocol's time: resends, time-outs and inquiries follow it. It never goes back, and may stand still.
+    fn protocol_time(&self) -> Duration {
+        self.elapsed()
+    }
+
+    /// Whether the protocol's time stands still. Then nothing comes due by itself, and whoever waits for a transfer waits
+    /// longer.
+    fn is_paused(&self) -> bool {
+        false
+    }
+
+    /// These records are about to be written.
+    fn before_write(&self, _records: &[Record]) {}
+
+    /// These records have been written, and nobody has been told.
+    fn after_write(&self, _records: &[Record]) {}
 
     /// The wall clock, in Unix milliseconds.
     fn unix_ms(&self) -> i64;

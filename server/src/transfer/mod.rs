@@ -6,10 +6,10 @@
 //! - [`ledger`] and [`records`] are what they write: money held and moved, and their log;
 //! - [`links`](crate::peers::links) carries the messages, [`directory`](crate::peers::directory) knows where branches are, [`discovery`](crate::peers::discovery) finds them (and `mdns`, on
 //!   the local network);
-//! - [`host`] is the machine they run on: clock, chance and threads;
+//! - [`host`] is the machine they run on: clock, chance and threads. [`crate::teaching`] puts its own in between, so that
+//!   a class can hold messages back, stop the time and kill the process at a named point: nothing here knows of it;
 //! - [`progress`] lets a client's thread wait for its transfer;
-//! - [`events`] tells what happened to whoever watches;
-//! - [`crash_points`](crate::teaching::crash_points) lets a lesson or a test kill the process at a named point, [`lesson`] is all that a class may do.
+//! - [`events`] tells what happened to whoever watches.
 //!
 //! This file owns the operations: begin a transfer and wait for it, the raw actions of an outside program,
 //! transfers in doubt, settling by hand.
@@ -18,11 +18,10 @@ pub mod engine;
 pub mod events;
 pub mod host;
 pub mod ledger;
-pub mod lesson;
 pub mod progress;
 mod raw;
 pub mod records;
-mod ticker;
+pub mod ticker;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -240,29 +239,27 @@ impl Engine {
         finished
     }
 
-    /// Waits as long as a client may. In step mode that is long, because a class is talking, and what a client is
-    /// granted begins anew when step mode ends.
+    /// Waits as long as a client may. Where the protocol's time stands still that is long, because a class is talking,
+    /// and what a client is granted begins anew when time goes on.
     fn wait_for(&self, waiter: &Waiter) -> Reached {
-        let patience = |limit| self.parts.host.patience(limit);
-        let Some(teaching) = &self.teaching else {
-            return waiter.wait(patience(DECISION_WAIT), patience(DELIVERY_WAIT), None);
-        };
+        let host = &self.parts.host;
         let give_up_at = Instant::now() + STEP_MODE_WAIT;
-        let mut stepped_until = None;
+        let mut paused_until = None;
         loop {
-            while teaching.is_stepping() && Instant::now() < give_up_at && !self.waiters.is_over() {
+            while host.is_paused() && Instant::now() < give_up_at && !self.waiters.is_over() {
                 if let Some(end) = waiter.wait_for_end(STEP_MODE_LOOK) {
                     return end;
                 }
-                stepped_until = Some(Instant::now());
+                paused_until = Some(Instant::now());
             }
-            let reached = waiter.wait(DECISION_WAIT, DELIVERY_WAIT, stepped_until);
-            // Step mode may have been turned on while this waited.
+            let (decision_wait, delivery_wait) = (host.patience(DECISION_WAIT), host.patience(DELIVERY_WAIT));
+            let reached = waiter.wait(decision_wait, delivery_wait, paused_until);
+            // Time may have been made to stand still while this waited.
             let is_end = match &reached {
                 Reached::Delivery | Reached::Decision(Decision::Aborted(_)) => true,
                 Reached::Decision(Decision::Committed) | Reached::Nothing => false,
             };
-            if is_end || !teaching.is_stepping() || Instant::now() >= give_up_at || self.waiters.is_over() {
+            if is_end || !host.is_paused() || Instant::now() >= give_up_at || self.waiters.is_over() {
                 return reached;
             }
         }

@@ -17,17 +17,38 @@ use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
 use crate::idempotency;
 use crate::limits::{EVENT_NUMBERS_RESERVED, FLUSH_TICKS, PRUNE_INTERVAL, PRUNE_ROWS, TICK};
-use crate::teaching::Teaching;
 
-/// The threads. They end when the sender is dropped.
-pub(super) struct Threads {
+/// What one thread does again and again: its name, how long it waits in between, and its work.
+pub type Repeated<T> = (&'static str, Duration, fn(&T) -> Again);
+
+/// Threads that work again and again, until they are joined or what they work for is gone.
+pub struct Threads {
+    /// Nothing is ever sent: they end when this is dropped.
     stop: Sender<()>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Threads {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when the operating system has no thread left.
+    pub fn start<T: Send + Sync + 'static>(worker: &Arc<T>, works: &[Repeated<T>]) -> Result<Self> {
+        let (stop, stopped) = bounded(0);
+        let mut threads = Vec::new();
+        for (name, interval, work) in works.iter().copied() {
+            let (worker, stopped) = (Arc::downgrade(worker), stopped.clone());
+            let thread = std::thread::Builder::new()
+                .name(name.into())
+                .spawn(move || repeat_until(&stopped, interval, &worker, work));
+            threads
+                .push(thread.map_err(|error| Error::Database(format!("there is no thread for the {name}: {error}")))?);
+        }
+        Ok(Self { stop, threads })
+    }
+
     /// Ends them and waits for it.
-    pub(super) fn join(self) {
+    pub fn join(self) {
         drop(self.stop);
         for thread in self.threads {
             if thread.join().is_err() {
@@ -41,39 +62,18 @@ impl Engine {
     /// Lets time pass, by threads of the engine's own.
     ///
     /// # Errors
-    /// [`Error::Database`] when the operating system gives no thread.
+    /// [`Error::Database`] when the operating system has no thread left.
     pub fn start_threads(self: &Arc<Self>) -> Result<()> {
-        // Nothing is ever sent: the threads wait for the sender to be dropped.
-        let (stop, stopped) = bounded(0);
-        let mut threads = Vec::new();
-        for (name, interval, work) in
-            [("ticker", TICK, Self::tick as fn(&Self) -> Again), ("pruner", PRUNE_INTERVAL, Self::prune)]
-        {
-            let (engine, stopped) = (Arc::downgrade(self), stopped.clone());
-            let thread = std::thread::Builder::new()
-                .name(name.into())
-                .spawn(move || repeat_until(&stopped, interval, &engine, work));
-            threads
-                .push(thread.map_err(|error| Error::Database(format!("there is no thread for the {name}: {error}")))?);
-        }
-        *self.threads.lock() = Some(Threads { stop, threads });
+        let works: [Repeated<Self>; 2] = [("ticker", TICK, Self::tick), ("pruner", PRUNE_INTERVAL, Self::prune)];
+        *self.threads.lock() = Some(Threads::start(self, &works)?);
         Ok(())
     }
 
     /// Does what is due by now: the ticker's work.
     pub fn tick(&self) -> Again {
-        match &self.teaching {
-            None => self.tick_machines(),
-            Some(teaching) => {
-                if let Ok(lesson) = self.lesson() {
-                    lesson.end_leases();
-                }
-                self.deliver(teaching.take_due());
-                // In step mode time passes by request alone.
-                if !teaching.is_stepping() {
-                    self.tick_machines();
-                }
-            }
+        let _guard = StopOnPanic(self);
+        if !self.parts.host.is_paused() {
+            self.tick_machines();
         }
         if ticks(self.parts.host.elapsed()).is_multiple_of(FLUSH_TICKS)
             && let Err(error) = self.parts.dbs.flush()
@@ -84,8 +84,8 @@ impl Engine {
         Again::Later
     }
 
-    /// Does what is due by now.
-    pub(super) fn tick_machines(&self) {
+    /// Does what is due by now, in the protocol's time.
+    pub fn tick_machines(&self) {
         self.say_what_was_kept_back();
         let now = self.now();
         self.carry_out_quietly(self.ask_all(|site| site.tick(now)));
@@ -108,6 +108,7 @@ impl Engine {
     /// Deletes what is no longer needed, a little at a time, so that others wait for it only briefly; one batch after
     /// another, so that no pace is below that of what makes the dirt: the pruner's work.
     pub fn prune(&self) -> Again {
+        let _guard = StopOnPanic(self);
         let is_expected =
             |error: &Error| matches!(error, Error::Stopping | Error::ReplicasMissing { .. } | Error::Unconfirmed);
         let dbs = &self.parts.dbs;
@@ -116,8 +117,8 @@ impl Engine {
         {
             log::warn!("the running time could not be written: {error}");
         }
-        if self.teaching.as_ref().is_some_and(Teaching::is_stepping) {
-            // A message may wait on the stage for longer than any is under way.
+        if self.parts.host.is_paused() {
+            // A message may be under way for longer than anything is kept for.
             return Again::Later;
         }
         let mut has_more = false;
@@ -158,7 +159,7 @@ pub enum Again {
     AtOnce,
 }
 
-fn repeat_until(stopped: &Receiver<()>, interval: Duration, engine: &Weak<Engine>, work: fn(&Engine) -> Again) {
+fn repeat_until<T>(stopped: &Receiver<()>, interval: Duration, worker: &Weak<T>, work: fn(&T) -> Again) {
     let mut next = Again::Later;
     loop {
         let wait = match next {
@@ -169,9 +170,7 @@ fn repeat_until(stopped: &Receiver<()>, interval: Duration, engine: &Weak<Engine
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }
-        let Some(engine) = engine.upgrade() else { return };
-        let guard = StopOnPanic(&engine);
-        next = work(&engine);
-        drop(guard);
+        let Some(worker) = worker.upgrade() else { return };
+        next = work(&worker);
     }
 }

@@ -187,6 +187,7 @@ fn strict(open: &Service) -> Service {
     Service {
         bank: Arc::clone(&open.bank),
         engine: Arc::clone(&open.engine),
+        lesson: open.lesson.clone(),
         replication: Arc::clone(&open.replication),
         clients: Arc::clone(&open.clients),
         key: open.key.clone(),

@@ -11,19 +11,14 @@ use crate::transfer::records;
 
 impl Inbox for Engine {
     fn received(&self, from: &PeerAddr, messages: Vec<StampedMessage>) {
-        let _guard = StopOnPanic(self);
-        if !self.parts.dbs.feed().has_enough() {
-            // Nothing that comes of these could be made durable where it must be. They are sent again.
-            return;
-        }
-        match &self.teaching {
-            None => self.receive(from, messages),
-            Some(teaching) => self.receive(from, self.hold_back(teaching, from, messages)),
+        if self.may_receive() {
+            self.receive(from, messages);
         }
     }
 
     fn undeliverable(&self, to: &PeerAddr, messages: Vec<StampedMessage>) {
         let _guard = StopOnPanic(self);
+        // A prepare that can't be delivered ends its transfer at once; anything else is sent again in its time.
         let prepares = messages.into_iter().filter(|stamped| matches!(stamped.message, Message::Prepare(_)));
         let tasks = prepares.map(|stamped| {
             let txid = stamped.message.txid();
@@ -56,8 +51,16 @@ impl Inbox for Engine {
 }
 
 impl Engine {
-    /// Gives messages to the machines, and carries out what they answer, as one batch.
-    pub(in crate::transfer) fn receive(&self, from: &PeerAddr, messages: Vec<StampedMessage>) {
+    /// Whether enough replicas are there. Without them nothing that comes of a message could be made durable where it
+    /// must be, so it is dropped as a network might; it is sent again.
+    #[must_use]
+    pub fn may_receive(&self) -> bool {
+        self.parts.dbs.feed().has_enough()
+    }
+
+    /// Hands messages to the machines, and carries out what they answer, as one batch: it shares one commit.
+    pub fn receive(&self, from: &PeerAddr, messages: Vec<StampedMessage>) {
+        let _guard = StopOnPanic(self);
         let mut tasks = Vec::new();
         for StampedMessage { message, id, clock } in messages {
             let txid = message.txid().clone();
@@ -71,7 +74,7 @@ impl Engine {
         self.carry_out_quietly(tasks);
     }
 
-    /// Gives a message to the machines, with what the disk says of its transaction where they don't remember it.
+    /// Hands a message to the machines, with what the disk says of its transaction where they don't remember it.
     ///
     /// Whether they do is asked under the lock under which they take it: one that is forgotten between the two would be
     /// taken for one that never was.

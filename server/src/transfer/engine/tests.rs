@@ -38,7 +38,6 @@ fn engine(folder: &tempfile::TempDir) -> (Arc<Engine>, Receiver<Error>) {
             host: Box::new(ThisMachine::new()),
             running_time,
             sms: None,
-            is_teaching: false,
             sync_replicas: 0,
             on_failure: Box::new(move |error| drop(failed.send(error.clone()))),
         },

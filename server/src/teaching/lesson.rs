@@ -1,27 +1,27 @@
 //! What a class does to a teaching branch: step, let time pass, break links, crash. Each says how the stage stands
 //! after.
 //!
-//! [`Engine::lesson`] is the only way in, and a branch without `--teaching` has none. What waits, and the clock, are
-//! kept by [`crate::teaching`]; this file makes them real: a message that is let through is carried out as any other,
-//! and time that passes is the machines' own `tick`, moment by moment, so that everything happens in the order of real
-//! time.
+//! A [`Lesson`] stands between the links and the engine: what comes goes through it, and waits there in step mode or over
+//! a slow link. What waits, and the clock, are kept by [`Teaching`]; this file makes them real: a message that is let
+//! through is received as any other, and time that passes is the machines' own tick, moment by moment, so that
+//! everything happens in the order of real time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use protocol::teaching::{Crash, Fault, How, Lease, LinkFault, Look, PassTime, Stage, Step, StepMode, Waiting};
 use two_phase_commit::PeerAddr;
 
 use crate::error::{Error, Result};
 use crate::limits::{FLUSH_ROUNDS, LEASE_HOLDER_BYTES, LEASE_MAX, LESSON_DELAY_MAX, PASS_TIME_MAX, TICK};
-use crate::peers::links::{StampedMessage, unknown_branch};
+use crate::peers::links::{Inbox, StampedMessage, unknown_branch};
 use crate::teaching::crash_points::CrashPoint;
 use crate::teaching::lease::Setting;
-use crate::teaching::{Intercepted, Teaching};
-use crate::transfer::engine::Engine;
+use crate::teaching::{Controls, Intercepted, Received, Teaching};
+use crate::transfer::Engine;
 use crate::transfer::events::{Happened, message_name};
-
-/// A message that came, and from whom.
-pub type Received = (PeerAddr, StampedMessage);
+use crate::transfer::ticker::{Again, Threads};
 
 /// Crash at once.
 const NOW: &str = "now";
@@ -29,89 +29,75 @@ const NOW: &str = "now";
 const NEVER: &str = "never";
 
 /// A teaching branch, for its class.
-pub struct Lesson<'e> {
-    engine: &'e Engine,
-    teaching: &'e Teaching<Received>,
+pub struct Lesson {
+    engine: Arc<Engine>,
+    controls: Arc<Controls>,
+    threads: Mutex<Option<Threads>>,
 }
 
-impl Engine {
-    /// What a class may do to this branch.
+impl Inbox for Lesson {
+    fn received(&self, from: &PeerAddr, messages: Vec<StampedMessage>) {
+        if self.engine.may_receive() {
+            self.engine.receive(from, self.hold_back(from, messages));
+        }
+    }
+
+    fn undeliverable(&self, to: &PeerAddr, messages: Vec<StampedMessage>) {
+        self.engine.undeliverable(to, messages);
+    }
+
+    fn linked(&self, peer: &PeerAddr) {
+        self.engine.linked(peer);
+    }
+
+    fn met_itself(&self, at: &PeerAddr) {
+        self.engine.met_itself(at);
+    }
+}
+
+impl Lesson {
+    /// The lesson of an engine that runs on these controls.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, controls: Arc<Controls>) -> Self {
+        Self { engine, controls, threads: Mutex::new(None) }
+    }
+
+    /// Lets what waits for its time be received, and what was leased end, by a thread of its own.
     ///
     /// # Errors
-    /// [`Error::NotTeaching`] when it was not started with `--teaching`.
-    pub fn lesson(&self) -> Result<Lesson<'_>> {
-        let teaching = self.teaching.as_ref().ok_or(Error::NotTeaching)?;
-        Ok(Lesson { engine: self, teaching })
+    /// [`Error::Database`] when the operating system has no thread left.
+    pub fn start_thread(self: &Arc<Self>) -> Result<()> {
+        *self.threads.lock() = Some(Threads::start(self, &[("lesson", TICK, Self::tick)])?);
+        Ok(())
     }
 
-    /// Whether this branch was started with `--teaching`.
-    #[must_use]
-    pub fn is_teaching(&self) -> bool {
-        self.teaching.is_some()
-    }
-
-    /// Lets messages that came pass, or keeps them on the stage. Returns those that pass.
-    pub(super) fn hold_back(
-        &self,
-        teaching: &Teaching<Received>,
-        from: &PeerAddr,
-        messages: Vec<StampedMessage>,
-    ) -> Vec<StampedMessage> {
-        let to = self.parts.name.as_str();
-        let came = messages.into_iter().map(|stamped| (from.clone(), stamped)).collect();
-        let intercepted = teaching.intercept(from.as_str(), came, |(from, stamped)| Waiting {
-            number: 0,
-            id: stamped.id.clone(),
-            from: from.to_string(),
-            to: to.to_string(),
-            message: message_name(&stamped.message).to_string(),
-            text: stamped.message.to_string(),
-            txid: stamped.message.txid().clone(),
-            due_unix_ms: None,
-        });
-        let mut passing = Vec::new();
-        for message in intercepted {
-            match message {
-                Intercepted::Passes((_, stamped)) => passing.push(stamped),
-                Intercepted::Waits => {}
-                Intercepted::Lost((from, stamped)) => {
-                    log::warn!("the stage is full: a message of {from} is lost");
-                    self.lose(from, stamped);
-                }
-            }
-        }
-        passing
-    }
-
-    /// Receives messages of any branches, in order.
-    pub(super) fn deliver(&self, messages: Vec<Received>) {
-        let mut messages = messages.into_iter().peekable();
-        while let Some((from, stamped)) = messages.next() {
-            let mut batch = vec![stamped];
-            while let Some((_, stamped)) = messages.next_if(|(next, _)| *next == from) {
-                batch.push(stamped);
-            }
-            self.receive(&from, batch);
+    /// Ends the thread.
+    pub fn stop(&self) {
+        if let Some(threads) = self.threads.lock().take() {
+            threads.join();
         }
     }
 
-    fn lose(&self, from: PeerAddr, StampedMessage { message, id, .. }: StampedMessage) {
-        // Whoever never gets a message knows nothing of what its sender knew.
-        self.events.add(&message.txid().clone(), Happened::Lost { from, message, id });
+    fn tick(&self) -> Again {
+        self.end_leases();
+        self.deliver(self.teaching().take_due());
+        Again::Later
     }
-}
 
-impl Lesson<'_> {
+    fn teaching(&self) -> &Teaching<Received> {
+        &self.controls.teaching
+    }
+
     /// How the stage stands.
     #[must_use]
     pub fn stage(&self) -> Stage {
-        let clock_ms = self.teaching.now().as_millis();
+        let clock_ms = self.teaching().now().as_millis();
         Stage {
-            step_mode: self.teaching.is_stepping(),
+            step_mode: self.teaching().is_stepping(),
             protocol_clock_ms: u64::try_from(clock_ms).unwrap_or(u64::MAX),
-            waiting: self.teaching.waiting(),
-            faults: self.teaching.faults(),
-            crash_at: self.engine.crash.armed().map(|point| point.to_string()),
+            waiting: self.teaching().waiting(),
+            faults: self.teaching().faults(),
+            crash_at: self.controls.crash.armed().map(|point| point.to_string()),
             crash_points: CrashPoint::ALL.iter().map(ToString::to_string).collect(),
         }
     }
@@ -123,14 +109,14 @@ impl Lesson<'_> {
     pub fn look(&self, params: &Look) -> Result<Stage> {
         check_lease(params.lease.as_ref())?;
         if let Some(lease) = &params.lease {
-            self.teaching.renew(lease);
+            self.teaching().renew(lease);
         }
         Ok(self.stage())
     }
 
     /// Takes back what was set by programs that are gone.
-    pub(super) fn end_leases(&self) {
-        for setting in self.teaching.take_ended() {
+    fn end_leases(&self) {
+        for setting in self.teaching().take_ended() {
             let done = match setting {
                 Setting::StepMode => {
                     log::warn!("lesson: step mode ends, because the program that has set it is gone");
@@ -157,16 +143,16 @@ impl Lesson<'_> {
     /// [`Error::Invalid`] when the lease is none.
     pub fn step_mode(&self, params: &StepMode) -> Result<Stage> {
         check_lease(params.lease.as_ref())?;
-        self.teaching.lease(Setting::StepMode, params.lease.as_ref().filter(|_| params.on));
+        self.teaching().lease(Setting::StepMode, params.lease.as_ref().filter(|_| params.on));
         if params.on {
-            self.teaching.start_stepping();
+            self.teaching().start_stepping();
             return Ok(self.stage());
         }
         for round in 1..=FLUSH_ROUNDS {
-            if !self.teaching.is_stepping() {
+            if !self.teaching().is_stepping() {
                 break;
             }
-            self.engine.deliver(self.teaching.take_all_to_stop_stepping(round == FLUSH_ROUNDS));
+            self.deliver(self.teaching().take_all_to_stop_stepping(round == FLUSH_ROUNDS));
         }
         Ok(self.stage())
     }
@@ -180,14 +166,14 @@ impl Lesson<'_> {
         let nothing = || Error::Invalid(format!("no message with the number {number} waits here"));
         let delay = delay(params.delay_ms, params.how == How::Delay)?;
         match params.how {
-            How::Deliver => self.engine.deliver(vec![self.teaching.take(number).ok_or_else(nothing)?]),
-            How::Duplicate => self.engine.deliver(vec![self.teaching.duplicate(number).ok_or_else(nothing)?]),
+            How::Deliver => self.deliver(vec![self.teaching().take(number).ok_or_else(nothing)?]),
+            How::Duplicate => self.deliver(vec![self.teaching().duplicate(number).ok_or_else(nothing)?]),
             How::Drop => {
-                let (from, stamped) = self.teaching.take(number).ok_or_else(nothing)?;
-                self.engine.lose(from, stamped);
+                let (from, stamped) = self.teaching().take(number).ok_or_else(nothing)?;
+                self.lose(from, stamped);
             }
             How::Delay => {
-                if !self.teaching.delay(number, delay) {
+                if !self.teaching().delay(number, delay) {
                     return Err(nothing());
                 }
             }
@@ -207,11 +193,11 @@ impl Lesson<'_> {
                 PASS_TIME_MAX.as_millis()
             )));
         }
-        let _alone = self.teaching.pass_alone();
-        let end = self.teaching.now() + time;
-        let mut moment = self.teaching.now();
+        let _alone = self.teaching().pass_alone();
+        let end = self.teaching().now() + time;
+        let mut moment = self.teaching().now();
         loop {
-            if !self.teaching.pass_to(moment) {
+            if !self.teaching().pass_to(moment) {
                 return Err(Error::Invalid("the protocol's clock runs by itself; turn step mode on first".into()));
             }
             self.engine.tick_machines();
@@ -232,7 +218,7 @@ impl Lesson<'_> {
         let name = &params.peer;
         let delay = delay(params.delay_ms, params.fault == LinkFault::Slow)?;
         check_lease(params.lease.as_ref())?;
-        if *name == self.engine.parts.name {
+        if *name == *self.engine.name() {
             return Err(Error::Invalid("a branch has no link to itself".into()));
         }
         let (links, peer) = (self.engine.links(), PeerAddr::from(name));
@@ -248,13 +234,13 @@ impl Lesson<'_> {
             }
         );
         let lease = params.lease.as_ref().filter(|_| params.fault != LinkFault::Heal);
-        self.teaching.lease(Setting::Fault(name.clone()), lease);
-        let overdue = self.teaching.set_fault(name, params.fault, Some(delay));
+        self.teaching().lease(Setting::Fault(name.clone()), lease);
+        let overdue = self.teaching().set_fault(name, params.fault, Some(delay));
         match params.fault {
             LinkFault::Cut => links.cut(&peer),
             LinkFault::Slow | LinkFault::Heal => links.mend(&peer),
         }
-        self.engine.deliver(overdue);
+        self.deliver(overdue);
         Ok(self.stage())
     }
 
@@ -272,9 +258,54 @@ impl Lesson<'_> {
                 Some(point.parse().map_err(text)?)
             }
         };
-        self.teaching.lease(Setting::CrashPoint, params.lease.as_ref().filter(|_| point.is_some()));
-        self.engine.crash.arm(point);
+        self.teaching().lease(Setting::CrashPoint, params.lease.as_ref().filter(|_| point.is_some()));
+        self.controls.crash.arm(point);
         Ok(self.stage())
+    }
+
+    /// Lets messages that came pass, or keeps them on the stage. Returns those that pass.
+    fn hold_back(&self, from: &PeerAddr, messages: Vec<StampedMessage>) -> Vec<StampedMessage> {
+        let to = self.engine.name().as_str();
+        let came = messages.into_iter().map(|stamped| (from.clone(), stamped)).collect();
+        let intercepted = self.teaching().intercept(from.as_str(), came, |(from, stamped)| Waiting {
+            number: 0,
+            id: stamped.id.clone(),
+            from: from.to_string(),
+            to: to.to_string(),
+            message: message_name(&stamped.message).to_string(),
+            text: stamped.message.to_string(),
+            txid: stamped.message.txid().clone(),
+            due_unix_ms: None,
+        });
+        let mut passing = Vec::new();
+        for message in intercepted {
+            match message {
+                Intercepted::Passes((_, stamped)) => passing.push(stamped),
+                Intercepted::Waits => {}
+                Intercepted::Lost((from, stamped)) => {
+                    log::warn!("the stage is full: a message of {from} is lost");
+                    self.lose(from, stamped);
+                }
+            }
+        }
+        passing
+    }
+
+    /// Receives messages of any branches, in order.
+    fn deliver(&self, messages: Vec<Received>) {
+        let mut messages = messages.into_iter().peekable();
+        while let Some((from, stamped)) = messages.next() {
+            let mut batch = vec![stamped];
+            while let Some((_, stamped)) = messages.next_if(|(next, _)| *next == from) {
+                batch.push(stamped);
+            }
+            self.engine.receive(&from, batch);
+        }
+    }
+
+    fn lose(&self, from: PeerAddr, StampedMessage { message, id, .. }: StampedMessage) {
+        // Whoever never gets a message knows nothing of what its sender knew.
+        self.engine.events().add(&message.txid().clone(), Happened::Lost { from, message, id });
     }
 }
 
