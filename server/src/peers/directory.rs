@@ -23,7 +23,8 @@ pub struct Directory {
     known: Mutex<BTreeMap<BranchName, Address>>,
     /// Where branches have called from, which may be where they are; the latest of each.
     observed: Mutex<BTreeMap<BranchName, Address>>,
-    /// Other addresses at which a branch was found, so that a request which names one finds the link that is there.
+    /// Other addresses at which a branch was found, so that who names one, as a receiver's place or as a coordinator,
+    /// means the branch and finds the link that is there.
     aliases: Mutex<BTreeMap<Address, BranchName>>,
     /// The highest epoch that each branch was heard to have.
     epochs: Mutex<BTreeMap<BranchName, Epoch>>,
@@ -142,7 +143,13 @@ impl Directory {
         self.observed.lock().get(name).cloned()
     }
 
-    /// Notes another address of a branch whose own one is known and answers.
+    /// The branch that was found at an address that is not the one it is known to be at.
+    #[must_use]
+    pub fn alias_of(&self, address: &Address) -> Option<BranchName> {
+        self.aliases.lock().get(address).cloned()
+    }
+
+    /// Notes another address of a branch, where it was dialled and has proved the key.
     pub fn learn_alias(&self, address: &Address, name: &BranchName) {
         let mut aliases = self.aliases.lock();
         if aliases.len() >= ALIASES {
@@ -189,7 +196,7 @@ impl Directory {
     #[must_use]
     pub fn name_at(&self, address: &Address) -> Option<BranchName> {
         let known = self.known.lock().iter().find(|(_, known)| *known == address).map(|(name, _)| name.clone());
-        known.or_else(|| self.aliases.lock().get(address).cloned())
+        known.or_else(|| self.alias_of(address))
     }
 
     /// Every known branch.

@@ -11,34 +11,31 @@
 //! send an empty frame now and then; a link that stays silent is given up, which is how a stopped or
 //! cut-off peer shows.
 
+mod connection;
+mod cut;
 mod dial;
 mod name_conflict;
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Sender, TrySendError};
 use parking_lot::Mutex;
 use protocol::event::VectorClock;
-use protocol::frame::{BATCH_FRAME_BYTES_MAX, holds_whole_frame, push_frame, read_frame};
 use protocol::proof::BranchKey;
 use protocol::{Address, BranchName, Epoch};
 use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
 use tls::Connector;
 use two_phase_commit::{Message, PeerAddr};
 
 use crate::error::{Error, Result};
-use crate::limits::{
-    CLIENT_STACK_BYTES, DIAL_BACKOFF_FIRST, DIAL_BACKOFF_MAX, LINK_FRAME_BYTES, LINK_FRAME_MESSAGES, LINK_HEARTBEAT,
-    LINK_QUEUE_MESSAGES, LINK_READ_BYTES, LINK_SILENCE, LINKS_PER_PEER, WRITE_TIMEOUT,
-};
+use crate::limits::{CLIENT_STACK_BYTES, DIAL_BACKOFF_FIRST, DIAL_BACKOFF_MAX, LINK_HEARTBEAT, LINK_QUEUE_MESSAGES};
 use crate::peers::directory::Directory;
+use connection::{LinkFrame, Up};
 use dial::Dialled;
 pub use dial::{is_here, reach};
 
@@ -51,21 +48,6 @@ pub struct StampedMessage {
     pub id: String,
     /// The sender's clock at that event.
     pub clock: VectorClock,
-}
-
-/// One frame of a link.
-#[derive(Debug, Default, Deserialize, Serialize)]
-struct LinkFrame {
-    messages: Vec<StampedMessage>,
-    /// Why the link ends: the sentence for the other side's operator.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    refused: Option<String>,
-}
-
-/// The same, with its messages written already.
-#[derive(Serialize)]
-struct WrittenFrame {
-    messages: Vec<Box<RawValue>>,
 }
 
 /// Who takes what the links bring.
@@ -129,8 +111,6 @@ pub struct Links {
     directory: Arc<Directory>,
     inbox: Mutex<Option<Weak<dyn Inbox>>>,
     peers: Mutex<BTreeMap<PeerAddr, Peer>>,
-    /// Which branch was found at an address that a program has named as a coordinator.
-    aliases: Mutex<BTreeMap<PeerAddr, PeerAddr>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     next_id: AtomicU64,
     stopping: AtomicBool,
@@ -156,25 +136,6 @@ struct Peer {
     is_cut: bool,
 }
 
-struct Up {
-    id: u64,
-    /// Who is at the other end.
-    with: PeerInfo,
-    /// Frames that have come, heartbeats too.
-    frames: Arc<AtomicU64>,
-    outgoing: Sender<StampedMessage>,
-    stream: Arc<TcpStream>,
-}
-
-/// A link's reading end.
-struct Link {
-    id: u64,
-    /// The peer's epoch.
-    epoch: Epoch,
-    frames: Arc<AtomicU64>,
-    stream: Arc<TcpStream>,
-}
-
 impl Links {
     /// No links yet.
     #[must_use]
@@ -188,7 +149,6 @@ impl Links {
             directory,
             inbox: Mutex::new(None),
             peers: Mutex::default(),
-            aliases: Mutex::default(),
             threads: Mutex::default(),
             next_id: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
@@ -253,6 +213,7 @@ impl Links {
                     return;
                 }
                 None if peer.is_cut => messages,
+                // They leave with the link that is being made, unless too many wait for it already.
                 None if peer.is_dialing => {
                     if peer.waiting.len() + messages.len() <= LINK_QUEUE_MESSAGES {
                         peer.waiting.extend(messages);
@@ -260,6 +221,7 @@ impl Links {
                     }
                     messages
                 }
+                // It could not be reached a moment ago. That is said at once, so that a transfer need not wait.
                 None if peer.not_before.is_some_and(|not_before| Instant::now() < not_before) => messages,
                 None => {
                     peer.is_dialing = true;
@@ -278,14 +240,20 @@ impl Links {
     /// The branch that an address stands for, as long as there is a link to it; else the address, where it is looked
     /// for anew.
     fn found_at(&self, to: &PeerAddr) -> PeerAddr {
-        let found = self.aliases.lock().get(to).cloned();
+        let found = self.alias_of(to);
         found.filter(|name| self.is_up(name) == Some(true)).unwrap_or_else(|| to.clone())
+    }
+
+    /// The branch that was found at an address other than its own, if `peer` is such an address.
+    fn alias_of(&self, peer: &PeerAddr) -> Option<PeerAddr> {
+        let address: Address = peer.as_str().parse().ok()?;
+        self.directory.alias_of(&address).map(|name| PeerAddr::from(&name))
     }
 
     /// Whether a message from `peer` comes from whoever was found at the address `named`.
     #[must_use]
     pub fn is_alias(&self, named: &PeerAddr, peer: &PeerAddr) -> bool {
-        named != peer && self.aliases.lock().get(named) == Some(peer)
+        named != peer && self.alias_of(named).as_ref() == Some(peer)
     }
 
     /// Makes a link to a peer, so that each of the two knows of the other. Does not wait for it.
@@ -296,52 +264,9 @@ impl Links {
     /// Whether a link to this peer is up; `None` when none was ever tried.
     #[must_use]
     pub fn is_up(&self, peer: &PeerAddr) -> Option<bool> {
-        let found = self.aliases.lock().get(peer).cloned();
+        let found = self.alias_of(peer);
         let peer = found.as_ref().unwrap_or(peer);
         self.peers.lock().get(peer).map(|peer| !peer.up.is_empty())
-    }
-
-    /// Breaks the links to a peer and lets none come about, as a cut cable would, until it is mended. What is on its
-    /// way to either side is lost.
-    pub fn cut(&self, peer: &PeerAddr) {
-        self.was_cut.store(true, Ordering::SeqCst);
-        let mut peers = self.peers.lock();
-        let known = peers.entry(peer.clone()).or_default();
-        known.is_cut = true;
-        for up in known.up.drain(..) {
-            // An error means that it is closed already.
-            let _ = up.stream.shutdown(Shutdown::Both);
-        }
-    }
-
-    /// Ends a cut and makes a link at once. Nothing changes at a peer that is not cut.
-    pub fn mend(self: &Arc<Self>, peer: &PeerAddr) {
-        {
-            let mut peers = self.peers.lock();
-            let known = peers.entry(peer.clone()).or_default();
-            if !std::mem::take(&mut known.is_cut) {
-                return;
-            }
-            (known.failures, known.not_before) = (0, None);
-        }
-        self.greet(peer);
-    }
-
-    /// Whether the link to a peer is cut.
-    #[must_use]
-    pub fn is_cut(&self, peer: &PeerAddr) -> bool {
-        self.was_cut.load(Ordering::SeqCst) && self.peers.lock().get(peer).is_some_and(|known| known.is_cut)
-    }
-
-    /// Refuses a peer whose link is cut.
-    ///
-    /// # Errors
-    /// [`Error::Unreachable`].
-    pub fn refuse_cut(&self, peer: &PeerAddr) -> Result<()> {
-        if self.is_cut(peer) {
-            return Err(Error::Unreachable(format!("the link to {peer} is cut")));
-        }
-        Ok(())
     }
 
     /// The name of the branch at an address: from the directory, or by making a link to it.
@@ -498,7 +423,9 @@ impl Links {
         };
         match self.register(&name, dialled.with, dialled.stream) {
             Ok(link) => {
-                self.aliases.lock().insert(at.clone(), name.clone());
+                if let Ok(address) = at.as_str().parse() {
+                    self.directory.learn_alias(&address, &dialled.name);
+                }
                 self.send(&name, waiting);
                 self.run(&name, &link);
             }
@@ -532,136 +459,6 @@ impl Links {
             Err(error) => self.dial_failed(peer, &error),
         }
     }
-
-    /// Puts a link into the register and starts its writer.
-    fn register(self: &Arc<Self>, to: &PeerAddr, with: PeerInfo, stream: TcpStream) -> Result<Link> {
-        stream
-            .set_read_timeout(Some(LINK_SILENCE))
-            .and_then(|()| stream.set_write_timeout(Some(WRITE_TIMEOUT)))
-            .map_err(|error| Error::Unreachable(format!("the link to {to} broke at once: {error}")))?;
-        let stream = Arc::new(stream);
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        // The bound is what a peer may lag behind by before messages to it are dropped and sent again later.
-        let (outgoing, queued) = bounded(LINK_QUEUE_MESSAGES);
-        let writer_stream = Arc::clone(&stream);
-        self.spawn("link-write", move || write(&writer_stream, &queued))?;
-        let mut peers = self.peers.lock();
-        let peer = peers.entry(to.clone()).or_default();
-        if peer.is_cut {
-            let _ = stream.shutdown(Shutdown::Both);
-            return Err(Error::Unreachable(format!("the link to {to} is cut")));
-        }
-        for stamped in std::mem::take(&mut peer.waiting) {
-            // The queue is as long as the waiting list may be.
-            let _ = outgoing.try_send(stamped);
-        }
-        (peer.is_dialing, peer.failures, peer.not_before) = (false, 0, None);
-        for rival in peer
-            .up
-            .iter()
-            .filter(|up| up.is_rival_of(with.instance.as_deref()) || up.with.epoch.number < with.epoch.number)
-        {
-            // The branch was started again, or elsewhere, or was replaced by a promoted copy: nobody is at the other
-            // end of this any more who is to be listened to.
-            let _ = rival.stream.shutdown(Shutdown::Both);
-        }
-        let link = Link { id, epoch: with.epoch.clone(), frames: Arc::default(), stream: Arc::clone(&stream) };
-        peer.up.push(Up { id, with, frames: Arc::clone(&link.frames), outgoing, stream });
-        if peer.up.len() > LINKS_PER_PEER {
-            let oldest = peer.up.remove(0);
-            let _ = oldest.stream.shutdown(Shutdown::Both);
-        }
-        drop(peers);
-        log::info!("link to {to}: up");
-        if let Some(inbox) = self.inbox() {
-            inbox.linked(to);
-        }
-        if let (Some(discoverer), Ok(name)) = (&*self.discoverer.lock(), to.as_str().parse()) {
-            // A full channel means that it has enough to ask; it asks the others in turn.
-            let _ = discoverer.try_send(name);
-        }
-        Ok(link)
-    }
-
-    /// Reads from a registered link until it breaks, and takes it out of the register.
-    fn run(self: &Arc<Self>, peer: &PeerAddr, link: &Link) {
-        let ended = self.read(peer, link);
-        let _ = link.stream.shutdown(Shutdown::Both);
-        if let Some(known) = self.peers.lock().get_mut(peer) {
-            known.up.retain(|up| up.id != link.id);
-        }
-        if !self.stopping.load(Ordering::SeqCst) {
-            match ended {
-                Ok(()) => log::info!("link to {peer}: closed by the peer"),
-                Err(error) => log::warn!("link to {peer}: broken: {error}"),
-            }
-        }
-    }
-
-    /// Hands over what comes: all whole frames that have arrived by then as one batch, which shares one commit.
-    fn read(&self, peer: &PeerAddr, link: &Link) -> io::Result<()> {
-        let name = peer.as_str().parse::<BranchName>().ok();
-        let mut reader = io::BufReader::with_capacity(LINK_READ_BYTES, &*link.stream);
-        let mut body = Vec::new();
-        while read_frame(&mut reader, BATCH_FRAME_BYTES_MAX, &mut body).map_err(io::Error::other)? {
-            link.frames.fetch_add(1, Ordering::Relaxed);
-            let LinkFrame { mut messages, refused } = serde_json::from_slice(&body)?;
-            if let Some(reason) = refused {
-                log::error!("{peer} refuses the link: {reason}");
-                return Ok(());
-            }
-            while messages.len() < LINK_FRAME_MESSAGES && holds_whole_frame(reader.buffer()) {
-                read_frame(&mut reader, BATCH_FRAME_BYTES_MAX, &mut body).map_err(io::Error::other)?;
-                messages.append(&mut serde_json::from_slice::<LinkFrame>(&body)?.messages);
-            }
-            if self.stopping.load(Ordering::SeqCst) || self.is_cut(peer) {
-                return Ok(());
-            }
-            if name.as_ref().is_some_and(|name| !self.directory.deals_with(name, &link.epoch)) {
-                return Err(io::Error::other("it was replaced by a promoted copy"));
-            }
-            if let Some(inbox) = self.inbox()
-                && !messages.is_empty()
-            {
-                inbox.received(peer, messages);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Sends what is queued, as much of it in one frame as fits, until the queue or the connection is closed.
-fn write(mut stream: &TcpStream, queued: &Receiver<StampedMessage>) {
-    loop {
-        let first = match queued.recv_timeout(LINK_HEARTBEAT) {
-            Ok(stamped) => Some(stamped),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => break,
-        };
-        let mut frame = Vec::new();
-        let body = frame_body(first, queued);
-        let framed = push_frame(&mut frame, &body, BATCH_FRAME_BYTES_MAX);
-        if framed.is_err() || stream.write_all(&frame).is_err() {
-            break;
-        }
-    }
-    // The reader finds the end and takes the link out of the register.
-    let _ = stream.shutdown(Shutdown::Both);
-}
-
-/// The body of a frame that holds a message and those that wait behind it, up to [`LINK_FRAME_MESSAGES`] and until they
-/// are [`LINK_FRAME_BYTES`] long: many long ones must not make a frame that the other side does not take.
-fn frame_body(first: Option<StampedMessage>, queued: &Receiver<StampedMessage>) -> Vec<u8> {
-    let (mut messages, mut bytes) = (Vec::new(), 0);
-    let mut next = first;
-    while let Some(posted) = next {
-        let json = to_raw_value(&posted).expect("a message is always JSON");
-        bytes += json.get().len();
-        messages.push(json);
-        let is_full = messages.len() >= LINK_FRAME_MESSAGES || bytes >= LINK_FRAME_BYTES;
-        next = if is_full { None } else { queued.try_recv().ok() };
-    }
-    serde_json::to_vec(&WrittenFrame { messages }).expect("messages are always JSON")
 }
 
 /// Nobody knows where this branch is.

@@ -1,11 +1,14 @@
 //! Frames of links, and links for which the system has no thread.
 
 use crossbeam_channel::unbounded;
+use protocol::frame::BATCH_FRAME_BYTES_MAX;
 use protocol::{AccountNum, Money};
 use two_phase_commit::{LEGS_MAX, Leg, Side, Transfer};
 
+use super::connection::frame_body;
 use super::*;
 use crate::dbs_exec::DbsExec;
+use crate::limits::LINK_FRAME_MESSAGES;
 
 fn prepare(number: usize, legs: usize) -> StampedMessage {
     let leg = |index: usize| Leg {
