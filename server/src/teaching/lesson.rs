@@ -21,7 +21,7 @@ use crate::teaching::lease::Setting;
 use crate::teaching::{Controls, Intercepted, Received, Teaching};
 use crate::transfer::Engine;
 use crate::transfer::events::{Happened, message_name};
-use crate::transfer::ticker::{Again, Threads};
+use crate::transfer::threads::{Again, Threads};
 
 /// Crash at once.
 const NOW: &str = "now";

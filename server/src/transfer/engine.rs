@@ -11,6 +11,7 @@
 mod history;
 mod inbox;
 mod outgoing;
+mod ticker;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::AtomicU64;
@@ -25,7 +26,7 @@ use two_phase_commit::{LedgerAction, Message, Options, Output, PeerAddr, Record,
 use super::events::{self, Events, Happened, record_name};
 use super::host::Host;
 use super::progress::Waiters;
-use super::ticker::{Threads, ticks};
+use super::threads::Threads;
 use super::{ledger, records};
 use crate::bank::movements::Booking;
 use crate::dbs_exec::{DbsExec, Tx};
@@ -418,6 +419,11 @@ impl Drop for StopOnPanic<'_> {
 /// order of writes, so they can't overtake anything that was written before them.
 fn may_be_written_later(output: &Output) -> bool {
     output.ledger_ops.is_empty() && !output.is_forced()
+}
+
+/// A time in ticks.
+fn ticks(time: Duration) -> u64 {
+    u64::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

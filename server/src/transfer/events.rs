@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use protocol::answer::Delivery;
 use protocol::event::{Event, EventKind, Movement, VectorClock};
 use protocol::{AccountNum, BranchName, Money, TxId};
 use two_phase_commit::{Leg, Message, PartyState, PeerAddr, Record, Role, Transition, Vote};
 
-use super::{Delivery, Place, Receiver};
+use super::terms::{Place, Receiver};
 use crate::clock::unix_ms_now;
 use crate::dbs_exec::{DbsExec, Query as _, params};
 use crate::error;

@@ -19,10 +19,7 @@ use crate::bank::outbox;
 use crate::dbs_exec::{SUSPENSE, Tx, params};
 use crate::error::{Error, Result};
 use crate::sms::text::{self, Party};
-use crate::transfer::records;
-
-/// The other end of a leg whose coordinator is an outside program without a name.
-pub const OUTSIDE: &str = "outside";
+use crate::transfer::records::{self, OUTSIDE};
 
 /// Who pays, as the transfer's note tells the receiving branch, for its text message.
 #[derive(Clone, Debug, Deserialize, Serialize)]

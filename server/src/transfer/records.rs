@@ -12,12 +12,13 @@ use protocol::{BranchName, TxId};
 use serde_json::from_str;
 use two_phase_commit::{Booked, OnDisk, Outcome, PeerAddr, Record, Refusal, Transfer};
 
-use super::ledger::OUTSIDE;
-
 use crate::dbs_exec::{Query, Row, Tx, params};
 use crate::error::{Error, Result};
 use crate::limits::ENDED_KEPT;
 use crate::running_time;
+
+/// The other end of a leg whose coordinator is an outside program without a name.
+pub const OUTSIDE: &str = "outside";
 
 /// The digits of the ids that a branch gives.
 const OWN_ID_DIGITS: usize = 19;
