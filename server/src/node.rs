@@ -414,14 +414,24 @@ fn open_engine(
         sync_replicas: config.replication.sync_replicas,
         on_failure: Box::new(on_failure),
     };
+    start_engine(config, parts, controls.as_ref(), is_primary).map_err(trouble)
+}
+
+/// Recovers the engine, with a lesson before it where a class has controls.
+fn start_engine(
+    config: &Config,
+    parts: EngineParts,
+    controls: Option<&Arc<Controls>>,
+    is_primary: bool,
+) -> Result<(Arc<Engine>, Option<Arc<Lesson>>), Error> {
     let teach =
-        |engine: &Arc<Engine>| controls.clone().map(|controls| Arc::new(Lesson::new(Arc::clone(engine), controls)));
+        |engine: &Arc<Engine>| controls.map(|controls| Arc::new(Lesson::new(Arc::clone(engine), Arc::clone(controls))));
     if !is_primary {
         let engine = Engine::at_rest(parts, 0);
         let lesson = teach(&engine);
         return Ok((engine, lesson));
     }
-    if let Some(controls) = &controls {
+    if let Some(controls) = controls {
         controls.crash.arm(config.crash_at);
     }
     let mut lesson = None;
@@ -432,7 +442,7 @@ fn open_engine(
             None => Arc::downgrade(engine) as Weak<dyn Inbox>,
         }
     };
-    let engine = Engine::open(parts, inbox_of).map_err(trouble)?;
+    let engine = Engine::open(parts, inbox_of)?;
     Ok((engine, lesson))
 }
 

@@ -282,6 +282,7 @@ impl Links {
         let dialled = self.connect(address)?;
         let name = dialled.name;
         if name == self.identity.name {
+            // It was given its own address, which does no harm; no link leads there.
             return Ok(name);
         }
         self.note_where(&name, address)?;
@@ -439,6 +440,7 @@ impl Links {
             let peer = peers.entry(to.clone()).or_default();
             peer.is_dialing = false;
             peer.failures = peer.failures.saturating_add(1);
+            // Doubled with each failure, so that a branch that is gone costs less and less.
             let backoff = DIAL_BACKOFF_FIRST * 2_u32.saturating_pow(peer.failures.min(16) - 1);
             peer.not_before = Some(Instant::now() + backoff.min(DIAL_BACKOFF_MAX));
             if peer.failures == 1 && *error != Error::Stopping {

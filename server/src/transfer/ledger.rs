@@ -35,6 +35,7 @@ pub struct Payer {
 /// # Errors
 /// The refusal of a hold; for the others only a database error.
 pub fn carry_out(tx: &mut Tx<'_>, own_name: &BranchName, op: &LedgerOp, booking: &Booking) -> Result<()> {
+    // The only operation on legs that are not here: their counterparts in this branch's own books.
     if let LedgerAction::SettleElsewhere { ours } = op.action {
         return op.transfer.legs.iter().try_for_each(|leg| settle_elsewhere(tx, &op.transfer, leg, ours, booking));
     }
@@ -66,9 +67,11 @@ pub fn peer_of(own_name: &BranchName, transfer: &Transfer, leg: &Leg) -> String 
 }
 
 fn hold(tx: &mut Tx<'_>, own_name: &BranchName, transfer: &Transfer, leg: &Leg) -> Result<()> {
+    // Before anything is promised under an id: one that has ended, or is the coordinator's own, would be paid twice.
     records::refuse_known(tx, own_name, transfer)?;
     let account = accounts::find_open(tx, leg.account)?;
     match leg.side {
+        // The money stays in the balance and is no longer available, so nobody else spends it between vote and commit.
         Side::Withdraw => {
             let available = account.available();
             if leg.amount > available {
@@ -77,6 +80,7 @@ fn hold(tx: &mut Tx<'_>, own_name: &BranchName, transfer: &Transfer, leg: &Leg) 
             let held = account.held.checked_add(leg.amount).expect("what is held stays below the balance");
             set_held(tx, leg.account, held)
         }
+        // Room is proved now, with all that is promised to this account already: a commit must not find it full.
         Side::Deposit => {
             let incoming = account.incoming.checked_add(leg.amount);
             let incoming = incoming.filter(|incoming| account.balance.checked_add(*incoming).is_some());
@@ -86,6 +90,7 @@ fn hold(tx: &mut Tx<'_>, own_name: &BranchName, transfer: &Transfer, leg: &Leg) 
 }
 
 fn apply(tx: &mut Tx<'_>, own_name: &BranchName, transfer: &Transfer, leg: &Leg, booking: &Booking) -> Result<()> {
+    // It is open still: an account with money held or room reserved can't be closed.
     let account = accounts::find_open(tx, leg.account)?;
     let peer = peer_of(own_name, transfer, leg);
     let due = movements::due_account(tx, &peer)?;
@@ -102,6 +107,7 @@ fn apply(tx: &mut Tx<'_>, own_name: &BranchName, transfer: &Transfer, leg: &Leg,
     };
     match leg.side {
         Side::Withdraw => {
+            // What was held leaves the balance: the customer pays, and this branch owes it to the other one.
             release(tx, leg)?;
             let balance = account.balance.checked_sub(leg.amount).expect("held money is part of the balance");
             movements::set_balance(tx, leg.account, balance)?;
@@ -115,6 +121,7 @@ fn apply(tx: &mut Tx<'_>, own_name: &BranchName, transfer: &Transfer, leg: &Leg,
             })
         }
         Side::Deposit => {
+            // The customer is paid, and the other branch owes it to this one.
             release(tx, leg)?;
             let balance = account.balance.checked_add(leg.amount).expect("the room was reserved");
             movements::move_own(tx, due, OwnSide::Debited, leg.amount)?;

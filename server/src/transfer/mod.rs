@@ -128,6 +128,7 @@ impl Engine {
                 begun
             }));
         }
+        // All of them in one commit; each client then waits for its own.
         self.carry_out_aside(tasks);
         results
     }
@@ -137,6 +138,7 @@ impl Engine {
         let note = Payer { account: order.payer, name: payer.name() };
         let note = serde_json::to_string(&note).expect("a payer is always JSON");
         let mut legs = Vec::new();
+        // In pairs, 2k out of the payer's account and 2k + 1 into the receiver's, so that each leg finds its other side.
         for (index, receiver) in (0_u32..).step_by(2).zip(&order.receivers) {
             let branch = match &receiver.place {
                 Place::Here if receiver.account == order.payer => return Err(Error::SameAccount(order.payer)),
@@ -148,6 +150,7 @@ impl Engine {
             legs.push(Leg { index: index + 1, branch, account: receiver.account, amount, side: Side::Deposit });
         }
         let txid = order.txid;
+        // Watching first: the decision may fall before this thread comes to wait.
         let waiter = self.waiters.watch(&txid);
         self.events.add(&txid, Happened::Asked { payer: order.payer, receivers: order.receivers });
         match self.try_ask(|site| site.begin(txid.clone(), legs, &note)) {

@@ -30,20 +30,24 @@ const OWN_ID_DIGITS: usize = 19;
 pub fn write(tx: &mut Tx<'_>, record: &Record, now_unix_ms: i64) -> Result<()> {
     let txid = record.txid().as_str();
     match record {
+        // The whole transfer: after a restart it says what is to be released, and whom to tell.
         Record::Begun(transfer) => tx.execute(
             "INSERT INTO coordinated (txid, transfer, state, changed_unix_ms) VALUES (?1, ?2, 'begun', ?3)",
             params![txid, to_json(transfer)?, now_unix_ms],
         ),
+        // The commit point is the durability of this one word, in one transaction with the coordinator's own legs.
         Record::Committed { .. } => tx.execute(
             "UPDATE coordinated SET state = 'committed', changed_unix_ms = ?2 WHERE txid = ?1",
             params![txid, now_unix_ms],
         ),
         // Presumed abort: a row that is not there means the same.
         Record::Aborted { .. } => tx.execute("DELETE FROM coordinated WHERE txid = ?1", params![txid]),
+        // Whatever was contradicted has been followed after all.
         Record::Ended { .. } => {
             tx.execute("DELETE FROM contradicted WHERE txid = ?1", params![txid])?;
             end_coordinated(tx, txid)
         }
+        // A table of its own, since an abort has no row that could say so; no audit passes while a row is here.
         Record::Contradicted { transfer, ours, by, refusal } => tx.execute(
             "INSERT INTO contradicted (txid, peer, transfer, outcome, code, text, since_unix_ms)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (txid, peer) DO NOTHING",
@@ -57,11 +61,13 @@ pub fn write(tx: &mut Tx<'_>, record: &Record, now_unix_ms: i64) -> Result<()> {
                 now_unix_ms
             ],
         ),
+        // The person's reason is kept for ever; the rest of the row goes in its time.
         Record::Resolved { outcome, reason, .. } => {
             note_by_hand(tx, txid, *outcome, reason, now_unix_ms)?;
             tx.execute("DELETE FROM contradicted WHERE txid = ?1", params![txid])?;
             end_coordinated(tx, txid)
         }
+        // A further leg replaces the transfer, and leaves the time since which it is in doubt.
         Record::Prepared(transfer) => tx.execute(
             "INSERT INTO prepared (txid, transfer, state, prepared_unix_ms, changed_unix_ms)
              VALUES (?1, ?2, 'prepared', ?3, ?3)
@@ -74,7 +80,9 @@ pub fn write(tx: &mut Tx<'_>, record: &Record, now_unix_ms: i64) -> Result<()> {
             }
             settle_prepared(tx, txid, *outcome, by_hand.as_deref(), now_unix_ms)
         }
+        // Now the row may be deleted in its time.
         Record::Confirmed { .. } => tx.execute("UPDATE prepared SET confirmed = 1 WHERE txid = ?1", params![txid]),
+        // It stays: whoever delivers again, however late, is to hear that it is mixed.
         Record::Mixed { theirs, .. } => tx.execute(
             "UPDATE prepared SET mixed = ?2, changed_unix_ms = ?3 WHERE txid = ?1",
             params![txid, outcome_text(*theirs), now_unix_ms],
@@ -162,6 +170,7 @@ pub fn coordinators(query: &impl Query) -> Result<Vec<Record>> {
     )?;
     let mut records = Vec::new();
     for (json, state) in rows {
+        // A row keeps only its last state, so the records before it are told again.
         let transfer = from_json(&json)?;
         let txid = transfer.txid.clone();
         records.push(Record::Begun(transfer));
@@ -252,6 +261,7 @@ pub fn on_disk(query: &impl Query, txid: &TxId) -> Result<OnDisk> {
     })?;
     Ok(match row {
         Some((_, Some(_))) => OnDisk::Mixed,
+        // Also without a row: the log is pruned, the books never are.
         Some(_) | None if is_booked => OnDisk::Settled(Outcome::Committed),
         Some((state, None)) => outcome_from(&state).map_or(OnDisk::Nothing, OnDisk::Settled),
         None => OnDisk::Nothing,
@@ -274,6 +284,7 @@ pub fn booked(query: &impl Query, own_name: &BranchName, txid: &TxId) -> Result<
         |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?)),
     )?;
     if legs.iter().all(|(leg, _)| *leg < 0) {
+        // Nothing was sent from here: it was never committed, or its rows are a settlement's alone.
         return Ok(Booked::Nothing);
     }
     let peers = |is_settlement: bool| -> BTreeSet<PeerAddr> {

@@ -41,6 +41,7 @@ impl Inbox for Engine {
             let named = |in_doubt: &InDoubt<'_>| in_doubt.transfer.coordinator.as_ref() == Some(at);
             site.participant().in_doubt().filter(named).map(|in_doubt| in_doubt.transfer.txid.clone()).collect()
         };
+        // "Aborted" is what its own coordinator would answer to an inquiry about each of them.
         let tasks = waiting.into_iter().map(|txid| {
             let decision = Message::Decision { txid, outcome: Outcome::Aborted };
             self.ask(|site| site.step(at, &decision, OnDisk::Nothing, &Booked::Nothing))
