@@ -131,8 +131,7 @@ impl Coordinator {
             CoordinatorState::Aborting if transaction.retract_until > self.now && !transaction.parties.is_empty() => {
                 transaction.enter(CoordinatorState::Retracting);
                 self.wait_for_acknowledgements(&mut transaction);
-                self.keep(transaction);
-                Output::new(txid)
+                self.kept(transaction)
             }
             // Presumed abort: from here on not knowing it is the answer.
             CoordinatorState::Aborting | CoordinatorState::Resolving(Outcome::Aborted) => {
@@ -146,8 +145,7 @@ impl Coordinator {
                     Outcome::Aborted => CoordinatorState::Retracting,
                 });
                 self.wait_for_acknowledgements(&mut transaction);
-                self.keep(transaction);
-                Output::new(txid)
+                self.kept(transaction)
             }
             CoordinatorState::Ending | CoordinatorState::Resolving(Outcome::Committed) => {
                 self.end(transaction);
@@ -203,8 +201,7 @@ impl Coordinator {
                 return self.commit(transaction);
             }
         }
-        self.keep(transaction);
-        Output::new(txid)
+        self.kept(transaction)
     }
 
     /// Rule 3: the decision and the coordinator's own legs, in one write. Nobody hears of it before that is durable,
@@ -239,8 +236,7 @@ impl Coordinator {
         transaction.enter(CoordinatorState::Delivering);
         transaction.attempt = 0;
         self.wait_for_acknowledgements(&mut transaction);
-        self.keep(transaction);
-        Output::new(&txid)
+        self.kept(transaction)
     }
 
     fn acknowledged(&mut self, from: &PeerAddr, txid: &TxId, mixed: bool) -> Output {
@@ -254,8 +250,7 @@ impl Coordinator {
                 return self.finish(transaction);
             }
         }
-        self.keep(transaction);
-        Output::new(txid)
+        self.kept(transaction)
     }
 
     /// Everybody has the commit on disk. The record of it is not forced: without it a restart delivers once more.
@@ -265,8 +260,7 @@ impl Coordinator {
         transaction.due = None;
         let is_mixed = |(peer, party): (&PeerAddr, &Party)| (party.acknowledged == Some(true)).then(|| peer.clone());
         let mixed: BTreeSet<PeerAddr> = transaction.parties.iter().filter_map(is_mixed).collect();
-        self.keep(transaction);
-        Output::new(&txid)
+        self.kept(transaction)
             .record(Record::Ended { txid: txid.clone(), mixed: mixed.clone() })
             .tell(Notice::Delivered { txid, mixed })
     }
@@ -311,8 +305,7 @@ impl Coordinator {
         if transaction.state == CoordinatorState::Voting && concerns(&transaction) {
             return self.abort(transaction, reason);
         }
-        self.keep(transaction);
-        Output::new(txid)
+        self.kept(transaction)
     }
 
     /// The hold is released, and the participants are told once: one that misses it will ask, and not knowing will be
@@ -426,10 +419,7 @@ impl Coordinator {
             | CoordinatorState::Aborting
             | CoordinatorState::Noting(_)
             | CoordinatorState::Resolving(_)
-            | CoordinatorState::Ending => {
-                self.keep(transaction);
-                Output::new(txid)
-            }
+            | CoordinatorState::Ending => self.kept(transaction),
         }
     }
 
@@ -479,6 +469,13 @@ impl Coordinator {
         self.timers.remove(txid, transaction.due);
         self.ended -= usize::from(transaction.state == CoordinatorState::Ended);
         Some(transaction)
+    }
+
+    /// Puts a transaction back. The output has nothing to do yet.
+    fn kept(&mut self, transaction: Transaction) -> Output {
+        let output = Output::new(&transaction.transfer.txid);
+        self.keep(transaction);
+        output
     }
 
     fn keep(&mut self, transaction: Transaction) {

@@ -88,8 +88,7 @@ impl Participant {
             // The answer depends on what is just being written: a repeated prepare must not be told yes before the
             // promise is durable, and a decision can't be followed before it. The message waits for the disk.
             entry.defer(from, message);
-            self.keep(entry);
-            return Output::new(txid);
+            return self.kept(entry);
         }
         match message {
             // The coordinator asks for legs of a transaction that is here already: it has had no vote, or adds a leg.
@@ -99,17 +98,13 @@ impl Participant {
             // The coordinator answers an inquiry: it is alive and hasn't decided. Nothing changes but what is shown.
             Message::Undecided { .. } => {
                 entry.is_unanswered &= entry.coordinator() != Some(from);
-                self.keep(entry);
-                Output::new(txid)
+                self.kept(entry)
             }
             // These are for a coordinator.
             Message::Vote { .. }
             | Message::Acknowledged { .. }
             | Message::Inquiry { .. }
-            | Message::Rejected { .. } => {
-                self.keep(entry);
-                Output::new(txid)
-            }
+            | Message::Rejected { .. } => self.kept(entry),
         }
     }
 
@@ -180,8 +175,7 @@ impl Participant {
         entry.due = None;
         // `held` grows only once the new legs are durable, so that a refused hold leaves it as it was.
         entry.asked = Some((from.clone(), Arc::clone(transfer)));
-        self.keep(entry);
-        Output::new(&txid)
+        self.kept(entry)
             .record(Record::Prepared(all))
             .ledger(LedgerAction::Hold, transfer)
             .send(from, Message::Vote { txid, vote: Vote::Yes })
@@ -423,6 +417,13 @@ impl Participant {
         let entry = self.entries.remove(txid)?;
         self.timers_of(&entry).remove(txid, entry.due);
         Some(entry)
+    }
+
+    /// Puts an entry back. The output has nothing to do yet.
+    fn kept(&mut self, entry: Entry) -> Output {
+        let output = Output::new(&entry.txid);
+        self.keep(entry);
+        output
     }
 
     fn keep(&mut self, entry: Entry) {

@@ -88,16 +88,14 @@ impl Coordinator {
             | CoordinatorState::Ended
             | CoordinatorState::Noting(_)
             | CoordinatorState::Resolving(_) => {
-                self.keep(transaction);
-                return Output::new(txid);
+                return self.kept(transaction);
             }
         };
         // It says so each time that it is told. The first time is written.
         let is_news =
             |party: &&mut Party| party.acknowledged.is_none() && !party.given_up && party.contradicted.is_none();
         let Some(party) = transaction.parties.get_mut(from).filter(is_news) else {
-            self.keep(transaction);
-            return Output::new(txid);
+            return self.kept(transaction);
         };
         party.contradicted = Some(refusal.clone());
         transaction.enter(CoordinatorState::Noting(ours));
@@ -122,8 +120,7 @@ impl Coordinator {
                 return self.end_retraction(transaction);
             }
         }
-        self.keep(transaction);
-        Output::new(txid)
+        self.kept(transaction)
     }
 
     /// Whoever had contradicted the abort has followed it after all, so nothing is left to settle.
