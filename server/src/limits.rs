@@ -267,7 +267,7 @@ pub const FLUSH_ROUNDS: u32 = 64;
 /// The most that one request makes pass of the protocol's time: 360,000 ticks, done in some seconds at worst.
 pub const PASS_TIME_MAX: Duration = Duration::from_secs(3_600);
 /// How long the writer of a link gets to put a message on the wire, before the process kills itself after that message.
-pub const CRASH_SEND_WAIT: Duration = Duration::from_millis(100);
+pub const CRASH_SEND_WAIT: Duration = Duration::from_millis(300);
 /// The longest delay of a message in a lesson.
 pub const LESSON_DELAY_MAX: Duration = Duration::from_secs(600);
 /// The longest that a setting of a lesson outlives the program that made it under a lease.

@@ -23,10 +23,11 @@ use protocol::TxId;
 pub use self::state::{Booked, CoordinatorState, Status};
 use self::transaction::{Party, Transaction};
 use crate::error::BeginError;
-use crate::message::{Message, Refusal, Vote};
+use crate::message::{Message, Vote};
 use crate::options::{Options, Tick};
 use crate::output::{AbortReason, Decision, LedgerAction, Notice, Output};
 use crate::record::{Outcome, Record};
+use crate::refusal::Refusal;
 use crate::timers::Timers;
 use crate::transfer::{Leg, PeerAddr, Transfer};
 

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use protocol::TxId;
 
-use crate::message::{Envelope, Message, Refusal};
+use crate::message::{Envelope, Message};
 use crate::options::Tick;
 use crate::record::{Outcome, Record};
+use crate::refusal::Refusal;
 use crate::transfer::{PeerAddr, Transfer};
 
 /// What to make durable, then what to send and to tell.

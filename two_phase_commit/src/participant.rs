@@ -29,10 +29,11 @@ use self::by_program::asked_by;
 use self::entry::Entry;
 pub use self::state::{OnDisk, ParticipantState};
 pub use self::view::InDoubt;
-use crate::message::{Message, Refusal, Vote};
+use crate::message::{Message, Vote};
 use crate::options::{Options, Tick};
 use crate::output::{LedgerAction, Notice, Output};
 use crate::record::{Outcome, Record};
+use crate::refusal::Refusal;
 use crate::timers::Timers;
 use crate::transfer::{PeerAddr, Transfer};
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use protocol::TxId;
 use serde::{Deserialize, Serialize};
 
-use crate::message::Refusal;
+use crate::refusal::Refusal;
 use crate::transfer::{PeerAddr, Transfer};
 
 /// How a transaction ends.

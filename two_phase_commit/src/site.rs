@@ -10,11 +10,12 @@ use protocol::TxId;
 
 use crate::coordinator::{Booked, Coordinator, CoordinatorState};
 use crate::error::{BeginError, ResolveError};
-use crate::message::{Message, Refusal, Role};
+use crate::message::{Message, Role};
 use crate::options::{Options, Tick};
 use crate::output::Output;
 use crate::participant::{OnDisk, Participant, ParticipantState};
 use crate::record::{Outcome, Record};
+use crate::refusal::Refusal;
 use crate::transfer::{Leg, PeerAddr};
 
 /// The coordinator and the participant of one branch.

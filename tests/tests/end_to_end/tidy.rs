@@ -27,9 +27,8 @@ const LONGER_FUNCTIONS: [(&str, &str, &str); 5] = [
     ),
 ];
 /// Files that may be longer.
-const LONGER_FILES: [(&str, &str); 1] = [
-    ("tests/tests/end_to_end/teaching.rs", "one action of a lesson after another, on the same two branches"),
-];
+const LONGER_FILES: [(&str, &str); 1] =
+    [("tests/tests/end_to_end/teaching.rs", "one action of a lesson after another, on the same two branches")];
 
 /// Words that have made room for the field's, each with the one to write. They are split here, lest this file holds them.
 const BANNED_WORDS: [(&str, &str); 8] = [

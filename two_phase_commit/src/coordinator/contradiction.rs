@@ -11,9 +11,9 @@ use protocol::TxId;
 use super::transaction::{Party, Transaction};
 use super::{Coordinator, CoordinatorState};
 use crate::error::ResolveError;
-use crate::message::Refusal;
 use crate::output::{AbortReason, Notice, Output};
 use crate::record::{Outcome, Record};
+use crate::refusal::Refusal;
 use crate::transfer::PeerAddr;
 
 impl Coordinator {

@@ -7,9 +7,9 @@ use protocol::TxId;
 
 use super::transaction::Transaction;
 use super::{Coordinator, CoordinatorState};
-use crate::message::Refusal;
 use crate::output::{AbortReason, Output};
 use crate::record::{Outcome, Record};
+use crate::refusal::Refusal;
 use crate::transfer::{PeerAddr, Transfer};
 
 /// What the log says of one transaction: what it moves, where it goes on, and who has said that it can't follow.

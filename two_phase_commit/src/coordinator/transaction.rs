@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::state::CoordinatorState;
-use crate::message::{Message, Refusal};
+use crate::message::Message;
 use crate::options::Tick;
 use crate::output::{AbortReason, Output};
 use crate::record::Outcome;
+use crate::refusal::Refusal;
 use crate::transfer::{PeerAddr, Transfer};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use protocol::TxId;
 
 use super::{Coordinator, CoordinatorState, Status, Transaction};
-use crate::message::Refusal;
 use crate::options::Tick;
 use crate::record::Outcome;
+use crate::refusal::Refusal;
 use crate::timers::Timers;
 use crate::transfer::{PeerAddr, Transfer};
 

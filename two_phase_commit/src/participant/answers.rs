@@ -2,9 +2,10 @@
 
 use protocol::TxId;
 
-use crate::message::{Message, Refusal, Vote};
+use crate::message::{Message, Vote};
 use crate::output::{Notice, Output};
 use crate::record::Outcome;
+use crate::refusal::Refusal;
 use crate::transfer::PeerAddr;
 
 pub(super) fn vote_no(txid: &TxId, to: &PeerAddr, refusal: Refusal) -> Output {

@@ -6,10 +6,11 @@ use protocol::TxId;
 
 use super::answers::{coordinated, not_prepared};
 use super::state::ParticipantState;
-use crate::message::{Message, Refusal};
+use crate::message::Message;
 use crate::options::Tick;
 use crate::output::Output;
 use crate::record::Outcome;
+use crate::refusal::Refusal;
 use crate::transfer::{PeerAddr, Transfer};
 
 /// The most inputs about one transaction that wait for its write. More are dropped, as a network might.
