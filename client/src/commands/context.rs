@@ -10,6 +10,9 @@ use crate::error::{ClientError, ExitStatus};
 use crate::output::Output;
 use crate::surroundings::{Input, Style};
 
+/// Rows of a list, and where it goes on.
+type Page<T, N> = (Vec<T>, Option<N>);
+
 /// What a command has at hand.
 pub struct Context<'w> {
     /// The branch that is asked.
@@ -47,7 +50,7 @@ impl Context<'_> {
         &mut self,
         action: Action,
         params: &impl Serialize,
-    ) -> Result<Option<(Vec<T>, Option<N>)>, ClientError> {
+    ) -> Result<Option<Page<T, N>>, ClientError> {
         let reply = self.branch.ask(action, params)?;
         if self.out.json {
             self.out.document(reply.body())?;
