@@ -1,8 +1,8 @@
 //! How programs call a branch: the client, the bridge, the benchmark, and branches one another.
 //!
-//! - [`connect`]: a socket to a host, over TLS or not, in a bounded time;
+//! - [`mod@connect`]: a socket to a host, over TLS or not, in a bounded time;
 //! - [`keys`]: the branch keys that may be proved, and where they are found;
-//! - [`open`]: a connection on which both sides have proved that they hold the key;
+//! - [`mod@open`]: a connection on which both sides have proved that they hold the key;
 //! - [`caller`]: requests to one branch, sent again under their id when no answer comes;
 //! - [`request_id`]: those ids;
 //! - [`audit`]: the books of each branch, and of all against one another.

@@ -7,7 +7,7 @@
 //!
 //! - [`serve`]: wires it together and serves until a signal.
 //! - [`server`]: sockets; [`guard`]: what each request passes; [`api`]: the table of paths, [`routes`]: what answers them; [`access`]: who may.
-//! - [`branches`], [`branch`], [`dial`]: the allow-list, one branch, one connection.
+//! - [`branches`], [`branch`]: the allow-list, one branch.
 //! - [`who`], [`session`], [`logins`], [`passwords`], [`password_check`]: who is signed in, until when; [`quota`]: what each may have under way.
 //! - [`watchers`], [`auditor`]: threads that look at the branches, and write what they find into [`branch_state`],
 //!   [`books`], [`store`] and [`chart_history`]; [`event_cache`]: the store as text for streams.

@@ -1,7 +1,7 @@
 //! Carrying out what a session asks of the bank: one request, one call, one log line.
 //!
 //! This is the menu's only way into the bank. It adds no rule of its own: it turns a [`Request`] into a
-//! call of [`Bank`], the result into a [`Reply`] or a [`Refusal`], and writes who asked for what and how it
+//! call of [`Bank`](crate::bank::Bank), the result into a [`Reply`] or a [`Refusal`], and writes who asked for what and how it
 //! went to the log, without passwords and without Aadhaar numbers.
 
 use protocol::answer::Created;
