@@ -68,12 +68,15 @@ impl Coordinator {
     /// too many transactions are under way.
     pub fn begin(&mut self, txid: TxId, legs: Vec<Leg>, note: &str) -> Result<Output, BeginError> {
         if self.recovering {
+            // The log may have a transaction of this id, and every place that is counted may be taken by what is found
+            // there.
             return Err(BeginError::Recovering);
         }
         if self.transactions.contains_key(&txid) {
             return Err(BeginError::IdInUse);
         }
         if self.transactions.len() - self.ended >= self.options.coordinated_max {
+            // What has ended is not counted: it waits for nobody, and goes by itself.
             return Err(BeginError::Busy);
         }
         let coordinator = Some(self.options.own_address.clone());
@@ -197,6 +200,7 @@ impl Coordinator {
         if transaction.state == CoordinatorState::Voting
             && let Some(party) = transaction.parties.get_mut(from)
         {
+            // A repeat changes nothing, and a yes of somebody who was never asked is not counted at all (rule 11).
             party.voted_yes = true;
             if transaction.parties.values().all(|party| party.voted_yes) {
                 return self.commit(transaction);
@@ -235,6 +239,7 @@ impl Coordinator {
             return Output::new(&txid);
         }
         transaction.enter(CoordinatorState::Delivering);
+        // The prepares may have been sent many times, and their back-off grown long; the decision starts anew.
         transaction.attempt = 0;
         self.wait_for_acknowledgements(&mut transaction);
         self.kept(transaction)

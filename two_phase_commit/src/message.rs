@@ -103,6 +103,8 @@ impl Message {
     #[must_use]
     pub fn role(&self) -> Role {
         match self {
+            // A branch is coordinator and participant at once, of different transactions. The kind of message says
+            // which is meant: what a coordinator says is for a participant, and the reverse.
             Self::Prepare(_) | Self::Decision { .. } | Self::Undecided { .. } => Role::Participant,
             Self::Vote { .. } | Self::Acknowledged { .. } | Self::Inquiry { .. } | Self::Rejected { .. } => {
                 Role::Coordinator

@@ -62,6 +62,7 @@ impl Options {
     /// Asserts what the machines rely on.
     pub(crate) fn check(&self) {
         for backoff in [self.resend, self.inquiry] {
+            // `tick` does all that is due; with an interval of nothing it would never come to an end.
             assert!(backoff.first_ticks >= 1, "a message must not be sent again in the same tick");
             assert!(backoff.first_ticks <= backoff.max_ticks, "a back-off grows");
         }
@@ -86,6 +87,8 @@ impl Backoff {
     pub(crate) fn delay_ticks(self, attempt: u32, jitter_seed: u64, txid: &TxId, now: Tick) -> Tick {
         let whole = self.whole_ticks(attempt);
         let spread = whole / 2;
+        // A function of transaction and moment instead of chance: the same run can be repeated, in a test and in a
+        // simulation.
         let chance = txid.as_str().bytes().fold(mix(jitter_seed ^ now), |hash, byte| mix(hash ^ u64::from(byte)));
         whole - chance % (spread + 1)
     }

@@ -62,6 +62,7 @@ impl Output {
 
     /// Adds a ledger operation, unless it has no leg here to work on.
     pub(crate) fn ledger(mut self, action: LedgerAction, transfer: &Arc<Transfer>) -> Self {
+        // A coordinator may move money between other branches alone; then nothing is to be done to its own accounts.
         if transfer.local_legs().next().is_some() {
             self.ledger_ops.push(LedgerOp { action, transfer: Arc::clone(transfer) });
         }
@@ -70,6 +71,7 @@ impl Output {
 
     /// Adds the operation for legs elsewhere that ended otherwise than decided here.
     pub(crate) fn settle_elsewhere(mut self, ours: Outcome, elsewhere: &Arc<Transfer>) -> Self {
+        // A branch that is only silent is taken to have done its part. If nobody was given up, no books differ.
         if !elsewhere.legs.is_empty() {
             let action = LedgerAction::SettleElsewhere { ours };
             self.ledger_ops.push(LedgerOp { action, transfer: Arc::clone(elsewhere) });
@@ -89,6 +91,8 @@ impl Output {
 
     /// Adds what a replayed input put out.
     pub(crate) fn and(mut self, other: Self) -> Self {
+        // One output is one local transaction and one confirmation. A second transaction's write would never be
+        // confirmed, and its inputs would wait for ever.
         assert_eq!(self.txid, other.txid, "outputs of two transactions cannot be one");
         self.records.extend(other.records);
         self.ledger_ops.extend(other.ledger_ops);
@@ -145,6 +149,7 @@ impl fmt::Display for LedgerOp {
             LedgerAction::SettleElsewhere { ours } => write!(f, "suspense ({ours} here, not there)")?,
         }
         write!(f, " {}", self.transfer.txid)?;
+        // A coordinator's transfer has the legs of all branches. What is printed are those that the operation touches.
         let is_elsewhere = matches!(self.action, LedgerAction::SettleElsewhere { .. });
         let legs = self.transfer.legs.iter().filter(|leg| leg.branch.is_some() == is_elsewhere);
         legs.enumerate().try_for_each(|(position, leg)| {

@@ -110,6 +110,8 @@ impl Record {
     #[must_use]
     pub fn txid(&self) -> &TxId {
         match self {
+            // Only these carry what the transaction moves: they are the first that the log has of it, or all that is
+            // left.
             Self::Begun(transfer) | Self::Prepared(transfer) | Self::Contradicted { transfer, .. } => &transfer.txid,
             Self::Resolved { txid, .. }
             | Self::Committed { txid }
@@ -128,15 +130,22 @@ impl Record {
     #[must_use]
     pub fn is_forced(&self) -> bool {
         match self {
-            Self::Begun(_)
-            | Self::Committed { .. }
-            | Self::Contradicted { .. }
-            | Self::Resolved { .. }
-            | Self::Prepared(_)
-            | Self::Settled { .. }
-            | Self::Confirmed { .. }
-            | Self::Mixed { .. } => true,
-            Self::Aborted { .. } | Self::Ended { .. } => false,
+            // Before the prepares: its hold must be there when the votes come, and after a crash it says what to release.
+            Self::Begun(_) => true,
+            // Before the decision is told: a restart without it would abort what others have paid out.
+            Self::Committed { .. } => true,
+            // Before people see it: what they were shown must be there after a restart, until one of them settles it.
+            Self::Contradicted { .. } => true,
+            // Before the person is told that it is done: the books of two branches are made to agree on this word.
+            Self::Resolved { .. } => true,
+            // Before the vote: the coordinator commits on it, and can't know that it was forgotten.
+            Self::Prepared(_) => true,
+            // Before the acknowledgement, by which the coordinator may forget: nobody would be left to ask.
+            Self::Settled { .. } | Self::Confirmed { .. } | Self::Mixed { .. } => true,
+            // A restart finds `Begun` alone and aborts again; whoever asks meanwhile hears "aborted" in any case.
+            Self::Aborted { .. } => false,
+            // A restart delivers once more, to participants that answer a repeat as they answered the first.
+            Self::Ended { .. } => false,
         }
     }
 }

@@ -75,6 +75,7 @@ impl Site {
         let records: Vec<Record> = records.into_iter().collect();
         let mut steps = Vec::new();
         for output in self.coordinator.recover(records.iter().cloned()) {
+            // Before its log was read a machine knew no transaction, so each comes from `Unknown`.
             steps.push(self.made(PartyState::Coordinator(CoordinatorState::Unknown), output));
         }
         for output in self.participant.recover(records) {
@@ -242,6 +243,8 @@ impl Site {
 
     fn made(&self, from: PartyState, output: Output) -> Step {
         let role = from.role();
+        // It may have gone through several states: a confirmation takes up the decision that had waited for it. What is
+        // told is where the transaction stood and where it stands.
         let to = self.state(role, &output.txid);
         let transition = (from != to).then_some(Transition { from, to });
         Step { role, transition, output }

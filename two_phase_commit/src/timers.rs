@@ -27,6 +27,7 @@ impl Timers {
 
     /// The transaction that is due first, if its time has come.
     pub(crate) fn first_due(&self, now: Tick) -> Option<TxId> {
+        // By time, then by id: which of two goes first is the same in each run.
         self.by_tick.first().filter(|(tick, _)| *tick <= now).map(|(_, txid)| txid.clone())
     }
 

@@ -146,9 +146,12 @@ impl Transfer {
         let its_own = self.legs.iter().filter(|leg| leg.branch.as_ref() == Some(peer));
         Self {
             txid: self.txid.clone(),
+            // The participant has nobody else to ask when it is in doubt.
             coordinator: self.coordinator.clone(),
+            // Its own disk and no other's: a participant has no use for what happens elsewhere, and can't check it.
             legs: its_own.map(|leg| Leg { branch: None, ..leg.clone() }).collect(),
             note: Arc::clone(&self.note),
+            // The coordinator asks for it itself, so it is part of what the coordinator will decide.
             by_program: false,
         }
     }
@@ -165,8 +168,11 @@ impl Transfer {
     /// As [`Transfer::check_part`], and [`TransferError::Unbalanced`] when it would make or lose money.
     pub fn check_whole(&self) -> Result<(), TransferError> {
         check_legs(&self.legs)?;
+        // In a wider type: 256 legs of the largest amount would overflow `Money`.
         let sum = |side| self.legs.iter().filter(|leg| leg.side == side).map(|leg| Total::from(leg.amount)).sum();
         let (withdrawn, deposited): (Total, Total) = (sum(Side::Withdraw), sum(Side::Deposit));
+        // Across all branches: only the coordinator sees every leg, so nobody after it could notice that money is made
+        // or lost.
         if withdrawn == deposited { Ok(()) } else { Err(TransferError::Unbalanced) }
     }
 
@@ -176,6 +182,7 @@ impl Transfer {
     /// The first thing that is wrong with the legs.
     pub fn check_part(&self) -> Result<(), TransferError> {
         check_legs(&self.legs)?;
+        // A promise for an account of another branch is none that this ledger could keep.
         if self.legs.iter().all(|leg| leg.branch.is_none()) { Ok(()) } else { Err(TransferError::Elsewhere) }
     }
 
@@ -183,6 +190,7 @@ impl Transfer {
     pub(crate) fn joined_with(&self, other: &Self) -> Self {
         let mut legs = self.legs.clone();
         legs.extend(other.legs.iter().cloned());
+        // A program may add them in any order. Sorted, the same legs are the same record, however they came.
         legs.sort_by_key(|leg| leg.index);
         Self { legs, ..self.clone() }
     }
@@ -221,12 +229,16 @@ fn check_legs(legs: &[Leg]) -> Result<(), TransferError> {
     if legs.is_empty() {
         return Err(TransferError::NoLegs);
     }
+    // All legs of a branch are held in one transaction of its database, and other clients wait meanwhile.
     if legs.len() > LEGS_MAX {
         return Err(TransferError::TooManyLegs);
     }
+    // It would be a row in the books for which nothing has moved.
     if legs.iter().any(|leg| leg.amount.is_zero()) {
         return Err(TransferError::ZeroAmount);
     }
+    // The books have each leg at most once, by its number. Of two legs with one number the second could not be booked,
+    // though it was promised.
     let indexes: BTreeSet<u32> = legs.iter().map(|leg| leg.index).collect();
     if indexes.len() == legs.len() { Ok(()) } else { Err(TransferError::SameIndex) }
 }

@@ -74,6 +74,7 @@ impl CoordinatorState {
 
     pub(super) fn is_committed(self) -> bool {
         match self {
+            // The commit record is on the disk in each of these, whatever is still to be done.
             Self::Delivering
             | Self::Ending
             | Self::Ended

@@ -58,6 +58,7 @@ impl Transaction {
 
     /// Asks those that have not voted.
     pub(super) fn send_prepares(&self, output: Output) -> Output {
+        // Whoever has voted is bound already; asked again, it would answer the same.
         let missing = self.parties.iter().filter(|(_, party)| !party.voted_yes);
         missing.fold(output, |output, (peer, _)| {
             output.send(peer, Message::Prepare(Arc::new(self.transfer.part_of(peer))))
@@ -66,6 +67,8 @@ impl Transaction {
 
     /// Tells those that have not acknowledged; those that have said that they can't follow, only if `insists`.
     pub(super) fn send_decisions(&self, output: Output, outcome: Outcome, insists: bool) -> Output {
+        // Whoever can't follow stays unable for a long time. To tell it as often as one whose acknowledgement was lost
+        // would fill the log at both ends.
         let is_missing = |party: &Party| party.acknowledged.is_none() && (insists || party.contradicted.is_none());
         let missing = self.parties.iter().filter(|(_, party)| is_missing(party));
         missing.fold(output, |output, (peer, _)| {

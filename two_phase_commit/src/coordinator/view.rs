@@ -25,14 +25,19 @@ impl Coordinator {
             return Status::Recovering;
         }
         match self.state(txid) {
+            // Presumed abort, unless the books know better: what was committed and forgotten stands there.
             CoordinatorState::Unknown => Status::Decided(Outcome::Aborted),
+            // `Committing` is no commit before that is durable: a crash would still abort it. `Aborting` is told once
+            // the money that it held is free again.
             CoordinatorState::Beginning
             | CoordinatorState::Voting
             | CoordinatorState::Committing
             | CoordinatorState::Aborting => Status::Undecided,
+            // Durable, and so true for ever.
             CoordinatorState::Delivering | CoordinatorState::Ending | CoordinatorState::Ended => {
                 Status::Decided(Outcome::Committed)
             }
+            // It was undecided at the crash, and its abort is on the disk.
             CoordinatorState::Retracting => Status::Decided(Outcome::Aborted),
             CoordinatorState::Noting(outcome) | CoordinatorState::Resolving(outcome) => Status::Decided(outcome),
         }
@@ -47,6 +52,7 @@ impl Coordinator {
     /// The participants that have said that they can't follow what was decided, and why (rule 14), as soon as that is
     /// durable.
     pub fn contradicted_by(&self, txid: &TxId) -> impl Iterator<Item = (&PeerAddr, &Refusal)> {
+        // While it is on its way to the disk it is not shown: after a crash nobody could find again what they had seen.
         let shown = self.transactions.get(txid).filter(|shown| !matches!(shown.state, CoordinatorState::Noting(_)));
         shown.into_iter().flat_map(Transaction::contradicted)
     }
@@ -70,6 +76,7 @@ impl Coordinator {
 
     /// The participants that have not acknowledged a committed transaction yet.
     pub fn undelivered_to(&self, txid: &TxId) -> impl Iterator<Item = &PeerAddr> {
+        // An abort is waited for by nobody: its participants need not acknowledge it.
         let committed = self.transactions.get(txid).filter(|transaction| transaction.state.is_committed());
         committed
             .into_iter()

@@ -24,6 +24,7 @@ pub(super) fn reject(txid: &TxId, from: &PeerAddr, refusal: Refusal) -> Output {
 /// Nothing is changed: the sender is told, and, when it is a branch, so is whoever reads the log. A program reads its
 /// answer itself.
 pub(super) fn contradict(txid: &TxId, from: &PeerAddr, refusal: Refusal) -> Output {
+    // It has contradicted nobody's decision but its own, and what it mistook it reads in its answer.
     if from.is_program() {
         return reject(txid, from, refusal);
     }

@@ -26,14 +26,19 @@ impl Participant {
             return Err(ResolveError::Recovering);
         }
         match self.state(txid) {
+            // Nothing was promised here, so nothing is held that a person could free.
             ParticipantState::Unknown => return Err(ResolveError::Unknown),
+            // The write may be just the outcome, or the promise that is refused; a person must not settle what may be
+            // over.
             ParticipantState::Preparing
             | ParticipantState::Settling(_)
             | ParticipantState::Confirming(_)
             | ParticipantState::Mixing(_) => return Err(ResolveError::UnderWay),
+            // A person's word does not stand above a decision, nor above another person's: what is in the books stays.
             ParticipantState::Settled(outcome) | ParticipantState::Mixed(outcome) => {
                 return Err(ResolveError::Settled(outcome));
             }
+            // In doubt: the one state in which everybody else may already know what this branch does not.
             ParticipantState::Prepared => {}
         }
         let mut entry = self.take(txid).ok_or(ResolveError::Unknown)?;
@@ -49,8 +54,11 @@ impl Participant {
     pub(super) fn compare(&mut self, entry: Entry, from: &PeerAddr, ours: Outcome, theirs: Outcome) -> Output {
         let txid = entry.txid.clone();
         if ours == theirs {
+            // The person guessed right: to the coordinator it is as if it had been told in time.
             self.confirm(entry, ours).and(acknowledge(&txid, from, theirs, false))
         } else {
+            // It is acknowledged all the same, as mixed. Otherwise it would be delivered for ever to one that will
+            // never follow.
             self.mix(entry, ours, theirs).and(acknowledge(&txid, from, theirs, true))
         }
     }

@@ -136,6 +136,8 @@ impl Entry {
             (_, _) => false,
         };
         let waits = self.deferred.iter().any(|(asker, deferred)| asker == from && deferred == message);
+        // Whoever repeats itself is answered once, and whoever repeats itself endlessly can't fill the memory: what is
+        // dropped is sent again.
         if !is_under_way && !waits && self.deferred.len() < DEFERRED_MAX {
             self.deferred.push((from.clone(), message.clone()));
         }

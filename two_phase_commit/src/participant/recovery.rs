@@ -46,6 +46,7 @@ fn read_log(records: impl IntoIterator<Item = Record>) -> BTreeMap<TxId, Entry> 
                 entry.state = ParticipantState::Prepared;
                 entry.held = Some(transfer);
             }
+            // Known, and on the disk. One that a person has settled asks again until its coordinator agrees.
             Record::Settled { outcome, by_hand, .. } => {
                 let entry = entry_of(&mut found, &txid);
                 entry.state = ParticipantState::Settled(outcome);

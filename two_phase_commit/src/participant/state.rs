@@ -57,6 +57,8 @@ impl ParticipantState {
 
     pub(super) fn is_writing(self) -> bool {
         match self {
+            // One write at a time for each transaction: whatever comes meanwhile waits, so writes can't overtake one
+            // another.
             Self::Preparing | Self::Settling(_) | Self::Confirming(_) | Self::Mixing(_) => true,
             Self::Unknown | Self::Prepared | Self::Settled(_) | Self::Mixed(_) => false,
         }

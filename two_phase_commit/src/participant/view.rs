@@ -49,7 +49,9 @@ impl Participant {
     /// that, neither the log nor the ledger shows it.
     pub fn in_doubt(&self) -> impl Iterator<Item = InDoubt<'_>> {
         let is_in_doubt = |entry: &&Entry| match entry.state {
+            // The vote is out, and what the disk shows is the doubt.
             ParticipantState::Prepared | ParticipantState::Settling(_) => true,
+            // No vote is out yet, or the outcome is durable; what is compared with a person's word is settled already.
             ParticipantState::Unknown
             | ParticipantState::Preparing
             | ParticipantState::Settled(_)
