@@ -74,6 +74,8 @@ impl Task {
 
     /// What it counts as in a commit: a request for each leg that it moves, as that many deposits would be.
     fn weight(&self) -> usize {
+        // A group takes so many requests that its commit stays short. A split transfer of 100 receivers does the work
+        // of 200 requests, and counts so.
         let legs = self.output.ledger_ops.iter().map(|op| op.transfer.local_legs().count());
         legs.sum::<usize>().max(1)
     }
@@ -124,6 +126,8 @@ impl Engine {
     /// # Errors
     /// A database error.
     pub fn open(parts: EngineParts, inbox_of: impl FnOnce(&Arc<Self>) -> Weak<dyn Inbox>) -> Result<Arc<Self>> {
+        // Above all numbers that a former run may have given to messages that are still under way: two messages with
+        // one number would be one to whoever draws the transfer.
         let last_number = events::reserve_numbers(&parts.dbs, None)?;
         let (coordinated, prepared) =
             parts.dbs.read(|reader| Ok((records::coordinators(reader)?, records::participants(reader)?)))?;
@@ -227,10 +231,13 @@ impl Engine {
         let _guard = StopOnPanic(self);
         let mut tasks = tasks;
         loop {
+            // Most inputs change nothing, and a repeat changes nothing twice.
             tasks.retain(|task| !task.output.is_empty());
             if tasks.is_empty() {
                 return Ok(());
             }
+            // What stands on a forced write waits for it. Everything else must not, or an answer that is only repeated
+            // would wait for another transfer's write.
             let (mut writing, at_once): (Vec<Task>, Vec<Task>) =
                 tasks.drain(..).partition(|task| task.output.needs_write() && !may_be_written_later(&task.output));
             // Nothing of these stands on a record that is not on disk yet.
@@ -259,6 +266,8 @@ impl Engine {
                     Err(error) => (self.refuse(&task, error)?, None),
                 };
                 written.extend(output);
+                // What had waited for this write, or the answer to its refusal: a new output, to be treated by the same
+                // steps.
                 tasks.push(next);
             }
             self.send_and_tell(written);
@@ -276,6 +285,7 @@ impl Engine {
     /// waited for, another thread waits.
     pub(super) fn carry_out_aside(self: &Arc<Self>, tasks: Vec<Task>) {
         if self.parts.dbs.feed().needed() == 0 {
+            // Nobody but this disk is waited for, and another thread would only cost.
             return self.carry_out_quietly(tasks);
         }
         let engine = Arc::clone(self);
@@ -310,6 +320,8 @@ impl Engine {
                 }
             })
             .collect();
+        // As the branch's own work, which is never turned away: the machine has counted on this write, and "busy" would
+        // end the process.
         let weight = tasks.iter().map(Task::weight).sum();
         match self.parts.dbs.execute_internal(weight, operations) {
             Ok(results) => Ok(results),
@@ -360,6 +372,8 @@ impl Engine {
             self.fail(&error);
             return Err(error);
         }
+        // The ledger's own code goes to the client unchanged: a payer who is short of money reads the same words
+        // whoever coordinates.
         let refusal = Refusal::new(error.code().to_string(), error.to_string());
         let txid = &task.output.txid;
         self.events.add(txid, Happened::Note(format!("refused by the ledger: {error}")));

@@ -45,6 +45,7 @@ pub fn carry_out(tx: &mut Tx<'_>, own_name: &BranchName, op: &LedgerOp, booking:
             LedgerAction::Apply => apply(tx, own_name, &op.transfer, leg, booking)?,
             LedgerAction::Release => release(tx, leg)?,
             LedgerAction::Suspense { ours, theirs: _ } => suspend(tx, own_name, &op.transfer, leg, ours, booking)?,
+            // Done above: its legs are none of this branch's.
             LedgerAction::SettleElsewhere { .. } => {}
         }
     }
@@ -113,6 +114,7 @@ fn apply(tx: &mut Tx<'_>, own_name: &BranchName, transfer: &Transfer, leg: &Leg,
             movements::set_balance(tx, leg.account, balance)?;
             movements::move_own(tx, due, OwnSide::Credited, leg.amount)?;
             movements::append(tx, &entry(customer, due, Kind::TransferOut), booking)?;
+            // For the text message alone.
             let receiver = transfer.legs.iter().find(|other| other.index == (leg.index ^ 1));
             outbox::add(tx, &account, booking, || {
                 let to = receiver.map_or(leg.account, |receiver| receiver.account);
@@ -128,6 +130,8 @@ fn apply(tx: &mut Tx<'_>, own_name: &BranchName, transfer: &Transfer, leg: &Leg,
             movements::set_balance(tx, leg.account, balance)?;
             movements::append(tx, &entry(due, customer, Kind::TransferIn), booking)?;
             outbox::add(tx, &account, booking, || {
+                // Another branch's free text: whatever it says, the money is credited. Only the message's wording
+                // depends on it.
                 let payer = serde_json::from_str::<Payer>(&transfer.note).ok();
                 let name = payer.as_ref().map(|payer| payer.name.as_str());
                 let from = payer.as_ref().map_or(leg.account, |payer| payer.account);

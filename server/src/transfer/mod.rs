@@ -134,6 +134,8 @@ impl Engine {
     }
 
     fn begin_one(&self, order: Order) -> Result<(Begun, Task)> {
+        // A look, so that a transfer from an account that isn't there costs no write; the hold looks again, in the
+        // transaction that counts.
         let payer = self.parts.dbs.read(|reader| accounts::find_open(reader, order.payer))?;
         let note = Payer { account: order.payer, name: payer.name() };
         let note = serde_json::to_string(&note).expect("a payer is always JSON");
@@ -173,8 +175,10 @@ impl Engine {
     pub fn finish(&self, begun: &Begun) -> Result<Delivery> {
         let finished = match self.wait_for(&begun.waiter) {
             Reached::Delivery => Ok(Delivery::Done),
+            // The money has moved; that a branch has not said so yet is no failure.
             Reached::Decision(Decision::Committed) => Ok(Delivery::Pending),
             Reached::Decision(Decision::Aborted(reason)) => Err(aborted(&reason)),
+            // It may still be either. To call it failed would invite a second transfer.
             Reached::Nothing => Err(Error::Undecided(begun.txid.clone())),
         };
         self.note_answer(&begun.txid, &finished);
@@ -221,6 +225,7 @@ impl Engine {
         // Watching first: a decision that falls between the two looks is seen by one of them.
         let begun = Begun { txid: txid.clone(), waiter: self.waiters.watch(txid) };
         let finished = match self.own_outcome(txid)? {
+            // The first request's connection was lost while its transfer was under way.
             TxOutcome::Undecided => return self.finish(&begun),
             TxOutcome::Committed => Ok(if self.is_delivered(txid) { Delivery::Done } else { Delivery::Pending }),
             TxOutcome::Aborted => {
@@ -298,6 +303,7 @@ impl Engine {
         let is_contradicted = |txid: &TxId| coordinator.contradicted_by(txid).next().is_some();
         let mut counts = Counts { in_doubt: participant.in_doubt().count() as u64, ..Counts::default() };
         for (txid, state) in coordinator.transactions() {
+            // What waits for another branch. What waits for this branch's own disk will be over in a moment.
             let is_delivering = match state {
                 CoordinatorState::Delivering | CoordinatorState::Noting(Outcome::Committed) => true,
                 CoordinatorState::Unknown
@@ -312,6 +318,8 @@ impl Engine {
                 | CoordinatorState::Resolving(_) => false,
             };
             let is_contradicted = is_contradicted(txid);
+            // An abort is waited for only when it was contradicted: then a person must settle it, as an undelivered
+            // commit may have to be.
             counts.undelivered += u64::from(is_delivering || is_contradicted);
             counts.contradicted += u64::from(is_contradicted);
         }
@@ -327,6 +335,7 @@ impl Engine {
         let mut found: Vec<(Arc<Transfer>, &str, Option<String>)> = Vec::new();
         let site = self.site.lock();
         let in_doubt = |in_doubt: InDoubt<'_>| (Arc::clone(in_doubt.transfer), "prepared", None);
+        // Both machines under one lock, so that the list is of one instant.
         found.extend(site.participant().in_doubt().map(in_doubt));
         let coordinator = site.coordinator();
         for (txid, state) in coordinator.transactions() {
@@ -352,6 +361,7 @@ impl Engine {
             let why = (!why.is_empty()).then(|| why.join("; "));
             found.extend(coordinator.transfer(txid).map(|transfer| (Arc::clone(transfer), state, why)));
         }
+        // The disk is read without the lock of the machines, which every transfer needs.
         drop(site);
         found.retain(|(transfer, ..)| after.is_none_or(|after| transfer.txid > *after));
         found.sort_by(|(a, ..), (b, ..)| a.txid.cmp(&b.txid));
@@ -385,6 +395,8 @@ impl Engine {
             ResolveError::UnderWay | ResolveError::Recovering => Error::Busy,
             ResolveError::NotVoted | ResolveError::MayBePaid(_) => Error::CannotResolve(error.to_string()),
         })?;
+        // A person's act against the protocol: whoever later looks for the reason of a difference finds it in the log,
+        // too.
         log::warn!("transfer {txid} is settled by hand: {outcome}, because: {reason}");
         self.carry_out(vec![task.with_write(with_write)])
     }

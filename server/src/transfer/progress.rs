@@ -49,19 +49,30 @@ impl Progress {
         let give_up_at = Instant::now() + decision_wait;
         let mut state = self.state.lock();
         loop {
+            // Delivery may be told before this thread has come to see the decision: then there is nothing more to wait
+            // for.
             if state.is_delivered {
                 return Reached::Delivery;
             }
             let now = Instant::now();
+            // Nobody wakes a sleeper at the commit, since nearly always the delivery follows at once and would wake it
+            // again. So it looks by itself, often enough to see a commit whose delivery doesn't come.
             let mut look_again_at = (now + delivery_wait).min(give_up_at);
+            // While the protocol's time stood still no acknowledgement could come, so the wait for it counts from when
+            // time went on.
             let decided_at = state.decided_at.max(from.filter(|_| state.decided_at.is_some()));
             match (&state.decision, decided_at) {
+                // Nothing was moved, and nothing is to be delivered that the client should wait for.
                 (Some(aborted @ Decision::Aborted(_)), _) => return Reached::Decision(aborted.clone()),
+                // The money has moved, whatever happens. One silent branch must not keep the client waiting.
                 (Some(Decision::Committed), Some(at)) if now >= at + delivery_wait => {
                     return Reached::Decision(Decision::Committed);
                 }
+                // It is committed and on disk; who delivers it is the next start, or the new primary.
                 (Some(Decision::Committed), _) if state.is_over => return Reached::Decision(Decision::Committed),
+                // Neither yes nor no may be said now: the client asks again under its request id.
                 (None, _) if state.is_over || now >= give_up_at => return Reached::Nothing,
+                // Committed a moment ago: the acknowledgements may still come in time for "done".
                 (Some(Decision::Committed), Some(at)) => look_again_at = at + delivery_wait,
                 (Some(Decision::Committed), None) | (None, _) => {}
             }
@@ -84,6 +95,7 @@ impl Progress {
             if state.is_over {
                 return Some(state.decision.clone().map_or(Reached::Nothing, Reached::Decision));
             }
+            // No end yet is no error here: the caller looks whether time still stands still, and comes back.
             if self.changed.wait_until(&mut state, give_up_at).timed_out() {
                 return None;
             }
@@ -111,6 +123,7 @@ impl Waiters {
         let mut all = self.watched.lock();
         let watched = all.entry(txid.clone()).or_default();
         watched.count += 1;
+        // Under the lock that `end` holds too: whoever comes after it is not forgotten to be told.
         if self.is_over() {
             watched.progress.state.lock().is_over = true;
         }
@@ -123,6 +136,7 @@ impl Waiters {
             let mut state = progress.state.lock();
             (state.decision, state.decided_at) = (Some(decision.clone()), Some(Instant::now()));
             drop(state);
+            // A commit wakes nobody: see [`Progress::wait`].
             if matches!(decision, Decision::Aborted(_)) {
                 progress.changed.notify_all();
             }
@@ -141,6 +155,7 @@ impl Waiters {
     /// another role from now on. Each is answered with what is known by now.
     pub fn end(&self) {
         let all = self.watched.lock();
+        // Under the lock: nobody can begin to wait between this and the last of those who are told.
         self.is_over.store(true, Ordering::SeqCst);
         for watched in all.values() {
             watched.progress.state.lock().is_over = true;
@@ -178,6 +193,8 @@ impl Drop for Waiter {
         let mut all = self.waiters.watched.lock();
         if let Some(watched) = all.get_mut(&self.txid) {
             watched.count -= 1;
+            // Two clients may wait for one transfer: the one that began it, and the same one that has come back with
+            // its request id.
             if watched.count == 0 {
                 all.remove(&self.txid);
             }
@@ -189,6 +206,7 @@ impl Drop for Waiter {
 #[must_use]
 pub fn aborted(reason: &AbortReason) -> Error {
     let (code, text) = match reason {
+        // The error is that of a transfer inside the branch: whoever pays too much need not know which leg was refused.
         AbortReason::Refused { by: None, refusal } => (refusal.code.to_string(), refusal.text.to_string()),
         AbortReason::Refused { by: Some(peer), refusal } => {
             (refusal.code.to_string(), format!("branch {peer} refused: {}", refusal.text))

@@ -27,10 +27,13 @@ impl Engine {
         amount: Money,
         coordinator: Option<&str>,
     ) -> Result<()> {
+        // Such an id is this coordinator's to give. Prepared under it, a program's leg would answer for another
+        // transfer (rule 11).
         if records::is_own_id(&self.parts.name, txid) {
             return Err(Error::TxIdReused(txid.clone()));
         }
         let coordinator = coordinator.map(|coordinator| self.coordinator_address(coordinator)).transpose()?;
+        // A program prepares at most one leg of each side under an id, so the side is its number.
         let index = match side {
             Side::Withdraw => 0,
             Side::Deposit => 1,
@@ -55,6 +58,7 @@ impl Engine {
                 format!("branch {by} coordinates {txid}: it alone decides, or a person by resolve with a reason");
             Err(Error::Coordinated(text))
         };
+        // This branch has begun it, and so has the only say.
         if records::is_own_id(&self.parts.name, txid) {
             return coordinated(self.parts.name.as_str());
         }
@@ -100,8 +104,11 @@ impl Engine {
         let number = self.next_mailbox.fetch_add(1, Ordering::Relaxed);
         let from = PeerAddr::program(number);
         let txid = message.txid().clone();
+        // One answer: a mailbox is for one request.
         let (sender, answers) = bounded(1);
         self.mailboxes.lock().insert(from.clone(), sender);
+        // After it was put there: `dismiss` empties the mailboxes once, and whoever comes later must not wait for an
+        // answer that can't come.
         if self.waiters.is_over() {
             self.mailboxes.lock().remove(&from);
             return Err(Error::Stopping);

@@ -174,6 +174,7 @@ pub fn coordinators(query: &impl Query) -> Result<Vec<Record>> {
         let transfer = from_json(&json)?;
         let txid = transfer.txid.clone();
         records.push(Record::Begun(transfer));
+        // Without it the machine takes it as undecided at the crash, and aborts.
         if state == "committed" {
             records.push(Record::Committed { txid });
         }
@@ -241,6 +242,7 @@ pub fn participants(query: &impl Query) -> Result<Vec<Record>> {
     for (json, state, by_hand) in rows {
         let transfer = from_json(&json)?;
         let txid = transfer.txid.clone();
+        // The machine reads what was promised first, and then how it ended.
         records.push(Record::Prepared(transfer));
         if let Some(outcome) = outcome_from(&state) {
             records.push(Record::Settled { txid, outcome, by_hand: by_hand.map(Into::into) });
@@ -312,6 +314,7 @@ pub fn is_own_id(own_name: &BranchName, txid: &TxId) -> bool {
 pub fn refuse_known(query: &impl Query, own_name: &BranchName, transfer: &Transfer) -> Result<()> {
     let txid = transfer.txid.as_str();
     let is_coordinators = transfer.coordinator.as_ref() == Some(&PeerAddr::from(own_name));
+    // The coordinator's own hold comes by here, too. Nobody else has anything under an id of this branch.
     if !is_coordinators && is_own_id(own_name, &transfer.txid) {
         return Err(Error::TxIdReused(transfer.txid.clone()));
     }
@@ -322,7 +325,9 @@ pub fn refuse_known(query: &impl Query, own_name: &BranchName, transfer: &Transf
         |row| row.get::<_, bool>(0),
     )?;
     match known {
+        // Paid, or under way as a transfer that this branch has begun.
         Some(true) => Err(Error::TxIdReused(transfer.txid.clone())),
+        // Ended here, most likely by the abort that has overtaken this prepare (rule 8).
         Some(false) => Err(Error::TransferSettled(transfer.txid.clone())),
         None => Ok(()),
     }
@@ -338,6 +343,7 @@ pub fn coordinator_of(query: &impl Query, txid: &TxId) -> Result<Option<PeerAddr
     if let Some(json) = query.query_opt(sql, params![txid.as_str()], |row| row.get::<_, String>(0))? {
         return Ok(from_json(&json)?.coordinator.clone());
     }
+    // The log has forgotten it; the books have the branch at the other end.
     let sql = "SELECT peer FROM transactions WHERE txid = ?1 AND peer IS NOT NULL LIMIT 1";
     let peer = query.query_opt(sql, params![txid.as_str()], |row| row.get::<_, String>(0))?;
     Ok(peer.filter(|peer| peer != OUTSIDE).map(|peer| PeerAddr::new(&peer)))
@@ -380,6 +386,7 @@ pub fn each_holding(query: &impl Query, mut each: impl FnMut(&Transfer)) -> Resu
         |row: &Row<'_>| {
             match from_json(&row.get::<_, String>(0)?) {
                 Ok(transfer) => each(&transfer),
+                // Kept aside: only SQLite's own errors pass through `query_each`.
                 Err(error) => unreadable = Some(error),
             }
             Ok(())

@@ -27,6 +27,7 @@ impl Threads {
         let (stop, stopped) = bounded(0);
         let mut threads = Vec::new();
         for (name, interval, work) in works.iter().copied() {
+            // Weak: a thread must not keep alive what would end it.
             let (worker, stopped) = (Arc::downgrade(worker), stopped.clone());
             let thread = std::thread::Builder::new()
                 .name(name.into())
@@ -62,6 +63,7 @@ fn repeat_until<T>(stopped: &Receiver<()>, interval: Duration, worker: &Weak<T>,
     loop {
         let wait = match next {
             Again::Later => interval,
+            // It still looks whether it is to end.
             Again::AtOnce => Duration::ZERO,
         };
         match stopped.recv_timeout(wait) {

@@ -39,6 +39,7 @@ const fn movement(action: LedgerAction, side: Side) -> Option<Movement> {
         (LedgerAction::Apply, Side::Withdraw) => Some(Movement::Debited),
         (LedgerAction::Apply, Side::Deposit) => Some(Movement::Credited),
         (LedgerAction::Release, Side::Withdraw | Side::Deposit) => Some(Movement::Released),
+        // Between the branch's own accounts: no customer's money moves.
         (LedgerAction::Suspense { .. } | LedgerAction::SettleElsewhere { .. }, Side::Withdraw | Side::Deposit) => None,
     }
 }

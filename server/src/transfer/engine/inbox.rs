@@ -30,6 +30,7 @@ impl Inbox for Engine {
 
     fn linked(&self, peer: &PeerAddr) {
         let _guard = StopOnPanic(self);
+        // Whoever is back may be a branch that was down for long, and a back-off would add to that.
         self.site.lock().reconnected(peer);
     }
 
@@ -65,10 +66,12 @@ impl Engine {
         let mut tasks = Vec::new();
         for StampedMessage { message, id, clock } in messages {
             let txid = message.txid().clone();
+            // Before the machine takes it, so that what the machine does stands after its cause.
             let happened = Happened::Received { from: from.clone(), message: message.clone(), id };
             self.events.add_received(&txid, happened, &clock);
             match self.step(from, &message) {
                 Ok(task) => tasks.push(task),
+                // As if the network had lost it: the peer sends again what matters.
                 Err(error) => log::error!("a message of {from} about {txid} is dropped: {error}"),
             }
         }
@@ -90,6 +93,8 @@ impl Engine {
         if let Ok(task) = remembered {
             return Ok(task);
         }
+        // Without the lock, since the disk may be slow and other transfers go on. Should a message of the same
+        // transaction come between, the machine has it in memory then, and passes over what the disk has said.
         let (own_name, txid) = (&self.parts.name, message.txid());
         let (on_disk, booked) = self.parts.dbs.read(|reader| match message.role() {
             Role::Coordinator => Ok((OnDisk::Nothing, records::booked(reader, own_name, txid)?)),
@@ -102,6 +107,7 @@ impl Engine {
     /// its address.
     fn as_named(&self, from: &PeerAddr, message: &Message) -> PeerAddr {
         if message.role() == Role::Coordinator {
+            // A coordinator asks by branch names alone, and a link's other end is known by its name.
             return from.clone();
         }
         let site = self.site.lock();

@@ -18,16 +18,21 @@ impl Engine {
         let mut mail: BTreeMap<PeerAddr, Vec<StampedMessage>> = BTreeMap::new();
         for output in outputs {
             for Envelope { to, message } in output.messages {
+                // Kept by the peer alone, not by the message: what matters is made anew when the peer is told.
                 if !may_speak {
                     self.kept_back.lock().insert(to);
                     continue;
                 }
+                // An outside program at this branch, which waits in a thread here: no link, and nothing for the events
+                // between branches.
                 if let Some(mailbox) = self.mailboxes.lock().get(&to) {
                     // An outside program that has given up waiting asks again.
                     let _ = mailbox.try_send(message);
                     continue;
                 }
                 let txid = message.txid().clone();
+                // The number first and the sending afterwards, so that no branch can have received what is not noted
+                // here as sent.
                 let sent = Happened::Sent { to: to.clone(), message: message.clone() };
                 let (number, clock) = self.events.add(&txid, sent);
                 let stamped = StampedMessage { message, id: self.events.message_id(number), clock };
@@ -54,15 +59,20 @@ impl Engine {
             }
             // It still waits a little for this, so as to be able to say "done".
             Notice::Delivered { txid, .. } => self.waiters.delivered(txid),
+            // A person had settled it here, and was right: nothing is left to do, but they will want to know.
             Notice::Confirmed { txid } => {
                 log::info!("transfer {txid}, settled by hand, is confirmed by its coordinator");
             }
+            // A person was wrong. It is an error because money stands on the suspense account until people have sorted
+            // it out.
             Notice::Mixed { txid, ours, theirs } => {
                 log::error!(
                     "transfer {txid} was settled by hand as {ours}, but its coordinator says {theirs}: see the suspense account"
                 );
                 self.events.add(txid, Happened::Note(notice.to_string()));
             }
+            // One of two branches has lost what it wrote (rule 14). That must not stay unnoticed, and no program can
+            // mend it.
             Notice::Contradicted { txid, by, refusal } => {
                 log::error!(
                     "transfer {txid}: {by} and this branch contradict one another ({refusal}); where list_pending shows it, resolve settles it"

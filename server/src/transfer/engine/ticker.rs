@@ -32,6 +32,8 @@ impl Engine {
         if !self.parts.host.is_paused() {
             self.tick_machines();
         }
+        // Records that nobody waits for go to the disk with the next commit. On a quiet branch there is none, so one is
+        // made now and then.
         if ticks(self.parts.host.elapsed()).is_multiple_of(FLUSH_TICKS)
             && let Err(error) = self.parts.dbs.flush()
             && error != Error::Stopping
