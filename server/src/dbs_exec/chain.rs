@@ -56,6 +56,7 @@ impl ChainHead {
     /// When `row` is not the next row: the caller's mistake.
     #[must_use]
     pub fn after(&self, row: &ChainedRow<'_>) -> Self {
+        // The number is hashed, too: a row that was taken out can't be hidden by numbering the others anew.
         assert_eq!(row.transaction_id, self.transaction_id + 1, "rows are chained one after another");
         let mut hasher = Sha256::new();
         hasher.update(self.hash);

@@ -212,6 +212,8 @@ impl DbsExec {
         requests: usize,
         operation: impl Operation<T>,
     ) -> Result<T> {
+        // One operation that counts as many: so the writer knows to guard it by a savepoint, and the queue how long it
+        // takes.
         let mut results = self.submit((owner, requests.max(1)), vec![operation], ConfirmationWait::Bounded)?;
         results.pop().expect("there is one result for each operation")
     }
@@ -242,6 +244,7 @@ impl DbsExec {
     /// As [`DbsExec::execute`].
     pub fn flush(&self) -> Result<()> {
         if self.queue.lock().has_lazy() {
+            // An operation that does nothing: the group that it makes takes along what waits.
             self.submit((Owner::Branch, 1), vec![|_: &mut Tx<'_>| Ok(())], ConfirmationWait::None)?
                 .into_iter()
                 .collect()
@@ -284,6 +287,7 @@ impl DbsExec {
     /// Nobody knows what is on disk, or the files are no longer ours: the process stops.
     fn stop_for(&self, writer: &mut Writer, unknown: &str) {
         self.refuse_all();
+        // A commit that fails because its files were taken away is told as that: the disk is in order then.
         let failure = match self.watch.check() {
             Err(lost) => Failure::FilesLost(writer.abandon(&lost)),
             Ok(()) => Failure::Disk(Error::OutcomeUnknown(unknown.into())),
@@ -411,6 +415,7 @@ impl DbsExec {
         }
         self.refuse_all();
         self.watcher.stop();
+        // After the refusal: nothing more comes into the log, so its last checkpoint is complete.
         self.checkpointer.stop();
         // The writer's connection closes last: only one that may write can put the log away.
         let is_left = self.readers.close();

@@ -119,6 +119,7 @@ impl std::error::Error for OpenError {}
 impl From<rusqlite::Error> for OpenError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
+            // What the operator can mend is told as that; the rest keeps SQLite's own words.
             Some(ffi::ErrorCode::NotADatabase) => Self::NotADatabase,
             Some(ffi::ErrorCode::DiskFull) => Self::DiskFull,
             Some(ffi::ErrorCode::ReadOnly) => Self::ReadOnly,

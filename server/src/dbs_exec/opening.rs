@@ -103,6 +103,7 @@ impl DbsExec {
         writer.watch = Some(Arc::clone(&watch));
         let logins_written = Arc::clone(&writer.logins_written);
         let writer = Arc::new(Mutex::new(writer));
+        // The threads come last: what fails above leaves none behind.
         let checkpointer = Checkpointer::start(&file, Arc::clone(&writer), Arc::clone(&wal_gate))?;
         let (closed, on_failure) = (Arc::new(AtomicBool::new(false)), Arc::new(on_failure) as OnFailure);
         let watcher = watch_files(&watch, &writer, &closed, &on_failure)?;

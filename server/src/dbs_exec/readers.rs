@@ -48,6 +48,7 @@ impl Readers {
         self.freed.notify_all();
         while pool.opened > 0 && begun.elapsed() < READ_CLOSE_WAIT {
             if begun.elapsed() >= READ_INTERRUPT_AFTER {
+                // A history of a million rows would hold up the stop; its reader is told that the branch is stopping.
                 pool.interrupts.iter().for_each(InterruptHandle::interrupt);
             }
             self.freed.wait_for(&mut pool, READ_INTERRUPT_AFTER / 4);

@@ -42,6 +42,7 @@ impl DbsExec {
         let failed = |error: &dyn std::fmt::Display| Error::Database(format!("{}: {error}", to.display()));
         let opened = open_connection(self.path(), OpenFlags::SQLITE_OPEN_READ_ONLY);
         let source = opened.map_err(|error| failed(&error))?;
+        // What a copy that was broken off has left under this name.
         remove_database(to).map_err(|error| failed(&error))?;
         // Private whatever the umask.
         OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(to).map_err(|error| failed(&error))?;
@@ -53,6 +54,7 @@ impl DbsExec {
         })?;
         let target = copied.ok_or(Error::Stopping)?;
         drop(source);
+        // In the copy, not here: the branch has gone on meanwhile.
         let position = last_position(&target).map_err(storage_error)?;
         strip(&target).map_err(|error| failed(&error))?;
         target.close().map_err(|(_, error)| failed(&error))?;
@@ -136,6 +138,7 @@ fn copy_pages(
 fn strip(copy: &Connection) -> rusqlite::Result<()> {
     copy.execute("DELETE FROM replication_log WHERE sequence < (SELECT max(sequence) FROM replication_log)", [])?;
     let pages = |sql: &str| copy.query_row(sql, [], |row| row.get::<_, i64>(0));
+    // To write the whole copy once more is worth it only where an eighth of what is sent would be empty.
     if pages("PRAGMA freelist_count")? * 8 > pages("PRAGMA page_count")? {
         copy.execute_batch("VACUUM")?;
     }
@@ -151,10 +154,12 @@ pub fn check_copy(path: &Path, branch: &str, primary: &str, replaced: &CopyState
     let failed = |error: rusqlite::Error| format!("the snapshot cannot be used: {error}");
     let copy = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
     let number = |sql: &str| copy.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(failed);
+    // From the cheapest look to the most expensive one; the first that fails has said enough.
     if number("PRAGMA application_id")? != i64::from(APPLICATION_ID) {
         return Err("the snapshot is no database of a bank".into());
     }
     let version = number("PRAGMA user_version")?;
+    // Statements of another version's tables could not be executed on these.
     if version != i64::from(newest_version()) {
         return Err(format!("the snapshot has version {version} and this program {}", newest_version()));
     }
@@ -164,6 +169,7 @@ pub fn check_copy(path: &Path, branch: &str, primary: &str, replaced: &CopyState
     }
     let name: Option<String> =
         copy.query_row("SELECT name FROM branch", [], |row| row.get(0)).optional().map_err(failed)?;
+    // Another branch's books under this name would be answered from as if they were this one's.
     if name.as_deref() != Some(branch) {
         return Err(format!(
             "the snapshot is of the branch {}, not of {branch}",
@@ -172,6 +178,8 @@ pub fn check_copy(path: &Path, branch: &str, primary: &str, replaced: &CopyState
     }
     let position = last_position(&copy).map_err(failed)?.ok_or("the snapshot does not say where it stands")?;
     let theirs = CopyState::read(&copy).map_err(failed)?;
+    // What the primary's row says of its role is true of the primary. The epochs are the primary's; how this copy was
+    // started is its own.
     let copy_state = CopyState {
         role: CopyRole::Replica,
         is_logging: true,

@@ -115,6 +115,7 @@ impl<'c> Tx<'c> {
     /// Forgets what was noted since the mark; SQLite has undone it.
     pub(super) fn cut_back(&mut self, mark: TxMark) {
         self.statements_written = mark.statements_written;
+        // The rows are gone from the table; the next one is chained to the last that is left.
         self.chain_head = mark.chain_head;
         if let (Writing::Logged(log), Some(mark)) = (&mut self.writing, mark.log) {
             log.cut_back(mark);
@@ -124,6 +125,7 @@ impl<'c> Tx<'c> {
     /// What is to be appended to the commit log; none when nothing was written, or it isn't logged.
     pub(super) fn into_log(self) -> Option<GroupLog> {
         match self.writing {
+            // A group that only looked, or only refused, has no row in the log: replicas would confirm nothing.
             Writing::Logged(log) if !log.is_empty() => Some(log),
             Writing::Logged(_) | Writing::Plain | Writing::Refused(_) => None,
         }

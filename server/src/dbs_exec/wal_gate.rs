@@ -46,6 +46,7 @@ impl WalGate {
     /// Waits until the gate is open, and enters.
     pub fn enter(&self) -> Reading<'_> {
         let mut state = self.state.lock();
+        // Whoever comes while it is closed waits outside, or those inside would never be all gone.
         while state.is_closed {
             self.changed.wait(&mut state);
         }
@@ -59,6 +60,7 @@ impl WalGate {
         let mut state = self.state.lock();
         state.is_closed = true;
         while state.readers > 0 {
+            // A long read is let be: the WAL begins anew another time, and grows until then.
             if self.changed.wait_until(&mut state, deadline).timed_out() {
                 break;
             }
@@ -85,12 +87,14 @@ impl WalGate {
 
     /// Before a commit: waits while the WAL is at its bound and this branch's own readers are what keeps it there.
     pub fn wait_for_space(&self) {
+        // Nearly always, and without the mutex: this stands before each commit.
         if !self.is_full() {
             return;
         }
         let deadline = Instant::now() + LOG_STALL_WAIT;
         let mut state = self.state.lock();
         while self.is_full() {
+            // The WAL may pass its bound then: a client is answered late, not never.
             if self.changed.wait_until(&mut state, deadline).timed_out() {
                 return;
             }
@@ -112,6 +116,7 @@ impl WalGate {
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
         self.0.state.lock().readers -= 1;
+        // Who has closed the gate waits for the last one to leave.
         self.0.changed.notify_all();
     }
 }

@@ -66,6 +66,7 @@ pub fn why_unfit(sql: &str) -> Option<String> {
     if words.first() == Some(&"insert") && words.contains(&"select") && !has("order", "by") {
         return Some("it inserts rows in the order in which they are found".into());
     }
+    // The number of changed rows would not show that other rows were there than at the primary.
     if has("or", "replace") || has("or", "ignore") {
         return Some("it hides what it does to other rows".into());
     }

@@ -206,6 +206,7 @@ impl GroupLog {
 pub fn marker_body(salt: &[u8]) -> Vec<u8> {
     let mut body = vec![VERSION];
     push_number(&mut body, 1);
+    // A text that no statement uses.
     push_bytes(&mut body, format!("-- {}", protocol::proof::to_hex(&sha256(salt))).as_bytes());
     push_number(&mut body, 0);
     body
@@ -245,6 +246,7 @@ pub fn decode<'b, E: From<LogError>>(
     mut each: impl FnMut(&Statement<'b>) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut decoder = Decoder(body);
+    // The length before anything is allocated for what it says.
     if body.len() > LOG_BODY_BYTES || decoder.byte()? != VERSION {
         return Err(LogError("another encoding").into());
     }
@@ -344,6 +346,7 @@ impl<'b> Decoder<'b> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
+            // The tenth byte has room for one bit.
             if shift == 63 && byte > 1 {
                 break;
             }

@@ -61,6 +61,7 @@ impl DatabaseFile {
     /// [`OpenError::Unusable`] when it names something else than a plain file, [`OpenError::Io`] when its folder isn't
     /// there or may not be looked into.
     pub fn resolve(named: &Path) -> Result<Self, OpenError> {
+        // An absolute path stays as it is: it takes the place of what it is joined to.
         let mut path = std::env::current_dir()?.join(named);
         for _ in 0..LINKS {
             let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
@@ -69,13 +70,16 @@ impl DatabaseFile {
             // Only the folder: the last name may lead nowhere yet, and its own links are followed one by one below.
             path = folder.canonicalize()?.join(name);
             match fs::symlink_metadata(&path) {
+                // A relative target counts from the link's folder.
                 Ok(found) if found.is_symlink() => {
                     let target = fs::read_link(&path)?;
                     path.pop();
                     path.push(target);
                 }
                 Ok(found) if found.is_file() => return Ok(Self { path }),
+                // SQLite might open a device or a pipe, and wait in it.
                 Ok(found) => return Err(OpenError::Unusable(format!("this is {}, and no file", kind(&found)))),
+                // A name that leads nowhere yet: here a database may be made.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { path }),
                 Err(error) => return Err(error.into()),
             }
@@ -120,6 +124,7 @@ impl DatabaseFile {
     pub(in crate::dbs_exec) fn owner(&self) -> io::Result<(u32, u32)> {
         let found = match fs::metadata(&self.path) {
             Ok(found) => found,
+            // Of a database that is to be made, the folder tells whose it will be.
             Err(error) if error.kind() == io::ErrorKind::NotFound => fs::metadata(self.folder())?,
             Err(error) => return Err(error),
         };
@@ -137,6 +142,7 @@ impl DatabaseFile {
                 self.give_to_owner(&file)?;
                 Ok(file)
             }
+            // It was there, or somebody else was quicker. Its owner and mode stay.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
             }
@@ -168,14 +174,17 @@ impl DatabaseFile {
         for path in [self.path.clone(), self.companion(Companion::Log), self.companion(Companion::SharedMemory)] {
             let Ok(found) = fs::symlink_metadata(&path) else { continue };
             let mode = found.permissions().mode();
+            // The group keeps what it had: an operator may have given it on purpose.
             if !found.is_file() || mode & 0o007 == 0 {
                 continue;
             }
             match fs::set_permissions(&path, fs::Permissions::from_mode(mode & 0o770)) {
+                // Told because whoever has read it until now can't be made to forget.
                 Ok(()) => log::warn!(
                     "{} was open to every user of this machine; now to its owner and group alone",
                     path.display()
                 ),
+                // Another user owns it. That is no reason not to open the bank.
                 Err(_) => log::warn!("{} is open to every user of this machine (chmod o= ends that)", path.display()),
             }
         }
@@ -206,6 +215,7 @@ pub(in crate::dbs_exec) fn length(path: &Path) -> io::Result<Option<u64>> {
 /// Deletes a database of ours and what SQLite may have left beside it.
 pub fn remove_database(path: &Path) -> io::Result<()> {
     let companions = Companion::ALL.map(|companion| beside(path, companion.ending()));
+    // The database last: as long as it is there, what is left beside it is known to be its own.
     for file in companions.iter().map(PathBuf::as_path).chain([path]) {
         match fs::remove_file(file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -42,6 +42,7 @@ impl FileLock {
     pub(in crate::dbs_exec) fn acquire_name(file: &DatabaseFile) -> Result<Self, OpenError> {
         let path = file.beside(".lock");
         let name = file.open_beside(&path)?;
+        // At once or not at all: whoever has it serves the bank, and that may last for years.
         try_lock(&name, &path)?;
         Ok(Self { name, inode: None })
     }
@@ -53,6 +54,7 @@ impl FileLock {
     pub(in crate::dbs_exec) fn lock_file(&mut self, file: &DatabaseFile) -> Result<(), OpenError> {
         let inode = match File::open(file.path()) {
             Ok(inode) => inode,
+            // The name is locked, so nobody makes the file before this one does.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error.into()),
         };
@@ -96,6 +98,7 @@ impl SharedLock {
         for one in name.iter().chain([&inode]) {
             match one.try_lock_shared() {
                 Ok(()) => {}
+                // Served just now: then it is read as any of its server's readers does.
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => return Err(error.into()),
             }

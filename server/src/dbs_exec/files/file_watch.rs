@@ -76,6 +76,7 @@ impl FileWatch {
                 self.database.path.display()
             )));
         }
+        // The database first: where it is lost, the state of its log is no news.
         self.log.check().and_then(|_| self.shared_memory.check()).map(drop).map_err(Lost::Beside)
     }
 }
@@ -85,11 +86,14 @@ impl Watched {
     fn check(&self) -> Result<u64, String> {
         let path: &Path = &self.path;
         match fs::metadata(path) {
+            // By device and inode: the name alone would be true of any file that was put there.
             Ok(found) if (found.dev(), found.ino()) == (self.device, self.inode) => Ok(found.len()),
             Ok(_) => Err(format!("{} was replaced by another file while it was open", path.display())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(format!("{} was removed or renamed while it was open", path.display()))
             }
+            // A folder that was locked away, a disk that is gone: whatever the reason, nobody finds there what is
+            // written.
             Err(error) => Err(format!("{} can no longer be looked at ({})", path.display(), IoWords(&error))),
         }
     }
@@ -109,6 +113,7 @@ impl FileWatcher {
         let run = move || {
             while ended.recv_timeout(FILE_LOOK) == Err(RecvTimeoutError::Timeout) {
                 if let Err(lost) = watch.check() {
+                    // Once: the branch stops, and there is nothing left to watch.
                     return on_lost(&lost);
                 }
             }

@@ -42,12 +42,15 @@ impl ReadOnlyDatabase {
     pub fn open(path: &Path) -> std::result::Result<Self, OpenError> {
         let file = DatabaseFile::resolve(path)?;
         if !file.exists() {
+            // A log without a database is worth a better sentence than that there is none.
             wal_ownership::check(&file, "")?;
             return Err(OpenError::Missing);
         }
         let database = match SharedLock::acquire(&file)? {
             None => {
                 let connection = open_connection(file.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+                // SQLite needs a connection that may write to take part in its server's log; this keeps it from
+                // writing.
                 connection.execute_batch("PRAGMA query_only = ON")?;
                 Self { connection, scratch: None, lock: None }
             }
@@ -71,6 +74,7 @@ impl ReadOnlyDatabase {
             Some(scratch) => scratch,
             None => Scratch::copy(&DatabaseFile::resolve(path)?)?,
         };
+        // Before the copy is opened to be changed: the two may be of one file.
         drop(database.connection);
         let mut connection = open_connection(&scratch.database(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         schema::migrate(&mut connection)?;
@@ -90,7 +94,9 @@ impl ReadOnlyDatabase {
             return Err(OpenError::Interrupted);
         }
         let (connection, scratch) = match wal_ownership::check(file, &lock_text(file)?)? {
+            // The file is the whole database.
             wal_ownership::Leftover::Nothing => (open_immutable(file.path())?, None),
+            // The newest commits are in the log, which SQLite plays in where it opens it: so into a copy.
             wal_ownership::Leftover::Own | wal_ownership::Leftover::Unknown => {
                 let scratch = Scratch::copy(file)?;
                 (open_connection(&scratch.database(), OpenFlags::SQLITE_OPEN_READ_WRITE)?, Some(scratch))
@@ -127,6 +133,7 @@ struct Scratch {
 impl Scratch {
     /// Copies a database at rest with what is beside it.
     fn copy(file: &DatabaseFile) -> std::result::Result<Self, OpenError> {
+        // A copy of the books must not stay in the folder of temporary files because somebody was killed.
         sweep_scratch();
         let folder = std::env::temp_dir();
         let number = getrandom::u32().map_err(|error| io::Error::other(error.to_string()))?;
@@ -148,6 +155,7 @@ impl Scratch {
                     let mut to = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(to)?;
                     io::copy(&mut from, &mut to).map_err(full)?;
                 }
+                // Most databases at rest have neither log nor journal.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !ending.is_empty() => {}
                 Err(error) => return Err(error.into()),
             }

@@ -49,6 +49,8 @@ impl Plan {
                 let in_folder = |name: &[u8]| file.folder().join(OsStr::from_bytes(name));
                 Ok(Some(Self { replacement: in_folder(replacement), kept: in_folder(kept) }))
             }
+            // Its name was given to it whole, so this is not a crash's work; to guess what was meant could lose the
+            // newer bank.
             _ => Err(io::Error::other(format!("{} is damaged", file.beside(PLAN_ENDING).display()))),
         }
     }
@@ -76,6 +78,7 @@ pub(in crate::dbs_exec) fn is_interrupted(file: &DatabaseFile) -> bool {
 /// Finishes a change that was broken off, under the database's lock. Returns where the old one is kept.
 pub(in crate::dbs_exec) fn finish(file: &DatabaseFile) -> io::Result<Option<PathBuf>> {
     let Some(plan) = Plan::read(file)? else { return Ok(None) };
+    // The new database still has its temporary name: what is left to do is done.
     if plan.replacement.exists() {
         carry_out(file, &plan, &mut Vec::new())?;
     } else if !file.exists() && plan.kept.exists() {

@@ -84,10 +84,13 @@ pub(in crate::dbs_exec) fn check(file: &DatabaseFile, lock_text: &str) -> Result
     let has_log = length(&log)?.is_some_and(|length| length > 0);
     let is_journal_hot = starts_with(&journal, &JOURNAL_MAGIC)?;
     match length(file.path())? {
+        // It holds pages of a database that somebody has taken away, and will want to play back.
         None if is_journal_hot => return Err(OpenError::LogAlone(journal)),
         // SQLite deletes the log of an empty file.
         None | Some(0) if has_log => return Err(OpenError::LogAlone(log)),
+        // A new bank in its place would look as if all money were gone.
         None if mark.is_lost => return Err(OpenError::Lost(file.beside(".lock"))),
+        // A new file is empty too, but nothing is known of it yet.
         Some(0) if !mark.ids.is_empty() => return Err(OpenError::Emptied),
         None | Some(0) => return Ok(Leftover::Nothing),
         Some(_) => {}
@@ -99,11 +102,13 @@ pub(in crate::dbs_exec) fn check(file: &DatabaseFile, lock_text: &str) -> Result
         return Ok(Leftover::Own);
     }
     let Some(header) = log_header(&log)? else { return Ok(Leftover::Nothing) };
+    // Moved here together with its log, or brought back: nothing here tells whose the log is.
     if mark.ids.is_empty() || mark.is_lost {
         return Ok(Leftover::Unknown);
     }
     match id_in_file(file.path()) {
         Ok(id) if mark.ids.contains(&id) => {}
+        // The file is another one than was open: the log would make one bank of two.
         Ok(_) => return Err(OpenError::StrangeLog(log)),
         // The books will say it better.
         Err(_) => return Ok(Leftover::Unknown),

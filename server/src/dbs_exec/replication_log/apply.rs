@@ -108,6 +108,7 @@ impl ReplicationLog {
                 silent_ms: None,
             };
             began.insert(transaction).map_err(storage_error)?;
+            // This copy may have heard of a still later one; it must not listen to less than before.
             copy_state.heard = copy_state.heard.clone().or_later(epoch.clone());
             copy_state.epoch = epoch;
             copy_state.write(transaction).map_err(storage_error)?;
@@ -149,6 +150,7 @@ impl ReplicationLog {
         if let Some(why) = why_unfit(sql) {
             return Err(ApplyError::Diverged(format!("{why}: {sql}")));
         }
+        // A primary that sends ever new texts costs time, not memory.
         if checked.len() < LOG_TEXTS {
             checked.insert(sql.to_string());
         }
@@ -165,8 +167,10 @@ fn check_next(row: &LogRow, before: Option<&Position>, copy_state: &CopyState) -
     let next = before.map_or(0, |before| before.sequence) + 1;
     let Position { sequence, epoch, .. } = row.position;
     if sequence != next {
+        // Nothing is wrong with the books: messages were lost, and the stream begins again after the last group here.
         return Err(ApplyError::Gap(format!("group {sequence} came where group {next} comes next")));
     }
+    // Of a primary that was replaced: what it still writes is none of this branch's.
     if epoch < copy_state.epoch.number {
         return Err(ApplyError::Gap(format!(
             "group {sequence} is of epoch {epoch}, and this is epoch {}",

@@ -77,6 +77,7 @@ pub fn slice(
     let (mut count, mut bytes, mut first, mut last) = (0, Vec::new(), None, None);
     while let Some(row) = found.next()? {
         bytes.clear();
+        // The key's columns stand in front once more; they are hashed as a part of the row.
         for column in table.keys.len()..columns {
             push_value(&mut bytes, row.get_ref(column)?);
         }
@@ -94,6 +95,7 @@ pub fn slice(
         digest: hasher.finalize().into(),
         first: tell(&first),
         last: tell(&last),
+        // A slice that is not full is the table's last.
         last_key: last.filter(|_| count == rows),
     })
 }

@@ -63,7 +63,9 @@ impl CopyState {
     pub fn refusal(&self) -> Option<Error> {
         match self.role {
             CopyRole::Primary => None,
+            // With the address, so that the client can go there.
             CopyRole::Replica => Some(Error::NotPrimary { primary: self.primary.clone() }),
+            // It was the primary, and a write here would be one that the new primary doesn't have.
             CopyRole::Fenced => Some(Error::Fenced { epoch: self.heard.number, is_conflict: self.is_in_conflict() }),
         }
     }
@@ -72,6 +74,8 @@ impl CopyState {
     #[must_use]
     pub fn contradicts(&self, other: &Epoch) -> Option<&Epoch> {
         let contradicted = |known: &&Epoch| known.stands_to(other) == EpochOrder::Conflict;
+        // Both: two copies promoted apart from one another have the same number, whether this is one of them or has
+        // only heard of one.
         [&self.epoch, &self.heard].into_iter().find(contradicted)
     }
 
@@ -95,9 +99,12 @@ impl CopyState {
     pub fn promoted(self, epoch: Epoch) -> Self {
         Self {
             role: CopyRole::Primary,
+            // It was chosen above all that was heard of.
             heard: epoch.clone(),
             epoch,
+            // The copies that follow it need its groups, from the first one on.
             is_logging: true,
+            // A copy that was fenced follows nobody, but may have been a replica before.
             promoted_from: self.primary.or(self.promoted_from),
             primary: None,
             diverged: None,

@@ -168,6 +168,8 @@ impl Feed {
     /// Notes that a replica is connected and has the log up to `acknowledged`.
     pub fn connected(&self, address: &str, connection: u64, acknowledged: i64) {
         let mut state = self.state.lock();
+        // In the place of an older connection of the same replica, which may not have ended yet. In sync it is only
+        // once it has shown that it keeps up.
         state.replicas.insert(address.to_string(), Replica { connection, acknowledged, is_in_sync: false });
         drop(state);
         self.acknowledged(address, connection, acknowledged);

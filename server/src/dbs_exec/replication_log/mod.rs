@@ -114,6 +114,7 @@ impl ReplicationLog {
         if !is_too_long {
             return Ok((kept, 0));
         }
+        // The newest row stays whatever its length: it says where this copy stands.
         let first = (kept + LOG_PRUNE_GROUPS).min(last);
         let sql = "SELECT coalesce(sum(length(body)), 0) FROM replication_log WHERE sequence < ?1";
         let bytes = transaction.prepare_cached(sql)?.query_row([first], |row| row.get(0))?;
@@ -128,8 +129,10 @@ impl CommitLog for ReplicationLog {
         if needed == 0 {
             return Ok(());
         }
+        // A replica that has just lost its connection comes back within moments; a client waits that long.
         let is_enough = self.feed.has_enough() || self.feed.wait_for_replicas(SYNC_CONNECT_WAIT);
         let connected = self.feed.in_sync();
+        // When it changes, not for each client that is refused.
         if self.lacks_replicas.swap(!is_enough, Ordering::SeqCst) == is_enough {
             match is_enough {
                 true => log::info!("writes are taken again: {connected} replicas follow"),
@@ -142,8 +145,11 @@ impl CommitLog for ReplicationLog {
     fn begin(&self) -> Writing {
         let state = self.state.lock();
         match state.copy_state.refusal() {
+            // What only looks may run here: a replica's clients read.
             Some(refusal) => Writing::Refused(refusal),
             None if state.copy_state.is_logging => Writing::Logged(GroupLog::default()),
+            // Nobody has ever asked to follow, so nobody will want these groups; the first that asks gets a copy of the
+            // whole.
             None => Writing::Plain,
         }
     }
@@ -166,6 +172,7 @@ impl CommitLog for ReplicationLog {
             state.first = first_kept;
             state.bytes += i64::try_from(row.body.len()).unwrap_or(i64::MAX) - freed_bytes;
         }
+        // Last: whoever is woken may send the row at once.
         self.feed.publish(Arc::new(row));
     }
 
@@ -187,6 +194,7 @@ pub fn rows_after(connection: &Connection, sequence: i64, bytes: usize) -> rusql
     let (mut rows, mut taken) = (Vec::new(), 0);
     while let Some(row) = found.next()? {
         let row = LogRow { position: Position::read(row)?, at_unix_ms: row.get(3)?, body: row.get(4)? };
+        // What is missing was pruned. A replica that is so far behind gets a copy of the whole.
         if rows.is_empty() && row.position.sequence != sequence + 1 {
             return Ok(None);
         }
