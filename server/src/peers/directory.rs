@@ -46,6 +46,7 @@ impl Directory {
         })?;
         let (mut known, mut epochs) = (BTreeMap::new(), BTreeMap::new());
         for (name, host, port, epoch) in rows {
+            // Written by a version with other rules for names: the other branches are reached all the same.
             let Ok(name) = name.parse::<BranchName>() else { continue };
             epochs.insert(name.clone(), epoch);
             known.insert(name, Address { host, port });
@@ -71,6 +72,7 @@ impl Directory {
     #[must_use]
     pub fn deals_with(&self, name: &BranchName, epoch: &Epoch) -> bool {
         match self.epoch_of(name).stands_to(epoch) {
+            // An older copy was replaced, and of two with one number this branch deals with the one that it met first.
             EpochOrder::Newer | EpochOrder::Conflict => false,
             EpochOrder::Same | EpochOrder::Older => true,
         }
@@ -125,6 +127,7 @@ impl Directory {
     /// As [`Directory::learn`].
     pub fn observe(&self, name: &BranchName, address: &Address) -> Result<bool> {
         match self.address_of(name) {
+            // An unsure address is better than none: without it the branch could answer and never ask.
             None => self.learn(name, address).map(|()| false),
             Some(known) if known == *address => Ok(false),
             Some(_) => {
@@ -153,6 +156,7 @@ impl Directory {
     pub fn learn_alias(&self, address: &Address, name: &BranchName) {
         let mut aliases = self.aliases.lock();
         if aliases.len() >= ALIASES {
+            // They are found again as they are needed; which of them is still right nobody can tell.
             aliases.clear();
         }
         aliases.insert(address.clone(), name.clone());
@@ -165,6 +169,7 @@ impl Directory {
     pub fn learn(&self, name: &BranchName, address: &Address) -> Result<()> {
         {
             let mut known = self.known.lock();
+            // The sure address has been found, so the guess is of no more use.
             self.observed.lock().remove(name);
             if known.get(name) == Some(address) {
                 return Ok(());

@@ -40,7 +40,10 @@ impl Finder {
         self.greet_all();
         loop {
             match linked.recv_timeout(DISCOVERY_INTERVAL) {
+                // A new link: it may know branches that nobody here has heard of.
                 Ok(name) => self.ask(&name),
+                // Nothing new for a while. Whoever is not linked is tried again, and one of the others is asked, each
+                // in its turn.
                 Err(RecvTimeoutError::Timeout) => {
                     self.greet_all();
                     if let Some(name) = self.next_in_turn() {
@@ -81,6 +84,7 @@ impl Finder {
         };
         let Some(teller) = self.links.directory().address_of(name) else { return };
         for heard in told.iter().take(BRANCHES).filter_map(|branch| heard_of(branch, &teller)) {
+            // Another process under this branch's name: a copy that was promoted, most likely.
             if heard.name == *self.links.own_name() {
                 self.links.meet_namesake(&heard.address);
             } else if !self.is_up(&heard.name) {
@@ -94,6 +98,7 @@ impl Finder {
             Ok(found) if found == heard.name => {
                 log::info!("branch {found} at {} is known through {from}", heard.address)
             }
+            // The teller's word was old. The branch that is there is known now, under its own name.
             Ok(found) => log::info!("{from} says that {} is at {}, but {found} is there", heard.name, heard.address),
             Err(error) => log::debug!("{from} says that {} is at {}: {error}", heard.name, heard.address),
         }

@@ -203,6 +203,7 @@ impl Links {
             let mut peers = self.peers.lock();
             let peer = peers.entry(to.clone()).or_default();
             match peer.up.last() {
+                // The newest: an older one may lead to a process that has ended.
                 Some(up) => {
                     for stamped in messages {
                         // A full or closed queue loses the message, as a network may; it is sent again.
@@ -212,6 +213,8 @@ impl Links {
                     }
                     return;
                 }
+                // A class has cut it. What can't be delivered is told as of any cable, so that the engine aborts what
+                // it may.
                 None if peer.is_cut => messages,
                 // They leave with the link that is being made, unless too many wait for it already.
                 None if peer.is_dialing => {
@@ -223,6 +226,8 @@ impl Links {
                 }
                 // It could not be reached a moment ago. That is said at once, so that a transfer need not wait.
                 None if peer.not_before.is_some_and(|not_before| Instant::now() < not_before) => messages,
+                // The first message to this peer, or the first after the back-off: whoever comes now makes the link,
+                // and only one does.
                 None => {
                     peer.is_dialing = true;
                     peer.waiting = messages;
@@ -279,6 +284,7 @@ impl Links {
         {
             return Ok(name);
         }
+        // Only by asking is it known who is there: a branch names another by an address when it knows no name.
         let dialled = self.connect(address)?;
         let name = dialled.name;
         if name == self.identity.name {
@@ -316,7 +322,10 @@ impl Links {
     /// Runs a link that a peer has made, in the calling thread, until it breaks.
     pub fn accept(self: &Arc<Self>, name: &BranchName, address: &Address, with: PeerInfo, stream: TcpStream) {
         match self.directory.observe(name, address) {
+            // Where it is known to be.
             Ok(false) => {}
+            // It has moved, or its calls are translated on the way. Which of the two is true only a look can tell, and
+            // a link must not wait for one.
             Ok(true) => self.look_where_in_background(name),
             Err(error) => log::warn!("the address of branch {name} could not be noted: {error}"),
         }
@@ -325,6 +334,7 @@ impl Links {
 
     /// Closes every link and waits for its threads.
     pub fn stop(&self) {
+        // First: no thread is begun after this, so those that are listed below are all.
         self.stopping.store(true, Ordering::SeqCst);
         drop(self.discoverer.lock().take());
         for peer in self.peers.lock().values_mut() {
@@ -360,6 +370,7 @@ impl Links {
         }
         let spawned = std::thread::Builder::new().name(name.into()).stack_size(self.stack_bytes).spawn(run);
         let mut threads = self.threads.lock();
+        // Here, because here the list grows: links come and go for as long as the branch runs.
         threads.retain(|thread| !thread.is_finished());
         match spawned {
             Ok(thread) => {
@@ -393,8 +404,10 @@ impl Links {
             let dialled = links.dial(&peer);
             match dialled {
                 Ok(dialled) if PeerAddr::from(&dialled.name) == peer => {
+                    // This thread is the link's reader from here on.
                     links.register_and_run(&peer, dialled.with, dialled.stream);
                 }
+                // The peer was an address, and now it has a name.
                 Ok(dialled) => links.found(&peer, dialled),
                 Err(error) => links.dial_failed(&peer, &error),
             }
@@ -427,6 +440,7 @@ impl Links {
                 if let Ok(address) = at.as_str().parse() {
                     self.directory.learn_alias(&address, &dialled.name);
                 }
+                // Before this thread becomes the link's reader: what has waited for the address goes to whom it leads.
                 self.send(&name, waiting);
                 self.run(&name, &link);
             }
@@ -443,6 +457,7 @@ impl Links {
             // Doubled with each failure, so that a branch that is gone costs less and less.
             let backoff = DIAL_BACKOFF_FIRST * 2_u32.saturating_pow(peer.failures.min(16) - 1);
             peer.not_before = Some(Instant::now() + backoff.min(DIAL_BACKOFF_MAX));
+            // Once: the same sentence at every attempt would bury all others.
             if peer.failures == 1 && *error != Error::Stopping {
                 log::warn!("link to {to}: {error}");
             }

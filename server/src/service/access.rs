@@ -44,9 +44,11 @@ pub fn check(caller: Caller, action: Action) -> Result<()> {
         (Caller::KeyHolder | Caller::Open, _) | (_, Access::Anyone) | (Caller::Customer(_), Access::OwnAccount) => {
             Ok(())
         }
+        // A password would be enough, so the sentence begins with that.
         (Caller::Anonymous, Access::OwnAccount) => Err(Error::NotAllowed(
             "log in first, or prove the branch key (bank-client --key bank.key); an older program that knows neither needs a branch started with --open",
         )),
+        // No customer's password is: these actions are about all accounts, or about other branches.
         (Caller::Anonymous | Caller::Customer(_), Access::KeyHolder) => Err(Error::NotAllowed(
             "this needs the branch key (bank-client --key bank.key); an older program or branch that knows none needs a branch started with --open",
         )),
@@ -62,6 +64,7 @@ pub fn check_account(caller: Caller, account: AccountNum) -> Result<()> {
     match caller {
         Caller::KeyHolder | Caller::Open => Ok(()),
         Caller::Customer(own) if own == account => Ok(()),
+        // The same sentence for an account that isn't there, so that nobody learns numbers by asking.
         Caller::Customer(_) | Caller::Anonymous => Err(Error::NotAllowed("this is not your account")),
     }
 }

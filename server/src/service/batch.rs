@@ -211,6 +211,8 @@ impl Requester<'_> {
         if operations.is_empty() {
             return Ok(Vec::new());
         }
+        // As for any write: a copy that is not written, or that lacks replicas. What only looks is answered all the
+        // same.
         if let Err(refusal) = self.service.replication.check(Action::Deposit) {
             return Ok(operations.iter().map(|operation| self.answer_unwritten(operation, &refusal)).collect());
         }
@@ -222,6 +224,7 @@ impl Requester<'_> {
         let mut results = self.execute(steps, operations.len() + usize::from(is_bound));
         self.service.bank.moved();
         self.renew_login(set);
+        // The first result is the binding's own.
         if is_bound && matches!(results.remove(0), Err(Error::RequestIdReused)) {
             return Err(Error::RequestIdReused);
         }
@@ -281,6 +284,8 @@ impl Step {
         match self {
             Self::Bind(key) => {
                 let found = key.find(tx);
+                // For the steps behind it in this same transaction, which must not run under another request's id. Set
+                // anew in each run, since a group may be executed twice.
                 is_reused.store(matches!(found, Err(Error::RequestIdReused)), Ordering::SeqCst);
                 if found?.is_none() {
                     // What each request was answered is kept under its own id.

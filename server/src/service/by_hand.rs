@@ -42,6 +42,7 @@ pub fn settle(service: &Service, settling: &Settling, key: Option<RequestKey>) -
     let Settling { txid, outcome, reason } = settling;
     let Some(key) = key else { return service.engine.resolve(txid, *outcome, reason, None) };
     let dbs = service.bank.dbs();
+    // The answer was lost, and the person asks again. It is settled.
     if key.look_up(dbs)?.is_some() {
         return Ok(());
     }

@@ -115,6 +115,7 @@ impl OperationKind {
     /// The parameters as they were understood, without the password. The action's name is not of them.
     fn meaning(&self, has_password: bool) -> Meaning {
         match self {
+            // Field by field: the password's hash, which an opening has too, is another one each time.
             Self::Create(opening) => Meaning::of(&(
                 opening.number,
                 &opening.first_name,
@@ -178,6 +179,7 @@ impl Operation {
             return Ok(());
         }
         if let (OperationKind::SetPassword(account), Some(present)) = (&self.kind, &password.confirmation) {
+            // Before the new one is hashed: a guess costs one hash, and is counted.
             bank.confirm(account.as_i64(), present, origin)?;
         }
         password.hash = Some(bank.hash_password(password.new.as_str(), orderer)?);
@@ -234,13 +236,16 @@ impl Operation {
     pub fn run(&self, tx: &mut Tx<'_>, booking: &Booking) -> Result<OperationAnswer> {
         let Some(key) = &self.key else { return self.run_once(tx, booking).map(OperationAnswer::Result) };
         match key.find(tx)? {
+            // Done before, and no password is left to compare.
             Some(stored) if self.is_known() || stored.password_hashes.is_empty() => {
                 return Ok(OperationAnswer::Kept(stored.answer));
             }
+            // The ordinary case: nobody has used the id.
             None if !self.is_known() => {}
             // Either the first one came in between, or its answer has been forgotten since.
             Some(_) | None => return Err(Error::RequestRepeated),
         }
+        // A refusal is not kept: nothing was changed, so a repeat may find that it can be done now.
         let answer = KeptAnswer::of(&self.run_once(tx, booking)?);
         let password_hashes = self.password_hash().map(str::to_string).into_iter().collect();
         key.store(tx, &Stored { password_hashes, ..Stored::answer(answer.clone()) })?;
@@ -279,6 +284,7 @@ impl Operation {
                 OperationResult::SuspenseCleared(by_hand::clear_suspense(tx, clearing, booking)?)
             }
             OperationKind::SetPassword(account) => {
+                // A login without an account would be a finding of the audit.
                 accounts::find_open(tx, *account)?;
                 let hash = self.password_hash().expect("an operation is made ready before it is run");
                 accounts::set_password_hash(tx, account.as_i64(), hash)?;
@@ -323,6 +329,7 @@ impl Service {
 /// # Errors
 /// [`Error::RequestIdReused`] when it does not; as [`Bank::is_hash_of`].
 pub fn check_passwords(bank: &Bank, orderer: Orderer<'_>, stored: &Stored, passwords: &[&str]) -> Result<()> {
+    // The same id with and without a password are two requests.
     if stored.password_hashes.len() != passwords.len() {
         return Err(Error::RequestIdReused);
     }

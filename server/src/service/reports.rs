@@ -71,6 +71,7 @@ pub fn history(
 ) -> Result<Page<HistoryLine>> {
     let found = service.bank.dbs().read(|reader| match account {
         Some(account) => {
+            // A closed account has a history; one that never was has none, and that is said instead of an empty list.
             accounts::find(reader, account)?;
             history::of_account(reader, account, before, limit + 1)
         }
@@ -107,6 +108,7 @@ pub fn status(service: &Service) -> Result<Status> {
     // Rows are numbered without a gap.
     let transactions = count("SELECT max(transaction_id) FROM transactions UNION ALL SELECT 0 LIMIT 1").unwrap_or(0);
     let counts = match service.replication.role() {
+        // The machines know what is on its way to the disk at this moment, too.
         CopyRole::Primary => service.engine.counts(),
         // The two machines rest at a copy that is not written; their tables say it all the same.
         CopyRole::Replica | CopyRole::Fenced => {

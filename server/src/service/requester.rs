@@ -64,6 +64,8 @@ impl<'s> Requester<'s> {
         match self.caller {
             Caller::Anonymous => Owner::stranger(self.address),
             Caller::Customer(account) => Owner::Account(account.as_i64()),
+            // A branch or an operator's program, which may be the bridge with many people behind it: each connection is
+            // one.
             Caller::KeyHolder | Caller::Open => Owner::Connection(self.connection),
         }
     }
@@ -89,6 +91,7 @@ impl<'s> Requester<'s> {
     /// As [`crate::bank::Bank::log_in`].
     pub fn log_in(&mut self, account: AccountNum, password: &str) -> Result<()> {
         let (bank, stream) = (&self.service.bank, Arc::clone(&self.stream));
+        // The login first: until the password is right, the caller stays whoever they were.
         let login = bank.open_login(account.as_i64(), password, self.origin(), stream, true)?;
         (self.caller, self.login) = (Caller::Customer(account), Some(login));
         Ok(())

@@ -124,6 +124,7 @@ impl TransferRequest {
     fn stored(&self, service: &Service) -> Result<Option<(TxId, TransferResult)>> {
         let Some(key) = &self.key else { return Ok(None) };
         let stored = service.bank.dbs().read(|reader| key.find(reader))?;
+        // Nothing, since `find` refuses what was kept under this id for another request.
         let Some(Stored { answer, txid: Some(txid), .. }) = stored else { return Ok(None) };
         let result =
             if self.is_split { TransferResult::Split(answer.read()?) } else { TransferResult::Single(answer.read()?) };
@@ -136,6 +137,7 @@ impl TransferRequest {
         let (status, delivery) = ("transfer_complete".to_string(), Delivery::Pending);
         let mut amount = Money::ZERO;
         for leg in &self.legs {
+            // Before anything is begun: a sum that no account could hold would be refused by the ledger, after a write.
             amount = amount.checked_add(leg.amount).ok_or(Error::Amount(MoneyError::TooLarge))?;
         }
         let mut paid = self.legs.iter().map(|leg| SplitPaid { to: leg.name(service), amount: leg.amount });
@@ -228,6 +230,7 @@ enum Prepared {
 }
 
 fn make_order(service: &Service, request: &TransferRequest) -> Result<(Order, TransferResult)> {
+    // Here a link may be made, which takes a moment; so before anything is reserved under an id.
     let receivers = request.find_receivers(service)?;
     let txid = service.engine.new_txid()?;
     let result = request.result(service, &txid)?;
@@ -261,6 +264,7 @@ impl WithWrite for Binding {
 /// As [`crate::transfer::Engine::finish`].
 pub fn finish(service: &Service, request: &TransferRequest, started: Started) -> Result<TransferResult> {
     let (delivery, result) = match started {
+        // Under way or ended: how far it is now is asked of the transfer, not of what was stored when it began.
         Started::Earlier(txid, result) => (service.engine.finish_again(&txid)?, result),
         Started::Begun(begun, result) => match service.engine.finish(&begun) {
             // The same request came over another connection and was first: its transfer is this one's.
@@ -293,6 +297,8 @@ pub fn result_before(service: &Service, request: &TransferRequest, refusal: &Err
         return Err(refusal.clone());
     }
     match request.stored(service)? {
+        // Its leg is in the books that came from the primary, so it was committed. Who has acknowledged it only the
+        // primary knows.
         Some((txid, result)) if service.bank.dbs().read(|reader| records::is_in_the_books(reader, &txid))? => {
             Ok(result.delivered(Delivery::Pending))
         }

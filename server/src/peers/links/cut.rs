@@ -31,6 +31,7 @@ impl Links {
             if !std::mem::take(&mut known.is_cut) {
                 return;
             }
+            // What failed while it was cut says nothing of the cable that is whole again.
             (known.failures, known.not_before) = (0, None);
         }
         self.greet(peer);
@@ -39,6 +40,7 @@ impl Links {
     /// Whether the link to a peer is cut.
     #[must_use]
     pub fn is_cut(&self, peer: &PeerAddr) -> bool {
+        // The flag first: outside of lessons no frame costs the lock.
         self.was_cut.load(Ordering::SeqCst) && self.peers.lock().get(peer).is_some_and(|known| known.is_cut)
     }
 

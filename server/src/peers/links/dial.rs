@@ -55,7 +55,9 @@ impl Links {
         let text = peer.as_str();
         let name = text.parse::<BranchName>().ok();
         let address = match (&name, text.parse::<Address>()) {
+            // A name stands for wherever the branch is known to be today.
             (Some(name), _) => self.directory.address_of(name),
+            // An outside program has named a coordinator so, and nobody knows its name yet.
             (None, Ok(address)) => Some(address),
             (None, Err(_)) => None,
         };
@@ -83,9 +85,11 @@ impl Links {
             Err(error) => error,
         };
         let mut by_replica = None;
+        // A replica stands where the primary was, and knows where the primary is.
         if let Error::NotPrimary { primary: Some(primary) } = &error {
             by_replica = primary.parse().ok();
         }
+        // Each is hearsay until the branch there has proved the key and said its name, which `connect` sees to.
         for moved_to in by_replica.into_iter().chain(self.directory.observed_at(name)) {
             if let Ok(connected) = connect(&moved_to) {
                 self.directory.learn(name, &moved_to)?;
@@ -99,6 +103,7 @@ impl Links {
     fn connect_to(&self, address: &Address, name: Option<&BranchName>) -> Result<Dialled> {
         let dialled = self.connect_primary(address)?;
         match name {
+            // Another branch has taken over the address. Messages of a transfer must not reach it.
             Some(name) if *name != dialled.name => Err(misplaced(address, &dialled.name, name)),
             Some(_) | None => Ok(dialled),
         }
@@ -109,6 +114,7 @@ impl Links {
     pub(super) fn look_where(&self, name: &BranchName) {
         let is_at = |address: &Address| self.open(address).is_ok_and(|(found, _)| found == *name);
         let Some(known) = self.directory.address_of(name) else { return };
+        // Both answer: a branch has several addresses, and the sure one stays.
         if is_at(&known) {
             return;
         }
@@ -164,6 +170,8 @@ impl Links {
         address: &Address,
         connection: &mut Connection<S>,
     ) -> Result<PeerInfo> {
+        // What this branch has heard of the other goes along, so that a primary that was replaced learns it from
+        // whoever it calls.
         let known =
             if *name == self.identity.name { self.identity.epoch.clone() } else { self.directory.epoch_of(name) };
         let params = LinkParams {
@@ -178,6 +186,7 @@ impl Links {
         };
         let answered = connection.call::<Linked>(Action::Link, &params, None);
         if let Err(CallError::Refused(refused)) = &answered
+            // A replica takes no links. It is asked, over the same connection, for the primary that it follows.
             && refused.code == Error::NOT_PRIMARY
         {
             let status = connection.call::<Status>(Action::Status, &NoParams {}, None);
@@ -203,8 +212,11 @@ impl Links {
         if *name == self.identity.name {
             (self.identity.on_replaced)(&epoch);
         } else {
+            // Durably, before anything is said over the link: an older primary of this name is refused from now on,
+            // after a restart too.
             self.directory.learn_epoch(name, &epoch)?;
         }
+        // Last, because it may wait for a moment.
         self.refuse_rival(name, &linked.instance, linked.epoch)?;
         Ok(PeerInfo { instance: Some(linked.instance), epoch })
     }
@@ -221,6 +233,7 @@ impl Links {
             other => trouble(&other),
         })?;
         let name: BranchName = name.parse().map_err(|error| trouble(&error))?;
+        // Only now is the name known under which a class has cut it.
         self.refuse_cut(&PeerAddr::from(&name))?;
         Ok((name, connection))
     }

@@ -34,6 +34,8 @@ impl Links {
     /// # Errors
     /// [`Error::NameTaken`].
     pub fn refuse_name_conflict(&self, peer: &LinkParams, at: IpAddr) -> Result<()> {
+        // An older version's branch does not say which process it is; only this branch's own name can be seen to be
+        // taken.
         let Some(instance) = &peer.instance else { return self.refuse_own_name(&peer.branch, None) };
         let refused = self
             .refuse_own_name(&peer.branch, Some(instance))
@@ -83,6 +85,7 @@ fn is_alive(rivals: impl Fn() -> BTreeMap<u64, u64>, mut pause: impl FnMut(), de
         |now: &BTreeMap<u64, u64>| now.iter().any(|(id, frames)| before.get(id).is_some_and(|before| frames > before));
     loop {
         let now = rivals();
+        // All have ended: the branch was started again, and this is it.
         if now.is_empty() {
             return false;
         }

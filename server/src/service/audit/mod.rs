@@ -48,8 +48,11 @@ pub fn audit(query: &impl Query) -> Result<Audit> {
 /// As [`audit`].
 pub fn audit_with(query: &impl Query, auditing: Auditing<'_>) -> Result<Audit> {
     let mut auditor = Auditor { own_accounts: own_accounts::read(query)?, ..Auditor::default() };
+    // First the rules: a trigger that is gone explains much of what comes after.
     tables::compare(query, &mut auditor.findings)?;
+    // Every row once. It leaves the sums with which all that follows compares.
     auditor.follow_the_chain(query, auditing)?;
+    // Before the customers: what transfers under way reserve is what customers may have held.
     auditor.compare_transfers(query)?;
     auditor.name_contradictions(query)?;
     auditor.compare_customers(query)?;
@@ -88,6 +91,7 @@ struct Findings {
 
 impl Findings {
     fn add(&mut self, finding: String) {
+        // One changed row in the middle may make a finding of every account: a bound, and a count of the rest.
         if self.sentences.len() < AUDIT_FINDINGS {
             self.sentences.push(finding);
         } else {
@@ -135,6 +139,7 @@ impl Auditor {
             let number: i64 = row.get(0)?;
             let (balance, held, incoming): (i64, i64, i64) = (row.get(1)?, row.get(2)?, row.get(3)?);
             let (is_open, was_closed): (bool, bool) = (row.get(4)?, row.get(5)?);
+            // Taken out, so that what is left at the end belongs to no account.
             let sums = self.sums.remove(&number).unwrap_or_default();
             let computed = sums.credited - sums.debited;
             if computed != i128::from(balance) {
@@ -145,11 +150,13 @@ impl Auditor {
                 ));
             }
             match (is_open, was_closed, sums.closed_by) {
+                // Somebody has opened it again behind the program's back: there is no such operation.
                 (true, _, Some(transaction)) => {
                     self.findings.add(format!("account {number} is open, but transaction {transaction} closed it"));
                 }
                 (true, true, None) => self.findings.add(format!("account {number} is open, and has a date of closing")),
                 (false, false, _) => self.findings.add(format!("account {number} is closed without a date of closing")),
+                // The two that the program makes.
                 (true, false, None) | (false, true, _) => {}
             }
             let reserved = self.reserved.remove(&number).unwrap_or_default();
@@ -173,6 +180,7 @@ impl Auditor {
             self.findings
                 .add(format!("a transfer under way reserves something at account {number}, which does not exist"));
         }
+        // Below zero are the branch's own accounts, which are compared by themselves.
         let strangers: Vec<i64> = self.sums.keys().copied().filter(|number| *number >= 0).collect();
         for number in strangers {
             self.findings.add(format!("there are transactions of account {number}, which does not exist"));

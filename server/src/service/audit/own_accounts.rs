@@ -39,6 +39,7 @@ impl OwnAccount {
         match (self.number, &self.peer) {
             (CASH, None) => Role::Cash,
             (SUSPENSE, None) => Role::Suspense,
+            // Known numbers with a peer, or others without one: made by hand.
             (CASH | SUSPENSE, Some(_)) | (_, None) => Role::Unknown,
             (_, Some(_)) => Role::Due,
         }
@@ -85,8 +86,10 @@ impl Auditor {
             for finding in judge(own, &sums) {
                 self.findings.add(finding);
             }
+            // Whatever customers hold has come out of one of these: every row has two sides.
             net += own.debited - own.credited;
         }
+        // A due account is made when it is first needed; these two are there from the beginning.
         for (number, name) in [(CASH, "cash"), (SUSPENSE, "suspense")] {
             if !self.own_accounts.contains_key(&number) {
                 self.findings.add(format!("the branch's own account {number}, {name}, is gone"));

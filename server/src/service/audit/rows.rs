@@ -81,6 +81,7 @@ impl Auditor {
         let payer = self.sums.entry(row.from_account).or_default();
         payer.debited += amount;
         if kind == Some(Kind::Closing) {
+            // The last movement that an account may have.
             payer.closed_by = Some(row.transaction_id);
         }
         self.sums.entry(row.to_account).or_default().credited += amount;

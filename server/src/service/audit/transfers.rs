@@ -44,6 +44,8 @@ impl Auditor {
     /// Compares each record with the books, and sums up what those under way reserve.
     pub(super) fn compare_transfers(&mut self, query: &impl Query) -> Result<()> {
         for sql in [COORDINATED, PREPARED] {
+            // Rows of one transfer come one after another, so one record at a time is in memory, however many there
+            // are.
             let mut under_hand: Option<Record> = None;
             query.query_each(sql, params![], |row| {
                 let txid: String = row.get(0)?;
@@ -116,6 +118,7 @@ fn judge_leg(findings: &mut Findings, record: &Record, claim: Claim, leg: &Leg) 
     let Record { txid, state, rows, is_mixed, .. } = record;
     let number = i64::from(leg.index);
     let row = rows.get(&number);
+    // Booked without a commit, or committed and not booked: money was made or lost.
     if row.is_some() != (claim == Claim::Booked) {
         findings.add(told(txid, state, row.is_some()));
     }
