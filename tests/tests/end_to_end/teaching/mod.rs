@@ -9,7 +9,7 @@ mod refusals;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use bank_tests::{Bank, Branch, Options, Reply, wait_until};
+use bank_tests::{Bank, Branch, Options, Reply, wait_for, wait_until};
 use protocol::answer::Status;
 use protocol::event::{Event, EventKind};
 use protocol::teaching::{Stage, Waiting};
@@ -78,12 +78,9 @@ fn stage(branch: &Branch) -> Stage {
 /// Waits until a message of this name waits at a branch, and gives the last such.
 #[track_caller]
 fn waiting(branch: &Branch, message: &str) -> Waiting {
-    let mut found = None;
-    wait_until(&format!("a message {message} waits"), || {
-        found = stage(branch).waiting.into_iter().rfind(|waiting| waiting.message == message);
-        found.is_some()
-    });
-    found.unwrap()
+    wait_for(&format!("a message {message} waits"), || {
+        stage(branch).waiting.into_iter().rfind(|waiting| waiting.message == message)
+    })
 }
 
 /// Waits for a message of this name and says what becomes of it.
