@@ -1,12 +1,11 @@
 //! Links that are cut, slow and healed.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bank_tests::wait_until;
 use serde_json::json;
 
-use super::{Class, act, fifty_to, link, status, step, waiting};
+use super::{Class, act, fifty_to, link, status, step, stop_stepping, waiting};
 
 #[test]
 fn a_cut_link_is_down_at_both_ends_until_it_is_healed() {
@@ -34,24 +33,18 @@ fn a_cut_link_is_down_at_both_ends_until_it_is_healed() {
 
 #[test]
 fn a_cut_between_vote_and_decision_leaves_doubt_and_healing_settles_it() {
-    let class = Class::stepping();
-    let Class { mumbai, delhi, .. } = &class;
-    thread::scope(|scope| {
-        let client = class.transfer(scope);
+    Class::stepping().teach(1, |mumbai, delhi, client| {
         step(delhi, "prepare", "deliver");
         waiting(mumbai, "vote yes");
         act(delhi, "fault", json!({"peer": "Mumbai", "fault": "cut"}));
         wait_until("Mumbai sees that the link is broken", || link(mumbai, "Delhi") == "down");
         step(mumbai, "vote yes", "deliver");
-        for branch in [mumbai, delhi] {
-            act(branch, "step_mode", json!({"on": false}));
-        }
+        stop_stepping([mumbai, delhi]);
         // Committed, but Delhi cannot be told.
         assert_eq!(client.join().unwrap().ok()["delivery"], "pending");
         assert_eq!((status(delhi).in_doubt, status(mumbai).undelivered), (1, 1));
         act(delhi, "fault", json!({"peer": "Mumbai", "fault": "heal"}));
     });
-    class.judge(1);
 }
 
 #[test]
@@ -65,11 +58,9 @@ fn a_slow_link_brings_each_message_late_and_in_order() {
     assert!(start.elapsed() >= Duration::from_millis(600), "the prepare and the commit: {:?}", start.elapsed());
     // What still waits when the link is healed comes at once.
     act(delhi, "fault", json!({"peer": "Mumbai", "fault": "slow", "delay_ms": 600_000}));
-    thread::scope(|scope| {
-        let client = class.transfer(scope);
+    class.teach(2, |_, delhi, client| {
         assert!(waiting(delhi, "prepare").due_unix_ms.is_some());
         assert!(act(delhi, "fault", json!({"peer": "Mumbai", "fault": "heal"})).waiting.is_empty());
         assert_eq!(client.join().unwrap().ok()["delivery"], "done");
     });
-    class.judge(2);
 }

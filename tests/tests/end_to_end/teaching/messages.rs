@@ -7,15 +7,14 @@ use bank_tests::wait_until;
 use protocol::event::EventKind;
 use serde_json::json;
 
-use super::{Class, LONGER_THAN_DELIVERY, act, events, pass_time, receipts, stage, status, stays, step, waiting};
+use super::{
+    Class, LONGER_THAN_DELIVERY, act, events, pass_time, receipts, stage, status, stays, step, stop_stepping, waiting,
+};
 
 #[test]
 fn a_whole_transfer_message_by_message() {
-    let class = Class::stepping();
-    let Class { mumbai, delhi, .. } = &class;
-    let clocks = [mumbai, delhi].map(|branch| stage(branch).protocol_clock_ms);
-    let txid = thread::scope(|scope| {
-        let client = class.transfer(scope);
+    Class::stepping().teach(1, |mumbai, delhi, client| {
+        let clocks = [mumbai, delhi].map(|branch| stage(branch).protocol_clock_ms);
         let prepare = waiting(delhi, "prepare");
         let id = prepare.txid.to_string();
         assert_eq!((prepare.from.as_str(), prepare.to.as_str(), prepare.due_unix_ms), ("Mumbai", "Delhi", None));
@@ -47,21 +46,16 @@ fn a_whole_transfer_message_by_message() {
         assert!(!client.is_finished());
         step(mumbai, "acknowledged", "deliver");
         assert_eq!(client.join().unwrap().ok()["delivery"], "done");
-        id
+        let told = EventKind::Answered { text: "transfer_complete, delivery done".into() };
+        assert!(events(mumbai, &id).contains(&told));
+        assert_eq!([mumbai, delhi].map(|branch| stage(branch).protocol_clock_ms), clocks, "time stood still");
+        assert!(stage(mumbai).waiting.is_empty() && stage(delhi).waiting.is_empty());
     });
-    let told = EventKind::Answered { text: "transfer_complete, delivery done".into() };
-    assert!(events(mumbai, &txid).contains(&told));
-    assert_eq!([mumbai, delhi].map(|branch| stage(branch).protocol_clock_ms), clocks, "time stood still");
-    assert!(stage(mumbai).waiting.is_empty() && stage(delhi).waiting.is_empty());
-    class.judge(1);
 }
 
 #[test]
 fn a_lost_acknowledgement_is_made_up_for_and_the_money_comes_once() {
-    let class = Class::stepping();
-    let Class { mumbai, delhi, .. } = &class;
-    thread::scope(|scope| {
-        let client = class.transfer(scope);
+    Class::stepping().teach(1, |mumbai, delhi, client| {
         step(delhi, "prepare", "deliver");
         step(mumbai, "vote yes", "deliver");
         let first = step(delhi, "commit", "deliver");
@@ -78,21 +72,16 @@ fn a_lost_acknowledgement_is_made_up_for_and_the_money_comes_once() {
         assert_ne!(again.id, first.id);
         step(mumbai, "acknowledged", "deliver");
         assert_eq!(client.join().unwrap().ok()["delivery"], "done");
+        // The commit went out more than once in that second; what is left over changes nothing.
+        stop_stepping([delhi, mumbai]);
+        stop_stepping([delhi, mumbai]);
+        assert_eq!(delhi.connect().balance(1002), "1050.00");
     });
-    // The commit went out more than once in that second; what is left over changes nothing.
-    for branch in [delhi, mumbai, delhi, mumbai] {
-        act(branch, "step_mode", json!({"on": false}));
-    }
-    assert_eq!(delhi.connect().balance(1002), "1050.00");
-    class.judge(1);
 }
 
 #[test]
 fn a_doubled_commit_pays_once() {
-    let class = Class::stepping();
-    let Class { mumbai, delhi, .. } = &class;
-    thread::scope(|scope| {
-        let client = class.transfer(scope);
+    Class::stepping().teach(1, |mumbai, delhi, client| {
         step(delhi, "prepare", "deliver");
         step(mumbai, "vote yes", "deliver");
         let first = step(delhi, "commit", "duplicate");
@@ -103,17 +92,13 @@ fn a_doubled_commit_pays_once() {
         step(delhi, "commit", "deliver");
         step(mumbai, "acknowledged", "deliver");
         assert_eq!(receipts(&events(delhi, first.txid.as_str()), &first.id), 2);
+        assert_eq!(delhi.connect().balance(1002), "1050.00");
     });
-    assert_eq!(delhi.connect().balance(1002), "1050.00");
-    class.judge(1);
 }
 
 #[test]
 fn a_delayed_message_comes_by_itself() {
-    let class = Class::stepping();
-    let Class { mumbai, delhi, .. } = &class;
-    thread::scope(|scope| {
-        let client = class.transfer(scope);
+    Class::stepping().teach(1, |mumbai, delhi, client| {
         let prepare = waiting(delhi, "prepare");
         let start = Instant::now();
         let after = act(delhi, "step", json!({"number": prepare.number, "how": "delay", "delay_ms": 400}));
@@ -127,15 +112,11 @@ fn a_delayed_message_comes_by_itself() {
         step(mumbai, "acknowledged", "deliver");
         client.join().unwrap().ok();
     });
-    class.judge(1);
 }
 
 #[test]
 fn an_abort_overtakes_its_prepare() {
-    let class = Class::stepping();
-    let Class { mumbai, delhi, .. } = &class;
-    thread::scope(|scope| {
-        let client = class.transfer(scope);
+    Class::stepping().teach(0, |mumbai, delhi, client| {
         let prepare = waiting(delhi, "prepare");
         // Time passes as ever: first the prepare is sent again, then the vote is given up.
         let before = stage(mumbai).protocol_clock_ms;
@@ -152,11 +133,8 @@ fn an_abort_overtakes_its_prepare() {
         act(delhi, "step", json!({"number": prepare.number, "how": "deliver"}));
         waiting(mumbai, "vote no");
         assert_eq!((status(delhi).in_doubt, delhi.connect().balance(1002)), (0, "1000.00".into()));
+        stop_stepping([delhi, mumbai]);
     });
-    for branch in [delhi, mumbai] {
-        act(branch, "step_mode", json!({"on": false}));
-    }
-    class.judge(0);
 }
 
 #[test]
@@ -182,10 +160,7 @@ fn the_end_of_step_mode_delivers_all_that_waits() {
 
 #[test]
 fn an_hour_passes_moment_by_moment() {
-    let class = Class::stepping();
-    let Class { mumbai, delhi, .. } = &class;
-    thread::scope(|scope| {
-        let client = class.transfer(scope);
+    Class::stepping().teach(0, |mumbai, delhi, client| {
         step(delhi, "prepare", "deliver");
         // Delhi is in doubt, and asks again and again; Mumbai never hears of the vote.
         let vote = step(mumbai, "vote yes", "drop");
@@ -201,9 +176,6 @@ fn an_hour_passes_moment_by_moment() {
         });
         pass_time(mumbai, 10_000);
         client.join().unwrap().refused("vote_timeout");
-        for branch in [mumbai, delhi] {
-            act(branch, "step_mode", json!({"on": false}));
-        }
+        stop_stepping([mumbai, delhi]);
     });
-    class.judge(0);
 }

@@ -48,6 +48,14 @@ impl Class {
         scope.spawn(move || connection.ask("inter_branch_transfer", fifty_to("Delhi")))
     }
 
+    /// One transfer of 50.00 to Delhi, whose client waits while `lesson` says what becomes of it. At the end Delhi was paid
+    /// so often.
+    #[track_caller]
+    fn teach(&self, paid_times: usize, lesson: impl FnOnce(&Branch, &Branch, ScopedJoinHandle<'_, Reply>)) {
+        thread::scope(|scope| lesson(&self.mumbai, &self.delhi, self.transfer(scope)));
+        self.judge(paid_times);
+    }
+
     /// Nothing waits or is slow any more: the money is exact, and Delhi was paid so often.
     #[track_caller]
     fn judge(&self, paid_times: usize) {
@@ -89,6 +97,14 @@ fn step(branch: &Branch, message: &str, how: &str) -> Waiting {
     let message = waiting(branch, message);
     act(branch, "step", json!({"number": message.number, "how": how}));
     message
+}
+
+/// Delivers all that waits, and lets time go on.
+#[track_caller]
+fn stop_stepping(branches: [&Branch; 2]) {
+    for branch in branches {
+        act(branch, "step_mode", json!({"on": false}));
+    }
 }
 
 #[track_caller]

@@ -1,19 +1,15 @@
 //! What teaching mode refuses: bad input, a branch that is not taught, whoever has no key; and what ends with its program.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bank_tests::{Bank, Branch, Options, wait_until};
 use serde_json::{Value, json};
 
-use super::{Class, act, fifty_to, link, stage, status, waiting};
+use super::{Class, act, fifty_to, link, stage, status, stays, waiting};
 
 #[test]
 fn bad_input_is_refused_and_changes_nothing() {
-    let class = Class::stepping();
-    let Class { mumbai, delhi, .. } = &class;
-    thread::scope(|scope| {
-        let client = class.transfer(scope);
+    Class::stepping().teach(1, |mumbai, delhi, client| {
         let number = waiting(delhi, "prepare").number;
         let before = stage(delhi);
         let mut connection = delhi.connect();
@@ -52,7 +48,6 @@ fn bad_input_is_refused_and_changes_nothing() {
         act(mumbai, "step_mode", json!({"on": false}));
         client.join().unwrap().ok();
     });
-    class.judge(1);
 }
 
 /// The six, with parameters that a teaching branch would take.
@@ -107,6 +102,7 @@ fn a_teaching_branch_is_taught_by_those_with_the_key_alone() {
 
 #[test]
 fn what_a_program_set_ends_when_it_is_gone_and_what_a_person_set_stays() {
+    const LONGER_THAN_THE_LEASE: Duration = Duration::from_secs(3);
     let class = Class::new();
     let lease = json!({"holder": "a test", "seconds": 2});
     let set_all = |lease: &Value| {
@@ -119,27 +115,18 @@ fn what_a_program_set_ends_when_it_is_gone_and_what_a_person_set_stays() {
         (delhi.step_mode, !mumbai.faults.is_empty(), mumbai.crash_at.is_some())
     };
     set_all(&lease);
-    let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(3) {
-        assert_eq!(is_set(), (true, true, true), "it is renewed");
+    stays("it is renewed", LONGER_THAN_THE_LEASE, || {
         for branch in [&class.mumbai, &class.delhi] {
             act(branch, "stage", json!({ "lease": lease }));
         }
-        thread::sleep(Duration::from_millis(100));
-    }
-    wait_until("nothing is left set", || is_set() == (false, false, false));
-    thread::scope(|scope| {
-        class.transfer(scope).join().unwrap().ok();
+        is_set() == (true, true, true)
     });
-    class.judge(1);
+    wait_until("nothing is left set", || is_set() == (false, false, false));
+    class.teach(1, |_, _, client| drop(client.join().unwrap().ok()));
 
     set_all(&lease);
     set_all(&Value::Null);
-    let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(3) {
-        assert_eq!(is_set(), (true, true, true), "nobody has to renew it");
-        thread::sleep(Duration::from_millis(100));
-    }
+    stays("nobody has to renew it", LONGER_THAN_THE_LEASE, || is_set() == (true, true, true));
     for lease in [json!({"holder": "", "seconds": 2}), json!({"holder": "x", "seconds": 0}), json!({"holder": "x"})] {
         class.delhi.connect().ask("step_mode", json!({"on": true, "lease": lease})).refused("invalid_params");
     }
