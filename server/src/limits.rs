@@ -15,9 +15,6 @@ pub const GROUP_OPERATIONS: usize = 1_024;
 pub const QUEUE_OPERATIONS: usize = 65_536;
 /// Those of one owner: a batch of the most requests beside some others.
 pub const QUEUE_OPERATIONS_SHARE: usize = 16_384;
-/// Commits whose clients are still to be answered by another thread; past it the next commit waits. Where replicas are
-/// waited for, so many are on their way to them at a time.
-pub const FINISHED_GROUPS: usize = 64;
 /// How long the operations of an owner are each undone by themselves after one of them had to be, at the cost of the
 /// whole group.
 pub const SUSPECT_FOR: Duration = Duration::from_secs(10);
@@ -414,6 +411,11 @@ pub const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 pub const COPIES_ASKED_FOR_PROMOTION: Duration = Duration::from_secs(2);
 /// How long they are waited for when a primary starts: it must not take a write if another was promoted.
 pub const COPIES_ASKED_AT_START: Duration = Duration::from_secs(4);
+/// How long a primary that is to be a replica commits nothing, for the copy that is to take its place to get the end of
+/// its log, and how often that copy is asked.
+pub const HAND_OVER_WAIT: Duration = Duration::from_secs(2);
+/// See [`HAND_OVER_WAIT`].
+pub const HAND_OVER_LOOK: Duration = Duration::from_millis(20);
 /// A primary that was silent for this long counts as gone when its replica is promoted.
 pub const PRIMARY_SILENCE: Duration = Duration::from_secs(3);
 /// How long everything may take to be closed and opened again when the branch changes its role, before it is given up.

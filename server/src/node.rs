@@ -22,7 +22,7 @@ use crate::cli::config::Config;
 use crate::dbs_exec::{CopyRole, DbsExec, Failure, Opening, WaitHook};
 use crate::error::Error;
 use crate::key::find_or_make;
-use crate::limits::{HURRY_AFTER, SYNC_STOP_WAIT};
+use crate::limits::{CATCH_UP_WAIT, HURRY_AFTER, SYNC_STOP_WAIT};
 use crate::menu::Texts;
 use crate::net::accept::{Clients, Listener};
 use crate::net::listeners::Listeners;
@@ -246,9 +246,11 @@ impl Node {
         if let Some(lesson) = &service.lesson {
             lesson.stop();
         }
-        // What this copy has promised is on its way to the replicas before they lose it.
+        // What this copy has promised reaches the replicas before they lose it. At a change of role they have it, or
+        // another copy has more.
         service.engine.stop();
-        service.replication.stop();
+        service.replication.stop(if is_change { Duration::ZERO } else { CATCH_UP_WAIT });
+        service.clients.stop_replicas();
         if let Some(stopping) = sms_stopping
             && stopping.join().is_err()
         {

@@ -26,8 +26,9 @@ pub(super) const DEMOTE_EXAMPLES: &str = "\
 Examples:
   bank-client --port 9100 demote --to 127.0.0.1:9200
 
-If the copy has group commits that the new primary does not have, it says how many and follows only after
-bank-client resync, which takes a new copy and keeps the old file.";
+A primary first waits until the copy there has all that it has committed, and stays the primary when that takes too
+long; then promote the copy. If a copy has group commits that its new primary does not have, it says how many and follows
+only after bank-client resync, which takes a new copy and keeps the old file.";
 
 /// How long is waited for a copy to say how it gets on in its new role.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -46,7 +47,7 @@ pub struct PromoteArguments {
 /// Arguments of `demote`.
 #[derive(Args, Debug)]
 pub struct DemoteArguments {
-    /// The primary to follow
+    /// The copy to follow
     #[arg(long, value_name = "HOST:PORT")]
     to: Address,
 }

@@ -1,8 +1,7 @@
 //! Connections of the branch protocol: frames in, frames out.
 //!
 //! It reads what has come, hands every whole frame to the session at once, and has each answer written before the next
-//! is made; or leaves the answers of operations to another thread, and reads on ([`super::replies`]). Both directions are
-//! in bounded memory: [`super::incoming`] and [`super::outgoing`].
+//! is made. Both directions are in bounded memory: [`super::incoming`] and [`super::outgoing`].
 
 use std::io::{self, Write as _};
 use std::net::TcpStream;
@@ -15,7 +14,6 @@ use protocol::{Address, Epoch};
 use super::answers::to_json;
 use super::incoming::{Filled, Incoming, Terms};
 use super::outgoing::{Outgoing, framed_error};
-use super::replies::Replies;
 use super::session::{After, BranchSession};
 use crate::limits::{REOPEN_WAIT, STRANGER_IDLE, WATCH_EVENTS, WATCH_POLL};
 use crate::net::accept::{Client, Handler};
@@ -33,10 +31,7 @@ impl Handler for BranchHandler {
 
     fn serve(&self, client: &Client) {
         log::debug!("{client}: branch connection opened");
-        let replies = Replies::new(client.share_stream());
-        let ended = self.converse(client, &replies);
-        // What is under way has its effect, and its client is counted until then.
-        replies.end();
+        let ended = self.converse(client);
         match ended {
             Ok(()) => log::debug!("{client}: branch connection closed"),
             Err(error) => log::debug!("{client}: branch connection broke: {error}"),
@@ -55,10 +50,10 @@ impl Handler for BranchHandler {
 }
 
 impl BranchHandler {
-    fn converse(&self, client: &Client, replies: &Arc<Replies>) -> io::Result<()> {
+    fn converse(&self, client: &Client) -> io::Result<()> {
         let mut session = BranchSession::new(&self.0, client);
-        let mut incoming = Incoming::new(client.stream()).beside(replies);
-        let mut outgoing = Outgoing::shared(client.stream(), replies);
+        let mut incoming = Incoming::new(client.stream());
+        let mut outgoing = Outgoing::new(client.stream());
         loop {
             let terms = self.terms(&session);
             match incoming.fill(&terms)? {
@@ -87,17 +82,16 @@ impl BranchHandler {
                 }
                 return outgoing.flush();
             }
-            outgoing.flush_gathered()?;
-            if incoming.is_long() {
-                // Its bytes are given back when it is answered.
-                outgoing.settle()?;
-            }
+            outgoing.flush()?;
             incoming.consume(taken);
             match after {
                 After::GoOn | After::ChangeRole(_) => {}
                 // What stands behind it already is the client's sign that it has seen enough.
                 After::Watch(watch) => self.watch(client, &watch, incoming.goes_on_after(0), &mut outgoing)?,
-                After::Replicate(stream) => return self.0.replication.serve_replica(&stream, client.stream()),
+                After::Replicate(stream) => {
+                    client.become_replica();
+                    return self.0.replication.serve_replica(&stream, client.stream());
+                }
                 After::BecomeLink(peer) => {
                     let caller = Address::from((client.peer().ip(), peer.port));
                     let told = peer.host.as_deref().and_then(|host| Address::new(host, peer.port).ok());

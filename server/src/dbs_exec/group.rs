@@ -12,17 +12,6 @@
 //! thread D            enter ─ sleeps ··························· done
 //! ```
 //!
-//! A submission may also be handed in: its thread does not sleep, it goes back to its client, and says what is to be
-//! done with the results ([`Then`]). Such a submission can't be woken to lead. When one is next, the lead goes to the
-//! *committer*, which keeps it as long as anything waits (`handed_in.rs`).
-//!
-//! ```text
-//! thread A  enter ─ leads ─ [ commit A ] ─ answers A ─ reads from its client
-//! thread B      enter ─ reads from its client          committer  [ commit B, C, D ]
-//! thread C        enter ─ reads from its client        answers                     answers B, C, D
-//! thread D          enter ─ reads from its client
-//! ```
-//!
 //! # Whose turn it is
 //!
 //! Groups are filled by turns: each [`Owner`] gives one submission, then each one more, while they fit. A submission
@@ -178,26 +167,9 @@ impl Queue {
         Some(taken)
     }
 
-    /// Hands the lead on to a submission's thread, if any waits.
-    pub fn hand_on(&mut self) -> Next {
-        match self.choose_next() {
-            Some(next) if next.is_awaited() => {
-                next.lead();
-                Next::Woken
-            }
-            Some(_) => Next::Unattended,
-            None => Next::Nobody,
-        }
-    }
-
-    /// Keeps the lead for the calling thread, if anything waits.
-    pub fn keep_lead(&mut self) -> bool {
-        self.choose_next().is_some()
-    }
-
-    /// Chooses the submission that the next group begins with: the branch's own before clients', and a long one after
-    /// each group of short ones.
-    fn choose_next(&mut self) -> Option<Arc<dyn Work>> {
+    /// Makes a waiting submission's thread the leader, if any waits: the branch's own before clients', and a long one
+    /// after each group of short ones.
+    pub fn hand_on(&mut self) {
         // Long and short ones take turns: neither many short ones nor many long ones ever hold the other kind up for
         // more than one group.
         let long = self.turns.iter().position(|owner| self.is_long(*owner));
@@ -217,11 +189,15 @@ impl Queue {
                 }
             }
         };
-        // It stays the leader's from here to its take_group, so nobody else can take it along meanwhile.
-        self.leader.clone_from(&next);
-        // With nothing there, the next to enter leads at once.
-        self.is_led = next.is_some();
-        next
+        match next {
+            Some(next) => {
+                // It stays the leader's from here to its take_group, so nobody else can take it along meanwhile.
+                self.leader = Some(Arc::clone(&next));
+                next.lead();
+            }
+            // The next to enter leads at once.
+            None => self.is_led = false,
+        }
     }
 
     fn is_long(&self, owner: Owner) -> bool {
@@ -235,17 +211,6 @@ impl Queue {
     }
 }
 
-/// Who leads the next group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Nobody: nothing waits.
-    Nobody,
-    /// The thread of the submission that is next; it was woken.
-    Woken,
-    /// No thread waits for the submission that is next: somebody else has to lead.
-    Unattended,
-}
-
 /// A submission as the leader sees it, whatever its operations' type.
 pub trait Work: Send + Sync {
     /// Whose it is.
@@ -256,18 +221,11 @@ pub trait Work: Send + Sync {
     fn weight(&self) -> usize;
     /// Runs one operation and keeps its result. `false` when it failed.
     fn run(&self, index: usize, tx: &mut Tx<'_>) -> bool;
-    /// Whether a thread waits for its results.
-    fn is_awaited(&self) -> bool;
-    /// Wakes the thread with its results, or with the failure of the whole group; or does with them what whoever handed
-    /// it in has said.
+    /// Wakes the thread with its results, or with the failure of the whole group.
     fn settle(&self, outcome: &Settled);
     /// Wakes the thread to lead.
     fn lead(&self);
 }
-
-/// What is to be done with the results of a submission that was handed in. It must not wait: the results of others are
-/// behind it.
-pub type Then<T> = Box<dyn FnOnce(Vec<Result<T>>) + Send>;
 
 /// What became of a group.
 #[derive(Clone, Debug)]
@@ -289,7 +247,7 @@ pub enum Turn {
     Settled,
 }
 
-/// One caller's operations, their results, and the caller's place to sleep or its word on what is to be done with them.
+/// One caller's operations, their results, and the caller's place to sleep.
 pub struct Submission<T, F> {
     owner: Owner,
     len: usize,
@@ -304,8 +262,6 @@ struct State<T, F> {
     turn: Option<Turn>,
     /// Replicas are still to say that they have the log up to here.
     unconfirmed: Option<i64>,
-    /// There when no thread waits.
-    then: Option<Then<T>>,
 }
 
 impl<T, F> Submission<T, F> {
@@ -317,21 +273,9 @@ impl<T, F> Submission<T, F> {
             owner,
             len,
             weight,
-            state: Mutex::new(State { operations, results, turn: None, unconfirmed: None, then: None }),
+            state: Mutex::new(State { operations, results, turn: None, unconfirmed: None }),
             woken: Condvar::new(),
         }
-    }
-
-    /// The same, with what is to be done with the results.
-    pub fn handed_in(owner: Owner, operations: Vec<F>, then: Then<T>) -> Self {
-        let submission = Self::new(owner, operations.len(), operations);
-        submission.state.lock().then = Some(then);
-        submission
-    }
-
-    /// Takes back what was to be done with the results: the calling thread waits for them itself.
-    pub fn take_back(&self) -> Option<Then<T>> {
-        self.state.lock().then.take()
     }
 
     /// Sleeps until there is something to do.
@@ -350,12 +294,6 @@ impl<T, F> Submission<T, F> {
         std::mem::take(&mut self.state.lock().results)
     }
 
-    /// The same for a client: what is durable here may not be called refused, and not be called done before replicas
-    /// have it. What was refused changed nothing, and stays refused.
-    pub fn take_results_for_client(&self) -> Vec<Result<T>> {
-        self.state.lock().results_for_client()
-    }
-
     /// Up to which number of the log replicas are still to confirm, once settled.
     pub fn unconfirmed(&self) -> Option<i64> {
         self.state.lock().unconfirmed
@@ -364,16 +302,6 @@ impl<T, F> Submission<T, F> {
     fn wake(&self, turn: Turn) {
         self.state.lock().turn = Some(turn);
         self.woken.notify_one();
-    }
-}
-
-impl<T, F> State<T, F> {
-    fn results_for_client(&mut self) -> Vec<Result<T>> {
-        let results = std::mem::take(&mut self.results);
-        match self.unconfirmed {
-            None => results,
-            Some(_) => results.into_iter().map(|result| result.and(Err(Error::Unconfirmed))).collect(),
-        }
     }
 }
 
@@ -403,34 +331,18 @@ where
         succeeded
     }
 
-    fn is_awaited(&self) -> bool {
-        self.state.lock().then.is_none()
-    }
-
     fn settle(&self, outcome: &Settled) {
-        let mut state = self.state.lock();
         match outcome {
             Settled::Durable => {}
-            Settled::Unconfirmed(sequence) => state.unconfirmed = Some(*sequence),
+            Settled::Unconfirmed(sequence) => self.state.lock().unconfirmed = Some(*sequence),
             // The group was rolled back as a whole: also what had succeeded in it did not happen.
             Settled::Failed(error) => {
-                for result in &mut state.results {
+                for result in &mut self.state.lock().results {
                     *result = Err(error.clone());
                 }
             }
         }
-        match state.then.take() {
-            Some(then) => {
-                let results = state.results_for_client();
-                drop(state);
-                then(results);
-            }
-            None => {
-                state.turn = Some(Turn::Settled);
-                drop(state);
-                self.woken.notify_one();
-            }
-        }
+        self.wake(Turn::Settled);
     }
 
     fn lead(&self) {

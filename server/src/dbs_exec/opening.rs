@@ -7,11 +7,11 @@
 use std::fmt;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::bounded;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::dbs_exec::checkpoint::Checkpointer;
@@ -110,8 +110,8 @@ impl DbsExec {
         Ok(Self {
             watcher,
             queue: Mutex::new(Queue::default()),
-            handed_in: OnceLock::new(),
             writer,
+            hand_over_ended: Condvar::new(),
             readers: Readers::new(file.path().to_path_buf(), Arc::clone(&wal_gate)),
             wal_gate,
             checkpointer,

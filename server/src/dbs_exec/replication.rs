@@ -126,6 +126,26 @@ impl DbsExec {
         Ok(())
     }
 
+    /// As [`DbsExec::demote`], once another copy has all that this primary has committed: that copy is to take its place.
+    ///
+    /// From the call on nothing is committed. `has_all` is given the end of the log, and returns when the other copy has
+    /// the log up to there; it may wait, since no lock is held meanwhile.
+    ///
+    /// # Errors
+    /// That of `has_all`: this copy stays the primary, and what was held back is committed now. Else as
+    /// [`DbsExec::demote`].
+    pub fn hand_over(&self, primary: &str, has_all: impl FnOnce(Option<Position>) -> Result<()>) -> Result<()> {
+        let end = {
+            let mut writer = self.open_writer()?;
+            // With the mutex held no group is under way, and the next leader looks at this before it begins one.
+            writer.is_handing_over = true;
+            self.position()
+        };
+        let _ends = HandingOver(self);
+        has_all(end)?;
+        self.demote(primary)
+    }
+
     /// Notes that another copy is the primary of this epoch, which is higher or contradicts this copy's, durably, and
     /// ends all writing here.
     ///
@@ -268,6 +288,16 @@ impl DbsExec {
     pub fn members(&self) -> Result<Vec<String>> {
         let sql = "SELECT address FROM replication_members ORDER BY address";
         self.read(|reader| reader.query_all(sql, params![], |row| row.get(0)))
+    }
+}
+
+/// While it is there, no group is begun.
+struct HandingOver<'d>(&'d DbsExec);
+
+impl Drop for HandingOver<'_> {
+    fn drop(&mut self) {
+        self.0.writer.lock().is_handing_over = false;
+        self.0.hand_over_ended.notify_all();
     }
 }
 

@@ -10,7 +10,6 @@ use crossbeam_channel::bounded;
 use super::*;
 
 mod contract;
-mod handed_in;
 
 fn open(directory: &tempfile::TempDir) -> DbsExec {
     DbsExec::open(&directory.path().join("bank.db"), |_| {}).unwrap()
@@ -423,4 +422,49 @@ fn the_log_is_kept_to_its_bound_and_never_loses_its_end() {
     });
     let (rows, bytes) = kept.unwrap().unwrap();
     assert!(rows > 3 && bytes < 2_400, "{rows} rows of {bytes} bytes");
+}
+
+#[test]
+fn a_hand_over_commits_nothing_until_the_other_copy_has_all_and_goes_on_when_it_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let dbs = open(&directory);
+    dbs.start_logging(&[1; 32], 0).unwrap();
+    dbs.execute(insert_own_account(-10)).unwrap();
+    let end = dbs.position();
+    thread::scope(|scope| {
+        let (entered, has_entered) = bounded(1);
+        let late = |number: i64| {
+            let dbs = &dbs;
+            let entered = entered.clone();
+            scope.spawn(move || {
+                entered.send(()).unwrap();
+                dbs.execute(insert_own_account(number))
+            })
+        };
+        // It lacks something: what came meanwhile is committed afterwards.
+        let mut waiting = None;
+        let refused = dbs.hand_over("127.0.0.1:1", |last| {
+            assert_eq!(last, end);
+            waiting = Some(late(-11));
+            has_entered.recv().unwrap();
+            // A role is changed under the writer's mutex, which nobody holds who waits for the end of this.
+            dbs.set_members(&["127.0.0.1:1".into()]).unwrap();
+            assert_eq!((dbs.position(), count_own_accounts(&dbs)), (end, 1));
+            Err(Error::Invalid("it lacks something".into()))
+        });
+        assert_eq!(refused, Err(Error::Invalid("it lacks something".into())));
+        assert_eq!(waiting.unwrap().join().unwrap(), Ok(-11));
+        // It has all: what came meanwhile is not done.
+        let end = dbs.position();
+        let mut waiting = None;
+        let handed_over = dbs.hand_over("127.0.0.1:1", |last| {
+            assert_eq!(last, end);
+            waiting = Some(late(-12));
+            has_entered.recv().unwrap();
+            Ok(())
+        });
+        assert_eq!(handed_over, Ok(()));
+        assert_eq!(waiting.unwrap().join().unwrap(), Err(Error::Stopping));
+        assert_eq!((dbs.position(), count_own_accounts(&dbs)), (end, 2));
+    });
 }

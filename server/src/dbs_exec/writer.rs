@@ -47,6 +47,8 @@ pub struct Writer {
     is_abandoned: bool,
     /// Owners of whom an operation failed after it had written, and when.
     suspects: RefCell<HashMap<Owner, Instant>>,
+    /// Set while another copy takes the end of the log, to be the primary next: no group is begun meanwhile.
+    pub(super) is_handing_over: bool,
     /// Set once the connection to the file is closed.
     pub(super) is_closed: bool,
 }
@@ -94,6 +96,7 @@ impl Writer {
             stamp: None,
             is_abandoned: false,
             suspects: RefCell::default(),
+            is_handing_over: false,
             is_closed: false,
         })
     }

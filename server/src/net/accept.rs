@@ -5,7 +5,7 @@
 //! reading, so that a session blocked in a read finds the end of its input, says goodbye and ends, while
 //! an operation under way finishes first and is answered.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -17,7 +17,9 @@ use std::{cell::Cell, fmt};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use protocol::network::network_of;
 
-use crate::limits::{ACCEPT_PAUSE, CLIENT_STACK_BYTES, CLIENTS_SHARED_FROM, SHUTDOWN_GRACE, WRITE_TIMEOUT};
+use crate::limits::{
+    ACCEPT_PAUSE, CLIENT_STACK_BYTES, CLIENTS_SHARED_FROM, SHUTDOWN_GRACE, THREAD_STOP_WAIT, WRITE_TIMEOUT,
+};
 
 /// Everyone who is connected.
 ///
@@ -35,6 +37,8 @@ pub struct Clients {
 struct Register {
     next_id: u64,
     streams: BTreeMap<u64, Arc<TcpStream>>,
+    /// Which of them are streams to replicas.
+    replicas: BTreeSet<u64>,
     /// How many of them each address has.
     addresses: HashMap<IpAddr, usize>,
 }
@@ -82,27 +86,46 @@ impl Clients {
     }
 
     /// Tells every session to end, gives them a moment, and cuts off who is left. What takes long is told to hurry by
-    /// `hurry`, once `patience` has passed.
+    /// `hurry`, once `patience` has passed. Streams to replicas go on: what the sessions still do is for them, too.
     pub fn stop(&self, patience: Duration, hurry: impl FnOnce()) {
         self.stopping.store(true, Ordering::SeqCst);
         let mut register = self.register.lock();
-        for stream in register.streams.values() {
+        for stream in register.sessions() {
             // An error means that the client is gone already.
             let _ = stream.shutdown(Shutdown::Read);
         }
         let now = Instant::now();
         let wait_until = |register: &mut MutexGuard<'_, Register>, deadline: Instant| {
-            while !register.streams.is_empty() && !self.left.wait_until(register, deadline).timed_out() {}
+            while register.sessions().next().is_some() && !self.left.wait_until(register, deadline).timed_out() {}
         };
         wait_until(&mut register, now + patience.min(SHUTDOWN_GRACE));
         MutexGuard::unlocked(&mut register, hurry);
         wait_until(&mut register, now + SHUTDOWN_GRACE);
+        let mut cut_off = 0;
+        for stream in register.sessions() {
+            let _ = stream.shutdown(Shutdown::Both);
+            cut_off += 1;
+        }
+        if cut_off > 0 {
+            log::warn!("{cut_off} clients did not take their goodbye in time and were cut off");
+        }
+    }
+
+    /// Cuts the streams to replicas, after [`Clients::stop`], and waits a moment for their threads.
+    pub fn stop_replicas(&self) {
+        let mut register = self.register.lock();
         for stream in register.streams.values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
-        if !register.streams.is_empty() {
-            log::warn!("{} clients did not take their goodbye in time and were cut off", register.streams.len());
-        }
+        let deadline = Instant::now() + THREAD_STOP_WAIT;
+        while !register.replicas.is_empty() && !self.left.wait_until(&mut register, deadline).timed_out() {}
+    }
+}
+
+impl Register {
+    /// The connections of everyone but the replicas.
+    fn sessions(&self) -> impl Iterator<Item = &Arc<TcpStream>> {
+        self.streams.iter().filter(|(id, _)| !self.replicas.contains(id)).map(|(_, stream)| stream)
     }
 }
 
@@ -116,6 +139,7 @@ struct Entry {
 impl Entry {
     fn leave(&self) {
         let mut register = self.clients.register.lock();
+        register.replicas.remove(&self.id);
         if register.streams.remove(&self.id).is_some() {
             let own = register.addresses.get(&self.address).copied().unwrap_or(0);
             match own {
@@ -188,6 +212,11 @@ impl Client {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.entry.clients.is_stopping()
+    }
+
+    /// From now on this is a stream to a replica, which goes on while the other sessions end.
+    pub fn become_replica(&self) {
+        self.entry.clients.register.lock().replicas.insert(self.entry.id);
     }
 
     /// Leaves the register: from now on nobody waits for this client, or cuts it off, when the branch changes its

@@ -89,17 +89,6 @@ impl Dialler {
         told.map_err(|error| DialError::of(address, error))
     }
 
-    /// Looks whether a copy of this branch is at `address`.
-    ///
-    /// # Errors
-    /// [`DialError`].
-    pub fn find(&self, address: &Address) -> Result<(), DialError> {
-        match &self.exchange {
-            None => self.dial(address).map(drop),
-            Some(exchange) => meet(&**exchange, address).map(drop),
-        }
-    }
-
     /// Connects to the copy at `address`.
     ///
     /// # Errors

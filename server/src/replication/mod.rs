@@ -24,6 +24,8 @@
 //! transaction; what was prepared, decided and answered came with the log, and the two machines recover from it as
 //! after a restart. Whoever has heard of an epoch refuses links, streams and orders of a lower one; the old primary,
 //! as soon as anyone tells it, is *fenced*: it takes no writes, durably, and becomes a replica on command (`demote`).
+//! A primary that nobody has replaced hands over before it obeys that command: it commits nothing more until the copy
+//! that it is to follow has all that it has, so that a planned change loses no promise.
 //! The new primary goes round and tells: the other copies (`announce`), and, by linking to them, all branches.
 //!
 //! A promotion asks the other copies first (`ask`), and goes on without asking them only for a person who insists. Two
@@ -70,7 +72,7 @@ pub use roles::{is_replaced, settle_role};
 
 use crate::dbs_exec::{CopyRole, DbsExec};
 use crate::error::{Error, Result};
-use crate::limits::{CATCH_UP_WAIT, THREAD_STOP_WAIT};
+use crate::limits::THREAD_STOP_WAIT;
 use crate::transfer::Engine;
 
 /// Why everything is to be closed and opened again.
@@ -254,13 +256,15 @@ impl Replication {
     /// Has the threads and streams of this role end soon.
     fn stop_soon(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+        self.parts.dbs.feed().end();
         self.interrupt();
     }
 
-    /// Ends the threads and streams of this role. Called when the clients have been told to leave. A thread that just
-    /// waits for another machine is left to end by itself: it finds that it is not wanted any more.
-    pub fn stop(&self) {
-        self.wait_for_replicas(CATCH_UP_WAIT);
+    /// Ends the threads and streams of this role, once the replicas that follow have all there is, or so long has passed.
+    /// Called when the clients have left. A thread that just waits for another machine is left to end by itself: it
+    /// finds that it is not wanted any more.
+    pub fn stop(&self, catch_up_wait: Duration) {
+        self.wait_for_replicas(catch_up_wait);
         self.stop_soon();
         let threads = std::mem::take(&mut *self.threads.lock());
         let deadline = Instant::now() + THREAD_STOP_WAIT;

@@ -1,21 +1,24 @@
 //! What this copy is to be: from the command line at the start, and by order while it runs.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use protocol::answer::Promotion;
-use protocol::request::{Demote, Follow, Promote};
+use protocol::request::{Demote, Follow, Following, Promote};
 use protocol::{Address, Epoch, EpochOrder};
 
 use super::ask::{heard_by, tell_copies};
-use super::dial::Dialler;
+use super::dial::{DialError, Dialler};
+use super::handshake::is_same;
 use super::{ReceiverState, Replication};
 use crate::cli::config::ReplicationSettings;
 use crate::clock::{iso_utc, unix_ms_now};
-use crate::dbs_exec::{CopyRole, CopyState, DbsExec, EpochStart, PromotionOrder};
+use crate::dbs_exec::{CopyRole, CopyState, DbsExec, EpochStart, Position, PromotionOrder};
 use crate::error::{Error, Result};
-use crate::limits::{COPIES_ASKED_AT_START, COPIES_ASKED_FOR_PROMOTION, PRIMARY_SILENCE};
+use crate::limits::{
+    COPIES_ASKED_AT_START, COPIES_ASKED_FOR_PROMOTION, HAND_OVER_LOOK, HAND_OVER_WAIT, PRIMARY_SILENCE,
+};
 use crate::peers::links::is_here;
 
 /// Makes the database what the command line says that it is. Done once, at the start of the process.
@@ -152,14 +155,7 @@ impl Replication {
             return Ok(against);
         }
         let others = other_copies(dbs, &copy_state, self.parts.port, &self.parts.expected)?;
-        // No primary has epoch 0: nobody takes this for the word of one.
-        let params = Follow {
-            branch: self.parts.dialler.branch.clone(),
-            port: self.parts.port,
-            epoch: 0,
-            epoch_id: String::new(),
-        };
-        for (address, told) in tell_copies(&self.parts.dialler, &others, &params, COPIES_ASKED_FOR_PROMOTION) {
+        for (address, told) in tell_copies(&self.parts.dialler, &others, &self.question(), COPIES_ASKED_FOR_PROMOTION) {
             let Ok(told) = told else { continue };
             let heard = heard_by(&told);
             if !copy_state.heard.may_become(&heard) {
@@ -229,23 +225,90 @@ impl Replication {
         None
     }
 
-    /// Makes this copy a replica of the primary at an address.
+    /// Makes this copy a replica of the copy at an address. A primary that has not been replaced first hands over to that
+    /// copy: it commits nothing more, and waits a bounded time for it to have all that it has committed. Clients and
+    /// other branches were told of that, and would be told otherwise by a copy that lacks it.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when that is no address of a primary of this branch.
+    /// [`Error::Invalid`] when that is no address of a copy of this branch, or the copy there has not got the end of the
+    /// log in time: then this copy stays the primary.
     pub fn demote(&self, params: &Demote) -> Result<Receiver<()>> {
         let to: Address = params.to.parse()?;
         if is_here(&to, self.parts.port) {
             return Err(Error::Invalid("that is this copy itself; name another one".into()));
         }
         // Whoever is there must be this branch; whether it is the primary shows when it is followed.
-        let found = self.parts.dialler.find(&to);
-        found.map_err(|error| Error::Invalid(format!("that is no primary to follow: {error}")))?;
+        let theirs = self.ask_copy(&to, COPIES_ASKED_FOR_PROMOTION);
+        let theirs = theirs.map_err(|error| Error::Invalid(format!("that is no primary to follow: {error}")))?;
         self.claim_end()?;
-        let demoted = self.parts.dbs.demote(&to.to_string());
-        demoted.inspect_err(|_| self.ending.store(false, Ordering::SeqCst))?;
+        let (dbs, primary) = (&self.parts.dbs, to.to_string());
+        let demoted = match self.role == CopyRole::Primary && self.may_succeed(&theirs) {
+            true => dbs.hand_over(&primary, |end| self.wait_until_it_has(&to, end)),
+            false => dbs.demote(&primary),
+        };
+        demoted.inspect_err(|error| {
+            self.ending.store(false, Ordering::SeqCst);
+            log::warn!("this copy does not become a replica of {to}: {error}");
+        })?;
         log::warn!("this copy of branch {} is a replica of {to} now", self.parts.dialler.branch);
         Ok(self.change_role())
+    }
+
+    /// Whether a copy can take the place of this primary. One that is a primary itself, or has heard of one that was
+    /// promoted, shows that this one was replaced: what only this one has is lost then, and told when it follows.
+    fn may_succeed(&self, theirs: &Following) -> bool {
+        let is_replaced = match heard_by(theirs).stands_to(&self.parts.dbs.copy_state().epoch) {
+            EpochOrder::Newer | EpochOrder::Conflict => true,
+            EpochOrder::Same | EpochOrder::Older => theirs.role == CopyRole::Primary.as_str(),
+        };
+        !is_replaced
+    }
+
+    /// Waits until the copy at an address has the log up to its end.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it has another log, or doesn't get there in time, [`Error::Stopping`].
+    fn wait_until_it_has(&self, to: &Address, end: Option<Position>) -> Result<()> {
+        let stays = |why: String| Err(Error::Invalid(format!("{why}: this copy stays the primary")));
+        let Some(end) = end else {
+            return stays(format!("no copy follows this one, so the one at {to} can't take its place"));
+        };
+        let deadline = Instant::now() + HAND_OVER_WAIT;
+        let mut is_last = false;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let missing = match self.ask_copy(to, left.max(HAND_OVER_LOOK)).map(|theirs| theirs.position) {
+                Ok(Some(theirs)) if is_same(&theirs, Some(&end)) => return Ok(()),
+                Ok(Some(theirs)) if theirs.sequence >= end.sequence => {
+                    return stays(format!("the copy at {to} has another log than this one"));
+                }
+                Ok(Some(theirs)) => format!("lacks {} group commits", end.sequence - theirs.sequence),
+                Ok(None) => "has no copy of the books".into(),
+                Err(error) => format!("does not say what it has ({error})"),
+            };
+            if self.parts.dbs.feed().is_stopping() {
+                return Err(Error::Stopping);
+            }
+            if is_last || left.is_zero() {
+                let seconds = HAND_OVER_WAIT.as_secs();
+                return stays(format!("the copy at {to} still {missing} after {seconds} s"));
+            }
+            is_last = !self.parts.dbs.feed().let_replicas_go_on(HAND_OVER_LOOK);
+        }
+    }
+
+    /// Asks the copy at an address what it is, and waits so long for the answer.
+    fn ask_copy(&self, address: &Address, wait: Duration) -> Result<Following, DialError> {
+        let told = tell_copies(&self.parts.dialler, std::slice::from_ref(address), &self.question(), wait);
+        let silent = || Err(DialError::Unreachable(format!("{address} does not answer")));
+        told.into_iter().next().map_or_else(silent, |(_, told)| told)
+    }
+
+    /// What asks another copy what it is, and says nothing: no primary has epoch 0, so nobody takes this for the word of
+    /// one.
+    fn question(&self) -> Follow {
+        let branch = self.parts.dialler.branch.clone();
+        Follow { branch, port: self.parts.port, epoch: 0, epoch_id: String::new() }
     }
 
     /// Has this replica take a new copy of the primary's books, whatever it has. The old file is kept.

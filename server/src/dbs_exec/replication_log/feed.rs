@@ -56,6 +56,8 @@ struct State {
     start: i64,
     waiting: usize,
     stop_at: Option<Instant>,
+    /// Nothing is sent to replicas any more.
+    is_over: bool,
 }
 
 impl State {
@@ -106,11 +108,11 @@ impl Feed {
         self.grown.notify_all();
     }
 
-    /// Waits until there is a group after `sequence`, at most so long.
+    /// Waits until there is a group after `sequence`, at most so long, or until nothing is sent any more.
     pub fn wait_for_more(&self, sequence: i64, wait: Duration) {
         let deadline = Instant::now() + wait;
         let mut state = self.state.lock();
-        while state.last.is_none_or(|last| last.sequence <= sequence) && state.stop_at.is_none() {
+        while state.last.is_none_or(|last| last.sequence <= sequence) && !state.is_over {
             if self.grown.wait_until(&mut state, deadline).timed_out() {
                 return;
             }
@@ -290,13 +292,34 @@ impl Feed {
         self.state.lock().waiting
     }
 
-    /// Ends all waiting after so long.
+    /// Waits a moment for a replica to take what it was sent. `false` where it has taken all by then that it will: in a
+    /// simulation, where nobody sleeps.
+    pub fn let_replicas_go_on(&self, wait: Duration) -> bool {
+        if let Some(wait_hook) = self.wait_hook.get() {
+            wait_hook(WaitEvent::Begins);
+            return false;
+        }
+        std::thread::sleep(wait);
+        true
+    }
+
+    /// Ends all waiting for replicas after so long. They are sent what there is until [`Feed::end`].
     pub fn stop_within(&self, grace: Duration) {
         let mut state = self.state.lock();
         state.stop_at.get_or_insert(Instant::now() + grace);
         drop(state);
-        self.grown.notify_all();
         self.confirmed.notify_all();
+    }
+
+    /// Whether the branch stops.
+    pub fn is_stopping(&self) -> bool {
+        self.state.lock().stop_at.is_some()
+    }
+
+    /// Nothing is sent any more.
+    pub fn end(&self) {
+        self.state.lock().is_over = true;
+        self.grown.notify_all();
     }
 }
 
