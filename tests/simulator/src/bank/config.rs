@@ -49,6 +49,8 @@ pub struct Config {
     pub promotions: u64,
     /// Times when a primary can't reach its replicas, and one is promoted.
     pub strandings: u64,
+    /// Times when a primary hands over to one of its replicas.
+    pub hand_overs: u64,
     /// Backups and restores of branches without replicas.
     pub backups: u64,
 }
@@ -110,6 +112,7 @@ impl Config {
             lag_max_ms: rng.between(1, 3_000),
             promotions: if has_copies { rng.below(4) } else { 0 },
             strandings: if has_copies { rng.below(3) } else { 0 },
+            hand_overs: if has_copies { rng.below(3) } else { 0 },
             backups: if rng.chance(300) { rng.between(1, 6) } else { 0 },
         }
     }

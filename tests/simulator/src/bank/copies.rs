@@ -46,7 +46,7 @@ pub struct Backup {
     pub bytes: Vec<u8>,
 }
 
-/// A store came back older than it was.
+/// A store came back older than it was, so that what its branch had promised may be lost.
 #[derive(Clone, Debug)]
 pub struct Setback {
     /// The branch.
@@ -193,7 +193,7 @@ impl World {
     }
 
     /// The copy that a replica takes for its primary.
-    fn primary_of(&self, copy: usize) -> Option<usize> {
+    pub(super) fn primary_of(&self, copy: usize) -> Option<usize> {
         let process = self.copies[copy].process.as_ref()?;
         let address: Address = process.core.dbs.copy_state().primary?.parse().ok()?;
         self.copies.iter().position(|other| other.port == address.port)
@@ -237,118 +237,8 @@ impl World {
         }
     }
 
-    /// A person makes a replica the primary, at a good time or not.
-    pub(super) fn promote_something(&mut self) {
-        let replicas: Vec<usize> =
-            (0..self.copies.len()).filter(|copy| self.role_of(*copy) == Some(CopyRole::Replica)).collect();
-        if replicas.is_empty() {
-            return;
-        }
-        let copy = replicas[self.rng.index(replicas.len())];
-        let branch = self.copies[copy].branch;
-        let others: Vec<usize> =
-            (0..self.copies.len()).filter(|other| self.copies[*other].branch == branch && *other != copy).collect();
-        let down_ms = 1_000 + self.rng.below(20_000);
-        match self.rng.below(10) {
-            // The primary is gone for a while.
-            0..5 => {
-                for other in &others {
-                    if self.role_of(*other) == Some(CopyRole::Primary) {
-                        self.kill(*other);
-                        self.copies[*other].start_ms = Some(self.now_ms + down_ms);
-                    }
-                }
-            }
-            // The copies don't hear one another.
-            5..9 => others.iter().for_each(|other| self.shared.cut(copy, *other)),
-            _ => {}
-        }
-        let force = self.rng.chance(800);
-        self.promote(copy, force);
-        if self.rng.chance(300)
-            && let Some(other) = others.iter().find(|other| self.role_of(**other) == Some(CopyRole::Replica))
-        {
-            self.promote(*other, true);
-        }
-    }
-
-    /// Orders a promotion.
-    pub(super) fn promote(&mut self, copy: usize, force: bool) {
-        let is_primary = |other: &usize| {
-            self.copies[*other].branch == self.copies[copy].branch
-                && !self.shared.is_cut(copy, *other)
-                && self.role_of(*other) == Some(CopyRole::Primary)
-        };
-        let has_primary = (0..self.copies.len()).any(|other| is_primary(&other));
-        let before = self.copies[copy].process.as_ref().and_then(|process| process.core.dbs.position());
-        let body = format!(r#"{{"action":"promote","params":{{"force":{force}}}}}"#);
-        let answer = self.enter(copy, |process| process.ask(&body));
-        let is_done = answer.is_some_and(|answer| answer.result().is_some());
-        self.note(copy, "is promoted", &format!("force {force}: {is_done}"));
-        if is_done && !force && has_primary {
-            self.judge.accuse(format!("a copy of {} was promoted while its primary answers", self.name_of(copy)));
-        }
-        if is_done {
-            let branch = self.copies[copy].branch;
-            let rivals = (0..self.copies.len()).filter(|other| self.copies[*other].branch == branch && *other != copy);
-            let rivals = rivals.collect();
-            self.setbacks.push(Setback { branch, at_ms: self.now_ms, rivals, of_ms: None });
-            self.promotions.push((branch, before.map_or(0, |before| before.epoch)));
-            self.serving[branch] = copy;
-        }
-    }
-
-    /// A primary loses its replicas, and whoever needs a hand there gets it; soon one of them is promoted.
-    pub(super) fn strand(&mut self, looks: u64) {
-        let doubtful: Vec<usize> = (0..self.copies.len()).filter(|copy| self.in_doubt_at(*copy) > 0).collect();
-        if doubtful.is_empty() && looks > 0 {
-            self.later(self.config.tick_ms, Fault::Strand(looks - 1));
-            return;
-        }
-        let primaries: Vec<usize> = (0..self.copies.len())
-            .filter(|copy| self.role_of(*copy) == Some(CopyRole::Primary))
-            .filter(|copy| self.config.replicas[self.copies[*copy].branch] > 0)
-            .collect();
-        if primaries.is_empty() {
-            return;
-        }
-        let own_doubt = doubtful.into_iter().find(|copy| primaries.contains(copy)).filter(|_| self.rng.chance(500));
-        let copy = own_doubt.unwrap_or(primaries[self.rng.index(primaries.len())]);
-        let branch = self.copies[copy].branch;
-        for other in 0..self.copies.len() {
-            if self.copies[other].branch == branch && other != copy {
-                self.shared.cut(copy, other);
-            }
-        }
-        if self.rng.chance(500) {
-            self.resolve_at(copy);
-        }
-        let by_ms = 500 + self.rng.below(6_000);
-        self.later(by_ms, Fault::PromoteOf(branch));
-    }
-
-    /// A person promotes a replica of a branch, whose primary is ended, or can't be reached.
-    pub(super) fn promote_of(&mut self, branch: usize) {
-        let copies = (0..self.copies.len()).filter(|copy| self.copies[*copy].branch == branch);
-        let (primaries, others): (Vec<usize>, Vec<usize>) =
-            copies.partition(|copy| self.role_of(*copy) == Some(CopyRole::Primary));
-        let replicas: Vec<usize> =
-            others.into_iter().filter(|copy| self.role_of(*copy) == Some(CopyRole::Replica)).collect();
-        if replicas.is_empty() {
-            return;
-        }
-        if self.rng.chance(700) {
-            for primary in primaries {
-                self.kill(primary);
-                self.copies[primary].start_ms = Some(self.now_ms + 1_000 + self.rng.below(20_000));
-            }
-        }
-        let copy = replicas[self.rng.index(replicas.len())];
-        self.promote(copy, true);
-    }
-
     /// How much is in doubt at a copy.
-    fn in_doubt_at(&self, copy: usize) -> u64 {
+    pub(super) fn in_doubt_at(&self, copy: usize) -> u64 {
         self.copies[copy].process.as_ref().map_or(0, |process| process.engine().counts().in_doubt)
     }
 
@@ -419,52 +309,6 @@ impl World {
         let mut name = self.copies[copy].path.clone().into_os_string();
         name.push("-wal");
         name.into()
-    }
-
-    /// In the second phase people see to it that each branch has one primary, and that the other copies follow it.
-    pub(super) fn put_copies_right(&mut self) -> Option<String> {
-        for branch in 0..self.names.len() {
-            let copies: Vec<usize> =
-                (0..self.copies.len()).filter(|copy| self.copies[*copy].branch == branch).collect();
-            if copies.len() == 1 {
-                continue;
-            }
-            let primaries: Vec<usize> =
-                copies.iter().copied().filter(|copy| self.role_of(*copy) == Some(CopyRole::Primary)).collect();
-            match primaries[..] {
-                [] => {
-                    // Of two that contradict one another a person chooses one.
-                    let fenced = copies.iter().copied().find(|copy| self.role_of(*copy) == Some(CopyRole::Fenced));
-                    let copy = fenced.or(copies.first().copied())?;
-                    self.promote(copy, true);
-                    // The branches' own time begins when all of them are there.
-                    self.healed_ms = self.now_ms;
-                    return Some(format!("{} has no primary", self.names[branch]));
-                }
-                [primary] => {
-                    self.serving[branch] = primary;
-                    let to = format!("127.0.0.1:{}", self.copies[primary].port);
-                    let body = format!(r#"{{"action":"demote","params":{{"to":"{to}"}}}}"#);
-                    for copy in copies.iter().copied().filter(|copy| *copy != primary) {
-                        if self.role_of(copy) != Some(CopyRole::Replica) || self.primary_of(copy) != Some(primary) {
-                            self.enter(copy, |process| process.ask(&body));
-                            self.note(copy, "is demoted", "");
-                            self.healed_ms = self.now_ms;
-                            return Some(format!("copy {copy} of {} is no replica yet", self.names[branch]));
-                        }
-                        if self.position_of(copy) != self.position_of(primary) {
-                            return Some(format!("copy {copy} of {} is behind", self.names[branch]));
-                        }
-                    }
-                }
-                // They hear of one another, and then neither goes on, or one.
-                [_, _, ..] => {
-                    self.healed_ms = self.now_ms;
-                    return Some(format!("{} has several primaries", self.names[branch]));
-                }
-            }
-        }
-        None
     }
 
     /// Where a copy's log ends.

@@ -236,12 +236,8 @@ impl World {
                 return Some(format!("program {} took {out} times and gave {into} times", program.txid));
             }
         }
-        for resolved in self.resolved.iter().filter(|resolved| resolved.is_committed) {
-            let Resolved { txid, branch, done_at, .. } = resolved;
-            let is_booked = all[*branch].rows.iter().any(|row| row.txid.as_ref() == Some(txid));
-            if !is_booked && !self.may_be_undone(*branch, done_at.at_ms, *done_at) {
-                return Some(format!("{txid} was settled as committed at {}, and is not", self.names[*branch]));
-            }
+        if let Some(text) = self.resolved.iter().find_map(|resolved| self.weigh_resolved(resolved, all)) {
+            return Some(text);
         }
         let is_disturbed = !self.by_hand.is_empty() || !self.setbacks.is_empty();
         if !whole.ok && !is_disturbed {
@@ -253,6 +249,22 @@ impl World {
             }
         }
         None
+    }
+
+    /// What a person was told to be settled is settled so: nothing overwrites it.
+    fn weigh_resolved(&self, resolved: &Resolved, all: &[Books]) -> Option<String> {
+        let Resolved { txid, branch, is_committed, done_at } = resolved;
+        let name = &self.names[*branch];
+        // A transfer that a branch coordinates may have been booked there before a person settled it.
+        let is_own = txid.starts_with(&format!("{name}-"));
+        let mut rows = all[*branch].rows.iter().filter(|row| row.txid.as_ref() == Some(txid));
+        let is_wrong = match is_committed {
+            true => rows.next().is_none(),
+            false => !is_own && rows.any(|row| row.kind == "transfer_out" || row.kind == "transfer_in"),
+        };
+        let outcome = if *is_committed { "committed" } else { "aborted" };
+        let is_excused = || self.may_be_undone(*branch, done_at.at_ms, *done_at);
+        (is_wrong && !is_excused()).then(|| format!("{txid} was settled as {outcome} at {name}, and is not"))
     }
 
     fn weigh_request(
@@ -303,12 +315,6 @@ impl World {
             };
             return self.setbacks.iter().any(lost);
         };
-        // What every replica had to have is lost only with a promotion of one that had not followed since.
-        let (sync, replicas) = (self.config.sync_replicas[branch], self.config.replicas[branch]);
-        if sync == replicas && !self.promotions.iter().any(|(other, epoch)| *other == branch && *epoch < position.epoch)
-        {
-            return false;
-        }
         let Some(process) = &self.copies[self.serving[branch]].process else { return true };
         let here = process.core.dbs.position_at(position.sequence);
         here.is_ok_and(|here| here.is_none_or(|here| here.digest != position.digest))

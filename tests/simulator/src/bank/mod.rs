@@ -20,6 +20,7 @@ pub mod judge;
 pub mod network;
 pub mod people;
 pub mod process;
+mod promotions;
 mod setup;
 mod wire;
 mod world;

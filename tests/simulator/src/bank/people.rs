@@ -101,7 +101,8 @@ impl World {
         let is_lost = answer.is_some() && self.rng.chance(self.config.lost_answers_per_mille);
         let later_ms = self.now_ms + 50 + self.rng.below(REPEAT_MAX_MS);
         let asks_again = self.is_healed || request.tries < TRIES_MAX;
-        let position = self.position_of(copy);
+        // Not where it ends by now: a process that has waited for replicas in vain may be gone.
+        let position = answer.as_ref().and_then(|answer| answer.position);
         let elsewhere = self.some_copy(request.branch);
         let may_have_forgotten = self.went_back(request.branch, request.first_ms.unwrap_or(0));
         let request = &mut self.requests[number];
@@ -161,7 +162,7 @@ impl World {
         self.rng.chance(400).then_some(any)
     }
 
-    /// Whether a branch's store came back older since then.
+    /// Whether a branch's store came back older since then, so that what it had promised may be lost.
     pub(super) fn went_back(&self, branch: usize, since_ms: u64) -> bool {
         self.setbacks.iter().any(|setback| setback.branch == branch && setback.at_ms >= since_ms)
     }
@@ -299,8 +300,8 @@ impl World {
         );
         self.by_hand.insert(txid.to_string());
         let answer = self.ask(copy, &body);
-        if answer.is_some_and(|answer| answer.result().is_some()) {
-            let done_at = DoneAt { at_ms: self.now_ms, position: self.position_of(copy) };
+        if let Some(answer) = answer.filter(|answer| answer.result().is_some()) {
+            let done_at = DoneAt { at_ms: self.now_ms, position: answer.position };
             let branch = self.copies[copy].branch;
             self.resolved.push(Resolved { txid: txid.to_string(), branch, is_committed: outcome == "commit", done_at });
         }

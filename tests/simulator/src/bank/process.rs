@@ -9,6 +9,7 @@ use bank_server::branch::outgoing::Outgoing;
 use bank_server::branch::session::{After, BranchSession};
 use bank_server::cli::arguments::Arguments;
 use bank_server::cli::config::Config;
+use bank_server::dbs_exec::Position;
 use bank_server::node::{Core, Opened, Stop, Surroundings};
 use bank_server::service::Service;
 use bank_server::transfer::Engine;
@@ -35,6 +36,8 @@ pub struct Answer {
     pub body: Value,
     /// What becomes of the connection.
     pub becomes: Becomes,
+    /// Where the log ended then.
+    pub position: Option<Position>,
 }
 
 /// What becomes of a connection after an answer.
@@ -112,7 +115,7 @@ impl Process {
             After::Replicate(_) => Becomes::Stream,
             After::ChangeRole(_) => Becomes::Changed,
         };
-        Answer { body, becomes }
+        Answer { body, becomes, position: self.core.dbs.position() }
     }
 
     /// Puts the database in order and ends, as on a signal.

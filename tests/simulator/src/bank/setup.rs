@@ -59,7 +59,8 @@ pub fn build(seed: u64, with_text: bool) -> World {
         connections: 0,
         backups: BTreeMap::new(),
         setbacks: Vec::new(),
-        promotions: Vec::new(),
+        newest_epochs: BTreeMap::new(),
+        handed_over: BTreeMap::new(),
         waiting: Vec::new(),
         config,
     }
@@ -275,6 +276,7 @@ impl World {
             (Fault::Resolve, self.config.resolutions),
             (Fault::Promote, self.config.promotions),
             (Fault::Strand(LOOKS), self.config.strandings),
+            (Fault::HandOver, self.config.hand_overs),
             (Fault::Backup(LOOKS), self.config.backups),
         ];
         for (fault, count) in counts {

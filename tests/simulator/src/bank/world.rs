@@ -76,6 +76,10 @@ pub enum Fault {
     Strand(u64),
     /// A person promotes a replica of this branch.
     PromoteOf(usize),
+    /// A person has a primary hand over to a replica.
+    HandOver,
+    /// A person promotes this copy, to which its primary has handed over.
+    PromoteCopy(usize),
     /// A branch is backed up, or has its backup back; once something is in doubt there, when so many looks are left.
     Backup(u64),
 }
@@ -114,8 +118,10 @@ pub struct World {
     pub(super) backups: BTreeMap<usize, Backup>,
     /// When stores came back older.
     pub(super) setbacks: Vec<Setback>,
-    /// The branches of which a copy was promoted, and the epoch that the copy had.
-    pub(super) promotions: Vec<(usize, i64)>,
+    /// The newest epoch of each branch of which a copy was promoted.
+    pub(super) newest_epochs: BTreeMap<usize, i64>,
+    /// The copies of a branch that have all there is, because one has handed over to the other and neither was promoted.
+    pub(super) handed_over: BTreeMap<usize, [usize; 2]>,
 }
 
 impl World {
@@ -375,6 +381,8 @@ impl World {
             Fault::Promote => self.promote_something(),
             Fault::Strand(looks) => self.strand(looks),
             Fault::PromoteOf(branch) => self.promote_of(branch),
+            Fault::HandOver => self.hand_over(),
+            Fault::PromoteCopy(copy) => self.promote(copy, true),
             Fault::Backup(looks) => self.back_up_or_restore(looks),
         }
     }
