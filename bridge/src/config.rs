@@ -1,11 +1,11 @@
 //! What the bridge runs with, resolved and checked from the command line.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use branch_client::{Credentials, Keys};
-use protocol::io_words::IoWords;
-use protocol::{NamedAddress, bare_host};
+use command_line::resolve_host;
+use protocol::NamedAddress;
 use tls::Connector;
 
 use crate::arguments::ServeArguments;
@@ -75,17 +75,4 @@ impl Config {
             assets: arguments.assets.clone(),
         })
     }
-}
-
-/// An address, or the first address of a name such as `localhost`.
-fn resolve_host(host: &str) -> Result<IpAddr, String> {
-    let host = bare_host(host);
-    if let Ok(address) = host.parse() {
-        return Ok(address);
-    }
-    let resolved = (host, 0).to_socket_addrs().map_err(|error| format!("--host {host}: {}", IoWords(&error)))?;
-    let mut addresses: Vec<_> = resolved.map(|address| address.ip()).collect();
-    // A name such as localhost may have both kinds of address; IPv4 is what people type.
-    addresses.sort_by_key(IpAddr::is_ipv6);
-    addresses.first().copied().ok_or_else(|| format!("--host {host}: the name has no address"))
 }

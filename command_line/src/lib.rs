@@ -9,12 +9,15 @@
 //! - a flag on the command line wins over its variable, whatever that holds.
 //!
 //! The log that the servers begin with is in [`logging`]; how many clients they can hold, in [`descriptors`]; how they
-//! write to streams, in [`streams`]; how a password is asked for, in [`echo`].
+//! write to streams, in [`streams`]; how a password is asked for, in [`echo`]; what `--host` names, in [`resolve_host`].
 
 pub mod descriptors;
 pub mod echo;
+mod host;
 pub mod logging;
 pub mod streams;
+
+pub use host::resolve_host;
 
 use std::env;
 use std::ffi::OsString;

@@ -15,6 +15,9 @@ pub const GROUP_OPERATIONS: usize = 1_024;
 pub const QUEUE_OPERATIONS: usize = 65_536;
 /// Those of one owner: a batch of the most requests beside some others.
 pub const QUEUE_OPERATIONS_SHARE: usize = 16_384;
+/// Commits whose clients are still to be answered by another thread; past it the next commit waits. Where replicas are
+/// waited for, so many are on their way to them at a time.
+pub const FINISHED_GROUPS: usize = 64;
 /// How long the operations of an owner are each undone by themselves after one of them had to be, at the cost of the
 /// whole group.
 pub const SUSPECT_FOR: Duration = Duration::from_secs(10);

@@ -21,7 +21,7 @@ use crate::options::Options;
 use crate::program_log::ProgramLog;
 use crate::programs::server_command;
 use crate::script::{Transcript, run_client};
-use crate::wait::{DEADLINE, wait_until};
+use crate::wait::{DEADLINE, wait_for};
 
 /// A real `bank-server`, killed and waited for when dropped.
 #[derive(Debug)]
@@ -203,12 +203,7 @@ impl Branch {
     /// Waits until it has ended.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
-        let mut ended = None;
-        wait_until("the branch ends", || {
-            ended = self.child.try_wait().unwrap();
-            ended.is_some()
-        });
-        ended.unwrap()
+        wait_for("the branch ends", || self.child.try_wait().unwrap())
     }
 
     /// Waits until it has killed itself, as a crash point has it do.

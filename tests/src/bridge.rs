@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::branch::Branch;
 use crate::program_log::ProgramLog;
 use crate::programs::clean_command;
-use crate::wait::{DEADLINE, wait_until};
+use crate::wait::{DEADLINE, wait_for, wait_until};
 
 /// The encoding of older programs.
 pub const FORM: &str = "application/x-www-form-urlencoded";
@@ -162,12 +162,7 @@ impl Bridge {
     /// Waits until it has ended.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
-        let mut ended = None;
-        wait_until("the bridge ends", || {
-            ended = self.child.try_wait().unwrap();
-            ended.is_some()
-        });
-        ended.unwrap()
+        wait_for("the bridge ends", || self.child.try_wait().unwrap())
     }
 }
 

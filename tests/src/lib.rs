@@ -46,4 +46,4 @@ pub use random::Random;
 pub use replicas::{assert_same_rows, replica_options, shared_rows};
 pub use script::{Transcript, client_command, run_client};
 pub use terminal::{Terminal, open_terminal};
-pub use wait::{DEADLINE, SetOnDrop, wait_until, wait_until_within};
+pub use wait::{DEADLINE, SetOnDrop, wait_for, wait_until, wait_until_within};

@@ -18,6 +18,20 @@ pub fn wait_until(what: &str, condition: impl FnMut() -> bool) {
     wait_until_within(DEADLINE, what, condition);
 }
 
+/// Waits until something is found, and returns it.
+///
+/// # Panics
+/// At [`DEADLINE`], naming what was waited for.
+#[track_caller]
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let mut found = None;
+    wait_until(what, || {
+        found = look();
+        found.is_some()
+    });
+    found.expect("the wait has ended")
+}
+
 /// Waits until the condition holds, where it is claimed to hold within a certain time.
 ///
 /// # Panics

@@ -361,11 +361,7 @@ impl Coordinator {
     #[must_use = "what is due must be sent"]
     pub fn tick(&mut self, now: Tick) -> Vec<Output> {
         self.advance(now);
-        let mut outputs = Vec::new();
-        while let Some(txid) = self.due() {
-            outputs.push(self.expire(&txid));
-        }
-        outputs
+        std::iter::from_fn(|| self.due().map(|txid| self.expire(&txid))).collect()
     }
 
     /// Advances the clock alone.

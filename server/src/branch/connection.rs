@@ -1,7 +1,8 @@
 //! Connections of the branch protocol: frames in, frames out.
 //!
 //! It reads what has come, hands every whole frame to the session at once, and has each answer written before the next
-//! is made. Both directions are in bounded memory: [`super::incoming`] and [`super::outgoing`].
+//! is made; or leaves the answers of operations to another thread, and reads on ([`super::replies`]). Both directions are
+//! in bounded memory: [`super::incoming`] and [`super::outgoing`].
 
 use std::io::{self, Write as _};
 use std::net::TcpStream;
@@ -14,6 +15,7 @@ use protocol::{Address, Epoch};
 use super::answers::to_json;
 use super::incoming::{Filled, Incoming, Terms};
 use super::outgoing::{Outgoing, framed_error};
+use super::replies::Replies;
 use super::session::{After, BranchSession};
 use crate::limits::{REOPEN_WAIT, STRANGER_IDLE, WATCH_EVENTS, WATCH_POLL};
 use crate::net::accept::{Client, Handler};
@@ -31,7 +33,10 @@ impl Handler for BranchHandler {
 
     fn serve(&self, client: &Client) {
         log::debug!("{client}: branch connection opened");
-        let ended = self.converse(client);
+        let replies = Replies::new(client.share_stream());
+        let ended = self.converse(client, &replies);
+        // What is under way has its effect, and its client is counted until then.
+        replies.end();
         match ended {
             Ok(()) => log::debug!("{client}: branch connection closed"),
             Err(error) => log::debug!("{client}: branch connection broke: {error}"),
@@ -50,10 +55,10 @@ impl Handler for BranchHandler {
 }
 
 impl BranchHandler {
-    fn converse(&self, client: &Client) -> io::Result<()> {
+    fn converse(&self, client: &Client, replies: &Arc<Replies>) -> io::Result<()> {
         let mut session = BranchSession::new(&self.0, client);
-        let mut incoming = Incoming::new(client.stream());
-        let mut outgoing = Outgoing::new(client.stream());
+        let mut incoming = Incoming::new(client.stream()).beside(replies);
+        let mut outgoing = Outgoing::shared(client.stream(), replies);
         loop {
             let terms = self.terms(&session);
             match incoming.fill(&terms)? {
@@ -82,7 +87,11 @@ impl BranchHandler {
                 }
                 return outgoing.flush();
             }
-            outgoing.flush()?;
+            outgoing.flush_gathered()?;
+            if incoming.is_long() {
+                // Its bytes are given back when it is answered.
+                outgoing.settle()?;
+            }
             incoming.consume(taken);
             match after {
                 After::GoOn | After::ChangeRole(_) => {}

@@ -4,6 +4,9 @@
 //! once its first byte has come; so a client that sends half a frame and waits costs little and not for long. What is
 //! longer than [`FRAME_BYTES_FREE`] comes out of an allowance that all clients share, before any of it is read, and is
 //! given back when it is answered.
+//!
+//! While requests that were handed in are under way, whoever waits here for more is also there for what the client does
+//! not take of their answers ([`Replies`]).
 
 use std::io::{self, Read as _};
 use std::net::TcpStream;
@@ -14,6 +17,7 @@ use std::time::{Duration, Instant};
 use protocol::frame::{FRAME_BYTES_MAX, HEADER_BYTES};
 use protocol::request::{Action, RequestFrame};
 
+use super::replies::{Replies, Woken};
 use crate::allowance::{Allowance, Allowed, Owner};
 use crate::limits::{FRAME_BYTES_FREE, FRAME_TIMEOUT, PIPELINE_REQUESTS, READ_BUFFER_BYTES};
 
@@ -47,6 +51,9 @@ pub struct Incoming<'s> {
     stream: &'s TcpStream,
     buffer: Vec<u8>,
     held: Option<Allowed>,
+    replies: Option<Arc<Replies>>,
+    /// The socket's own limit of time, as it was set last.
+    read_timeout: Option<Duration>,
 }
 
 /// Whole frames at the beginning of the input.
@@ -61,7 +68,13 @@ impl<'s> Incoming<'s> {
     /// Nothing yet.
     #[must_use]
     pub fn new(stream: &'s TcpStream) -> Self {
-        Self { stream, buffer: Vec::new(), held: None }
+        Self { stream, buffer: Vec::new(), held: None, replies: None, read_timeout: None }
+    }
+
+    /// The same beside answers that another thread writes.
+    #[must_use]
+    pub fn beside(self, replies: &Arc<Replies>) -> Self {
+        Self { replies: Some(Arc::clone(replies)), ..self }
     }
 
     /// Reads until there is at least one whole frame, or one that is not taken.
@@ -88,12 +101,7 @@ impl<'s> Incoming<'s> {
                 }
                 deadline = Instant::now() + FRAME_TIMEOUT;
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            self.stream.set_read_timeout(Some(left))?;
-            match (&mut &*self.stream).read(&mut chunk) {
+            match self.read(&mut chunk, deadline, terms.idle) {
                 Ok(0) if self.buffer.is_empty() => return Ok(Filled::End),
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
@@ -103,15 +111,57 @@ impl<'s> Incoming<'s> {
                     self.buffer.extend_from_slice(&chunk[..count]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A client that waits for an answer is not silent.
+                Err(error) if is_timeout(&error) && self.buffer.is_empty() => {
+                    let quiet_since = self.replies.as_ref().map(|replies| replies.at_rest_since());
+                    let longer = match quiet_since {
+                        Some(Some(since)) => since + terms.idle,
+                        Some(None) => Instant::now() + terms.idle,
+                        None => return Err(error),
+                    };
+                    if longer <= Instant::now() {
+                        return Err(error);
+                    }
+                    deadline = longer;
+                }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Reads what has come, or waits for it until the deadline. Meanwhile writes what the client did not take at once of
+    /// answers that were made by another thread.
+    fn read(&mut self, chunk: &mut [u8], deadline: Instant, idle: Duration) -> io::Result<usize> {
+        while let Some(replies) = self.replies.as_ref().filter(|replies| replies.is_busy()) {
+            match replies.wait_for_input(deadline.saturating_duration_since(Instant::now()))? {
+                Woken::Input => break,
+                Woken::Backlog => replies.wait(usize::MAX)?,
+                Woken::TimedOut => return Err(io::ErrorKind::TimedOut.into()),
+            }
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        // A wait that has just begun is always as long, and then the system knows it already.
+        let timeout = if idle.saturating_sub(left) < idle / 64 { idle } else { left };
+        if self.read_timeout != Some(timeout) {
+            self.stream.set_read_timeout(Some(timeout))?;
+            self.read_timeout = Some(timeout);
+        }
+        (&mut &*self.stream).read(chunk)
     }
 
     /// The bodies of the whole requests that have come, in order.
     #[must_use]
     pub fn bodies(&self, frame_bytes_max: usize) -> Vec<&[u8]> {
         self.ahead(frame_bytes_max).bodies.into_iter().map(|range| &self.buffer[range]).collect()
+    }
+
+    /// Whether what has come is a long frame, which others may wait to send.
+    #[must_use]
+    pub fn is_long(&self) -> bool {
+        self.held.is_some()
     }
 
     /// Whether something stands behind the first so many requests.
@@ -165,6 +215,10 @@ impl<'s> Incoming<'s> {
         }
         ahead
     }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
 
 fn is_batch(body: &[u8]) -> bool {

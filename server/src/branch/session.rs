@@ -5,6 +5,10 @@
 //! which sends a hundred requests at once has them committed together; transfers between branches that
 //! follow one another begin together and are waited for afterwards. Where a request of another sort stands
 //! in between, what came before it is finished first, so each request sees the effects of those before it.
+//!
+//! Operations at the end of what has come are handed in: this thread doesn't sleep until they are durable, it goes back
+//! to reading, and another thread writes their answers ([`super::replies`]). Operations that follow are handed in behind
+//! them, and carried out in that order. Whatever else follows waits until they are answered.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,7 +22,8 @@ use protocol::request::{LIST_ROWS_DEFAULT, Link, RequestFrame, Watch};
 use serde::Deserialize;
 
 use super::answers::{body_of, error_body, result_body, single, transfer_json};
-use super::outgoing::Outgoing;
+use super::outgoing::{Outgoing, push_answer};
+use super::replies::Part;
 use super::requests;
 use crate::allowance::Allowed;
 use crate::error::{Error, Result};
@@ -26,6 +31,7 @@ use crate::limits::{LONG_ANSWER_BYTES, LONG_READ_WAIT, PIPELINE_RECEIVERS, SHORT
 use crate::net::accept::Client;
 use crate::replication::GrantedStream;
 use crate::service::Service;
+use crate::service::batch::CarriedOut;
 use crate::service::operations::{Operation, OperationAnswer};
 use crate::service::requester::Requester;
 use crate::service::transfers::{self, TransferRequest, TransferResult};
@@ -138,9 +144,39 @@ impl<'c> BranchSession<'c> {
                 break;
             }
         }
-        self.finish(&mut pipeline);
-        pipeline.send(out)?;
+        if !matches!(after, After::GoOn) || !self.hand_in(&mut pipeline, out)? {
+            self.finish(&mut pipeline);
+            pipeline.send(out)?;
+        }
         Ok((taken, after))
+    }
+
+    /// Hands in what is queued, if it is operations that need nothing of this thread afterwards. `false` when it was not.
+    ///
+    /// # Errors
+    /// The connection's.
+    fn hand_in(&self, pipeline: &mut Pipeline, out: &mut Outgoing<'_>) -> io::Result<bool> {
+        let is_due = !pipeline.operations.is_empty() && pipeline.transfers.is_empty();
+        if !is_due || !self.requester.may_hand_in(&pipeline.operations) {
+            return Ok(false);
+        }
+        let count = pipeline.slots.len();
+        let Some((expected, mut frames)) = out.expect(count)? else { return Ok(false) };
+        let Pipeline { slots, operations, .. } = std::mem::take(pipeline);
+        let answer = move |carried_out: CarriedOut| {
+            let may_take_long = carried_out.may_take_long();
+            let make = move || {
+                push_operation_answers(&mut frames, slots, carried_out);
+                frames
+            };
+            expected.answer(if may_take_long { Part::Work(Box::new(make)) } else { Part::Frames(make()) });
+        };
+        // Nobody led, so this thread did, and answers: after what other threads still answer.
+        if let Some(answer) = self.requester.hand_in(operations, answer) {
+            out.wait_for_all_but(count)?;
+            answer();
+        }
+        Ok(true)
     }
 
     /// Takes one request: queues it with its like, or finishes and sends what is queued and answers it.
@@ -156,6 +192,10 @@ impl<'c> BranchSession<'c> {
             Ok(admitted) => admitted,
             Err(error) => return pipeline.push(error_body(&error), out),
         };
+        if !action.has(Property::InBatch) {
+            // It has to see the effects of what was handed in.
+            out.settle()?;
+        }
         if hashes(action, &frame) {
             // Whoever takes no answers has no password hashed: it costs this branch tens of milliseconds, and a stranger
             // nothing.
@@ -163,7 +203,7 @@ impl<'c> BranchSession<'c> {
             pipeline.send(out)?;
             out.flush()?;
         }
-        match self.queue(action, &frame, pipeline) {
+        match self.queue(action, &frame, out.is_busy(), pipeline) {
             Ok(true) => return pipeline.send_if_whole(out),
             // It shares nothing with what is queued, and has to see the effects of that.
             Ok(false) => {}
@@ -223,13 +263,20 @@ impl<'c> BranchSession<'c> {
         held.map(Some).ok_or(Error::Busy)
     }
 
-    /// Queues a request with its like; `false` when it has none.
-    fn queue(&mut self, action: Action, frame: &RequestFrame<'_>, pipeline: &mut Pipeline) -> Result<bool> {
+    /// Queues a request with its like; `false` when it has none. `is_busy` is whether operations that were handed in are
+    /// not answered yet.
+    fn queue(
+        &mut self,
+        action: Action,
+        frame: &RequestFrame<'_>,
+        is_busy: bool,
+        pipeline: &mut Pipeline,
+    ) -> Result<bool> {
         let (service, caller) = (self.requester.service, self.requester.caller());
         let refusal = service.replication.check(action).err();
         if action.has(Property::InBatch) {
             let operation = requests::operation(caller, action, frame, frame.request_id())?;
-            self.queue_operation(operation, refusal, pipeline)?;
+            self.queue_operation(operation, refusal, is_busy, pipeline)?;
             return Ok(true);
         }
         if !matches!(action, Action::InterBranchTransfer | Action::SplitTransfer) {
@@ -253,7 +300,13 @@ impl<'c> BranchSession<'c> {
         Ok(true)
     }
 
-    fn queue_operation(&self, mut operation: Operation, refusal: Option<Error>, pipeline: &mut Pipeline) -> Result<()> {
+    fn queue_operation(
+        &self,
+        mut operation: Operation,
+        refusal: Option<Error>,
+        is_busy: bool,
+        pipeline: &mut Pipeline,
+    ) -> Result<()> {
         if !pipeline.transfers.is_empty() {
             self.finish(pipeline);
         }
@@ -264,7 +317,7 @@ impl<'c> BranchSession<'c> {
             return Ok(());
         }
         self.requester.make_ready(&mut operation)?;
-        if operation.is_read() && pipeline.operations.is_empty() {
+        if operation.is_read() && pipeline.operations.is_empty() && !is_busy {
             // Nothing that came before it is still to be committed, so it need not wait for a commit either.
             pipeline.slots.push_back(Slot::Answer(body_of(single(self.requester.look(&operation)))));
         } else {
@@ -298,6 +351,20 @@ impl<'c> BranchSession<'c> {
                 Slot::Transfer => transfer_body(transferred.next().expect("there is one result for each transfer")),
             };
             *slot = Slot::Answer(body);
+        }
+    }
+}
+
+/// Adds the answers of handed-in requests as frames, in the order of the requests.
+fn push_operation_answers(frames: &mut Vec<u8>, slots: VecDeque<Slot>, carried_out: CarriedOut) {
+    let mut answers = carried_out.answers().into_iter();
+    for slot in slots {
+        match slot {
+            Slot::Answer(body) => push_answer(frames, &body),
+            Slot::Operation => {
+                push_answer(frames, &operation_body(answers.next().expect("there is one result for each operation")));
+            }
+            Slot::Transfer => unreachable!("only operations are handed in"),
         }
     }
 }

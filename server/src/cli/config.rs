@@ -1,11 +1,11 @@
 //! What the server runs with, resolved and checked from the command line.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use protocol::io_words::IoWords;
-use protocol::{Address, BranchName, Money, NamedAddress, bare_host};
+use command_line::resolve_host;
+use protocol::{Address, BranchName, Money, NamedAddress};
 
 use crate::cli::arguments::{Arguments, DatabaseArguments};
 use crate::key::key_path;
@@ -152,17 +152,4 @@ impl DatabaseArguments {
             (None, None) => PathBuf::from(DEFAULT_DB),
         }
     }
-}
-
-/// An address, or the first address of a name such as `localhost`.
-fn resolve_host(host: &str) -> Result<IpAddr, String> {
-    let host = bare_host(host);
-    if let Ok(address) = host.parse() {
-        return Ok(address);
-    }
-    let resolved = (host, 0).to_socket_addrs().map_err(|error| format!("--host {host}: {}", IoWords(&error)))?;
-    let mut addresses: Vec<_> = resolved.map(|address| address.ip()).collect();
-    // A name such as localhost may have both kinds of address; clients try IPv4 by default.
-    addresses.sort_by_key(IpAddr::is_ipv6);
-    addresses.first().copied().ok_or_else(|| format!("--host {host}: the name has no address"))
 }

@@ -12,6 +12,17 @@
 //! thread D            enter ─ sleeps ··························· done
 //! ```
 //!
+//! A submission may also be handed in: its thread does not sleep, it goes back to its client, and says what is to be
+//! done with the results ([`Then`]). Such a submission can't be woken to lead. When one is next, the lead goes to the
+//! *committer*, which keeps it as long as anything waits (`handed_in.rs`).
+//!
+//! ```text
+//! thread A  enter ─ leads ─ [ commit A ] ─ answers A ─ reads from its client
+//! thread B      enter ─ reads from its client          committer  [ commit B, C, D ]
+//! thread C        enter ─ reads from its client        answers                     answers B, C, D
+//! thread D          enter ─ reads from its client
+//! ```
+//!
 //! # Whose turn it is
 //!
 //! Groups are filled by turns: each [`Owner`] gives one submission, then each one more, while they fit. A submission
@@ -167,9 +178,26 @@ impl Queue {
         Some(taken)
     }
 
-    /// Makes a waiting submission's thread the leader, if any waits: the branch's own before clients', and a long one
-    /// after each group of short ones.
-    pub fn hand_on(&mut self) {
+    /// Hands the lead on to a submission's thread, if any waits.
+    pub fn hand_on(&mut self) -> Next {
+        match self.choose_next() {
+            Some(next) if next.is_awaited() => {
+                next.lead();
+                Next::Woken
+            }
+            Some(_) => Next::Unattended,
+            None => Next::Nobody,
+        }
+    }
+
+    /// Keeps the lead for the calling thread, if anything waits.
+    pub fn keep_lead(&mut self) -> bool {
+        self.choose_next().is_some()
+    }
+
+    /// Chooses the submission that the next group begins with: the branch's own before clients', and a long one after
+    /// each group of short ones.
+    fn choose_next(&mut self) -> Option<Arc<dyn Work>> {
         // Long and short ones take turns: neither many short ones nor many long ones ever hold the other kind up for
         // more than one group.
         let long = self.turns.iter().position(|owner| self.is_long(*owner));
@@ -189,15 +217,11 @@ impl Queue {
                 }
             }
         };
-        match next {
-            Some(next) => {
-                // It stays the leader's from here to its take_group, so nobody else can take it along meanwhile.
-                self.leader = Some(Arc::clone(&next));
-                next.lead();
-            }
-            // The next to enter leads at once.
-            None => self.is_led = false,
-        }
+        // It stays the leader's from here to its take_group, so nobody else can take it along meanwhile.
+        self.leader.clone_from(&next);
+        // With nothing there, the next to enter leads at once.
+        self.is_led = next.is_some();
+        next
     }
 
     fn is_long(&self, owner: Owner) -> bool {
@@ -211,6 +235,17 @@ impl Queue {
     }
 }
 
+/// Who leads the next group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nobody: nothing waits.
+    Nobody,
+    /// The thread of the submission that is next; it was woken.
+    Woken,
+    /// No thread waits for the submission that is next: somebody else has to lead.
+    Unattended,
+}
+
 /// A submission as the leader sees it, whatever its operations' type.
 pub trait Work: Send + Sync {
     /// Whose it is.
@@ -221,11 +256,18 @@ pub trait Work: Send + Sync {
     fn weight(&self) -> usize;
     /// Runs one operation and keeps its result. `false` when it failed.
     fn run(&self, index: usize, tx: &mut Tx<'_>) -> bool;
-    /// Wakes the thread with its results, or with the failure of the whole group.
+    /// Whether a thread waits for its results.
+    fn is_awaited(&self) -> bool;
+    /// Wakes the thread with its results, or with the failure of the whole group; or does with them what whoever handed
+    /// it in has said.
     fn settle(&self, outcome: &Settled);
     /// Wakes the thread to lead.
     fn lead(&self);
 }
+
+/// What is to be done with the results of a submission that was handed in. It must not wait: the results of others are
+/// behind it.
+pub type Then<T> = Box<dyn FnOnce(Vec<Result<T>>) + Send>;
 
 /// What became of a group.
 #[derive(Clone, Debug)]
@@ -247,7 +289,7 @@ pub enum Turn {
     Settled,
 }
 
-/// One caller's operations, their results, and the caller's place to sleep.
+/// One caller's operations, their results, and the caller's place to sleep or its word on what is to be done with them.
 pub struct Submission<T, F> {
     owner: Owner,
     len: usize,
@@ -262,6 +304,8 @@ struct State<T, F> {
     turn: Option<Turn>,
     /// Replicas are still to say that they have the log up to here.
     unconfirmed: Option<i64>,
+    /// There when no thread waits.
+    then: Option<Then<T>>,
 }
 
 impl<T, F> Submission<T, F> {
@@ -273,9 +317,21 @@ impl<T, F> Submission<T, F> {
             owner,
             len,
             weight,
-            state: Mutex::new(State { operations, results, turn: None, unconfirmed: None }),
+            state: Mutex::new(State { operations, results, turn: None, unconfirmed: None, then: None }),
             woken: Condvar::new(),
         }
+    }
+
+    /// The same, with what is to be done with the results.
+    pub fn handed_in(owner: Owner, operations: Vec<F>, then: Then<T>) -> Self {
+        let submission = Self::new(owner, operations.len(), operations);
+        submission.state.lock().then = Some(then);
+        submission
+    }
+
+    /// Takes back what was to be done with the results: the calling thread waits for them itself.
+    pub fn take_back(&self) -> Option<Then<T>> {
+        self.state.lock().then.take()
     }
 
     /// Sleeps until there is something to do.
@@ -294,6 +350,12 @@ impl<T, F> Submission<T, F> {
         std::mem::take(&mut self.state.lock().results)
     }
 
+    /// The same for a client: what is durable here may not be called refused, and not be called done before replicas
+    /// have it. What was refused changed nothing, and stays refused.
+    pub fn take_results_for_client(&self) -> Vec<Result<T>> {
+        self.state.lock().results_for_client()
+    }
+
     /// Up to which number of the log replicas are still to confirm, once settled.
     pub fn unconfirmed(&self) -> Option<i64> {
         self.state.lock().unconfirmed
@@ -302,6 +364,16 @@ impl<T, F> Submission<T, F> {
     fn wake(&self, turn: Turn) {
         self.state.lock().turn = Some(turn);
         self.woken.notify_one();
+    }
+}
+
+impl<T, F> State<T, F> {
+    fn results_for_client(&mut self) -> Vec<Result<T>> {
+        let results = std::mem::take(&mut self.results);
+        match self.unconfirmed {
+            None => results,
+            Some(_) => results.into_iter().map(|result| result.and(Err(Error::Unconfirmed))).collect(),
+        }
     }
 }
 
@@ -331,18 +403,34 @@ where
         succeeded
     }
 
+    fn is_awaited(&self) -> bool {
+        self.state.lock().then.is_none()
+    }
+
     fn settle(&self, outcome: &Settled) {
+        let mut state = self.state.lock();
         match outcome {
             Settled::Durable => {}
-            Settled::Unconfirmed(sequence) => self.state.lock().unconfirmed = Some(*sequence),
+            Settled::Unconfirmed(sequence) => state.unconfirmed = Some(*sequence),
             // The group was rolled back as a whole: also what had succeeded in it did not happen.
             Settled::Failed(error) => {
-                for result in &mut self.state.lock().results {
+                for result in &mut state.results {
                     *result = Err(error.clone());
                 }
             }
         }
-        self.wake(Turn::Settled);
+        match state.then.take() {
+            Some(then) => {
+                let results = state.results_for_client();
+                drop(state);
+                then(results);
+            }
+            None => {
+                state.turn = Some(Turn::Settled);
+                drop(state);
+                self.woken.notify_one();
+            }
+        }
     }
 
     fn lead(&self) {

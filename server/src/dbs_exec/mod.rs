@@ -1,7 +1,7 @@
 //! `dbs_exec`: the one module that knows SQLite. Every query of the branch goes through it.
 //!
 //! Read it in this order: this page, `group.rs` (who leads the next commit), `writer.rs` (the commit), `tx.rs` (what an
-//! operation sees).
+//! operation sees), `handed_in.rs` (how a client is answered without waking its thread).
 //!
 //! # Why one funnel
 //!
@@ -34,6 +34,14 @@
 //! one fsync. Nobody waits for a group to fill: a lone client commits at once, and the busier the bank is,
 //! the larger the groups become by themselves. This is group commit (DeWitt et al., "Implementation
 //! techniques for main memory database systems", 1984); `group.rs` tells how leaders are chosen.
+//!
+//! # Who waits for a commit
+//!
+//! [`DbsExec::execute`] returns when the operation is durable, and its thread sleeps until then. Of a thousand clients
+//! that costs a thousand wake-ups for a thousand answers, about as much as the work itself. [`DbsExec::execute_then`] is
+//! the same funnel without the sleep: a thread hands its operation in with a word on what is to be done with the result,
+//! and goes back to its client. One thread then answers all clients of a group. The promise is the same: nobody hears of
+//! a result before it is on disk.
 //!
 //! # One operation fails, the others don't
 //!
@@ -72,6 +80,7 @@ mod commit_log;
 mod connection;
 mod files;
 mod group;
+mod handed_in;
 mod open_error;
 mod opening;
 mod readers;
@@ -84,8 +93,8 @@ mod wal_gate;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Condvar, Mutex};
@@ -98,6 +107,7 @@ pub use files::file_lock::FileLock;
 pub use files::read_only::ReadOnlyDatabase;
 pub use files::replace::{lock_to_replace, replace_database};
 pub use files::temporary_file::TemporaryFile;
+pub use group::Then;
 pub use open_error::OpenError;
 pub use opening::{Failure, Judge, Opening};
 pub use replication::PromotionOrder;
@@ -117,7 +127,8 @@ use crate::limits::{QUEUE_OPERATIONS, SYNC_CONFIRM_WAIT};
 use checkpoint::Checkpointer;
 use commit_log::{CommitError, CommitLog};
 use files::file_watch::{FileWatch, FileWatcher};
-use group::{Queue, Settled, Submission, Turn};
+use group::{Next, Queue, Submission, Turn};
+use handed_in::{Finished, HandedIn};
 use readers::Readers;
 use replication_log::ReplicationLog;
 use wal_gate::WalGate;
@@ -138,6 +149,8 @@ pub struct DbsExec {
     /// Before all that it watches.
     watcher: FileWatcher,
     queue: Mutex<Queue>,
+    /// Who commits and answers what no thread waits for, once something was handed in.
+    handed_in: OnceLock<Option<HandedIn>>,
     checkpointer: Checkpointer,
     /// Before the writer, so that the writer's connection closes last: only one that may write can put the
     /// WAL away.
@@ -202,6 +215,40 @@ impl DbsExec {
         operations: Vec<impl Operation<T>>,
     ) -> Result<Vec<Result<T>>> {
         self.submit((owner, operations.len()), operations, ConfirmationWait::Bounded)
+    }
+
+    /// As [`DbsExec::execute_for`], without waiting: `then` is called with the results by another thread, when they are
+    /// durable, and in the order in which this owner has handed its work in. Where nobody leads, the calling thread does,
+    /// and gets the results and `then` back: one client alone is answered without any other thread.
+    ///
+    /// A refusal of the whole (see there) is each operation's result, and comes back at once.
+    pub fn execute_then<T: Send + 'static>(
+        self: &Arc<Self>,
+        owner: Owner,
+        operations: Vec<impl Operation<T>>,
+        then: Then<T>,
+    ) -> Option<(Vec<Result<T>>, Then<T>)> {
+        let count = operations.len();
+        let refused = |error: &Error| (0..count).map(|_| Err(error.clone())).collect();
+        if let Err(error) = self.check_open_for_clients() {
+            return Some((refused(&error), then));
+        }
+        self.handed_in.get_or_init(|| {
+            let started = HandedIn::start(Arc::downgrade(self), Arc::clone(&self.commit_log));
+            started.inspect_err(|error| log::error!("{error}")).ok()
+        });
+        let submission = Arc::new(Submission::handed_in(owner, operations, then));
+        let entered = self.queue.lock().enter(Arc::clone(&submission) as _, QUEUE_OPERATIONS);
+        if entered == Ok(false) {
+            return None;
+        }
+        // Until the lead is taken nobody else sees it.
+        let then = submission.take_back().expect("what is not in the queue is still this thread's");
+        if let Err(error) = entered {
+            return Some((refused(&error), then));
+        }
+        self.lead();
+        Some((submission.take_results_for_client(), then))
     }
 
     /// Executes one operation of a client that carries out so many requests, all or none.
@@ -307,19 +354,13 @@ impl DbsExec {
         if operations.is_empty() {
             return Ok(Vec::new());
         }
-        if self.is_closed() {
-            return Err(Error::Stopping);
-        }
         let queue_limit = match wait {
             ConfirmationWait::Bounded => {
-                // Without the replicas that must have it, the group would be executed and never be confirmed. A replica
-                // confirms nothing; what its clients may do is look.
-                if self.is_primary {
-                    self.commit_log.wait_until_ready()?;
-                }
+                self.check_open_for_clients()?;
                 QUEUE_OPERATIONS
             }
             // The branch's own work is never turned away: a transfer under way can't be forgotten because it is busy.
+            ConfirmationWait::Unbounded | ConfirmationWait::None if self.is_closed() => return Err(Error::Stopping),
             ConfirmationWait::Unbounded | ConfirmationWait::None => usize::MAX,
         };
         let submission = Arc::new(Submission::new(owner, weight, operations));
@@ -328,23 +369,71 @@ impl DbsExec {
         if leads_at_once || submission.wait() == Turn::Lead {
             self.lead();
         }
-        let results = submission.take_results();
         match (submission.unconfirmed(), wait) {
-            (None, _) | (Some(_), ConfirmationWait::None) => Ok(results),
-            // It is durable here, so it may not be called refused; what was refused changed nothing, and stays refused.
-            (Some(_), ConfirmationWait::Bounded) => {
-                Ok(results.into_iter().map(|result| result.and(Err(Error::Unconfirmed))).collect())
-            }
+            (_, ConfirmationWait::Bounded) => Ok(submission.take_results_for_client()),
+            (None, _) | (Some(_), ConfirmationWait::None) => Ok(submission.take_results()),
             // Other branches will rely on it: nothing of it may be told before replicas have it.
             (Some(sequence), ConfirmationWait::Unbounded) => match self.commit_log.wait_confirmed(sequence, None) {
-                Confirmed::Yes => Ok(results),
+                Confirmed::Yes => Ok(submission.take_results()),
                 Confirmed::NotInTime | Confirmed::Stopping => Err(Error::Stopping),
             },
         }
     }
 
+    /// Whether a client's operations may enter the queue.
+    fn check_open_for_clients(&self) -> Result<()> {
+        if self.is_closed() {
+            return Err(Error::Stopping);
+        }
+        // Without the replicas that must have it, the group would be executed and never be confirmed. A replica
+        // confirms nothing; what its clients may do is look.
+        if self.is_primary { self.commit_log.wait_until_ready() } else { Ok(()) }
+    }
+
     /// Commits the group at the front of the queue, hands the lead on, and wakes the group.
     fn lead(&self) {
+        let mut group = self.commit_group();
+        // Before the next group can be finished: each client's answers are in the order of its commits.
+        if let Some(unawaited) = group.take_unawaited() {
+            self.have_settled(unawaited);
+        }
+        // The next group starts before this one's clients wake up, and while this one's replicas are waited for: the
+        // writer never waits for either.
+        let next = self.queue.lock().hand_on();
+        if next == Next::Unattended && !self.handed_in().is_some_and(HandedIn::lead) {
+            self.lead_on();
+        }
+        group.settle(self.commit_log.as_ref(), SYNC_CONFIRM_WAIT);
+    }
+
+    /// Commits one group after another, until nothing waits: the committer's lead, which it hands on to nobody.
+    fn lead_on(&self) {
+        loop {
+            let group = self.commit_group();
+            self.have_settled(group);
+            if !self.queue.lock().keep_lead() {
+                return;
+            }
+        }
+    }
+
+    /// Leaves a group to the thread that answers, or settles it here where there is none.
+    fn have_settled(&self, group: Finished) {
+        let left = match self.handed_in() {
+            Some(handed_in) => handed_in.settle(group),
+            None => Some(group),
+        };
+        if let Some(group) = left {
+            group.settle(self.commit_log.as_ref(), SYNC_CONFIRM_WAIT);
+        }
+    }
+
+    fn handed_in(&self) -> Option<&HandedIn> {
+        self.handed_in.get()?.as_ref()
+    }
+
+    /// Commits the group at the front of the queue.
+    fn commit_group(&self) -> Finished {
         // Before the group is taken: whoever comes meanwhile goes along.
         self.wal_gate.wait_for_space();
         let group = self.queue.lock().take_group();
@@ -367,19 +456,7 @@ impl DbsExec {
                 outcome
             }
         };
-        // The next group starts before this one's clients wake up, and while this one's replicas are waited for: the
-        // writer never waits for either.
-        self.queue.lock().hand_on();
-        let settled = match outcome {
-            Err(error) => Settled::Failed(error.into()),
-            Ok(sequence) => match self.commit_log.wait_confirmed(sequence, Some(SYNC_CONFIRM_WAIT)) {
-                Confirmed::Yes => Settled::Durable,
-                Confirmed::NotInTime | Confirmed::Stopping => Settled::Unconfirmed(sequence),
-            },
-        };
-        for submission in group {
-            submission.settle(&settled);
-        }
+        Finished::new(group, outcome.map_err(Error::from))
     }
 
     /// Runs `write` in a transaction of its own, with the mutex held as by a leader, and commits it.
@@ -420,6 +497,9 @@ impl DbsExec {
             log::warn!("what could be left for later was lost: {error}");
         }
         self.refuse_all();
+        if let Some(handed_in) = self.handed_in() {
+            handed_in.stop();
+        }
         self.watcher.stop();
         // After the refusal: nothing more comes into the log, so its last checkpoint is complete.
         self.checkpointer.stop();

@@ -7,8 +7,8 @@
 use std::fmt;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::bounded;
 use parking_lot::{Condvar, Mutex};
@@ -110,6 +110,7 @@ impl DbsExec {
         Ok(Self {
             watcher,
             queue: Mutex::new(Queue::default()),
+            handed_in: OnceLock::new(),
             writer,
             hand_over_ended: Condvar::new(),
             readers: Readers::new(file.path().to_path_buf(), Arc::clone(&wal_gate)),

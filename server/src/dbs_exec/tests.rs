@@ -10,6 +10,7 @@ use crossbeam_channel::bounded;
 use super::*;
 
 mod contract;
+mod handed_in;
 
 fn open(directory: &tempfile::TempDir) -> DbsExec {
     DbsExec::open(&directory.path().join("bank.db"), |_| {}).unwrap()

@@ -12,14 +12,18 @@ use parking_lot::Mutex;
 use protocol::actions::Action;
 use serde::Serialize;
 
+use super::Service;
 use super::access::Caller;
 use super::operations::{Operation, OperationAnswer, OperationResult, check_passwords};
 use super::requester::Requester;
+use crate::bank::Bank;
+use crate::bank::hashing::Orderer;
 use crate::bank::movements::Booking;
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
 use crate::idempotency::{KeptAnswer, RequestKey, Stored};
 use crate::limits::{BATCH_PASSWORDS, BATCH_PASSWORDS_CUSTOMER};
+use crate::replication::Replication;
 
 /// What an atomic batch is answered with.
 pub enum AtomicAnswer {
@@ -29,6 +33,36 @@ pub enum AtomicAnswer {
     Kept(KeptAnswer),
     /// Nothing was done, because of the request with this index.
     Refused(usize, Error),
+}
+
+/// What became of operations that were handed in.
+pub struct CarriedOut {
+    operations: Vec<Arc<Operation>>,
+    results: Vec<Result<OperationAnswer>>,
+    bank: Arc<Bank>,
+    replication: Arc<Replication>,
+}
+
+impl CarriedOut {
+    /// Whether an answer is still to be looked for in the database, and replicas may have to be waited for.
+    #[must_use]
+    pub fn may_take_long(&self) -> bool {
+        self.results.iter().any(|result| result.as_ref().is_err_and(Error::may_meet_a_repeat))
+    }
+
+    /// The answers, in the order of the operations.
+    #[must_use]
+    pub fn answers(self) -> Vec<Result<OperationAnswer>> {
+        let Self { operations, results, bank, replication } = self;
+        let answers = results.into_iter().zip(&operations).map(|(result, operation)| match result {
+            // No password is looked at: an operation with one is not handed in.
+            Err(refusal) if refusal.may_meet_a_repeat() && replication.knows_what_was_done() => {
+                operation.answer_before(&bank, Orderer::BRANCH)?.ok_or(refusal)
+            }
+            result => result,
+        });
+        answers.collect()
+    }
 }
 
 /// One answer of an atomic batch as it is kept: like one that leaves.
@@ -204,6 +238,41 @@ impl Requester<'_> {
     #[must_use]
     pub fn run(&self, operations: Vec<Operation>) -> Vec<Result<OperationAnswer>> {
         self.run_bound(None, operations).expect("without an id there is none that was used")
+    }
+
+    /// Whether the answers to these operations can be left to another thread.
+    #[must_use]
+    pub fn may_hand_in(&self, operations: &[Operation]) -> bool {
+        // What sets a password has more to do for this connection's login.
+        operations.iter().all(|operation| operation.given_password().is_none())
+            && self.service.replication.check(Action::Deposit).is_ok()
+    }
+
+    /// As [`Requester::run`], without waiting: another thread calls `answer` when they are durable. What is returned does
+    /// the same, where this thread has led their commit itself.
+    ///
+    /// Only for what [`Requester::may_hand_in`].
+    pub fn hand_in(
+        &self,
+        operations: Vec<Operation>,
+        answer: impl FnOnce(CarriedOut) + Send + 'static,
+    ) -> Option<impl FnOnce()> {
+        let Service { bank, replication, .. } = self.service;
+        let booking = bank.booking();
+        let operations: Vec<Arc<Operation>> = operations.into_iter().map(Arc::new).collect();
+        let runs = operations.iter().map(|operation| {
+            let operation = Arc::clone(operation);
+            move |tx: &mut Tx<'_>| operation.run(tx, &booking)
+        });
+        let runs: Vec<_> = runs.collect();
+        let (bank, replication) = (Arc::clone(bank), Arc::clone(replication));
+        let dbs = Arc::clone(bank.dbs());
+        let then = Box::new(move |results| {
+            bank.moved();
+            answer(CarriedOut { operations, results, bank, replication });
+        });
+        let led = dbs.execute_then(self.owner(), runs, then);
+        led.map(|(results, then)| move || then(results))
     }
 
     /// The same, as a batch with an id.

@@ -84,10 +84,7 @@ impl<'g> Builder<'g> {
                     losses.insert(id.as_str());
                 }
                 EventKind::Asked { .. } | EventKind::Answered { .. } => has_client = true,
-                EventKind::Recorded { .. }
-                | EventKind::State { .. }
-                | EventKind::Moved { .. }
-                | EventKind::Note { .. } => {}
+                _ => {}
             }
         }
         let mut teller = Self {
@@ -109,16 +106,11 @@ impl<'g> Builder<'g> {
         }
         for event in events {
             teller.add_lane(event.branch.as_str());
-            match &event.kind {
-                EventKind::Sent { to: other, .. }
-                | EventKind::Received { from: other, .. }
-                | EventKind::Lost { from: other, .. } => teller.add_lane(other),
-                EventKind::Recorded { .. }
-                | EventKind::State { .. }
-                | EventKind::Moved { .. }
-                | EventKind::Asked { .. }
-                | EventKind::Answered { .. }
-                | EventKind::Note { .. } => {}
+            if let EventKind::Sent { to: other, .. }
+            | EventKind::Received { from: other, .. }
+            | EventKind::Lost { from: other, .. } = &event.kind
+            {
+                teller.add_lane(other);
             }
         }
         teller
@@ -291,14 +283,7 @@ impl<'g> Builder<'g> {
     fn outcome(&self) -> String {
         let first_word = |event: &Event| match &event.kind {
             EventKind::Recorded { record, .. } => record.split(' ').next().map(str::to_string),
-            EventKind::Sent { .. }
-            | EventKind::Received { .. }
-            | EventKind::State { .. }
-            | EventKind::Moved { .. }
-            | EventKind::Lost { .. }
-            | EventKind::Asked { .. }
-            | EventKind::Answered { .. }
-            | EventKind::Note { .. } => None,
+            _ => None,
         };
         if self.commit_point.is_some() {
             "committed".into()
@@ -315,15 +300,7 @@ impl<'g> Builder<'g> {
             let states = self.events.iter().rev().filter(|event| event.branch.as_str() == lane.as_str());
             states.map(|event| &event.kind).find_map(|kind| match kind {
                 EventKind::State { role, to, .. } if role == PARTICIPANT => Some(is_in_doubt(role, to)),
-                EventKind::Sent { .. }
-                | EventKind::Received { .. }
-                | EventKind::Recorded { .. }
-                | EventKind::State { .. }
-                | EventKind::Moved { .. }
-                | EventKind::Lost { .. }
-                | EventKind::Asked { .. }
-                | EventKind::Answered { .. }
-                | EventKind::Note { .. } => None,
+                _ => None,
             })
         };
         self.lanes[self.branch_lanes()]
@@ -366,34 +343,14 @@ fn sender_of_prepare(event: &Event) -> Option<&str> {
     match &event.kind {
         EventKind::Sent { message, .. } if message == PREPARE => Some(event.branch.as_str()),
         EventKind::Received { message, from, .. } if message == PREPARE => Some(from),
-        EventKind::Sent { .. }
-        | EventKind::Received { .. }
-        | EventKind::Recorded { .. }
-        | EventKind::State { .. }
-        | EventKind::Moved { .. }
-        | EventKind::Lost { .. }
-        | EventKind::Asked { .. }
-        | EventKind::Answered { .. }
-        | EventKind::Note { .. } => None,
+        _ => None,
     }
 }
 
 /// The coordinator's forced record of the decision to commit.
 fn is_commit_point(event: &Event) -> bool {
-    match &event.kind {
-        EventKind::Recorded { record, forced: true } => {
-            matches!(record.split(' ').next(), Some("committed" | "decided"))
-        }
-        EventKind::Recorded { forced: false, .. }
-        | EventKind::Sent { .. }
-        | EventKind::Received { .. }
-        | EventKind::State { .. }
-        | EventKind::Moved { .. }
-        | EventKind::Lost { .. }
-        | EventKind::Asked { .. }
-        | EventKind::Answered { .. }
-        | EventKind::Note { .. } => false,
-    }
+    let EventKind::Recorded { record, forced: true } = &event.kind else { return false };
+    matches!(record.split(' ').next(), Some("committed" | "decided"))
 }
 
 /// Whether a party has voted yes and knows no outcome.
@@ -408,16 +365,7 @@ fn state_name(state: &str) -> String {
 
 /// Whether a branch is another after it: a message that left before must not seem to leave after.
 fn is_weighty(event: &Event) -> bool {
-    match event.kind {
-        EventKind::Recorded { .. } | EventKind::State { .. } => true,
-        EventKind::Sent { .. }
-        | EventKind::Received { .. }
-        | EventKind::Moved { .. }
-        | EventKind::Lost { .. }
-        | EventKind::Asked { .. }
-        | EventKind::Answered { .. }
-        | EventKind::Note { .. } => false,
-    }
+    matches!(event.kind, EventKind::Recorded { .. } | EventKind::State { .. })
 }
 
 /// The text without the id, which stands in the title.

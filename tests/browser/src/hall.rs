@@ -42,6 +42,15 @@ impl Hall {
         &self.url
     }
 
+    /// Starts the demo, with the administrator before it in a new browser.
+    #[must_use]
+    #[track_caller]
+    pub fn with_administrator(size: (u32, u32)) -> (Self, Page) {
+        let hall = Self::open();
+        let page = hall.administrator(size);
+        (hall, page)
+    }
+
     /// A new browser, signed in as the administrator.
     #[must_use]
     #[track_caller]

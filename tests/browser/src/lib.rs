@@ -131,6 +131,16 @@ impl Page {
         self.click(&format!("[data-test=nav-{view}]"));
     }
 
+    /// Shows the lab, and arms a point there at which a branch crashes in the next transfer.
+    #[track_caller]
+    pub fn arm_crash(&self, branch: &str, point: &str) {
+        let of_branch = |control: &str| format!("[data-test=faults-{branch}] [data-test={control}]");
+        self.show("lab");
+        self.choose(&of_branch("crash-point"), point);
+        self.click(&of_branch("crash-arm"));
+        self.wait_for_element(&of_branch("crash-disarm"));
+    }
+
     /// Makes the window another size; below 500 pixels wide it is a phone's.
     pub fn resize(&self, (width, height): (u32, u32)) {
         self.call(Emulation::SetDeviceMetricsOverride {

@@ -2,8 +2,6 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -12,7 +10,7 @@ use super::{
 };
 use crate::branch_connection::{BranchConnection, Reply, frame, request};
 use crate::random::Random;
-use crate::wait::DEADLINE;
+use crate::wait::wait_for;
 
 /// One in so many lost answers is not asked for again.
 const GIVES_UP_ONE_IN: u64 = 3;
@@ -163,32 +161,32 @@ impl<'w> Client<'w> {
 
     /// Asks until there is an answer, or gives up after a lost one.
     fn carry_out(&mut self, operation: &Operation) -> Fate {
-        let deadline = Instant::now() + DEADLINE;
         self.may_come_late = false;
-        loop {
-            match self.attempt(operation) {
-                Ok(reply) if is_done(&reply) => return Fate::Acknowledged(reply.ok()),
-                Ok(reply) if REFUSALS.contains(&refusal(&reply)) => {
-                    return if self.may_come_late { Fate::Unknown } else { Fate::Refused(refusal(&reply).into()) };
-                }
-                Ok(reply) => assert!(Instant::now() < deadline, "{} at last: {}", operation.body, reply.text),
-                Err(error) => {
-                    assert!(Instant::now() < deadline, "no answer to {}: {error}", operation.body);
-                    self.connections[operation.home] = None;
-                    // One that only waits may still be carried out, whenever the branch goes on: it must be asked
-                    // again. One whose branch is gone either was or never will be.
-                    let is_gone = !is_timeout(&error) && error.kind() != io::ErrorKind::ConnectionRefused;
-                    if is_gone && self.random.below(GIVES_UP_ONE_IN) == 0 {
-                        return Fate::Unknown;
-                    }
+        wait_for(&format!("{} is answered", operation.body), || {
+            let fate = self.ask_once(operation);
+            self.world.repeats.fetch_add(usize::from(fate.is_none()), Ordering::Relaxed);
+            fate
+        })
+    }
+
+    /// What became of it by this attempt; nothing when it has to be asked again.
+    fn ask_once(&mut self, operation: &Operation) -> Option<Fate> {
+        match self.attempt(operation) {
+            Ok(reply) if is_done(&reply) => return Some(Fate::Acknowledged(reply.ok())),
+            Ok(reply) if REFUSALS.contains(&refusal(&reply)) && self.may_come_late => return Some(Fate::Unknown),
+            Ok(reply) if REFUSALS.contains(&refusal(&reply)) => return Some(Fate::Refused(refusal(&reply).into())),
+            Ok(_) => {}
+            Err(error) => {
+                self.connections[operation.home] = None;
+                // One that only waits may still be carried out, whenever the branch goes on: it must be asked again. One
+                // whose branch is gone either was or never will be.
+                let is_gone = !is_timeout(&error) && error.kind() != io::ErrorKind::ConnectionRefused;
+                if is_gone && self.random.below(GIVES_UP_ONE_IN) == 0 {
+                    return Some(Fate::Unknown);
                 }
             }
-            if self.world.is_broken.load(Ordering::SeqCst) {
-                return Fate::Unknown;
-            }
-            self.world.repeats.fetch_add(1, Ordering::Relaxed);
-            thread::sleep(Duration::from_millis(5));
         }
+        self.world.is_broken.load(Ordering::SeqCst).then_some(Fate::Unknown)
     }
 
     /// Sends the request once, twice in one write, or over two connections at once.

@@ -17,7 +17,7 @@ use crate::bank::Bank;
 use crate::branch::Branch;
 use crate::branch_connection::{BranchConnection, Reply};
 use crate::random::Random;
-use crate::wait::SetOnDrop;
+use crate::wait::{DEADLINE, SetOnDrop, wait_until_within};
 
 mod client;
 mod judge;
@@ -153,9 +153,7 @@ impl World {
                 clients.iter().any(thread::ScopedJoinHandle::is_finished)
                     || tormentors.iter().any(thread::ScopedJoinHandle::is_finished)
             };
-            while Instant::now() < end && !is_broken() {
-                thread::sleep(Duration::from_millis(20));
-            }
+            wait_until_within(time + DEADLINE, "the clients have worked", || Instant::now() >= end || is_broken());
             drop(over);
             for tormentor in tormentors {
                 tormentor.join().inspect_err(|_| self.is_broken.store(true, Ordering::SeqCst)).unwrap();
@@ -167,9 +165,8 @@ impl World {
     /// Waits, for a tormentor, but not longer than the clients work.
     pub fn wait(&self, time: Duration) {
         let end = Instant::now() + time;
-        while Instant::now() < end && !self.is_over.load(Ordering::SeqCst) {
-            thread::sleep(Duration::from_millis(5));
-        }
+        let is_over = || Instant::now() >= end || self.is_over.load(Ordering::SeqCst);
+        wait_until_within(time + DEADLINE, "it is time", is_over);
     }
 
     fn connect(&self, home: usize) -> io::Result<BranchConnection> {

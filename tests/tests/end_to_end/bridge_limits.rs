@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bank_tests::{
     Bank, Branch, Bridge, FORM, JSON, SetOnDrop, clean_command, connect_narrow, figure, held_for,
-    raise_descriptor_limit, wait_until, wait_until_within,
+    raise_descriptor_limit, wait_for, wait_until, wait_until_within,
 };
 use rustix::process::Signal;
 use serde_json::json;
@@ -97,17 +97,16 @@ fn one_connection_too_many_is_told_so_and_there_is_room_again_afterwards() {
     let (_bank, _mumbai, _delhi, bridge) = pair();
     let mut idle: Vec<TcpStream> = (0..CONNECTIONS).map(|_| bridge.connect()).collect();
     let ask = || bridge.request("GET", "/healthz").try_send();
-    let mut last = None;
-    wait_until("one is turned away", || {
+    let turned_away = wait_for("one is turned away", || {
         // A connection that was queued when it was turned away may be reset.
-        last = ask().ok();
+        let answer = ask().ok().filter(|answer| answer.status() == 503);
         // On a busy machine the first of them are given up, for their silence, before the last is taken.
         if idle.len() < 3 * CONNECTIONS as usize {
             idle.extend((0..64).map(|_| bridge.connect()));
         }
-        last.as_ref().is_some_and(|answer| answer.status() == 503)
+        answer
     });
-    last.unwrap().refused(503, "busy");
+    turned_away.refused(503, "busy");
     drop(idle);
     wait_until("there is room again", || ask().is_ok_and(|answer| answer.status() == 200));
 }

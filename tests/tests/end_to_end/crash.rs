@@ -42,12 +42,15 @@ fn an_acknowledged_deposit_survives_every_kill_and_none_is_there_twice() {
                 scope.spawn(|| deposit_until_the_end(port, &deposits));
             }
             let deadline = Instant::now() + DEADLINE;
-            while deposits.acknowledged_in_this_round.load(Ordering::SeqCst) < acknowledged_before_kill {
+            let mut reached = None;
+            // The moment of the kill is drawn by lot: so many acknowledgements, and then so much of the next commit.
+            while reached.is_none_or(|reached: Instant| reached.elapsed() < delay) {
+                if deposits.acknowledged_in_this_round.load(Ordering::SeqCst) >= acknowledged_before_kill {
+                    reached.get_or_insert_with(Instant::now);
+                }
                 assert!(Instant::now() < deadline, "no deposits in round {round}: {}", branch.log().text());
                 thread::yield_now();
             }
-            // Not a wait for anything: the moment of the kill is drawn by lot.
-            thread::sleep(delay);
             branch.kill9();
         });
         if round % RECOVERS_BY_ITSELF_EVERY != 0 {

@@ -105,6 +105,19 @@ impl Told {
         }
     }
 
+    /// Has sessions deposit at this branch while the disk suffers.
+    fn while_depositing(&self, faulty: &mut Faulty, suffer: impl FnOnce(&mut Faulty)) {
+        let port = faulty.branch.menu_port();
+        thread::scope(|scope| {
+            let _enough = SetOnDrop(&self.enough);
+            for _ in 0..SESSIONS {
+                scope.spawn(|| self.deposit(port));
+            }
+            self.wait_for_more(100);
+            suffer(faulty);
+        });
+    }
+
     /// Waits until every session is at work and `more` deposits were made since.
     fn wait_for_more(&self, more: usize) {
         wait_until("all sessions are logged in", || self.logged_in.load(Ordering::SeqCst) == SESSIONS);
@@ -133,12 +146,7 @@ impl Told {
 fn on_a_full_disk_the_group_is_told_that_nothing_was_changed_and_the_branch_goes_on() {
     let mut faulty = Faulty::start();
     let told = Told::default();
-    let port = faulty.branch.menu_port();
-    thread::scope(|scope| {
-        let _enough = SetOnDrop(&told.enough);
-        for _ in 0..SESSIONS {
-            scope.spawn(|| told.deposit(port));
-        }
+    told.while_depositing(&mut faulty, |faulty| {
         // Failing at the first write of a group, in its middle, and at its last frame.
         for (first, transactions) in [(1, "1 transaction"), (4, "2 transactions"), (7, "3 transactions")] {
             told.wait_for_more(100);
@@ -165,13 +173,7 @@ fn on_a_full_disk_the_group_is_told_that_nothing_was_changed_and_the_branch_goes
 fn a_crash_while_the_disk_is_full_loses_nothing() {
     let mut faulty = Faulty::start();
     let told = Told::default();
-    let port = faulty.branch.menu_port();
-    thread::scope(|scope| {
-        let _enough = SetOnDrop(&told.enough);
-        for _ in 0..SESSIONS {
-            scope.spawn(|| told.deposit(port));
-        }
-        told.wait_for_more(100);
+    told.while_depositing(&mut faulty, |faulty| {
         faulty.fail("write", ENOSPC, 5);
         wait_until("clients are told", || Told::count(&told.nothing_changed) >= 3 * SESSIONS);
         faulty.branch.kill9();
@@ -197,13 +199,7 @@ fn when_a_write_fails_the_group_is_told_that_the_outcome_is_unknown_and_the_bran
 fn stops_loudly(what: &str, first: u32) {
     let mut faulty = Faulty::start();
     let told = Told::default();
-    let port = faulty.branch.menu_port();
-    thread::scope(|scope| {
-        let _enough = SetOnDrop(&told.enough);
-        for _ in 0..SESSIONS {
-            scope.spawn(|| told.deposit(port));
-        }
-        told.wait_for_more(100);
+    told.while_depositing(&mut faulty, |faulty| {
         faulty.fail(what, EIO, first);
         wait_until("the branch says so", || faulty.branch.log().count("disk failed") > 0);
     });

@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
-use bank_tests::{Bank, Branch, Options, Reply, SETTLED_WITHIN, server_command, wait_until, wait_until_within};
+use bank_tests::{
+    Bank, Branch, Options, Reply, SETTLED_WITHIN, server_command, wait_for, wait_until, wait_until_within,
+};
 use protocol::answer::{Audit, Pending, Status};
 use protocol::teaching::Stage;
 use protocol::{Money, Total};
@@ -74,13 +76,10 @@ fn step_mode(branch: &Branch, on: bool) {
 
 /// Waits until something waits on a branch's stage; gives its number.
 fn staged(branch: &Branch, message: &str) -> u64 {
-    let mut number = None;
-    wait_until(message, || {
+    wait_for(message, || {
         let stage: Stage = branch.connect().ask("stage", json!({})).result();
-        number = stage.waiting.iter().find(|waiting| waiting.message == message).map(|waiting| waiting.number);
-        number.is_some()
-    });
-    number.unwrap()
+        stage.waiting.iter().find(|waiting| waiting.message == message).map(|waiting| waiting.number)
+    })
 }
 
 fn resolve(branch: &Branch, txid: &str, outcome: &str) -> Reply {

@@ -63,3 +63,4 @@ mod text_messages;
 mod tidy;
 mod torture;
 mod transfers;
+mod unawaited_answers;

@@ -197,19 +197,29 @@ fn a_branch_without_replicas_logs_nothing() {
     assert!(status.get("replication").is_none() && status.get("epoch").is_none(), "{status}");
 }
 
-#[test]
-fn a_row_changed_behind_the_replicas_back_is_found_and_named_and_a_new_copy_is_taken_on_order_alone() {
+/// A primary, and its replica, which is down and has had this done to its rows.
+fn changed_behind_its_back(statement: &str) -> (Bank, Branch, Branch) {
     let bank = Bank::new();
     let mumbai = bank.branch("Mumbai");
     let mut replica = bank.replica_of(&mumbai, "mumbai-replica");
     replica.wait_until_caught_up(&mumbai);
     replica.kill9();
-    let changed = rusqlite::Connection::open(replica.database_path()).unwrap();
-    changed.execute("UPDATE customers SET first_name = 'Eve' WHERE account_num = 1002", []).unwrap();
-    drop(changed);
+    rusqlite::Connection::open(replica.database_path()).unwrap().execute(statement, []).unwrap();
+    (bank, mumbai, replica)
+}
+
+/// Starts it, waits until it has noticed, and returns what it says.
+fn trouble_of(replica: &mut Branch) -> String {
     replica.restart();
     replica.wait_until_state("replica", "diverged");
-    let trouble = replica.replication().unwrap()["replication"]["trouble"].to_string();
+    replica.replication().unwrap()["replication"]["trouble"].to_string()
+}
+
+#[test]
+fn a_row_changed_behind_the_replicas_back_is_found_and_named_and_a_new_copy_is_taken_on_order_alone() {
+    let (bank, mumbai, mut replica) =
+        changed_behind_its_back("UPDATE customers SET first_name = 'Eve' WHERE account_num = 1002");
+    let trouble = trouble_of(&mut replica);
     assert!(trouble.contains("customers") && trouble.contains("1001") && trouble.contains("1002"), "{trouble}");
     // It says so after a restart too, and executes nothing more.
     let stopped_at = replica.sequence();
@@ -230,19 +240,10 @@ fn a_row_changed_behind_the_replicas_back_is_found_and_named_and_a_new_copy_is_t
 
 #[test]
 fn a_missing_row_stops_the_replica_at_the_group_that_needs_it() {
-    let bank = Bank::new();
-    let mumbai = bank.branch("Mumbai");
-    let mut replica = bank.replica_of(&mumbai, "mumbai-replica");
-    replica.wait_until_caught_up(&mumbai);
-    replica.kill9();
-    let changed = rusqlite::Connection::open(replica.database_path()).unwrap();
-    changed.execute("DELETE FROM customers WHERE account_num = 1002", []).unwrap();
-    drop(changed);
+    let (_bank, mumbai, mut replica) = changed_behind_its_back("DELETE FROM customers WHERE account_num = 1002");
     let group = mumbai.sequence().unwrap() + 1;
     mumbai.connect().ask("deposit", json!({"account_no": 1002, "amount": 5})).ok();
-    replica.restart();
-    replica.wait_until_state("replica", "diverged");
-    let trouble = replica.replication().unwrap()["replication"]["trouble"].to_string();
+    let trouble = trouble_of(&mut replica);
     assert!(trouble.contains(&format!("group {group} cannot be executed here")), "{trouble}");
 }
 

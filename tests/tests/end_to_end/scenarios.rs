@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use bank_tests::{Bank, Branch, Options, Terminal, client_command, run_client, wait_until_within};
+use bank_tests::{Bank, Branch, Options, Terminal, client_command, run_client, wait_for, wait_until_within};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -325,14 +325,10 @@ fn the_commands_drive_a_transfer_step_by_step() {
 
 /// The number of a message, once it waits.
 fn waiting_number(branch: &Branch, message: &str) -> String {
-    let mut number = None;
     let mut connection = branch.connect();
-    bank_tests::wait_until("the message waits", || {
+    wait_for("the message waits", || {
         let stage = connection.ask("stage", json!({})).ok();
-        let waiting = stage["waiting"].as_array().unwrap().clone();
-        let found = waiting.iter().find(|waiting| waiting["message"] == message);
-        number = found.map(|waiting| waiting["number"].to_string());
-        number.is_some()
-    });
-    number.unwrap()
+        let waiting = stage["waiting"].as_array().unwrap();
+        waiting.iter().find(|waiting| waiting["message"] == message).map(|waiting| waiting["number"].to_string())
+    })
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bank_tests::{Branch, Ending, MenuConnection, Options, Turn, audit, server_command, wait_until};
+use bank_tests::{Branch, Ending, MenuConnection, Options, Turn, audit, server_command, wait_for, wait_until};
 use rustix::process::Signal;
 
 /// What the design promises.
@@ -145,11 +145,6 @@ fn a_branch_that_shall_ends_with_its_standard_input() {
     assert!(said.any(|line| line.unwrap().starts_with("menu on ")), "it runs as long as there is somebody");
     assert!(child.try_wait().unwrap().is_none());
     drop(child.stdin.take());
-    let mut ended = None;
-    wait_until("the branch ends", || {
-        ended = child.try_wait().unwrap();
-        ended.is_some()
-    });
-    assert_eq!(ended.unwrap().code(), Some(0));
+    assert_eq!(wait_for("the branch ends", || child.try_wait().unwrap()).code(), Some(0));
     audit(&folder.path().join("bank.db")).assert_clean();
 }

@@ -136,6 +136,27 @@ fn a_group_that_is_waited_for_holds_up_no_other() {
 }
 
 #[test]
+fn what_was_handed_in_and_is_not_confirmed_in_time_is_told_so_and_holds_up_no_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    let (dbs, log, _) = faulty(&directory);
+    let dbs = Arc::new(dbs);
+    *log.confirmed.lock() = 0;
+    let (heard, hear) = std::sync::mpsc::channel();
+    for number in [-10, -11] {
+        let heard = heard.clone();
+        let then = Box::new(move |results: Vec<Result<i64>>| heard.send(results).unwrap());
+        if let Some((results, then)) = dbs.execute_then(Owner::Account(1), vec![insert_own_account(number)], then) {
+            then(results);
+        }
+    }
+    assert_eq!(
+        [hear.recv().unwrap(), hear.recv().unwrap()].concat(),
+        [Err(Error::Unconfirmed), Err(Error::Unconfirmed)]
+    );
+    assert_eq!(count_own_accounts(&dbs), 2, "it is durable here");
+}
+
+#[test]
 fn a_change_of_role_whose_outcome_nobody_knows_stops_the_process_like_any_commit() {
     let directory = tempfile::tempdir().unwrap();
     let (dbs, _, is_stopped) = faulty(&directory);

@@ -7,8 +7,7 @@ use browser_tests::{Hall, PHONE, PROJECTOR, Page};
 fn main() {
     let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "docs/screenshots".into()));
     std::fs::create_dir_all(&folder).expect("the folder of the pictures can be made");
-    let hall = Hall::open();
-    let page = hall.administrator(PROJECTOR);
+    let (_hall, page) = Hall::with_administrator(PROJECTOR);
     page.prefer_dark(false);
     let shoot = |page: &Page, name: &str| {
         page.settle();
@@ -28,10 +27,7 @@ fn main() {
 
     // The receiver is gone after its vote, and the payer's branch has decided.
     page.resize((1280, 1000));
-    page.show("lab");
-    page.choose("[data-test=faults-Delhi] [data-test=crash-point]", "after-vote");
-    page.click("[data-test=faults-Delhi] [data-test=crash-arm]");
-    page.wait_for_element("[data-test=faults-Delhi] [data-test=crash-disarm]");
+    page.arm_crash("Delhi", "after-vote");
     page.click("[data-test=start]");
     page.wait_for_text("[data-test=state-Delhi]", "down");
     page.wait_for_text("[data-test=state-Mumbai]", "committed");

@@ -13,8 +13,7 @@ fn an_administrator_opens_an_account_and_moves_money_on_a_phone() {
 }
 
 fn open_an_account_and_move_money(size: (u32, u32)) {
-    let hall = Hall::open();
-    let page = hall.administrator(size);
+    let (hall, page) = Hall::with_administrator(size);
     let before = page.text("[data-test=money-total]");
     page.assert_fits();
 
@@ -60,8 +59,7 @@ fn open_an_account_and_move_money(size: (u32, u32)) {
 fn more_tabs_than_a_browser_has_connections_share_one_stream() {
     const STREAMS: &str = "fetch('/metrics').then((got) => got.text()).then((text) => \
         Number(/^bank_bridge_event_streams (\\d+)/m.exec(text)[1]))";
-    let hall = Hall::open();
-    let page = hall.administrator(PROJECTOR);
+    let (hall, page) = Hall::with_administrator(PROJECTOR);
     let tabs = page.more_tabs(8, hall.url(), "[data-test=money-total]");
     assert_eq!(page.eval(STREAMS), 1);
     let last = tabs.last().unwrap();
@@ -131,8 +129,7 @@ fn a_customer_sees_and_moves_the_own_account_alone() {
 
 #[test]
 fn the_page_says_when_the_bridge_is_gone() {
-    let mut hall = Hall::open();
-    let page = hall.administrator(PROJECTOR);
+    let (mut hall, page) = Hall::with_administrator(PROJECTOR);
     assert!(!shown(&page, "#connection-banner"));
     hall.end();
     page.wait_for_element("#connection-banner");
@@ -140,8 +137,7 @@ fn the_page_says_when_the_bridge_is_gone() {
 
 #[test]
 fn every_view_can_be_read_in_the_dark_and_with_large_text_and_by_keys() {
-    let hall = Hall::open();
-    let page = hall.administrator(PHONE);
+    let (hall, page) = Hall::with_administrator(PHONE);
     page.prefer_dark(true);
     while page.count("[data-test=text-larger]:not(:disabled)") > 0 {
         page.click("[data-test=text-larger]");

@@ -13,8 +13,7 @@ fn a_transfer_is_drawn_to_its_end_on_a_phone() {
 }
 
 fn a_transfer_is_drawn_to_its_end(size: (u32, u32)) {
-    let hall = Hall::open();
-    let page = hall.administrator(size);
+    let (hall, page) = Hall::with_administrator(size);
     let before = page.text("[data-test=money-total]");
     page.show("lab");
     page.click("[data-test=start]");
@@ -51,8 +50,7 @@ fn a_transfer_is_drawn_to_its_end(size: (u32, u32)) {
 
 #[test]
 fn a_class_steps_through_a_transfer_and_loses_an_acknowledgement() {
-    let hall = Hall::open();
-    let page = hall.administrator(PROJECTOR);
+    let (hall, page) = Hall::with_administrator(PROJECTOR);
     page.show("lab");
     page.click("[data-test=step-all]");
     page.click("[data-test=start]");
@@ -83,13 +81,9 @@ fn a_class_steps_through_a_transfer_and_loses_an_acknowledgement() {
 
 #[test]
 fn a_branch_that_crashes_in_the_middle_recovers_before_the_eyes_of_the_class() {
-    let hall = Hall::open();
-    let page = hall.administrator(PROJECTOR);
+    let (_hall, page) = Hall::with_administrator(PROJECTOR);
     let before = page.text("[data-test=money-total]");
-    page.show("lab");
-    page.choose("[data-test=faults-Delhi] [data-test=crash-point]", "after-vote");
-    page.click("[data-test=faults-Delhi] [data-test=crash-arm]");
-    page.wait_for_element("[data-test=faults-Delhi] [data-test=crash-disarm]");
+    page.arm_crash("Delhi", "after-vote");
     page.click("[data-test=start]");
     // Delhi has promised and is gone; Mumbai decides without it.
     page.wait_for_text("[data-test=state-Delhi]", "down");
@@ -106,12 +100,8 @@ fn a_branch_that_crashes_in_the_middle_recovers_before_the_eyes_of_the_class() {
 
 #[test]
 fn a_transfer_in_doubt_is_settled_by_hand_with_a_reason() {
-    let hall = Hall::open();
-    let page = hall.administrator(PROJECTOR);
-    page.show("lab");
-    page.choose("[data-test=faults-Mumbai] [data-test=crash-point]", "before-decision");
-    page.click("[data-test=faults-Mumbai] [data-test=crash-arm]");
-    page.wait_for_element("[data-test=faults-Mumbai] [data-test=crash-disarm]");
+    let (_hall, page) = Hall::with_administrator(PROJECTOR);
+    page.arm_crash("Mumbai", "before-decision");
     page.click("[data-test=start]");
     page.wait_for_text("[data-test=state-Mumbai]", "down");
     page.wait_for_text("[data-test=state-Delhi]", "in doubt");
@@ -142,9 +132,7 @@ fn chart_says(text: &str) -> String {
 
 #[test]
 fn the_old_way_loses_money_and_ours_does_not() {
-    let hall = Hall::open();
-    let page = hall.administrator(PROJECTOR);
-    page.show("lab");
+    let (hall, page) = Hall::with_administrator(PROJECTOR);
     let told = go_through(&page, "the-old-way");
     assert!(told.contains("lost"), "{told}");
     page.show("bank");
@@ -157,9 +145,7 @@ fn the_old_way_loses_money_and_ours_does_not() {
 
 #[test]
 fn a_scenario_asks_the_class_before_it_answers() {
-    let hall = Hall::open();
-    let page = hall.administrator(PROJECTOR);
-    page.show("lab");
+    let (hall, page) = Hall::with_administrator(PROJECTOR);
     let told = go_through(&page, "lost-acknowledgement");
     assert!(told.contains('?'), "{told}");
     page.wait_for_text("[data-test=outcome]", "committed");
@@ -168,8 +154,9 @@ fn a_scenario_asks_the_class_before_it_answers() {
     page.assert_quiet(hall.url());
 }
 
-/// Runs a scenario to its end and gives all that it said.
+/// Runs a scenario of the lab to its end and gives all that it said.
 fn go_through(page: &Page, name: &str) -> String {
+    page.show("lab");
     page.wait_for_element("[data-test=scenario-list] summary");
     if !page.eval("document.querySelector('[data-test=scenario-list]').open").as_bool().unwrap_or(true) {
         page.click("[data-test=scenario-list] summary");
