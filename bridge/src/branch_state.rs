@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
-use protocol::answer::Audit;
+use protocol::answer::{Audit, Run};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 /// What is known of a branch, for whoever asks; the threads that watch it write it.
@@ -134,6 +135,12 @@ impl Snapshot {
     #[must_use]
     pub fn is_fenced(&self) -> bool {
         self.status.as_ref().and_then(|status| status.get("role")).and_then(Value::as_str) == Some("fenced")
+    }
+
+    /// Its run, by its last status.
+    #[must_use]
+    pub fn run(&self) -> Option<Run> {
+        Run::deserialize(self.status.as_ref()?.get("run")?).ok()
     }
 
     /// A counter of its last status.

@@ -41,8 +41,8 @@ pub struct Happened {
 /// The events of a transfer, in the order in which they came.
 #[derive(Debug, Default)]
 struct Transfer {
-    /// The number of its first event.
-    first: u64,
+    /// When its first event happened, by its branch's clock, and the number under which it came.
+    first: (u64, u64),
     events: VecDeque<Arc<Happened>>,
     /// How many of its first events are gone.
     gone: u64,
@@ -257,9 +257,9 @@ impl Inner {
         self.next += 1;
         if let Some(txid) = &happened.event.txid {
             let transfer = self.by_transfer.entry(txid.clone()).or_default();
-            if transfer.events.is_empty() {
-                transfer.first = id;
-            }
+            // After a start each branch tells of all that it remembers, one after the other.
+            let came = (happened.event.at_unix_ms, id);
+            transfer.first = if transfer.events.is_empty() { came } else { transfer.first.min(came) };
             transfer.events.push_back(Arc::clone(&happened));
         }
         self.ring.push_back((id, happened));
@@ -342,6 +342,14 @@ mod tests {
         let transfers = store.transfers(9);
         assert_eq!(transfers.len(), 1);
         assert_eq!(transfers[0].1.len(), EVENTS_KEPT);
+    }
+
+    #[test]
+    fn transfers_that_are_told_again_are_listed_by_when_they_happened() {
+        let store = Store::starting_at(0);
+        store.happened(vec![event(1, "A"), event(5, "C"), event(3, "B"), event(2, "C")]);
+        let names: Vec<_> = store.transfers(9).iter().map(|(txid, _)| txid.to_string()).collect();
+        assert_eq!(names, ["B", "C", "A"]);
     }
 
     #[test]

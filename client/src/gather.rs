@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use protocol::TxId;
-use protocol::answer::{Status, TxStatus};
+use protocol::answer::{Run, Status, TxStatus};
 use protocol::event::Event;
 use protocol::request::{Action, NoParams, OneTx, Watch};
 use teaching::trace::{Transfer, Witness};
@@ -21,9 +21,9 @@ pub fn gather(mut asked: Branch, txid: &TxId) -> Result<Transfer, ClientError> {
     let (mut witnesses, mut events) = (Vec::new(), Vec::new());
     for (index, peer) in peers::all(asked)?.into_iter().enumerate() {
         let Peer { name, addresses, mut branch } = peer;
-        let mut witness = Witness { branch: name, addresses, started_unix_ms: None, unreachable: None };
+        let mut witness = Witness { branch: name, addresses, started_unix_ms: None, run: None, unreachable: None };
         match hear(&mut branch, txid, &mut events) {
-            Ok(started_unix_ms) => witness.started_unix_ms = started_unix_ms,
+            Ok((run, started_unix_ms)) => (witness.run, witness.started_unix_ms) = (run, started_unix_ms),
             Err(error) if index == 0 => return Err(error),
             Err(error) => witness.unreachable = Some(error.to_string()),
         }
@@ -32,8 +32,8 @@ pub fn gather(mut asked: Branch, txid: &TxId) -> Result<Transfer, ClientError> {
     Ok(Transfer::new(txid.clone(), Some(status.outcome), witnesses, events))
 }
 
-/// Appends a branch's events. Returns the time of its start.
-fn hear(branch: &mut Branch, txid: &TxId, events: &mut Vec<Event>) -> Result<Option<u64>, ClientError> {
+/// Appends a branch's events. Returns its run and the time of its start.
+fn hear(branch: &mut Branch, txid: &TxId, events: &mut Vec<Event>) -> Result<(Option<Run>, Option<u64>), ClientError> {
     let status: Status = branch.ask(Action::Status, &NoParams {})?.result()?;
     let params = Watch { after: None, txid: Some(txid.clone()), follow: false };
     let patience = Some(branch.timeout());
@@ -45,7 +45,12 @@ fn hear(branch: &mut Branch, txid: &TxId, events: &mut Vec<Event>) -> Result<Opt
         Ok(goes_on)
     })?;
     events.extend(heard);
+    if let Some(run) = status.run {
+        return Ok((Some(run), Some(run.started_unix_ms)));
+    }
+    // An older one says since how many seconds it runs.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
     let now_unix_ms = now.and_then(|since_1970| u64::try_from(since_1970.as_millis()).ok());
-    Ok(now_unix_ms.map(|now_unix_ms| now_unix_ms.saturating_sub(status.uptime_seconds.saturating_mul(1000))))
+    let started = now_unix_ms.map(|now_unix_ms| now_unix_ms.saturating_sub(status.uptime_seconds.saturating_mul(1000)));
+    Ok((None, started))
 }

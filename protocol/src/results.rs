@@ -246,6 +246,9 @@ pub struct Status {
     pub teaching: bool,
     /// How long it has been running, in seconds.
     pub uptime_seconds: u64,
+    /// Which run of the branch it is; missing from older ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
     /// The program's version.
     pub version: String,
     /// How often a replica of this branch was promoted, and one; missing where there never was a replica.
@@ -260,6 +263,17 @@ pub struct Status {
     /// More on replicas, where there are some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication: Option<Replication>,
+}
+
+/// A run of a branch: from one start of the process, or of another role, to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Run {
+    /// Its start, by the branch's own clock, in milliseconds since 1970.
+    pub started_unix_ms: u64,
+    /// The number before its first event, which no other run has: what has a higher one happened since.
+    pub after_event: u64,
+    /// From when on events are remembered, in milliseconds since 1970. A crash can have lost some all the same.
+    pub remembers_from_unix_ms: u64,
 }
 
 /// How far a replica is behind its primary.

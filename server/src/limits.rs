@@ -175,6 +175,21 @@ pub const ALIASES: usize = 4 * BRANCHES;
 pub const EVENTS_KEPT: usize = 8_192;
 /// and all that are kept are about so many: one that tells of a hundred receivers has ten thousand.
 pub const EVENTS_BYTES: usize = 16 << 20;
+/// What one generation of the file of events holds, in bytes, of which there are two: some 20,000 events, or 800 transfers
+/// between two branches, so that each has more than memory.
+pub const EVENT_FILE_BYTES: u64 = 8 << 20;
+/// A longer line of it is none: an event that tells of a hundred receivers has some ten thousand bytes.
+pub const EVENT_LINE_BYTES: u64 = 1 << 20;
+/// Events that are written to it at a time,
+pub const EVENT_FILE_BATCH: usize = 256;
+/// the pause between two such writes, which is what a killed process loses at most of them, nearly,
+pub const EVENT_FILE_PAUSE: Duration = Duration::from_millis(20);
+/// and how long nothing must have happened before the file notes that this was all.
+pub const EVENT_FILE_QUIET: Duration = Duration::from_millis(200);
+/// How long before a process was killed the last events of a transfer are that something may be missing behind,
+pub const EVENTS_BROKEN_OFF_MS: u64 = 1_000;
+/// and of how many transfers that is told.
+pub const EVENTS_BROKEN_OFF_TRANSFERS: usize = 64;
 /// Event numbers that are reserved on disk ahead of their use; a crash skips at most so many.
 pub const EVENT_NUMBERS_RESERVED: u64 = 1_000_000;
 /// How long connecting to a branch may take, and each answer while the link is made.

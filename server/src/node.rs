@@ -19,7 +19,8 @@ use crate::bank::passwords::HashCost;
 use crate::bank::{ADMINISTRATOR, Bank, BankSettings};
 use crate::cli::commands;
 use crate::cli::config::Config;
-use crate::dbs_exec::{CopyRole, DbsExec, Failure, Opening, WaitHook};
+use crate::clock::unix_ms_now;
+use crate::dbs_exec::{CopyRole, DatabaseFile, DbsExec, Failure, Opening, WaitHook};
 use crate::error::Error;
 use crate::key::find_or_make;
 use crate::limits::{CATCH_UP_WAIT, HURRY_AFTER, SYNC_STOP_WAIT};
@@ -38,6 +39,7 @@ use crate::sms::{self, Pace, SmsSender};
 use crate::teaching::Controls;
 use crate::teaching::host::{TeachingCarrier, TeachingHost};
 use crate::teaching::lesson::Lesson;
+use crate::transfer::event_file::EventFile;
 use crate::transfer::host::{Host, ThisMachine};
 use crate::transfer::{Engine, EngineParts};
 
@@ -97,6 +99,8 @@ pub struct Surroundings {
     pub carrier: Option<Box<dyn Carrier>>,
     /// Where other copies of the branch are met, when it is not the network.
     pub exchange: Option<Arc<dyn Exchange>>,
+    /// Where events are kept over a restart, if they are.
+    pub event_file: Option<EventFile>,
     /// What has replicas take what they must have, where no other thread does.
     pub wait_hook: Option<WaitHook>,
     /// Where it is said that the node is to be closed.
@@ -114,6 +118,7 @@ impl Core {
     /// One sentence when something can't be opened.
     pub fn open(config: &Config, mut around: Surroundings, is_first: bool) -> Result<Opened<Self>, String> {
         let trouble = |error: Error| format!("{}: {error}", config.db.display());
+        let started_unix_ms = unix_ms_now();
         let (port, stop) = (around.port, around.stop.clone());
         let dbs = open_database(config, stop.clone(), around.exit)?;
         if let Some(wait_hook) = around.wait_hook.take() {
@@ -158,6 +163,7 @@ impl Core {
             idle_timeout: config.idle_timeout,
             address: Address::from((config.branch.ip(), port)),
             started: Instant::now(),
+            started_unix_ms,
             allowances: Allowances::default(),
         });
         Ok(Opened::Open(Box::new(Self { dbs, service, sms })))
@@ -194,6 +200,7 @@ impl Node {
             hash_cost: HashCost::OWASP,
             carrier: None,
             exchange: None,
+            event_file: DatabaseFile::resolve(&config.db).ok().map(EventFile::of),
             wait_hook: None,
             stop: stop.clone(),
             exit: |status| std::process::exit(status),
@@ -413,6 +420,7 @@ fn open_engine(
         host,
         running_time,
         sms: sms.map(SmsSender::notifier),
+        event_file: around.event_file,
         sync_replicas: config.replication.sync_replicas,
         on_failure: Box::new(on_failure),
     };
@@ -429,7 +437,7 @@ fn start_engine(
     let teach =
         |engine: &Arc<Engine>| controls.map(|controls| Arc::new(Lesson::new(Arc::clone(engine), Arc::clone(controls))));
     if !is_primary {
-        let engine = Engine::at_rest(parts, 0);
+        let engine = Engine::at_rest(parts);
         let lesson = teach(&engine);
         return Ok((engine, lesson));
     }
@@ -445,6 +453,15 @@ fn start_engine(
         }
     };
     let engine = Engine::open(parts, inbox_of)?;
+    if let Some(controls) = controls {
+        // What a class has watched so far is there afterwards; of what the crash does to the money it changes nothing.
+        let kept = Arc::downgrade(&engine);
+        controls.crash.before_it(move || {
+            if let Some(engine) = kept.upgrade() {
+                engine.keep_all_events();
+            }
+        });
+    }
     Ok((engine, lesson))
 }
 

@@ -107,15 +107,18 @@ fn witnesses(bridge: &Bridge, events: &[Event]) -> Vec<trace::Witness> {
     let absent = known.iter().map(|branch| branch.name().as_str()).filter(|name| !names.contains(name));
     let witness = |name: &str| {
         let branch = known.iter().find(|branch| branch.name().as_str() == name);
+        let run = branch.and_then(|branch| branch.state.snapshot().run()).filter(|_| !names.contains(name));
         let uptime_seconds = branch.and_then(|branch| branch.state.snapshot().count("uptime_seconds"));
         let is_down = branch.is_some_and(|branch| !branch.state.is_up());
         trace::Witness {
             branch: name.to_string(),
             addresses: branch.map(|branch| branch.address().to_string()).into_iter().collect(),
             // What was heard from a branch stays known here when the branch has forgotten it.
-            started_unix_ms: uptime_seconds
-                .filter(|_| !names.contains(name))
-                .and_then(|seconds| Some(now_unix_ms.ok()?.saturating_sub(seconds.saturating_mul(1_000)))),
+            started_unix_ms: run.map(|run| run.started_unix_ms).or_else(|| {
+                let seconds = uptime_seconds.filter(|_| !names.contains(name))?;
+                Some(now_unix_ms.ok()?.saturating_sub(seconds.saturating_mul(1_000)))
+            }),
+            run,
             unreachable: (is_down && !names.contains(name)).then(|| "it is down".to_string()),
         }
     };

@@ -158,6 +158,7 @@ fn drawn(txid: Option<&TxId>, recorded: &Recorded) -> String {
                 branch: branch.to_string(),
                 addresses: Vec::new(),
                 started_unix_ms: None,
+                run: None,
                 unreachable: None,
             };
             let witnesses = branches.iter().map(witness).collect();

@@ -15,7 +15,7 @@ Examples:
   bank-client trace Mumbai-17 --format mermaid
   bank-client trace Mumbai-17 --format shiviz > transfer.log   for https://bestchai.bitbucket.io/shiviz/
 
-Branches remember their latest events only, and none from before their last start.";
+Branches remember their latest events only, also over a restart; a crash can lose the last ones before it.";
 
 /// Arguments of `trace`.
 #[derive(Args, Debug)]

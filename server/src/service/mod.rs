@@ -57,6 +57,8 @@ pub struct Service {
     pub address: Address,
     /// When the branch was started.
     pub started: Instant,
+    /// The same by the wall clock, in Unix milliseconds.
+    pub started_unix_ms: i64,
     /// What all clients share.
     pub allowances: Allowances,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use protocol::answer::{Audit, Branch, HistoryLine, PasswordVersionOf, Pending, Status};
+use protocol::answer::{Audit, Branch, HistoryLine, PasswordVersionOf, Pending, Run, Status};
 use protocol::request::LoginNum;
 use protocol::{AccountNum, TxId};
 use two_phase_commit::PeerAddr;
@@ -134,6 +134,7 @@ pub fn status(service: &Service) -> Result<Status> {
         contradicted: counts.contradicted,
         transactions: u64::try_from(transactions).unwrap_or(0),
         uptime_seconds: service.started.elapsed().as_secs(),
+        run: Some(run(service)),
         teaching: service.lesson.is_some(),
         version: env!("CARGO_PKG_VERSION").into(),
         epoch: replication.epoch.as_ref().map(|epoch| epoch.number),
@@ -141,6 +142,18 @@ pub fn status(service: &Service) -> Result<Status> {
         lag: replication.lag,
         replication: replication.replication,
     })
+}
+
+/// The run of the process, and how far back it remembers.
+fn run(service: &Service) -> Run {
+    let events = service.engine.events();
+    let started_unix_ms = u64::try_from(service.started_unix_ms).unwrap_or(0);
+    let oldest_unix_ms = events.oldest_unix_ms().and_then(|oldest| u64::try_from(oldest).ok());
+    Run {
+        started_unix_ms,
+        after_event: events.before_this_run(),
+        remembers_from_unix_ms: oldest_unix_ms.map_or(started_unix_ms, |oldest| oldest.min(started_unix_ms)),
+    }
 }
 
 /// The books.

@@ -1,11 +1,12 @@
 //! Named points at which a branch can be made to crash, for lessons and for tests.
 //!
-//! A crash here is a real one: the process kills itself with SIGKILL, so nothing is flushed and nobody is
-//! told. A point is armed on the command line or by request, and both take `--teaching`; without it nothing
+//! A crash here is a real one: the process kills itself with SIGKILL, so nothing of the money is flushed and nobody is
+//! told. What the class has watched until then is written to the file of events first. A point is armed on the command line or by request, and both take `--teaching`; without it nothing
 //! here does anything.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use two_phase_commit::Record;
@@ -74,10 +75,18 @@ impl FromStr for CrashPoint {
 }
 
 /// The point that is armed, if any.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct CrashSwitch {
     /// 0 for none, else the position in [`CrashPoint::ALL`] plus one.
     armed: AtomicU8,
+    /// What is done first.
+    first: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl fmt::Debug for CrashSwitch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CrashSwitch").field("armed", &self.armed()).finish_non_exhaustive()
+    }
 }
 
 impl CrashSwitch {
@@ -101,11 +110,25 @@ impl CrashSwitch {
         CrashPoint::ALL.get(usize::from(armed).checked_sub(1)?).copied()
     }
 
+    /// Has this done before the process kills itself, once and for all crashes.
+    pub fn before_it(&self, first: impl Fn() + Send + Sync + 'static) {
+        // The branch is opened once with a switch; a second one would say the same.
+        let _ = self.first.set(Box::new(first));
+    }
+
     /// Kills the process if this point is armed.
     pub fn pass(&self, point: CrashPoint) {
         if self.armed() == Some(point) {
-            kill_this_process(&format!("crash point {point}"));
+            self.kill(&format!("crash point {point}"));
         }
+    }
+
+    /// Ends this process as a power failure would.
+    pub fn kill(&self, why: &str) -> ! {
+        if let Some(first) = self.first.get() {
+            first();
+        }
+        kill_this_process(why)
     }
 
     /// Passes the points that lie before these records are on disk.
@@ -145,8 +168,7 @@ impl CrashSwitch {
     }
 }
 
-/// Ends this process as a power failure would.
-pub fn kill_this_process(why: &str) -> ! {
+fn kill_this_process(why: &str) -> ! {
     log::warn!("{why}: the process kills itself");
     let killed = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     // The signal is delivered before the call returns, or it failed and there is nothing milder to try.

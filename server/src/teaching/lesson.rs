@@ -251,7 +251,7 @@ impl Lesson {
     pub fn crash(&self, params: &Crash) -> Result<Stage> {
         check_lease(params.lease.as_ref())?;
         let point = match params.at.as_str() {
-            NOW => crate::teaching::crash_points::kill_this_process("crash by request"),
+            NOW => self.controls.crash.kill("crash by request"),
             NEVER => None,
             point => {
                 let text = |error: String| Error::Invalid(format!("{error}; or {NOW}, or {NEVER}"));

@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use protocol::BranchName;
 use two_phase_commit::{LedgerAction, Message, Options, Output, PeerAddr, Record, Refusal, Role, Site, Step};
 
+use super::event_file::{EventFile, Remembered};
 use super::events::{self, Events, Happened, record_name};
 use super::host::Host;
 use super::progress::Waiters;
@@ -97,6 +98,8 @@ pub struct EngineParts {
     pub running_time: Arc<RunningTime>,
     /// Rung when text messages may have been written.
     pub sms: Option<Notifier>,
+    /// Where its events are kept over a restart, if they are.
+    pub event_file: Option<EventFile>,
     /// How many replicas must have a record before anything that stands on it is told.
     pub sync_replicas: usize,
     /// Called when a record could not be made durable; it must start the shutdown of the process.
@@ -126,12 +129,14 @@ impl Engine {
     /// # Errors
     /// A database error.
     pub fn open(parts: EngineParts, inbox_of: impl FnOnce(&Arc<Self>) -> Weak<dyn Inbox>) -> Result<Arc<Self>> {
-        // Above all numbers that a former run may have given to messages that are still under way: two messages with
-        // one number would be one to whoever draws the transfer.
-        let last_number = events::reserve_numbers(&parts.dbs, None)?;
+        let remembered = remembered(&parts)?;
+        // Above all numbers that a former run may have given to messages that are still under way, also where an older
+        // database was put back: two messages with one number would be one to whoever draws the transfer.
+        let at_least = events::end_of_block(remembered.last_number());
+        let last_number = events::reserve_numbers(&parts.dbs, Some(at_least))?;
         let (coordinated, prepared) =
             parts.dbs.read(|reader| Ok((records::coordinators(reader)?, records::participants(reader)?)))?;
-        let engine = Self::at_rest(parts, last_number);
+        let engine = Self::made_of(parts, last_number, remembered);
         // Before the first message leaves, so that its answer finds somebody.
         engine.parts.links.deliver_to(inbox_of(&engine));
         // Before anything is told of what was found: it may be on this disk alone. The branch's own start is written.
@@ -143,12 +148,16 @@ impl Engine {
     /// An engine that does nothing, for a copy of the branch that is not written: its machines are not recovered, its
     /// clock stands still, and nobody links to it.
     #[must_use]
-    pub fn at_rest(parts: EngineParts, last_number: u64) -> Arc<Self> {
+    pub fn at_rest(parts: EngineParts) -> Arc<Self> {
+        Self::made_of(parts, 0, Remembered::default())
+    }
+
+    fn made_of(parts: EngineParts, last_number: u64, remembered: Remembered) -> Arc<Self> {
         let options =
             Options { jitter_seed: parts.host.random().unwrap_or(0), ..Options::new(PeerAddr::from(&parts.name)) };
         Arc::new(Self {
             site: Mutex::new(Site::new(options)),
-            events: Events::new(parts.name.clone(), last_number),
+            events: Events::restored(parts.name.clone(), last_number, remembered),
             waiters: Arc::default(),
             mailboxes: Mutex::default(),
             next_mailbox: AtomicU64::new(1),
@@ -174,6 +183,7 @@ impl Engine {
             threads.join();
         }
         self.parts.links.stop();
+        self.keep_all_events();
     }
 
     /// The branch's events.
@@ -427,6 +437,16 @@ impl Drop for StopOnPanic<'_> {
             (self.0.parts.on_failure)(&Error::Panicked("the part that transfers between branches"));
         }
     }
+}
+
+/// What was kept of the events before this start. What an earlier database of this name has left tells of another bank.
+fn remembered(parts: &EngineParts) -> Result<Remembered> {
+    let Some(file) = &parts.event_file else { return Ok(Remembered::default()) };
+    if events::has_numbered(&parts.dbs)? {
+        return Ok(file.read(&parts.name));
+    }
+    file.forget();
+    Ok(Remembered::default())
 }
 
 /// Whether an output only has records that need not be on disk before its messages leave: the disk keeps the

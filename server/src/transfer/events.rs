@@ -1,4 +1,5 @@
 //! What this branch has done lately: numbered events with vector clocks, kept in memory and streamed.
+//! [`event_file`](super::event_file) keeps them over a restart.
 //!
 //! An event costs a short critical section and no text: it keeps what happened as data and becomes JSON only
 //! for those who watch. The last [`EVENTS_KEPT`] stay in memory, fewer where they are long ([`EVENTS_BYTES`]); a watcher that falls further behind misses
@@ -15,11 +16,16 @@ use protocol::event::{Event, EventKind, Movement, VectorClock};
 use protocol::{AccountNum, BranchName, Money, TxId};
 use two_phase_commit::{Leg, Message, PartyState, PeerAddr, Record, Role, Transition, Vote};
 
+use super::event_file::Remembered;
 use super::terms::{Place, Receiver};
 use crate::clock::unix_ms_now;
 use crate::dbs_exec::{DbsExec, Query as _, params};
 use crate::error;
 use crate::limits::{EVENT_NUMBERS_RESERVED, EVENTS_BYTES, EVENTS_KEPT};
+
+/// What is told of a transfer whose last events may be missing.
+const BROKEN_OFF: &str =
+    "its record of events broke off here, as it was killed: what it did in the last moments before may be missing";
 
 /// What one branch's count in a clock takes, with its name.
 const CLOCK_ENTRY_BYTES: usize = 64;
@@ -27,6 +33,8 @@ const CLOCK_ENTRY_BYTES: usize = 64;
 /// The branch's events.
 pub struct Events {
     branch: BranchName,
+    /// The number before the first of this run.
+    before: u64,
     log: Mutex<Log>,
     grown: Condvar,
 }
@@ -105,6 +113,20 @@ pub enum Happened {
     },
     /// Something else, in words.
     Note(String),
+    /// What was told of an event before this start.
+    Before(EventKind),
+}
+
+impl Log {
+    fn push(&mut self, new: Kept) {
+        self.bytes += new.bytes();
+        while (self.kept.len() >= EVENTS_KEPT || self.bytes > EVENTS_BYTES)
+            && let Some(oldest) = self.kept.pop_front()
+        {
+            self.bytes -= oldest.bytes();
+        }
+        self.kept.push_back(Arc::new(new));
+    }
 }
 
 impl Kept {
@@ -126,9 +148,23 @@ impl Kept {
             }
             Happened::Asked { receivers, .. } => receivers.len() * size_of::<Receiver>(),
             Happened::Answered(Err(text)) | Happened::Note(text) => text.len(),
+            Happened::Before(kind) => told_bytes(kind),
             Happened::Answered(Ok(_)) | Happened::Recorded { .. } | Happened::State(_) | Happened::Moved { .. } => 0,
         };
         size_of::<Self>() + self.clock.len() * CLOCK_ENTRY_BYTES + happened_bytes
+    }
+}
+
+/// What the texts of an event take in memory.
+fn told_bytes(kind: &EventKind) -> usize {
+    match kind {
+        EventKind::Sent { to: other, message, text, id }
+        | EventKind::Received { from: other, message, text, id }
+        | EventKind::Lost { from: other, message, text, id } => other.len() + message.len() + text.len() + id.len(),
+        EventKind::Asked { text } | EventKind::Answered { text } | EventKind::Note { text } => text.len(),
+        EventKind::Recorded { record, .. } => record.len(),
+        EventKind::State { role, from, to } => role.len() + from.len() + to.len(),
+        EventKind::Moved { .. } => 0,
     }
 }
 
@@ -149,7 +185,51 @@ impl Events {
     #[must_use]
     pub fn new(branch: BranchName, last_number: u64) -> Self {
         let clock = VectorClock::from([(branch.clone(), last_number)]);
-        Self { branch, log: Mutex::new(Log { clock, kept: VecDeque::new(), bytes: 0 }), grown: Condvar::new() }
+        let log = Log { clock, kept: VecDeque::new(), bytes: 0 };
+        Self { branch, before: last_number, log: Mutex::new(log), grown: Condvar::new() }
+    }
+
+    /// A log that begins with what was kept over a restart. Of what broke off when the process was killed that is told,
+    /// with the last numbers before `last_number`: no event of the life before has come so far.
+    #[must_use]
+    pub fn restored(branch: BranchName, last_number: u64, remembered: Remembered) -> Self {
+        let events = Self::new(branch, last_number);
+        let mut log = events.log.lock();
+        let last = remembered.events.back().map(|event| (event.number, event.at_unix_ms, event.clock.clone()));
+        for event in remembered.events {
+            // Those of the branch itself are about a transfer, all of them.
+            let Some(txid) = event.txid else { continue };
+            let at_unix_ms = i64::try_from(event.at_unix_ms).unwrap_or(0);
+            let happened = Happened::Before(event.kind);
+            log.push(Kept { number: event.number, at_unix_ms, txid, clock: event.clock, happened });
+        }
+        if let Some((number, at_unix_ms, clock)) = last {
+            let told = remembered.broken_off.len() as u64;
+            let is_room = number + told <= last_number;
+            let numbers = last_number.saturating_sub(told) + 1..;
+            for (number, txid) in numbers.zip(remembered.broken_off).filter(|_| is_room) {
+                let mut clock = clock.clone();
+                clock.insert(events.branch.clone(), number);
+                let at_unix_ms = i64::try_from(at_unix_ms).unwrap_or(0);
+                log.push(Kept { number, at_unix_ms, txid, clock, happened: Happened::Note(BROKEN_OFF.into()) });
+            }
+            log.clock = clock;
+            log.clock.insert(events.branch.clone(), last_number);
+        }
+        drop(log);
+        events
+    }
+
+    /// The number before the first event of this run of the branch.
+    #[must_use]
+    pub fn before_this_run(&self) -> u64 {
+        self.before
+    }
+
+    /// When the oldest event happened that is known, in Unix milliseconds.
+    #[must_use]
+    pub fn oldest_unix_ms(&self) -> Option<i64> {
+        self.log.lock().kept.front().map(|kept| kept.at_unix_ms)
     }
 
     /// Adds an event. Returns its number and clock, which go with a message that is sent.
@@ -175,14 +255,7 @@ impl Events {
         let number = log.clock.get(&self.branch).copied().unwrap_or(0) + 1;
         log.clock.insert(self.branch.clone(), number);
         let clock = log.clock.clone();
-        let new = Kept { number, at_unix_ms, txid: txid.clone(), clock: clock.clone(), happened };
-        log.bytes += new.bytes();
-        while (log.kept.len() >= EVENTS_KEPT || log.bytes > EVENTS_BYTES)
-            && let Some(oldest) = log.kept.pop_front()
-        {
-            log.bytes -= oldest.bytes();
-        }
-        log.kept.push_back(Arc::new(new));
+        log.push(Kept { number, at_unix_ms, txid: txid.clone(), clock: clock.clone(), happened });
         drop(log);
         self.grown.notify_all();
         (number, clock)
@@ -251,6 +324,7 @@ impl Events {
             }
             Happened::Moved { account, amount, what } => EventKind::Moved { account, amount, what },
             Happened::Note(text) => EventKind::Note { text },
+            Happened::Before(kind) => kind,
         };
         Event {
             number: kept.number,
@@ -277,6 +351,22 @@ fn answered_text(answer: Result<Delivery, String>) -> String {
         Ok(delivery) => format!("transfer_complete, delivery {}", delivery.as_str()),
         Err(error) => error,
     }
+}
+
+/// Whether this database has given numbers to events before.
+///
+/// # Errors
+/// A database error.
+pub fn has_numbered(dbs: &DbsExec) -> error::Result<bool> {
+    let reserved = dbs
+        .read(|reader| reader.query_opt("SELECT events_reserved FROM branch", params![], |row| row.get::<_, i64>(0)))?;
+    Ok(reserved.is_some_and(|reserved| reserved > 0))
+}
+
+/// The end of the block of numbers that an event's number is in.
+#[must_use]
+pub fn end_of_block(number: u64) -> u64 {
+    number.div_ceil(EVENT_NUMBERS_RESERVED) * EVENT_NUMBERS_RESERVED
 }
 
 /// Reserves the next block of event numbers on disk. Returns the number before its first.

@@ -9,12 +9,13 @@
 //! - [`host`] is the machine they run on: clock, chance and threads. [`crate::teaching`] puts its own in between, so that
 //!   a class can hold messages back, stop the time and kill the process at a named point: nothing here knows of it;
 //! - [`progress`] lets a client's thread wait for its transfer;
-//! - [`events`] tells what happened to whoever watches.
+//! - [`events`] tells what happened to whoever watches, and [`event_file`] keeps it over a restart.
 //!
 //! This file owns the operations: begin a transfer and wait for it, the raw actions of an outside program,
 //! transfers in doubt, settling by hand.
 
 pub mod engine;
+pub mod event_file;
 pub mod events;
 pub mod host;
 pub mod ledger;

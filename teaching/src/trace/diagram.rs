@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use protocol::answer::Run;
 use protocol::event::{Event, EventKind};
 
 use crate::trace::fold::fold_resends;
@@ -137,8 +138,10 @@ impl<'g> Builder<'g> {
         for index in 0..self.events.len() {
             let event = &self.events[index];
             let lane = self.lane(event.branch.as_str());
-            // Whatever a branch remembers is from after its start.
-            if let Some(started_ms) = restarts.remove(&lane) {
+            // Of one that tells of no run of its own, whatever it remembers is from after its start.
+            if self.run(lane).is_none_or(|run| event.number > run.after_event)
+                && let Some(started_ms) = restarts.remove(&lane)
+            {
                 steps.push(restart(lane, started_ms.min(at_ms(event)) - self.first_ms));
             }
             let at_ms = at_ms(event) - self.first_ms;
@@ -261,16 +264,49 @@ impl<'g> Builder<'g> {
     /// Whether the branch of a lane would remember what came at that time.
     fn can_tell(&self, lane: usize, sent_ms: i64) -> bool {
         self.witness(lane).is_some_and(|witness| {
+            let remembers_from = witness.run.map(|run| run.remembers_from_unix_ms).or(witness.started_unix_ms);
             witness.unreachable.is_none()
-                && witness.started_unix_ms.is_none_or(|started| i64::try_from(started).is_ok_and(|ms| ms <= sent_ms))
+                && remembers_from.is_none_or(|from| i64::try_from(from).is_ok_and(|ms| ms <= sent_ms))
         })
+    }
+
+    fn run(&self, lane: usize) -> Option<Run> {
+        self.witness(lane).and_then(|witness| witness.run)
     }
 
     /// The starts of branches after the transfer began, by lane.
     fn restarts(&self) -> BTreeMap<usize, i64> {
         let started = |lane| self.witness(lane)?.started_unix_ms.and_then(|started| i64::try_from(started).ok());
         let lanes = self.branch_lanes().filter_map(|lane| Some((lane, started(lane)?)));
-        lanes.filter(|&(_, started_ms)| started_ms > self.first_ms).collect()
+        lanes.filter(|&(lane, started_ms)| self.is_restart(lane, started_ms)).collect()
+    }
+
+    /// Whether a branch was started in the midst of the transfer. Where it tells of its run, the numbers of its events say
+    /// so, and else the time: a clock that is a little off must not make a restart of a start shortly before.
+    fn is_restart(&self, lane: usize, started_ms: i64) -> bool {
+        let Some(run) = self.run(lane) else { return started_ms > self.first_ms };
+        let name = self.lanes[lane].as_str();
+        let own = || self.events.iter().filter(|event| event.branch.as_str() == name);
+        match (own().any(|event| event.number <= run.after_event), own().any(|event| event.number > run.after_event)) {
+            (true, is_since) => is_since,
+            (false, _) => started_ms > self.first_ms && !self.was_known_at_the_beginning(name, run),
+        }
+    }
+
+    /// Whether the transfer's first event knows of the branch's run already.
+    fn was_known_at_the_beginning(&self, name: &str, run: Run) -> bool {
+        let known = |event: &Event| {
+            event.clock.iter().any(|(branch, count)| branch.as_str() == name && *count > run.after_event)
+        };
+        self.events.first().is_some_and(known)
+    }
+
+    /// Whether a branch remembers nothing of what it did before its start.
+    fn has_forgotten(&self, lane: usize) -> bool {
+        let name = self.lanes[lane].as_str();
+        self.run(lane).is_none_or(|run| {
+            !self.events.iter().any(|event| event.branch.as_str() == name && event.number <= run.after_event)
+        })
     }
 
     fn title(&self) -> String {
@@ -322,7 +358,7 @@ impl<'g> Builder<'g> {
                 Some(_) => {}
             }
         }
-        if !self.restarts().is_empty() {
+        if self.restarts().keys().any(|&lane| self.has_forgotten(lane)) {
             remarks
                 .push("A branch remembers nothing from before its start; what it did is seen from the others.".into());
         }

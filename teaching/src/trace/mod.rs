@@ -6,8 +6,8 @@
 //! Mermaid ([`mermaid()`]); [`shiviz()`] writes the events themselves.
 //!
 //! Everything here is a function of its arguments: whoever asks branches for their events does that elsewhere.
-//! Branches keep events in memory alone, and the last some thousands: what a branch saw before its last start is
-//! known only from the other side, and the drawing says so.
+//! Branches keep the last some thousands of their events. What one has forgotten, or lost in a crash, is known only from
+//! the other side, and the drawing says so.
 
 mod diagram;
 mod fold;
@@ -22,6 +22,7 @@ mod words;
 mod tests;
 
 use protocol::TxId;
+use protocol::answer::Run;
 use protocol::event::Event;
 use serde::{Deserialize, Serialize};
 
@@ -87,9 +88,13 @@ pub struct Witness {
     /// Its addresses, by which others may call it in their events.
     #[serde(default)]
     pub addresses: Vec<String>,
-    /// When it was started, in milliseconds since 1970 by our clock; it remembers nothing from before.
+    /// When it was started, in milliseconds since 1970; without a `run` by our clock, and then it remembers nothing from
+    /// before.
     #[serde(default)]
     pub started_unix_ms: Option<u64>,
+    /// Its run, as it tells it by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
     /// Why it said nothing.
     #[serde(default)]
     pub unreachable: Option<String>,

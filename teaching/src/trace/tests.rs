@@ -141,6 +141,7 @@ fn lost_and_doubled() -> Transfer {
         branch: branch.into(),
         addresses: Vec::new(),
         started_unix_ms: None,
+        run: None,
         unreachable: None,
     };
     Transfer::new("M-1".parse().unwrap(), None, vec![witness("Mumbai"), witness("Delhi")], events)
@@ -179,6 +180,7 @@ fn what_another_branch_wrote_neither_ends_a_line_nor_steers_a_terminal() {
         branch: format!("Agra{written}"),
         addresses: Vec::new(),
         started_unix_ms: None,
+        run: None,
         unreachable: Some(written.into()),
     });
     let mut note = transfer.events[0].clone();
@@ -190,4 +192,40 @@ fn what_another_branch_wrote_neither_ends_a_line_nor_steers_a_terminal() {
         assert!(drawn.contains("[2J"), "{format:?}: {drawn:?}");
         assert!(drawn.chars().all(|c| c == '\n' || !c.is_control()), "{format:?}: {drawn:?}");
     }
+}
+
+/// A branch's run, which began after the event with this number.
+fn run(after_event: u64, started_unix_ms: u64) -> Run {
+    Run { after_event, started_unix_ms, remembers_from_unix_ms: 0 }
+}
+
+#[test]
+fn a_branch_that_tells_of_its_run_was_started_where_its_numbers_say_so() {
+    let starts = |run: Run, number: Option<u64>| {
+        let mut transfer = lost_and_doubled();
+        transfer.witnesses[1].run = Some(run);
+        transfer.witnesses[1].started_unix_ms = Some(run.started_unix_ms);
+        if let Some(number) = number {
+            let mut later = transfer.events.last().unwrap().clone();
+            (later.number, later.branch) = (number, "Delhi".parse().unwrap());
+            later.clock.insert(later.branch.clone(), number);
+            transfer.events.push(later);
+        }
+        text(&Diagram::new(&transfer), &Glyphs::ASCII).matches("(re)started").count()
+    };
+    // It was started before, whatever the clocks on the walls say.
+    assert_eq!(starts(run(0, 5), None), 0);
+    // It was started after all that is known of it here, and adds nothing.
+    assert_eq!(starts(run(9, 1_000), None), 0);
+    assert_eq!(starts(run(9, 1_000), Some(10)), 1);
+    // Nothing of before its start is known, and it was later.
+    let mut transfer = lost_and_doubled();
+    transfer.events.retain(|event| event.branch.as_str() != "Delhi");
+    transfer.witnesses[1].run = Some(run(9, 1_000));
+    transfer.witnesses[1].started_unix_ms = Some(1_000);
+    let drawn = |transfer: &Transfer| text(&Diagram::new(transfer), &Glyphs::ASCII);
+    assert!(drawn(&transfer).contains("(re)started"));
+    // Its clock is ahead, and the first event knows of this run already.
+    transfer.events[0].clock.insert("Delhi".parse().unwrap(), 10);
+    assert!(!drawn(&transfer).contains("(re)started"));
 }

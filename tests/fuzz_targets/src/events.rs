@@ -23,6 +23,7 @@ pub fn run(bytes: &[u8]) {
         branch: branch.to_string(),
         addresses: vec![format!("127.0.0.1:{}", number % 10)],
         started_unix_ms: Some(*number),
+        run: None,
         unreachable: (number.is_multiple_of(3)).then(|| "it is\n\u{1b}gone".to_string()),
     });
     let witnesses = witnesses.take(4).collect();

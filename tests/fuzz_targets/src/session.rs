@@ -130,6 +130,7 @@ impl Branch {
             host: Box::new(Counted::default()),
             carrier: Some(Box::new(Nowhere)),
             exchange: Some(Arc::new(Nowhere)),
+            event_file: None,
             wait_hook: None,
             stop,
             exit: |status| panic!("the branch ends with {status}"),
@@ -195,6 +196,7 @@ fn strict(open: &Service) -> Service {
         idle_timeout: open.idle_timeout,
         address: open.address.clone(),
         started: Instant::now(),
+        started_unix_ms: open.started_unix_ms,
         allowances: Allowances::default(),
     }
 }

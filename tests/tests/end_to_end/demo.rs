@@ -101,6 +101,16 @@ impl Demo {
         }
     }
 
+    /// All transfers that it shows, the newest first, each with its events.
+    fn transfers(&self) -> Vec<(Value, Value)> {
+        let list = self.ok("GET", "/transfers", &Value::Null);
+        let whole = |line: &Value| {
+            let path = format!("/transfers/{}", line["txid"].as_str().unwrap());
+            (line.clone(), self.ok("GET", &path, &Value::Null)["events"].clone())
+        };
+        list.as_array().unwrap().iter().map(whole).collect()
+    }
+
     /// The processes of its branches.
     fn branches(&self) -> Vec<Pid> {
         let parent = format!("PPid:\t{}", self.bridge.id());
@@ -155,6 +165,19 @@ fn transfer(from: &str, to: &str, amount: &str) -> Value {
     json!({"src_branch": from, "src_account": 1001, "dest_branch": to, "dest_account": 1003, "amount": amount})
 }
 
+/// Whether the same transfers are there in the same order, each with all its events; one may have ended since.
+fn is_shown_again(before: &[(Value, Value)], now: &[(Value, Value)]) -> bool {
+    let events = |events: &Value| events.as_array().unwrap().clone();
+    let is_same = |((line, told), (again, more)): (&(Value, Value), &(Value, Value))| {
+        let more = events(more);
+        // Who took part is listed in the order in which the branches were heard.
+        let is_same_line =
+            ["txid", "text", "outcome", "coordinator", "at_unix_ms"].iter().all(|key| line[key] == again[key]);
+        is_same_line && events(told).iter().all(|event| more.contains(event))
+    };
+    before.len() == now.len() && before.iter().zip(now).all(is_same)
+}
+
 #[test]
 fn a_lecture_from_start_to_end_and_a_second_one() {
     let folder = tempfile::tempdir().unwrap();
@@ -196,6 +219,11 @@ fn a_lecture_from_start_to_end_and_a_second_one() {
     demo.ok("POST", "/transfer", &transfer("Pune", "Delhi", "1.00"));
     assert_eq!(demo.http("POST", "/teaching/Atlantis/restart", &Value::Null).0 / 100, 4);
 
+    let mut shown = Vec::new();
+    wait_until("all four transfers are told to their ends", || {
+        shown = demo.transfers();
+        shown.iter().filter(|(line, _)| line["outcome"] == "committed").count() >= 4
+    });
     assert_eq!(demo.end(Signal::INT).code(), Some(0));
     for branch in BRANCHES {
         audit(&folder.path().join(format!("{branch}.db"))).assert_clean();
@@ -207,6 +235,8 @@ fn a_lecture_from_start_to_end_and_a_second_one() {
     assert_eq!(demo.balance("Delhi", 1003), "3258.00");
     assert_eq!(demo.balance("Pune", 1003), "7325.00");
     assert!(BRANCHES.iter().all(|branch| demo.card(branch)["accounts"] == 6), "nobody is there twice");
+    // What was drawn yesterday is drawn today, event by event, and in the same order.
+    wait_until("all transfers of before are there", || is_shown_again(&shown, &demo.transfers()));
     demo.ok("POST", "/transfer", &transfer("Pune", "Mumbai", "1.00"));
     // Killed, it takes its branches along as well, and the next one starts where they were.
     demo.end(Signal::KILL);

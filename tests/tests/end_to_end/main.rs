@@ -34,6 +34,7 @@ mod golden_pair;
 mod hostile_clients;
 mod idle_clients;
 mod in_doubt;
+mod kept_events;
 mod lab_model;
 mod lab_port;
 mod linearizability;

@@ -133,7 +133,10 @@ impl DatabaseFile {
 
     /// Opens a file beside it for reading and writing, and makes it when it isn't there. A link is not followed: what
     /// it leads to was not meant.
-    pub(in crate::dbs_exec) fn open_beside(&self, path: &Path) -> io::Result<File> {
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn open_beside(&self, path: &Path) -> io::Result<File> {
         let flags = OFlags::NOFOLLOW.bits().cast_signed();
         let make =
             OpenOptions::new().read(true).write(true).create_new(true).mode(PRIVATE).custom_flags(flags).open(path);

@@ -29,20 +29,18 @@ fn engine(folder: &tempfile::TempDir) -> (Arc<Engine>, Receiver<Error>) {
     let links = Links::new(identity, directory);
     let (failed, told) = unbounded();
     let running_time = Arc::new(RunningTime::start(&dbs, 0).unwrap());
-    let engine = Engine::at_rest(
-        EngineParts {
-            name,
-            dbs,
-            carrier: Box::new(Arc::clone(&links)),
-            links,
-            host: Box::new(ThisMachine::new()),
-            running_time,
-            sms: None,
-            sync_replicas: 0,
-            on_failure: Box::new(move |error| drop(failed.send(error.clone()))),
-        },
-        0,
-    );
+    let engine = Engine::at_rest(EngineParts {
+        name,
+        dbs,
+        carrier: Box::new(Arc::clone(&links)),
+        links,
+        host: Box::new(ThisMachine::new()),
+        running_time,
+        sms: None,
+        event_file: None,
+        sync_replicas: 0,
+        on_failure: Box::new(move |error| drop(failed.send(error.clone()))),
+    });
     engine.carry_out_quietly(engine.ask_all(|site| site.recover([])));
     (engine, told)
 }

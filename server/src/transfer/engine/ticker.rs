@@ -1,8 +1,8 @@
 //! The engine's own threads: the machines' time, and the deleting of what is no longer needed.
 //!
 //! The ticker lets resends, time-outs and inquiries come due, and writes records that nobody waits for. The pruner
-//! deletes rows of ended transfers and old answers, a little at a time. Neither decides anything, and both end with the
-//! engine.
+//! deletes rows of ended transfers and old answers, a little at a time. A third writes events to their file. None of them
+//! decides anything, and all end with the engine.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,9 @@ use super::{Engine, StopOnPanic, ticks};
 use crate::dbs_exec::Tx;
 use crate::error::{Error, Result};
 use crate::idempotency;
-use crate::limits::{EVENT_NUMBERS_RESERVED, FLUSH_TICKS, PRUNE_INTERVAL, PRUNE_ROWS, TICK};
+use crate::limits::{
+    EVENT_FILE_PAUSE, EVENT_FILE_QUIET, EVENT_NUMBERS_RESERVED, FLUSH_TICKS, PRUNE_INTERVAL, PRUNE_ROWS, TICK,
+};
 use crate::transfer::threads::{Again, Repeated, Threads};
 use crate::transfer::{events, records};
 
@@ -21,9 +23,29 @@ impl Engine {
     /// # Errors
     /// [`Error::Database`] when the operating system has no thread left.
     pub fn start_threads(self: &Arc<Self>) -> Result<()> {
-        let works: [Repeated<Self>; 2] = [("ticker", TICK, Self::tick), ("pruner", PRUNE_INTERVAL, Self::prune)];
+        let works: [Repeated<Self>; 3] = [
+            ("ticker", TICK, Self::tick),
+            ("pruner", PRUNE_INTERVAL, Self::prune),
+            ("event-file", EVENT_FILE_PAUSE, Self::keep_events),
+        ];
         *self.threads.lock() = Some(Threads::start(self, &works)?);
         Ok(())
+    }
+
+    /// Writes events to their file, as they happen and a little late: nobody waits for it.
+    fn keep_events(&self) -> Again {
+        if let Some(file) = &self.parts.event_file {
+            self.events.wait_for(file.written(), EVENT_FILE_QUIET);
+            file.write(&self.events, false);
+        }
+        Again::Later
+    }
+
+    /// Writes all events to their file that have happened, because the process ends.
+    pub fn keep_all_events(&self) {
+        if let Some(file) = &self.parts.event_file {
+            file.write(&self.events, true);
+        }
     }
 
     /// Does what is due by now: the ticker's work.

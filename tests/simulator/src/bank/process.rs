@@ -78,6 +78,7 @@ impl Process {
             host: Box::new(SimulatedHost(Arc::clone(&station))),
             carrier: Some(Box::new(SimulatedCarrier(Arc::clone(&station)))),
             exchange: Some(Arc::new(exchange)),
+            event_file: None,
             wait_hook: Some(Box::new(move |wait| waiting.wait_for_replicas(wait))),
             stop,
             // The panic that asks for it goes on, and the world sees to it that nothing of the process is used again.
