@@ -86,8 +86,8 @@ run-bridge: ## Show the running branches in a browser: BRIDGE_PORT=5000
 	@exec $(PROGRAMS)/bank-bridge --port $(BRIDGE_PORT)
 
 # The simulator is apart because it breaks rules of the protocol on purpose, by a feature that the programs
-# are built without; the browser tests because they need a browser, which they find or install.
-TESTED := --workspace --exclude simulator --exclude browser-tests
+# are built without; the browser tests and those of PostgreSQL because they need one, which they find or install.
+TESTED := --workspace --exclude simulator --exclude browser-tests --exclude postgres-tests
 
 # The bridge's limits are tried by hundreds of connections at a time, which are given up when nobody has a processor for
 # them: those tests run by themselves.
@@ -102,6 +102,7 @@ test: ## Run every test
 	cargo test -p bank-server --features mdns,twilio --lib --test integration -- sms mdns
 	cargo build -p bank-server --features mdns
 	cargo test -p bank-tests --test end_to_end discovery::branches_on_one_network -- --ignored
+	tests/postgres/run
 
 screenshots: build ## Take the pictures in docs/screenshots anew
 	cargo run -q -p browser-tests --bin screenshots -- docs/screenshots
@@ -134,6 +135,7 @@ lint: ## Check formatting, lints and documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p bank-server --all-targets --features mdns,twilio -- -D warnings
+	cargo clippy -p bank-server -p postgres-tests --all-targets --features bank-server/postgres,postgres-tests/postgres -- -D warnings
 	cargo clippy -p bank-server -p bank-client -p bank-bridge --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 

@@ -124,6 +124,9 @@ pub enum Error {
         /// How many must.
         needed: usize,
     },
+    /// The commit log, which is kept elsewhere, does not answer: nothing can be made durable, and this process can't be
+    /// sure any more that it owns the branch.
+    NoCommitLog,
     /// The operation is durable here, and replicas did not confirm it in time.
     Unconfirmed,
     /// This replica's books are not the primary's; the text says where they differ.
@@ -193,6 +196,7 @@ impl Error {
             Self::EpochConflict { .. } => Self::EPOCH_CONFLICT,
             Self::NotReady => "not_ready",
             Self::ReplicasMissing { .. } => "replicas_missing",
+            Self::NoCommitLog => "no_commit_log",
             Self::Unconfirmed => "unconfirmed",
             Self::Diverged(_) => "diverged",
             Self::Busy => "busy",
@@ -213,6 +217,7 @@ impl Error {
                 | Self::NotPrimary { .. }
                 | Self::Fenced { .. }
                 | Self::ReplicasMissing { .. }
+                | Self::NoCommitLog
                 | Self::DiskFull
                 | Self::Database(_)
         )
@@ -317,6 +322,9 @@ impl fmt::Display for Error {
             Self::ReplicasMissing { connected, needed } => write!(
                 f,
                 "{needed} replicas must have each write and {connected} follow; nothing was changed, try again when they are back"
+            ),
+            Self::NoCommitLog => f.write_str(
+                "the branch's commit log does not answer; nothing was changed, try again in a while or ask another of its processes",
             ),
             Self::Unconfirmed => f.write_str(
                 "this is durable here, but no replica has confirmed it in time; ask again with the same request_id",

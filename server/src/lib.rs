@@ -21,6 +21,7 @@ pub mod replication;
 pub mod running_time;
 pub mod service;
 pub mod service_manager;
+pub mod shared_log;
 pub mod sms;
 pub mod teaching;
 pub mod transfer;

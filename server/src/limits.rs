@@ -438,3 +438,35 @@ pub const HAND_OVER_LOOK: Duration = Duration::from_millis(20);
 pub const PRIMARY_SILENCE: Duration = Duration::from_secs(3);
 /// How long everything may take to be closed and opened again when the branch changes its role, before it is given up.
 pub const REOPEN_WAIT: Duration = Duration::from_secs(30);
+
+// A commit log elsewhere, and the processes of one branch.
+
+/// How often an owner says that it is there.
+pub const OWNER_BEAT: Duration = Duration::from_millis(500);
+/// An owner that was not certain of it for so long stops answering what looks.
+pub const OWNERSHIP_PROOF: Duration = Duration::from_millis(2_500);
+/// A standby takes over from an owner that was silent for so long.
+pub const OWNER_SILENCE: Duration = Duration::from_millis(3_000);
+/// How often a standby looks for new rows.
+pub const STANDBY_LOOK: Duration = Duration::from_millis(200);
+/// How often a standby says how far it is, when there is nothing new.
+pub const STANDBY_NOTE: Duration = Duration::from_millis(1_000);
+/// How long one try to connect to the store may take, with the log-in.
+pub const LOG_CONNECT: Duration = Duration::from_secs(3);
+/// How long one exchange with the store may take.
+pub const LOG_TRY: Duration = Duration::from_secs(5);
+/// How long moving a piece of a snapshot may take, or clearing away what is old.
+pub const LOG_SNAPSHOT_TRY: Duration = Duration::from_secs(60);
+/// How long a claim waits for a statement of the owner before.
+pub const LOG_CLAIM_WAIT: Duration = Duration::from_millis(1_000);
+/// How long an owner that stops takes to say so.
+pub const LOG_RELEASE: Duration = Duration::from_millis(500);
+/// How long it is tried to find out what became of a row, before the process ends: longer than a failover of the store,
+/// which by Patroni's defaults takes half a minute.
+pub const LOG_UNKNOWN_MAX: Duration = Duration::from_secs(60);
+/// Between two such tries.
+pub const LOG_RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Requests are refused at once when the store has not answered for so long.
+pub const LOG_AWAY_MAX: Duration = Duration::from_secs(5);
+/// How much of the log this copy keeps beside the log elsewhere, in bytes: the newest row always stays.
+pub const LOG_KEPT_LOCALLY: i64 = 1 << 20;

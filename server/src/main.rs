@@ -17,6 +17,9 @@ use bank_server::net::listeners::Listeners;
 use bank_server::node::{Node, Opened, Stop};
 use bank_server::replication::Reopen;
 use bank_server::service_manager::{State, notify};
+use bank_server::shared_log::SharedLog;
+#[cfg(feature = "postgres")]
+use bank_server::shared_log::postgres::PostgresStore;
 use command_line::streams::EXIT_IO;
 use command_line::{EXIT_USAGE, descriptors};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -73,11 +76,12 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
     let texts = Arc::new(find_texts(config)?);
     // The ports come first: a port in use must leave the database untouched.
     let listeners = Listeners::open(config)?;
+    let shared_log = open_shared_log(config, &listeners)?;
     let mut is_first = true;
     let mut is_told = false;
     let mut awaited: Option<Sender<()>> = None;
     loop {
-        let (ended, end) = match Node::open(config, &listeners, &texts, &stop, is_first)? {
+        let (ended, end) = match Node::open(config, &listeners, &texts, &stop, shared_log.as_ref(), is_first)? {
             Opened::Open(node) => {
                 if let Some(awaited) = awaited.take() {
                     // Whoever ordered the change of role may have gone.
@@ -107,6 +111,21 @@ fn serve(config: &Config) -> Result<ExitCode, String> {
         }
         is_first = false;
     }
+}
+
+/// The commit log elsewhere. Nothing is dialled yet.
+#[cfg(feature = "postgres")]
+fn open_shared_log(config: &Config, listeners: &Listeners) -> Result<Option<Arc<SharedLog>>, String> {
+    let Some(url) = &config.commit_log else { return Ok(None) };
+    let address = std::net::SocketAddr::new(config.branch.ip(), listeners.port).to_string();
+    let store = PostgresStore::new(url, config.name.to_string(), address, listeners.connector.clone())?;
+    Ok(Some(SharedLog::new(Box::new(store))))
+}
+
+/// The configuration has refused it.
+#[cfg(not(feature = "postgres"))]
+fn open_shared_log(_config: &Config, _listeners: &Listeners) -> Result<Option<Arc<SharedLog>>, String> {
+    Ok(None)
 }
 
 /// Waits until nobody has the database open: a client's thread may still be finishing what it was at.

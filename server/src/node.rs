@@ -20,7 +20,7 @@ use crate::bank::{ADMINISTRATOR, Bank, BankSettings};
 use crate::cli::commands;
 use crate::cli::config::Config;
 use crate::clock::unix_ms_now;
-use crate::dbs_exec::{CopyRole, DatabaseFile, DbsExec, Failure, Opening, WaitHook};
+use crate::dbs_exec::{CopyRole, DatabaseFile, DbsExec, Failure, Opening, RemoteLog, WaitHook};
 use crate::error::Error;
 use crate::key::find_or_make;
 use crate::limits::{CATCH_UP_WAIT, HURRY_AFTER, SYNC_STOP_WAIT};
@@ -35,6 +35,7 @@ use crate::peers::mdns::Mdns;
 use crate::replication::{Dialler, Exchange, Parts, Reopen, Replication, is_replaced, settle_role};
 use crate::running_time::RunningTime;
 use crate::service::{Allowances, Service};
+use crate::shared_log::SharedLog;
 use crate::sms::{self, Pace, SmsSender};
 use crate::teaching::Controls;
 use crate::teaching::host::{TeachingCarrier, TeachingHost};
@@ -103,6 +104,8 @@ pub struct Surroundings {
     pub event_file: Option<EventFile>,
     /// What has replicas take what they must have, where no other thread does.
     pub wait_hook: Option<WaitHook>,
+    /// The commit log elsewhere, where this process shares one with others.
+    pub shared_log: Option<Arc<SharedLog>>,
     /// Where it is said that the node is to be closed.
     pub stop: Sender<Stop>,
     /// Ends the process at once, with this status.
@@ -120,7 +123,8 @@ impl Core {
         let trouble = |error: Error| format!("{}: {error}", config.db.display());
         let started_unix_ms = unix_ms_now();
         let (port, stop) = (around.port, around.stop.clone());
-        let dbs = open_database(config, stop.clone(), around.exit)?;
+        let shared_log = around.shared_log.take();
+        let dbs = open_database(config, stop.clone(), around.exit, shared_log.clone())?;
         if let Some(wait_hook) = around.wait_hook.take() {
             dbs.feed().set_wait_hook(wait_hook);
         }
@@ -131,9 +135,7 @@ impl Core {
             tls: around.connector.clone(),
             exchange: around.exchange.clone(),
         };
-        if is_first {
-            settle_role(&dbs, &config.replication).map_err(trouble)?;
-        }
+        settle_role(&dbs, &config.replication, is_first, shared_log.is_some()).map_err(trouble)?;
         // Later ones begin by an order, before which the others were asked, or as a replica.
         if is_first && is_replaced(&dbs, &dialler, port, &config.replication.replicas).map_err(trouble)? {
             dbs.close();
@@ -149,7 +151,7 @@ impl Core {
             dbs.feed().announce(config.replication.sync_replicas);
         }
         let sms = if is_primary { start_sms(config, &dbs, &running_time)? } else { None };
-        let replication = open_replication(config, &dbs, dialler, port, stop).map_err(trouble)?;
+        let replication = open_replication(config, &dbs, dialler, port, stop, shared_log).map_err(trouble)?;
         let bank = open_bank(config, &dbs, around.hash_cost, sms.as_ref(), is_primary)?;
         let (engine, lesson) = open_engine(config, &bank, running_time, sms.as_ref(), &key, around, &replication)?;
         let service = Arc::new(Service {
@@ -190,6 +192,7 @@ impl Node {
         listeners: &Listeners,
         texts: &Arc<Texts>,
         stop: &Sender<Stop>,
+        shared_log: Option<&Arc<SharedLog>>,
         is_first: bool,
     ) -> Result<Opened<Self>, String> {
         let trouble = |error: Error| format!("{}: {error}", config.db.display());
@@ -202,6 +205,7 @@ impl Node {
             exchange: None,
             event_file: DatabaseFile::resolve(&config.db).ok().map(EventFile::of),
             wait_hook: None,
+            shared_log: shared_log.cloned(),
             stop: stop.clone(),
             exit: |status| std::process::exit(status),
         };
@@ -238,6 +242,7 @@ impl Node {
     #[must_use]
     pub fn close(self, is_change: bool) -> Receiver<()> {
         let Core { dbs, service, sms } = self.core;
+        service.replication.give_up_waiting(is_change);
         dbs.feed().stop_within(SYNC_STOP_WAIT);
         // A message that is just being delivered is waited for while the clients are told.
         let sms_stopping = sms.map(|sender| std::thread::spawn(move || sender.stop()));
@@ -264,6 +269,8 @@ impl Node {
             log::error!("the sender of text messages had panicked");
         }
         dbs.close();
+        // Nothing is appended any more, so a process that stands by need not wait for the silence.
+        service.replication.leave(is_change);
         log::info!("branch {} is closed", service.bank.name());
         dbs.end()
     }
@@ -280,13 +287,19 @@ fn stop_for(error: &Error, stop: &Sender<Stop>, exit: fn(i32)) {
     let _ = stop.try_send(Stop::DiskFailed);
 }
 
-fn open_database(config: &Config, stop: Sender<Stop>, exit: fn(i32)) -> Result<Arc<DbsExec>, String> {
+fn open_database(
+    config: &Config,
+    stop: Sender<Stop>,
+    exit: fn(i32),
+    shared_log: Option<Arc<SharedLog>>,
+) -> Result<Arc<DbsExec>, String> {
     let on_failure = move |failure: &Failure| match failure {
         Failure::Disk(error) => stop_for(error, &stop, exit),
         // A full channel means that the server is stopping already.
         Failure::FilesLost(_) => drop(stop.try_send(Stop::FilesLost)),
     };
-    let opening = Opening { must_exist: false, judge: &commands::judge_books };
+    let remote_log = shared_log.map(|shared| shared as Arc<dyn RemoteLog>);
+    let opening = Opening { must_exist: false, judge: &commands::judge_books, remote_log };
     DbsExec::open_as(&config.db, &opening, on_failure)
         .map(Arc::new)
         .map_err(|error| format!("{}: {error}", config.db.display()))
@@ -310,12 +323,15 @@ fn open_replication(
     dialler: Dialler,
     port: u16,
     stop: Sender<Stop>,
+    shared_log: Option<Arc<SharedLog>>,
 ) -> Result<Arc<Replication>, Error> {
     let replication = Replication::new(Parts {
         dbs: Arc::clone(dbs),
         dialler,
         port,
         expected: config.replication.replicas.clone(),
+        shared_log,
+        log_bytes: config.replication.log_mib.saturating_mul(1 << 20),
         // A full channel means that the server is stopping already.
         reopen: Box::new(move |reopen| drop(stop.try_send(Stop::Reopen(reopen)))),
     });

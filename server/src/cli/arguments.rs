@@ -9,6 +9,7 @@ use protocol::{Address, BranchName, Money, NamedAddress};
 
 use crate::dbs_exec::ChainHead;
 use crate::limits;
+use crate::shared_log::settings::LogUrl;
 use crate::sms::SmsSetting;
 use crate::teaching::crash_points::CrashPoint;
 
@@ -91,6 +92,12 @@ pub struct Arguments {
     #[arg(long, env = "BANK_LOG_MIB", default_value_t = limits::LOG_MIB, value_name = "MIB",
           value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub log_mib: u64,
+    /// Keep the commit log in PostgreSQL, at postgres://user@host,host/database, and share it with other processes of
+    /// this branch that are started alike: one owns the branch, the others take over when it is gone. Passwords come
+    /// from PGPASSFILE. Needs a program that was built for it: cargo build -p bank-server --features postgres.
+    #[arg(long, env = "BANK_COMMIT_LOG", value_name = "POSTGRES", hide_env_values = true,
+          value_parser = clap::builder::OsStringValueParser::new().map(LogUrl::from))]
+    pub commit_log: Option<LogUrl>,
     /// The file with the bank's key, which all its branches share; made at the first start of the first one.
     /// [default: bank.key beside the database]
     #[arg(long, env = "BANK_KEY", value_name = "FILE")]

@@ -12,6 +12,7 @@ use crate::bank::{Bank, BankSettings};
 use crate::cli::arguments::DatabaseArguments;
 use crate::cli::report::Report;
 use crate::dbs_exec::{ChainHead, DbsExec, OpenError, Opening, ReadOnlyDatabase, Reader};
+use crate::replication::COMMIT_LOG;
 use crate::service::audit;
 use command_line::echo::{Echo as _, TerminalEcho};
 use command_line::streams::write_patiently;
@@ -88,8 +89,13 @@ pub fn check_new_password(password: &str) -> Result<(), CustomerError> {
 fn open_at_rest(database: &DatabaseArguments) -> Result<Bank, String> {
     let path = database.path();
     let trouble = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let opening = Opening { must_exist: true, judge: &judge_books };
+    let opening = Opening { must_exist: true, judge: &judge_books, remote_log: None };
     let dbs = Arc::new(DbsExec::open_as(&path, &opening, |_| {}).map_err(|error| trouble(&error))?);
+    if dbs.copy_state().started_with.as_deref() == Some(COMMIT_LOG) {
+        return Err(trouble(
+            &"its commit log is elsewhere, so nothing is written here alone: use the menu, or BANK_ADMIN_PASSWORD",
+        ));
+    }
     let stored = Bank::stored_name(&dbs).map_err(|error| trouble(&error))?;
     let name = stored.ok_or_else(|| trouble(&"no branch was ever opened with this database"))?;
     Bank::open(dbs, BankSettings { name, opening_balance: Money::ZERO, hash_cost: HashCost::OWASP }, None)

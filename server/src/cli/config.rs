@@ -9,6 +9,7 @@ use protocol::{Address, BranchName, Money, NamedAddress};
 
 use crate::cli::arguments::{Arguments, DatabaseArguments};
 use crate::key::key_path;
+use crate::shared_log::settings::LogUrl;
 use crate::sms::SmsSetting;
 use crate::teaching::crash_points::CrashPoint;
 
@@ -40,6 +41,8 @@ pub struct Config {
     pub crash_at: Option<CrashPoint>,
     /// What the branch has or is by way of replicas.
     pub replication: ReplicationSettings,
+    /// The commit log elsewhere.
+    pub commit_log: Option<LogUrl>,
     /// Where the menu listens.
     pub menu: SocketAddr,
     /// Where the older client's port is, if open.
@@ -99,6 +102,9 @@ impl Config {
                  cargo build -p bank-server --features mdns"
                 .into());
         }
+        if arguments.commit_log.is_some() {
+            check_commit_log(arguments, host)?;
+        }
         Ok(Self {
             branch: SocketAddr::new(host, arguments.port),
             peers: arguments.peers.clone(),
@@ -115,6 +121,7 @@ impl Config {
                 sync_replicas: arguments.sync_replicas,
                 log_mib: arguments.log_mib,
             },
+            commit_log: arguments.commit_log.clone(),
             menu: SocketAddr::new(host, arguments.menu_port),
             lab: arguments.lab_port.map(|port| SocketAddr::new(host, port)),
             menus: arguments.menus.clone(),
@@ -152,4 +159,22 @@ impl DatabaseArguments {
             (None, None) => PathBuf::from(DEFAULT_DB),
         }
     }
+}
+
+/// What goes with a commit log elsewhere, and what doesn't.
+fn check_commit_log(arguments: &Arguments, host: std::net::IpAddr) -> Result<(), String> {
+    if cfg!(not(feature = "postgres")) {
+        return Err("this program was built without PostgreSQL: leave --commit-log out, or build it with \
+             cargo build -p bank-server --features postgres"
+            .into());
+    }
+    if !arguments.replicas.is_empty() || arguments.replica_of.is_some() || arguments.sync_replicas > 0 {
+        return Err(
+            "--commit-log takes the place of --replicas, --replica-of and --sync-replicas: leave them out".into()
+        );
+    }
+    if host.is_unspecified() {
+        return Err(format!("--commit-log tells others where this process is: name that with --host, which is {host}"));
+    }
+    Ok(())
 }

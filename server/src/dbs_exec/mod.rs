@@ -100,8 +100,9 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Condvar, Mutex};
 
 pub use chain::{ChainHead, ChainedRow};
-pub use commit_log::Confirmed;
+pub use commit_log::elsewhere::RemoteLog;
 pub use commit_log::group_log::{Decoder, LogDigest, LogError, LogRow, Position, push_bytes, push_number, push_value};
+pub use commit_log::{CommitError, Confirmed};
 pub use files::database_file::{DatabaseFile, remove_database};
 pub use files::file_lock::FileLock;
 pub use files::read_only::ReadOnlyDatabase;
@@ -125,7 +126,8 @@ use crate::allowance::Owner;
 use crate::error::{Error, Result};
 use crate::limits::{QUEUE_OPERATIONS, SYNC_CONFIRM_WAIT};
 use checkpoint::Checkpointer;
-use commit_log::{CommitError, CommitLog};
+use commit_log::CommitLog;
+use commit_log::elsewhere::ElsewhereLog;
 use files::file_watch::{FileWatch, FileWatcher};
 use group::{Next, Queue, Submission, Turn};
 use handed_in::{Finished, HandedIn};
@@ -166,6 +168,8 @@ pub struct DbsExec {
     commit_log: Arc<dyn CommitLog>,
     /// The same one, for what replication asks of it beside.
     replication_log: Arc<ReplicationLog>,
+    /// The same one, where a log elsewhere stands before it.
+    elsewhere: Option<Arc<ElsewhereLog>>,
     logins_written: Arc<AtomicU64>,
     /// A copy changes its role only by being opened again.
     is_primary: bool,

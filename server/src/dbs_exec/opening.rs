@@ -15,6 +15,8 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::dbs_exec::checkpoint::Checkpointer;
+use crate::dbs_exec::commit_log::CommitLog;
+use crate::dbs_exec::commit_log::elsewhere::{ElsewhereLog, RemoteLog};
 use crate::dbs_exec::connection::open_connection;
 use crate::dbs_exec::files::database_file::DatabaseFile;
 use crate::dbs_exec::files::file_lock::FileLock;
@@ -41,11 +43,13 @@ pub struct Opening<'j> {
     pub must_exist: bool,
     /// Asked before a log is played in of which nobody knows whose it is.
     pub judge: &'j Judge,
+    /// The commit log elsewhere, where there is one.
+    pub remote_log: Option<Arc<dyn RemoteLog>>,
 }
 
 impl Default for Opening<'_> {
     fn default() -> Self {
-        Self { must_exist: false, judge: &|_| Ok(Vec::new()) }
+        Self { must_exist: false, judge: &|_| Ok(Vec::new()), remote_log: None }
     }
 }
 
@@ -102,6 +106,12 @@ impl DbsExec {
         let watch = Arc::new(FileWatch::new(&file)?);
         writer.watch = Some(Arc::clone(&watch));
         let logins_written = Arc::clone(&writer.logins_written);
+        let elsewhere = opening.remote_log.clone();
+        let elsewhere = elsewhere.map(|remote| Arc::new(ElsewhereLog { table: Arc::clone(&replication_log), remote }));
+        if elsewhere.is_some() {
+            // The log elsewhere has each commit before this file does: see `elsewhere.rs`.
+            writer.connection.pragma_update(None, "synchronous", "NORMAL")?;
+        }
         let writer = Arc::new(Mutex::new(writer));
         // The threads come last: what fails above leaves none behind.
         let checkpointer = Checkpointer::start(&file, Arc::clone(&writer), Arc::clone(&wal_gate))?;
@@ -117,7 +127,11 @@ impl DbsExec {
             wal_gate,
             checkpointer,
             closed,
-            commit_log: Arc::clone(&replication_log) as _,
+            commit_log: match &elsewhere {
+                Some(elsewhere) => Arc::clone(elsewhere) as Arc<dyn CommitLog>,
+                None => Arc::clone(&replication_log) as _,
+            },
+            elsewhere,
             is_primary: replication_log.copy_state().role == CopyRole::Primary,
             replication_log,
             logins_written,

@@ -12,8 +12,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 
 use crate::dbs_exec::DbsExec;
-use crate::dbs_exec::commit_log::CommitLog as _;
 use crate::dbs_exec::commit_log::group_log::{LogRow, Position, marker_body};
+use crate::dbs_exec::commit_log::{CommitError, CommitLog as _};
 use crate::dbs_exec::connection::storage_error;
 use crate::dbs_exec::replication_log::apply::{ApplyError, Rejected};
 use crate::dbs_exec::replication_log::compare::{self, SharedTable, Slice};
@@ -215,6 +215,40 @@ impl DbsExec {
             silent_ms: order.silent_ms,
         };
         self.write_copy_state(&mut writer, before.promoted(epoch), Some(row), Some(&began))?;
+        // What is under way in the old role ends; the new one begins with the database opened again.
+        self.refuse_all();
+        Ok(began)
+    }
+
+    /// Makes this copy, which has all of a log elsewhere, the primary of the epoch that its process has claimed there.
+    /// The row that opens the epoch goes into that log like any other.
+    ///
+    /// # Errors
+    /// [`CommitError`]; where the row may be in the log all the same, this copy takes it from there.
+    pub fn take_over(&self, number: i64, salt: &[u8], now_unix_ms: i64) -> Result<EpochStart, CommitError> {
+        let mut writer = self.open_writer()?;
+        let (before, position) = (self.copy_state(), self.position());
+        let (Some(elsewhere), Some(position)) = (&self.elsewhere, position) else {
+            return Err(Error::Database("there is no commit log to go on with".into()).into());
+        };
+        let row = LogRow::after(Some(&position), number, now_unix_ms, marker_body(salt));
+        let epoch = Epoch { number, id: row.epoch_id() };
+        let began = EpochStart {
+            epoch: epoch.clone(),
+            after_sequence: position.sequence,
+            after_digest: Some(position.digest),
+            began_unix_ms: now_unix_ms,
+            heard_sequence: None,
+            silent_ms: None,
+        };
+        let copy_state = before.promoted(epoch);
+        let appended = self.write_alone(&mut writer, |transaction| {
+            copy_state.write(transaction).map_err(storage_error)?;
+            began.insert(transaction).map_err(storage_error)?;
+            elsewhere.append_row(self.replication_log.insert(transaction, row)?)
+        })?;
+        self.replication_log.set_copy_state(copy_state);
+        self.replication_log.publish(appended);
         // What is under way in the old role ends; the new one begins with the database opened again.
         self.refuse_all();
         Ok(began)

@@ -170,7 +170,8 @@ pub fn check_copy(path: &Path, branch: &str, primary: &str, replaced: &CopyState
     let name: Option<String> =
         copy.query_row("SELECT name FROM branch", [], |row| row.get(0)).optional().map_err(failed)?;
     // Another branch's books under this name would be answered from as if they were this one's.
-    if name.as_deref() != Some(branch) {
+    // One without a name is of a branch that was never open: a log elsewhere begins with that.
+    if name.as_deref().is_some_and(|name| name != branch) {
         return Err(format!(
             "the snapshot is of the branch {}, not of {branch}",
             name.as_deref().unwrap_or("without a name")

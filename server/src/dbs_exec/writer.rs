@@ -131,7 +131,8 @@ impl Writer {
         // The log first: once SQLite has committed, nothing could take the group back that the log refuses.
         let appended = executed.log.map(|group| log.append(&self.connection, &group)).transpose();
         let appended = appended.inspect_err(|_| self.roll_back())?;
-        self.commit()?;
+        let is_elsewhere = appended.as_ref().is_some_and(|appended| appended.is_elsewhere);
+        self.commit().map_err(|error| if is_elsewhere { error.after_append_elsewhere() } else { error })?;
         // From here on the group is durable, and what is kept in memory beside the database follows it.
         if executed.has_written_logins {
             self.logins_written.fetch_add(1, Ordering::SeqCst);

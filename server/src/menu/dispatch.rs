@@ -33,8 +33,10 @@ pub fn dispatch(
     request: Request,
 ) -> Result<Reply, Refusal> {
     let summary = summary(&request);
-    let result =
-        check_login(service, login.as_ref(), &request).and_then(|()| carry_out(service, client, login, request));
+    let result = check_login(service, login.as_ref(), &request)
+        // A process that may have been replaced shows nobody what may be old.
+        .and_then(|()| service.replication.check_ownership())
+        .and_then(|()| carry_out(service, client, login, request));
     match (&result, summary) {
         (_, None) => {}
         (Ok(_), Some(summary)) => log::info!("{client}: {summary}: done"),

@@ -9,7 +9,7 @@ use protocol::request::{Follow, Following, Link, LogPosition, Replicate, Replica
 use protocol::{Address, Epoch, EpochOrder};
 
 use crate::clock::unix_ms_now;
-use crate::dbs_exec::{CopyRole, Position, newest_version};
+use crate::dbs_exec::{CopyRole, Position, RemoteLog as _, newest_version};
 use crate::error::{Error, Result};
 use crate::peers::directory::Directory;
 use crate::replication::Replication;
@@ -175,6 +175,11 @@ impl Replication {
         if !own.may_become(other) {
             log::warn!("it is not believed that there is a copy of this branch of epoch {other}: this is {own}");
             return None;
+        }
+        if let Some(shared) = self.parts.shared_log.as_ref().filter(|_| self.role == CopyRole::Primary) {
+            // The store says who owns the branch; the thread that beats asks it, and steps down.
+            shared.depose(None);
+            return shared.refusal();
         }
         if self.role == CopyRole::Primary && self.claim_end().is_ok() {
             log::error!(

@@ -46,10 +46,12 @@ mod announce;
 mod ask;
 pub mod dial;
 mod handshake;
+mod owner;
 mod receiver;
 mod roles;
 mod sender;
 mod snapshot;
+mod standby;
 mod status;
 pub mod wire;
 
@@ -69,10 +71,12 @@ use protocol::actions::{Action, CopyNeeded};
 pub use dial::{Dialler, Duplex, Exchange};
 pub use handshake::GrantedStream;
 pub use roles::{is_replaced, settle_role};
+pub use standby::COMMIT_LOG;
 
 use crate::dbs_exec::{CopyRole, DbsExec};
 use crate::error::{Error, Result};
 use crate::limits::THREAD_STOP_WAIT;
+use crate::shared_log::{Member, SharedLog};
 use crate::transfer::Engine;
 
 /// Why everything is to be closed and opened again.
@@ -102,6 +106,10 @@ pub struct Parts {
     pub port: u16,
     /// The replicas that were named.
     pub expected: Vec<Address>,
+    /// The commit log elsewhere, where this process shares one with others.
+    pub shared_log: Option<Arc<SharedLog>>,
+    /// How long such a log may grow before the next snapshot, in bytes.
+    pub log_bytes: u64,
     /// Closes everything and opens it again.
     pub reopen: Box<dyn Fn(Reopen) + Send + Sync>,
 }
@@ -119,6 +127,8 @@ pub struct Replication {
     /// Whether this role is being ended: by the first who says so, and for one reason.
     ending: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The processes that share the commit log, as an owner has heard of them.
+    members: Mutex<Vec<Member>>,
 }
 
 /// A stream to a replica, or what is left of it.
@@ -187,6 +197,7 @@ impl Replication {
             stopping: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             threads: Mutex::default(),
+            members: Mutex::default(),
             parts,
         })
     }
@@ -196,13 +207,21 @@ impl Replication {
     /// # Errors
     /// When the operating system has no thread.
     pub fn start(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<()> {
-        match self.role {
-            CopyRole::Primary => {
+        match (self.role, self.parts.shared_log.clone()) {
+            (CopyRole::Primary, shared) => {
+                if let Some(shared) = shared {
+                    let kept = Arc::clone(&shared);
+                    self.spawn("own", move |replication| replication.own(&shared))?;
+                    self.spawn("keep-snapshots", move |replication| replication.keep_snapshots(&kept))?;
+                }
                 let engine = Arc::clone(engine);
                 self.spawn("announce", move |replication| replication.announce(&engine))
             }
-            CopyRole::Replica => self.spawn("receive", |replication| replication.receive()),
-            CopyRole::Fenced => {
+            (CopyRole::Replica, Some(shared)) => {
+                self.spawn("stand-by", move |replication| replication.stand_by(&shared))
+            }
+            (CopyRole::Replica, None) => self.spawn("receive", |replication| replication.receive()),
+            (CopyRole::Fenced, _) => {
                 log::error!("branch {} takes no writes: {}", self.parts.dialler.branch, self.refusal());
                 Ok(())
             }
@@ -221,13 +240,24 @@ impl Replication {
     /// [`Error::NotPrimary`] with the primary's address, [`Error::Fenced`], or that there is no copy of the books yet.
     pub fn check(&self, action: Action) -> Result<()> {
         if self.role == CopyRole::Primary {
-            return Ok(());
+            return if action.copy_needed() == CopyNeeded::Any { Ok(()) } else { self.check_ownership() };
         }
         match action.copy_needed() {
             CopyNeeded::Any => Ok(()),
             CopyNeeded::Books if self.parts.dbs.position().is_some() || self.role == CopyRole::Fenced => Ok(()),
             CopyNeeded::Books => Err(Error::NotReady),
             CopyNeeded::Primary => Err(self.refusal()),
+        }
+    }
+
+    /// Whether this copy, if it is a primary whose commit log is elsewhere, has proved lately that it is one still.
+    ///
+    /// # Errors
+    /// [`Error::NoCommitLog`], or [`Error::NotPrimary`] when it is none any more.
+    pub fn check_ownership(&self) -> Result<()> {
+        match &self.parts.shared_log {
+            Some(shared) if self.role == CopyRole::Primary => shared.check_ownership(),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -257,6 +287,9 @@ impl Replication {
     fn stop_soon(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.parts.dbs.feed().end();
+        if let Some(shared) = &self.parts.shared_log {
+            shared.wake();
+        }
         self.interrupt();
     }
 

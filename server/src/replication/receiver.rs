@@ -26,7 +26,7 @@ use crate::replication::wire::{Check, ToReplica, push_acknowledge};
 use crate::replication::{ReceiverState, Reopen, Replication};
 
 /// Why following ended for now.
-enum Ended {
+pub(super) enum Ended {
     /// It is tried again.
     Again(String),
     /// The books here are not the primary's.
@@ -82,7 +82,7 @@ impl Replication {
         }
     }
 
-    fn wait(&self, wait: Duration) {
+    pub(super) fn wait(&self, wait: Duration) {
         let mut receiver = self.receiver.lock();
         if self.is_stopping() {
             return;
@@ -96,7 +96,7 @@ impl Replication {
         }
     }
 
-    fn note_away(&self, text: &str) {
+    pub(super) fn note_away(&self, text: &str) {
         let mut receiver = self.receiver.lock();
         if receiver.last_error.as_deref() != Some(text) {
             log::warn!("the primary cannot be followed: {text}");
@@ -109,7 +109,7 @@ impl Replication {
     }
 
     /// Stops here, for good, until somebody orders a new copy.
-    fn diverge(&self, text: &str) {
+    pub(super) fn diverge(&self, text: &str) {
         if self.parts.dbs.is_closed() {
             return;
         }
@@ -254,7 +254,7 @@ impl Replication {
         ToReplica::read(body).map_err(|error| Ended::Again(error.to_string()))
     }
 
-    fn execute(&self, rows: &[LogRow]) -> Result<(), Ended> {
+    pub(super) fn execute(&self, rows: &[LogRow]) -> Result<(), Ended> {
         match self.parts.dbs.apply(rows) {
             Ok(last) => {
                 let heard = rows.last().map_or(last, |row| row.position.sequence);
@@ -293,7 +293,7 @@ impl Replication {
         )))
     }
 
-    fn note_heard(&self, heard: i64, last: i64) {
+    pub(super) fn note_heard(&self, heard: i64, last: i64) {
         let mut receiver = self.receiver.lock();
         let heard = receiver.heard_sequence.unwrap_or(0).max(heard);
         receiver.heard_sequence = Some(heard);

@@ -11,6 +11,7 @@ use protocol::{Address, Epoch, EpochOrder};
 use super::ask::{heard_by, tell_copies};
 use super::dial::{DialError, Dialler};
 use super::handshake::is_same;
+use super::standby::{COMMIT_LOG, begin_to_share};
 use super::{ReceiverState, Replication};
 use crate::cli::config::ReplicationSettings;
 use crate::clock::{iso_utc, unix_ms_now};
@@ -21,13 +22,30 @@ use crate::limits::{
 };
 use crate::peers::links::is_here;
 
-/// Makes the database what the command line says that it is. Done once, at the start of the process.
+/// Makes the database what the command line says that it is: once, at the start of the process. Where the commit log is
+/// elsewhere, whoever owned the branch before begins as the others do.
 ///
 /// # Errors
 /// A database error.
-pub fn settle_role(dbs: &DbsExec, settings: &ReplicationSettings) -> Result<()> {
+pub fn settle_role(dbs: &DbsExec, settings: &ReplicationSettings, is_first: bool, is_log_shared: bool) -> Result<()> {
+    if is_log_shared {
+        return begin_to_share(dbs, is_first);
+    }
+    if !is_first {
+        return Ok(());
+    }
     dbs.keep_log(i64::try_from(settings.log_mib.saturating_mul(1 << 20)).unwrap_or(i64::MAX));
     let copy_state = dbs.copy_state();
+    if copy_state.started_with.as_deref() == Some(COMMIT_LOG) {
+        // What it wrote by itself would be in no other process's books.
+        log::error!(
+            "this copy's commit log is elsewhere, and --commit-log was not given: it takes no writes; bank-client promote --yes makes it a branch of its own"
+        );
+        return dbs.change_copy_state(|copy_state| {
+            copy_state.begin_to_follow("");
+            copy_state.started_with = None;
+        });
+    }
     let Some(primary) = settings.replica_of.as_ref().map(ToString::to_string) else { return Ok(()) };
     let is_as_before = copy_state.started_with.as_ref() == Some(&primary);
     match copy_state.role {
@@ -115,6 +133,9 @@ impl Replication {
         if self.role == CopyRole::Primary {
             return Err(Error::Invalid("this copy is the primary".into()));
         }
+        if self.parts.shared_log.is_some() {
+            return Err(self.begin_log_anew(params.force)?);
+        }
         let (heard_sequence, silent) = {
             let receiver = self.receiver.lock();
             (receiver.heard_sequence, receiver.heard_at.map(|heard_at| heard_at.elapsed()))
@@ -141,6 +162,31 @@ impl Replication {
             began.after_sequence
         );
         Ok((tell_promotion(&began), self.change_role()))
+    }
+
+    /// Where the commit log is elsewhere, the store says who owns the branch. All that a person may order is that a log
+    /// that was lost begins anew with the books of this copy. Returns what is answered.
+    fn begin_log_anew(&self, force: bool) -> Result<Error> {
+        let is_diverged = self.receiver.lock().state == ReceiverState::Diverged;
+        if !is_diverged || !force {
+            return Ok(Error::Invalid(
+                "the commit log says who owns this branch: stop the owner, and a process that stands by takes over"
+                    .into(),
+            ));
+        }
+        self.parts.dbs.change_copy_state(|copy_state| {
+            copy_state.diverged = None;
+            copy_state.started_with = None;
+        })?;
+        let mut receiver = self.receiver.lock();
+        receiver.state = ReceiverState::Connecting;
+        receiver.last_error = None;
+        drop(receiver);
+        self.interrupt();
+        Ok(Error::Invalid(
+            "this copy begins the log anew if the store has none of this branch; status shows what has come of it"
+                .into(),
+        ))
     }
 
     /// What speaks against the promotion of this copy: by what it has heard, and by what the others say now. What it
@@ -233,6 +279,11 @@ impl Replication {
     /// [`Error::Invalid`] when that is no address of a copy of this branch, or the copy there has not got the end of the
     /// log in time: then this copy stays the primary.
     pub fn demote(&self, params: &Demote) -> Result<Receiver<()>> {
+        if self.parts.shared_log.is_some() {
+            return Err(Error::Invalid(
+                "the commit log says who owns this branch: stop this process, and one that stands by takes over".into(),
+            ));
+        }
         let to: Address = params.to.parse()?;
         if is_here(&to, self.parts.port) {
             return Err(Error::Invalid("that is this copy itself; name another one".into()));

@@ -70,7 +70,7 @@ fn send(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
     stream.write_all(bytes)
 }
 
-struct DeleteOnDrop(PathBuf);
+pub(super) struct DeleteOnDrop(pub PathBuf);
 
 impl Drop for DeleteOnDrop {
     fn drop(&mut self) {

@@ -132,6 +132,7 @@ impl Branch {
             exchange: Some(Arc::new(Nowhere)),
             event_file: None,
             wait_hook: None,
+            shared_log: None,
             stop,
             exit: |status| panic!("the branch ends with {status}"),
         };

@@ -44,13 +44,14 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const REFUSALS: [&str; 6] =
     ["insufficient_funds", "account_closed", "money_held", "vote_timeout", "branch_unreachable", "transaction_aborted"];
 /// Answers that say nothing of the outcome: the request is sent again.
-const PASSING: [&str; 9] = [
+const PASSING: [&str; 10] = [
     "busy",
     "stopping",
     "undecided",
     "request_repeated",
     "unconfirmed",
     "replicas_missing",
+    "no_commit_log",
     "not_primary",
     "fenced",
     "not_ready",

@@ -16,9 +16,10 @@
 //! ```
 //!
 //! `group_log.rs` has the encoding of a group, which is the same whoever keeps it; `determinism.rs` says what no
-//! statement may depend on, so that executing it again does the same. The one implementation is the replication log
+//! statement may depend on, so that executing it again does the same. The usual implementation is the replication log
 //! (`replication_log/`), whose rows are a table of the same database. A branch that never had a replica logs nothing:
-//! `begin` answers [`Writing::Plain`], and the rest of the list has nothing to do.
+//! `begin` answers [`Writing::Plain`], and the rest of the list has nothing to do. The other one is `elsewhere.rs`,
+//! which puts a log on other machines before that table.
 //!
 //! # How an implementation answers
 //!
@@ -42,10 +43,11 @@
 //!   from then on `begin` answers [`Writing::Refused`] with the same error. Operations that only look still run.
 //!
 //! One thing costs the built-in log nothing: its row is part of the transaction, and goes with it. A log elsewhere
-//! keeps its row when SQLite's COMMIT fails after `append`, even on a full disk; such a log must turn that failure into
-//! `Unknown`, because the group will come back from the log at the next start.
+//! keeps its row when SQLite's COMMIT fails after `append`, even on a full disk. So the funnel takes that failure for
+//! `Unknown` ([`Appended::is_elsewhere`]), because the group will come back from the log at the next start.
 
 pub(super) mod determinism;
+pub(super) mod elsewhere;
 pub(super) mod group_log;
 
 use std::time::Duration;
@@ -110,6 +112,8 @@ pub struct Appended {
     pub first_kept: i64,
     /// Bytes of older rows that were deleted for it.
     pub freed_bytes: i64,
+    /// Whether it is in a log elsewhere already, so that the group comes back however the COMMIT here ends.
+    pub is_elsewhere: bool,
 }
 
 /// Why a group is not known to be durable.
@@ -119,6 +123,17 @@ pub enum CommitError {
     NotDurable(Error),
     /// Nobody knows whether it is, and the process must stop; what failed, in words.
     Unknown(String),
+}
+
+impl CommitError {
+    /// The same failure of a COMMIT, where the group's row is in a log elsewhere: nothing takes that back.
+    #[must_use]
+    pub fn after_append_elsewhere(self) -> Self {
+        match self {
+            Self::NotDurable(error) => Self::Unknown(error.to_string()),
+            Self::Unknown(text) => Self::Unknown(text),
+        }
+    }
 }
 
 impl From<Error> for CommitError {

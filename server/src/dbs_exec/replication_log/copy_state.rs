@@ -64,7 +64,10 @@ impl CopyState {
         match self.role {
             CopyRole::Primary => None,
             // With the address, so that the client can go there.
-            CopyRole::Replica => Some(Error::NotPrimary { primary: self.primary.clone() }),
+            // Nobody is known where no process owns the branch at this moment.
+            CopyRole::Replica => {
+                Some(Error::NotPrimary { primary: self.primary.clone().filter(|primary| !primary.is_empty()) })
+            }
             // It was the primary, and a write here would be one that the new primary doesn't have.
             CopyRole::Fenced => Some(Error::Fenced { epoch: self.heard.number, is_conflict: self.is_in_conflict() }),
         }

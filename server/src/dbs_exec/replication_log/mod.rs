@@ -101,7 +101,7 @@ impl ReplicationLog {
         let Position { sequence, epoch, digest } = row.position;
         insert.execute(params![sequence, epoch, digest, row.at_unix_ms, row.body]).map_err(storage_error)?;
         let (first_kept, freed_bytes) = self.prune(transaction, sequence).map_err(storage_error)?;
-        Ok(Appended { row, first_kept, freed_bytes })
+        Ok(Appended { row, first_kept, freed_bytes, is_elsewhere: false })
     }
 
     /// Deletes a few of the oldest rows, never the newest one, and returns the first that is left and the bytes that
@@ -166,7 +166,7 @@ impl CommitLog for ReplicationLog {
     }
 
     fn publish(&self, appended: Appended) {
-        let Appended { row, first_kept, freed_bytes } = appended;
+        let Appended { row, first_kept, freed_bytes, is_elsewhere: _ } = appended;
         {
             let mut state = self.state.lock();
             state.first = first_kept;

@@ -165,3 +165,42 @@ fn a_change_of_role_whose_outcome_nobody_knows_stops_the_process_like_any_commit
     assert!(matches!(changed, Err(Error::OutcomeUnknown(_))), "{changed:?}");
     assert!(is_stopped.load(Ordering::SeqCst) && dbs.is_closed());
 }
+
+/// A log elsewhere that takes everything.
+struct Elsewhere(AtomicUsize);
+
+impl RemoteLog for Elsewhere {
+    fn check_ready(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn refusal(&self) -> Option<Error> {
+        None
+    }
+
+    fn append(&self, _before: &Position, _row: &LogRow) -> Result<(), CommitError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_commit_that_fails_after_its_row_is_in_a_log_elsewhere_is_of_unknown_outcome() {
+    let directory = tempfile::tempdir().unwrap();
+    let is_stopped = Arc::new(AtomicBool::new(false));
+    let (told, log) = (Arc::clone(&is_stopped), Arc::new(Elsewhere(AtomicUsize::new(0))));
+    let opening = Opening { remote_log: Some(Arc::clone(&log) as _), ..Opening::default() };
+    let path = directory.path().join("bank.db");
+    let dbs = DbsExec::open_as(&path, &opening, move |_| told.store(true, Ordering::SeqCst)).unwrap();
+    dbs.start_logging(SALT, 0).unwrap();
+    assert_eq!(dbs.execute(insert_own_account(-10)), Ok(-10));
+    // The files are lost in the middle: nobody would find what is committed here, and the row is in the log already.
+    std::fs::remove_file(&path).unwrap();
+    let unknown = dbs.execute(insert_own_account(-11));
+    assert!(matches!(unknown, Err(Error::OutcomeUnknown(_))), "{unknown:?}");
+    assert!(is_stopped.load(Ordering::SeqCst));
+    assert_eq!(log.0.load(Ordering::SeqCst), 2);
+    // Where SQLite alone would say that nothing was changed, the log has it all the same.
+    let full = CommitError::NotDurable(Error::DiskFull).after_append_elsewhere();
+    assert_eq!(full, CommitError::Unknown(Error::DiskFull.to_string()));
+}

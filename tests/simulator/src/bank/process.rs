@@ -80,6 +80,7 @@ impl Process {
             exchange: Some(Arc::new(exchange)),
             event_file: None,
             wait_hook: Some(Box::new(move |wait| waiting.wait_for_replicas(wait))),
+            shared_log: None,
             stop,
             // The panic that asks for it goes on, and the world sees to it that nothing of the process is used again.
             exit: |_| {},
