@@ -116,8 +116,8 @@ soak-strangers: ## Let hostile clients at a bank beside ordinary users, in relea
 	cargo build --release -p bank-server -p bank-bridge
 	$(GIVE_BACK) STRANGERS_SECONDS=$(STRANGERS_SECONDS) cargo test --release -p bank-tests --test end_to_end soak_strangers:: -- --include-ignored --nocapture
 
-sim: ## Simulate SEEDS=20000 seeds of the whole bank
-	@cargo run --release -q -p simulator -- bank --seeds $(SEEDS)
+sim: ## Simulate SEEDS=20000 seeds of the whole bank; one that goes wrong is kept as a file for the lab
+	@cargo run --release -q -p simulator -- bank --seeds $(SEEDS) --keep $(TARGET)/simulator
 
 sim-faults: ## Put each fault that was there once back into a scratch copy, and have the simulator find it
 	cargo test -p simulator --test integration put_back:: -- --ignored --nocapture

@@ -227,6 +227,8 @@ operations! {
         "The events of a transfer, no cause after its effect" [] Json;
     Administrator GET "/transfers/{txid}/export" "exportTransfer" "A transfer drawn"
         [may("format", Word(&["json", "shiviz", "mermaid", "text"]), "")] JsonOr("text/plain");
+    Administrator GET "/transfers/{txid}/page" "transferPage" "A transfer as one page that plays without a server" []
+        Other("The page.", &["text/html"]);
 
     Administrator GET "/teaching/{branch}" "stage" "What waits at a branch, and its faults" [] Json;
     Administrator POST "/teaching/{branch}/step_mode" "stepMode" "Have every message wait, or let all pass"
@@ -251,6 +253,9 @@ operations! {
         "Start a crashed branch again, where the bridge runs the branches (bank-bridge demo)" [] Json;
     Administrator GET "/scenarios" "scenarios" "The scenarios that there are" [] Json;
     Administrator GET "/scenarios/current" "currentScenario" "The scenario that is shown, or null" [] Json;
+    Administrator GET "/scenarios/current/page" "scenarioPage"
+        "The scenario with its questions, as far as it was shown, as one page that plays without a server" []
+        Other("The page.", &["text/html"]);
     Administrator POST "/scenarios/next" "nextStep" "Go one step on" [] Json;
     Administrator POST "/scenarios/stop" "stopScenario" "End it and put everything back" [] Json;
     Administrator POST "/scenarios/{name}" "startScenario" "Start a scenario; ends another" [] Json;

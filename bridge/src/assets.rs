@@ -39,6 +39,7 @@ files! {
     "lab/diagram.js",
     "lab/export.js",
     "lab/faults.js",
+    "lab/foreign_log.js",
     "lab/glyphs.js",
     "lab/lab.js",
     "lab/layout.js",
@@ -46,12 +47,16 @@ files! {
     "lab/model.js",
     "lab/money.js",
     "lab/money_view.js",
+    "lab/offline.js",
+    "lab/open_file.js",
     "lab/order.js",
     "lab/player.js",
+    "lab/run_file.js",
     "lab/scenarios.js",
     "lab/start.js",
     "lab/store.js",
     "lab/transfers.js",
+    "lab/viewer.js",
     "lab/words.js",
     "money.js",
     "orders.js",
@@ -76,19 +81,7 @@ pub const PAGE: &str = "index.html";
 /// # Errors
 /// [`Error::NotFound`].
 pub fn serve(folder: Option<&Path>, name: &str, headers: &HeaderMap) -> Result<Response, Error> {
-    let missing = || Error::NotFound("there is no such file".into());
-    let built_in = FILES.iter().find(|(file, _)| *file == name).map(|(_, bytes)| *bytes);
-    let bytes = match folder {
-        // What is built in is sent from where it is: whoever reads nothing of it holds no copy.
-        None => Bytes::from_static(built_in.ok_or_else(missing)?),
-        Some(folder) => {
-            let is_plain = name.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
-            if !is_plain || name.contains('\\') {
-                return Err(missing());
-            }
-            std::fs::read(folder.join(name)).map_err(|_| missing())?.into()
-        }
-    };
+    let bytes = find(folder, name).ok_or_else(|| Error::NotFound("there is no such file".into()))?;
     let tag = format!("\"{}\"", &to_hex(&Sha256::digest(&bytes))[..32]);
     let cached = [(header::ETAG, tag.as_str()), (header::CACHE_CONTROL, "no-cache")];
     let known = headers.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok()).unwrap_or_default();
@@ -96,6 +89,24 @@ pub fn serve(folder: Option<&Path>, name: &str, headers: &HeaderMap) -> Result<R
         return Ok((StatusCode::NOT_MODIFIED, cached).into_response());
     }
     Ok((cached, [(header::CONTENT_TYPE, content_type(name))], Body::from(bytes)).into_response())
+}
+
+/// A copy of a file.
+#[must_use]
+pub fn bytes(folder: Option<&Path>, name: &str) -> Option<Vec<u8>> {
+    find(folder, name).map(|bytes| bytes.to_vec())
+}
+
+fn find(folder: Option<&Path>, name: &str) -> Option<Bytes> {
+    // What is built in is sent from where it is: whoever reads nothing of it holds no copy.
+    let Some(folder) = folder else {
+        return FILES.iter().find(|(file, _)| *file == name).map(|(_, bytes)| Bytes::from_static(bytes));
+    };
+    let is_plain = name.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
+    if !is_plain || name.contains('\\') {
+        return None;
+    }
+    std::fs::read(folder.join(name)).ok().map(Bytes::from)
 }
 
 fn content_type(name: &str) -> &'static str {

@@ -36,6 +36,7 @@ pub mod guard;
 pub mod limits;
 pub mod logins;
 pub mod metrics;
+pub mod offline_page;
 pub mod openapi;
 pub mod origin;
 pub mod params;
@@ -52,6 +53,7 @@ pub mod shown_scenario;
 pub mod stop;
 pub mod store;
 pub mod supervisor;
+pub mod transcript;
 pub mod watchers;
 pub mod who;
 

@@ -90,6 +90,9 @@ pub const ANSWER_KIB_ALL: usize = 96 << 10;
 /// and those of all operators together.
 pub const ANSWER_KIB_OPERATORS: usize = 64 << 10;
 
+/// What a run's page has beside its events, in KiB: the lab's modules, styles and fonts.
+pub const PAGE_KIB: usize = 1 << 10;
+
 /// How often each branch is asked for its status.
 pub const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a branch in step mode is asked for its stage, which messages change without any request of ours.

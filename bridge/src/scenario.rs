@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::limits::{CALL_TIMEOUT, LESSON_RESTART_TIME, LESSON_STEP_TIME, LET_GO_TIME, TRANSFER_TIMEOUT};
 use crate::request_id::RequestId;
 use crate::store::{Happened, Topic};
+use crate::transcript::Transcript;
 
 /// How often a branch that a person is to start is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -38,6 +39,7 @@ pub async fn start(bridge: &Arc<Bridge>, name: String) -> Result<State, Error> {
         if let Some(mut before) = run.take() {
             before.stop();
         }
+        bridge.scenario.transcript.lock().begin();
         let bank = LessonBank { bridge: Arc::clone(bridge) };
         let started = Run::start(&name, Box::new(bank)).map_err(refused)?;
         Ok(run.insert(started).state().clone())
@@ -89,8 +91,10 @@ async fn act(
 ) -> Result<State, Error> {
     let bridge = Arc::clone(bridge);
     let acting = tokio::task::spawn_blocking(move || {
+        bridge.scenario.transcript.lock().look(&bridge.store);
         let state = act(&bridge, &mut bridge.scenario.run.lock());
         if let Ok(state) = &state {
+            bridge.scenario.transcript.lock().take(state);
             tell(&bridge, state);
         }
         drop(place);
@@ -106,7 +110,17 @@ fn tell(bridge: &Bridge, state: &State) {
     }
 }
 
-fn none() -> Error {
+/// What the class has seen of the scenario that is shown, or was shown last.
+#[must_use]
+pub fn transcript(bridge: &Bridge) -> Transcript {
+    let mut transcript = bridge.scenario.transcript.lock();
+    transcript.look(&bridge.store);
+    transcript.clone()
+}
+
+/// There is no scenario.
+#[must_use]
+pub fn none() -> Error {
     Error::Conflict { code: "no_scenario", text: "no scenario is shown; POST /scenarios/NAME starts one".into() }
 }
 

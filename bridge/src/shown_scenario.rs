@@ -9,11 +9,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Error;
 use crate::limits::LESSON_TRANSFERS;
+use crate::transcript::Transcript;
 
 /// The place of the one scenario.
 pub struct ShownScenario {
     /// The scenario.
     pub run: Mutex<Option<Run>>,
+    /// What of it the class has seen.
+    pub transcript: Mutex<Transcript>,
     /// One step is done at a time.
     pub place: Arc<Semaphore>,
     /// Transfers of scenarios that wait, also of one that is over.
@@ -28,6 +31,7 @@ impl ShownScenario {
     pub fn new() -> Self {
         Self {
             run: Mutex::new(None),
+            transcript: Mutex::default(),
             place: Arc::new(Semaphore::new(1)),
             transfers: Arc::new(Semaphore::new(LESSON_TRANSFERS)),
             is_ending: AtomicBool::new(false),

@@ -1,5 +1,5 @@
-// Taking a transfer away: as a ShiViz log, a Mermaid diagram, text, JSON (made by the bridge), as a picture (made
-// here from what is on the page), or as an address.
+// Taking a transfer away: as a ShiViz log, a Mermaid diagram, text, JSON or a page that needs no server (made by the
+// bridge), as a picture (made here from what is on the page), or as an address; and the lesson that is shown, as such a page.
 
 import { h, icon, svg } from "../dom.js";
 
@@ -26,11 +26,18 @@ export function exportMenu(app, getModel, share) {
   };
   const row = (label, test, save, copy) => h("li", {}, h("span", {}, label),
     act(`Download: ${label}`, "download", `export-${test}`, guarded(save)), act(`Copy: ${label}`, "copy", `copy-${test}`, guarded(copy)));
+  const pageRow = (label, test, save) => h("li", {}, h("span", {}, label), act(`Download: ${label}`, "download", `export-${test}`, guarded(save)));
   const fetched = (format) => app.api.text(`/transfers/${encodeURIComponent(needed(getModel).txid)}/export?format=${format}`);
   menu.append(h("summary", { class: "button" }, icon("download"), "Export"), h("ul", { class: "lab-export-list", tabindex: "-1" },
     FORMATS.map(([format, label, ending, mime]) => row(label, format,
       async () => app.download(`${needed(getModel).txid}.${ending}`, await fetched(format), mime),
       async () => copyText(app, await fetched(format)))),
+    pageRow("One page, playable without a server", "page", async () => {
+      const { txid } = needed(getModel);
+      app.download(`${txid}.html`, await app.api.text(`/transfers/${encodeURIComponent(txid)}/page`), "text/html");
+    }),
+    pageRow("The lesson as one page, with its questions", "lesson", async () =>
+      app.download("lesson.html", await app.api.text("/scenarios/current/page"), "text/html")),
     row("Picture (SVG)", "svg", () => app.download(`${needed(getModel).txid}.svg`, picture(needed(getModel)), "image/svg+xml"),
       () => copyText(app, picture(needed(getModel))))));
   menu.addEventListener("keydown", (event) => {

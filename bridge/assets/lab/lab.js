@@ -13,6 +13,7 @@ import { cross, definitions, disk, flash } from "./glyphs.js";
 import { Logs } from "./logs.js";
 import { build } from "./model.js";
 import { MoneyView } from "./money_view.js";
+import { OpenFile } from "./open_file.js";
 import { Player, PLAYER_KEYS } from "./player.js";
 import { Scenarios } from "./scenarios.js";
 import { Store } from "./store.js";
@@ -77,6 +78,8 @@ class Lab {
         h("div", { class: "lab-left" }, this.stage, this.logs.node, legend()),
         h("div", { class: "lab-side" }, this.scenarios.node, this.controls.quick, this.money.node, this.detail.node)),
       this.controls.node, this.textBox);
+    this.file = new OpenFile(this.app, this.root, [...this.root.children]);
+    this.root.querySelector(".lab-top").append(this.file.node);
     this.diagram = new Diagram(this.canvas, {
       point: (key) => this.point(key),
       choose: (item) => this.choose(item),
@@ -86,6 +89,7 @@ class Lab {
 
   unmount() {
     this.isGone = true;
+    this.file.unmount();
     this.offs.forEach((off) => off());
     document.removeEventListener("keydown", this.onKey);
     cancelAnimationFrame(this.frame);
@@ -277,7 +281,7 @@ class Lab {
   }
 
   key(event) {
-    if (!this.model || !isForPage(event)) return;
+    if (this.file.isOpen() || !this.model || !isForPage(event)) return;
     const isDone = /^n$/i.test(event.key) ? this.controls.deliverNext() : this.player.key(event);
     if (isDone) event.preventDefault();
   }

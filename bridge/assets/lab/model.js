@@ -25,19 +25,23 @@ const OLD_NOTES = [[/^crashes/, "crashed"], [/^is started again/, "started"], [/
  *
  * @param events its events, in any order, from any number of branches
  * @param options `waiting`: what the stages hold back (all transfers'); `outages`: see `crashes`;
- *   `aliases`: `{address: name}` for branches that events call by address; `isOldWay`: no rules to rely on
+ *   `aliases`: `{address: name}` for branches that events call by address; `isOldWay`: no rules to rely on; `isForeign`:
+ *   events of another program, of whose texts nothing is known
  */
 export function build(events, options = {}) {
   const { waiting = [], outages = {}, aliases = {} } = options;
-  const { line, more } = foldResends(inOrder([...events, ...crashes(events, outages)]), waiting);
-  const builder = new Builder(line, more, aliases);
+  const isForeign = options.isForeign === true;
+  const all = inOrder(isForeign ? events : [...events, ...crashes(events, outages)]);
+  const { line, more } = isForeign ? { line: all, more: new Map() } : foldResends(all, waiting);
+  const builder = new Builder(line, more, aliases, isForeign);
   line.forEach((event) => builder.add(event));
   return builder.finish(waiting, options.isOldWay ?? events.some((event) => OLD.test(event.branch)));
 }
 
 class Builder {
-  constructor(line, more, aliases) {
+  constructor(line, more, aliases, isForeign) {
     this.line = line;
+    this.isForeign = isForeign;
     this.more = more;
     this.txid = line.find((event) => event.txid)?.txid ?? null;
     this.aliases = { ...aliases, ...aliasesByMessages(line) };
@@ -107,6 +111,7 @@ class Builder {
   }
 
   addNote(event, lane, text) {
+    if (this.isForeign) return this.step(event, lane, "note", { text });
     const found = foundOnDisk(event);
     if (found !== null) {
       if (!this.canTake(lane, ["started"])) this.step(event, lane, "started", { found: [] });
@@ -160,7 +165,8 @@ class Builder {
 
   addSent(event, lane, body) {
     const to = this.lane(body.to);
-    const isAgain = this.messages.some((other) => other.name === body.message && other.from === lane && other.to === to);
+    // What another program says again is another message.
+    const isAgain = !this.isForeign && this.messages.some((other) => other.name === body.message && other.from === lane && other.to === to);
     const message = this.message(body, lane, to, body.id);
     Object.assign(message, { isAgain, more: this.more.get(event) ?? 0, sentStep: this.steps.length });
     this.step(event, lane, "sent", { message, isReply: this.canTake(lane, ["received"]) });

@@ -112,6 +112,6 @@ export class Scenarios {
 }
 
 /** Text as paragraphs; one whose lines are aligned by blanks is a table, and keeps them. */
-function prose(text) {
+export function prose(text) {
   return text.split(/\n{2,}/).map((part) => (/\S {2,}\S/.test(part) ? h("pre", { tabindex: "0" }, part) : h("p", {}, part)));
 }

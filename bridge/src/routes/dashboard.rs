@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::older::{ACCOUNT, write};
 use super::place::{self, HERE};
-use super::{answer, events, history, transfers};
+use super::{answer, events, history, pages, transfers};
 use crate::access::sees_all;
 use crate::auditor;
 use crate::branch::{Branch, Repeat, Reply};
@@ -44,6 +44,7 @@ pub fn router() -> Router<Arc<Bridge>> {
         .route("/transfers", get(transfers::list))
         .route("/transfers/{txid}", get(transfers::one))
         .route("/transfers/{txid}/export", get(transfers::export))
+        .route("/transfers/{txid}/page", get(pages::transfer))
 }
 
 /// `GET /healthz`: the bridge serves, and so many branches answer.

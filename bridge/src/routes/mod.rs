@@ -5,6 +5,7 @@ mod dashboard;
 mod events;
 mod history;
 mod older;
+mod pages;
 mod pieces;
 mod place;
 mod scenarios;

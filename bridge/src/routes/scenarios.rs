@@ -8,7 +8,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use teaching::lessons;
 
-use super::answer;
+use super::{answer, pages};
 use crate::bridge::Bridge;
 use crate::error::Error;
 use crate::scenario;
@@ -21,6 +21,7 @@ pub fn router() -> Router<Arc<Bridge>> {
     Router::new()
         .route("/scenarios", get(async || answer::ok(&lessons::all())))
         .route("/scenarios/current", get(current))
+        .route("/scenarios/current/page", get(pages::lesson))
         .route("/scenarios/next", post(next))
         .route("/scenarios/stop", post(stop))
         .route("/scenarios/{name}", post(start))

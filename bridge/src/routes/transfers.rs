@@ -54,15 +54,20 @@ pub async fn one(State(bridge): Shared, Path(txid): Path<String>) -> Result<Resp
 
 /// A transfer and its events.
 #[derive(Serialize)]
-struct Told {
-    txid: TxId,
-    events: Vec<Event>,
+pub struct Told {
+    /// Which transfer.
+    pub txid: TxId,
+    /// In order.
+    pub events: Vec<Event>,
     /// How many of its first events the bridge has forgotten.
-    missed: u64,
+    pub missed: u64,
 }
 
 /// The events of a transfer, in order, each once: after the bridge's start or a branch's they may have come twice.
-fn find(bridge: &Bridge, txid: &str) -> Result<Told, Error> {
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub fn find(bridge: &Bridge, txid: &str) -> Result<Told, Error> {
     let unknown = || Error::NotFound("the bridge remembers no such transfer".into());
     let txid: TxId = txid.parse().map_err(|_| unknown())?;
     let (events, missed) = bridge.store.transfer(&txid).ok_or_else(unknown)?;

@@ -335,6 +335,13 @@ impl Page {
         ));
     }
 
+    /// Gives a file to a field for files.
+    #[track_caller]
+    pub fn give_file(&self, selector: &str, file: &Path) {
+        let path = file.to_str().unwrap();
+        self.tab.wait_for_element(selector).unwrap().set_input_files(&[path]).unwrap();
+    }
+
     /// Presses a key, by its name in the browser's events.
     #[track_caller]
     pub fn press(&self, key: &str) {

@@ -1,6 +1,11 @@
-//! `simulator [bank|machines] --seeds N [--seed S] [--threads T] [--trace] [--all]`: runs N seeds from S on, and stops at the
-//! first that goes wrong, unless all are wanted.
+//! `simulator [bank|machines] --seeds N [--seed S] [--threads T] [--trace [FILE]] [--keep DIR] [--all]`: runs N seeds from S
+//! on, and stops at the first that goes wrong, unless all are wanted.
+//!
+//! A run of the bank can be kept as a file that the dashboard's lab opens: with `--trace FILE` the one of `--seed`, with
+//! `--keep DIR` each that goes wrong.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,6 +24,10 @@ struct Arguments {
     first_seed: u64,
     threads: u64,
     trace: bool,
+    /// Where the run is kept, whatever came of it.
+    file: Option<PathBuf>,
+    /// Where runs are kept that went wrong.
+    keep: Option<PathBuf>,
     all: bool,
 }
 
@@ -34,7 +43,10 @@ struct Ended {
 
 fn main() -> ExitCode {
     let Some(arguments) = parse(std::env::args().skip(1)) else {
-        eprintln!("usage: simulator [bank|machines] --seeds N [--seed S] [--threads T] [--trace] [--all]");
+        eprintln!(
+            "usage: simulator [bank|machines] --seeds N [--seed S] [--threads T] [--trace [FILE]] [--keep DIR] [--all]\n\
+             FILE is for one seed of the bank"
+        );
         return ExitCode::from(EXIT_USAGE);
     };
     let began = Instant::now();
@@ -49,6 +61,9 @@ fn main() -> ExitCode {
                 return;
             }
             let ended = run(seed, &arguments);
+            if let Some(file) = &arguments.file {
+                keep(seed, file);
+            }
             let Ok(mut sums) = sums.lock() else { return };
             if !report(seed, &ended, &arguments) {
                 is_wrong.store(true, Ordering::Relaxed);
@@ -112,12 +127,35 @@ fn report(seed: u64, ended: &Ended, arguments: &Arguments) -> bool {
     let simulator = if arguments.is_bank { "bank" } else { "machines" };
     println!("seed {seed}: {violation}");
     println!("again, with all events: simulator {simulator} --seeds 1 --seed {seed} --trace");
+    if let (Some(folder), true) = (&arguments.keep, arguments.is_bank) {
+        keep(seed, &folder.join(format!("bank-seed-{seed}.json")));
+    }
     false
+}
+
+/// Runs a seed once more and writes what the lab opens.
+fn keep(seed: u64, file: &Path) {
+    let (_, run) = bank::record(seed);
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let written = folder.map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(file, run));
+    match written {
+        Ok(()) => println!("to see it in the dashboard's lab, open this file there: {}", file.display()),
+        Err(error) => eprintln!("{}: {error}", file.display()),
+    }
 }
 
 fn parse(words: impl Iterator<Item = String>) -> Option<Arguments> {
     let mut words = words.peekable();
-    let mut arguments = Arguments { is_bank: true, seeds: 1, first_seed: 0, threads: 2, trace: false, all: false };
+    let mut arguments = Arguments {
+        is_bank: true,
+        seeds: 1,
+        first_seed: 0,
+        threads: 2,
+        trace: false,
+        file: None,
+        keep: None,
+        all: false,
+    };
     if let Some(simulator) = words.next_if(|word| word == "bank" || word == "machines") {
         arguments.is_bank = simulator == "bank";
     }
@@ -126,10 +164,16 @@ fn parse(words: impl Iterator<Item = String>) -> Option<Arguments> {
             "--seeds" => arguments.seeds = words.next()?.parse().ok()?,
             "--seed" => arguments.first_seed = words.next()?.parse().ok()?,
             "--threads" => arguments.threads = words.next()?.parse().ok()?,
-            "--trace" => arguments.trace = true,
+            "--trace" => match words.next_if(|word| !word.starts_with('-')) {
+                Some(file) => arguments.file = Some(file.into()),
+                None => arguments.trace = true,
+            },
+            "--keep" => arguments.keep = Some(words.next()?.into()),
             "--all" => arguments.all = true,
             _ => return None,
         }
     }
-    Some(arguments)
+    // One file holds one run, and the machines alone tell no events.
+    let is_right = arguments.file.is_none() || (arguments.is_bank && arguments.seeds == 1);
+    is_right.then_some(arguments)
 }

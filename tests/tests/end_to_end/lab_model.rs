@@ -25,9 +25,11 @@ fn the_lab_models_every_course_of_a_transfer() {
         return;
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboard");
-    let file = folder.join("model.test.mjs");
-    assert!(file.is_file(), "{} is missing", file.display());
-    let output = Command::new("node").arg("--test").arg(&file).output().expect("node was started before");
+    let files = ["model.test.mjs", "run_file.test.mjs"].map(|name| folder.join(name));
+    for file in &files {
+        assert!(file.is_file(), "{} is missing", file.display());
+    }
+    let output = Command::new("node").arg("--test").args(&files).output().expect("node was started before");
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(told.contains("# pass ") || told.contains("ℹ pass "), "no test ran:\n{told}");

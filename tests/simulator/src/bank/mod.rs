@@ -9,6 +9,7 @@
 //! - [`network`], [`disks`]: messages under way, files in memory;
 //! - [`clients`], [`people`]: who asks, and in which notation; outside programs, strangers, operators;
 //! - `setup`, `world`: time, faults, and the healing;
+//! - [`recorder`]: a run as a file that the dashboard's lab opens;
 //! - [`judge`]: separate code that looks at effects alone: rows, balances, answers, audits.
 
 pub mod clients;
@@ -21,6 +22,7 @@ pub mod network;
 pub mod people;
 pub mod process;
 mod promotions;
+pub mod recorder;
 mod setup;
 mod wire;
 mod world;
@@ -51,5 +53,19 @@ pub struct Report {
 /// Runs a seed.
 #[must_use]
 pub fn run(seed: u64, with_text: bool) -> Report {
-    setup::build(seed, with_text).run()
+    setup::build(seed, with_text).run().0
+}
+
+/// Runs a seed once more and records it: the report, and the file of the run.
+#[must_use]
+pub fn record(seed: u64) -> (Report, String) {
+    let (report, recorded) = setup::build(seed, true).recorded().run();
+    let Some((recorder, related)) = recorded else { return (report, String::new()) };
+    let verdict = report.violation.as_ref().map(|violation| format!("seed {seed}: {violation}"));
+    let about = format!(
+        "{} requests, of which {} were done and {} refused; {} processes died. Times are the simulation's.",
+        report.requests, report.committed, report.refused, report.crashes
+    );
+    let file = recorder.file(seed, verdict.as_deref(), about, &related, &report.trace);
+    (report, file)
 }

@@ -62,6 +62,7 @@ pub fn build(seed: u64, with_text: bool) -> World {
         newest_epochs: BTreeMap::new(),
         handed_over: BTreeMap::new(),
         waiting: Vec::new(),
+        recorder: None,
         config,
     }
 }

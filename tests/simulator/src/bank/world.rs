@@ -21,6 +21,7 @@ use super::judge::Judge;
 use super::network::{Network, Packet};
 use super::people::{Program, Resolved, Stranger};
 use super::process::{Answer, Process};
+use super::recorder::Recorder;
 use super::{Report, disks};
 use crate::rng::Rng;
 use crate::trace::Trace;
@@ -103,6 +104,8 @@ pub struct World {
     pub(super) faults: BTreeMap<(u64, usize), Fault>,
     pub(super) judge: Judge,
     pub(super) trace: Trace,
+    /// Records the run, if that is wanted.
+    pub(super) recorder: Option<Recorder>,
     pub(super) is_healed: bool,
     /// When that was.
     pub(super) healed_ms: u64,
@@ -125,8 +128,14 @@ pub struct World {
 }
 
 impl World {
-    /// Runs both phases.
-    pub fn run(mut self) -> Report {
+    /// The same, to be recorded.
+    #[must_use]
+    pub fn recorded(self) -> Self {
+        Self { recorder: Some(Recorder::default()), ..self }
+    }
+
+    /// Runs both phases. Gives what was recorded too, with the transfers that the judge may have meant.
+    pub fn run(mut self) -> (Report, Option<(Recorder, Vec<String>)>) {
         if let Err(error) = self.set_up() {
             self.judge.accuse(format!("the bank could not be opened: {error}"));
         }
@@ -156,7 +165,9 @@ impl World {
             self.judge_all();
         }
         let (committed, refused) = self.count();
-        Report {
+        let related = self.meant_by_the_judge();
+        let recorded = self.recorder.take().map(|recorder| (recorder, related));
+        let report = Report {
             violation: self.judge.violation().map(str::to_owned),
             requests: self.requests.len(),
             committed,
@@ -165,6 +176,28 @@ impl World {
             crashes: self.crashes,
             trace_hash: self.trace.hash(),
             trace: self.trace.into_lines(),
+        };
+        (report, recorded)
+    }
+
+    /// The transfers that a verdict names by themselves or by the request that began them, the newest first.
+    fn meant_by_the_judge(&self) -> Vec<String> {
+        let Some(violation) = self.judge.violation() else { return Vec::new() };
+        let words: Vec<&str> =
+            violation.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-').collect();
+        let named = self.judge.recent.iter().rev().filter(|txid| violation.contains(txid.as_str())).cloned();
+        let of_requests = self.requests.iter().filter(|request| {
+            let name = format!("r{}", request.number);
+            words.iter().any(|word| *word == name)
+        });
+        let txids = of_requests.filter_map(|request| request.txid().map(str::to_owned));
+        named.chain(txids).collect()
+    }
+
+    /// Records what a process has told of since the last time.
+    fn record(&mut self, copy: usize) {
+        if let (Some(recorder), Some(process)) = (&mut self.recorder, &self.copies[copy].process) {
+            recorder.take(copy, process.engine(), self.now_ms);
         }
     }
 
@@ -201,6 +234,7 @@ impl World {
         let process = self.copies[copy].process.as_ref()?;
         let acted = catch_unwind(AssertUnwindSafe(|| act(process)));
         let wants = process.stop();
+        self.record(copy);
         let value = match acted {
             Ok(value) => Some(value),
             Err(payload) => {
@@ -293,10 +327,19 @@ impl World {
             return;
         }
         self.crashes += 1;
+        self.record_outage(copy, Recorder::fell);
         self.shared.end_streams(copy);
         let down_ms = if self.is_healed { 1 } else { 1 + self.rng.below(self.config.down_max_ms) };
         self.copies[copy].start_ms = Some(self.now_ms + down_ms);
         self.note(copy, "dies", "");
+    }
+
+    /// Of the copy that serves its branch alone: a branch is down when that one is.
+    fn record_outage(&mut self, copy: usize, note: fn(&mut Recorder, &str, u64)) {
+        let branch = self.copies[copy].branch;
+        if let Some(recorder) = self.recorder.as_mut().filter(|_| self.serving[branch] == copy) {
+            note(recorder, &self.names[branch], self.now_ms);
+        }
     }
 
     /// Closes everything of a process and opens it again, in the role that the database has now.
@@ -328,7 +371,11 @@ impl World {
         self.copies[copy].start_ms = None;
         self.copies[copy].starts += 1;
         match started {
-            Ok(Ok(Some(process))) => self.copies[copy].process = Some(process),
+            Ok(Ok(Some(process))) => {
+                self.copies[copy].process = Some(process);
+                self.record_outage(copy, Recorder::rose);
+                self.record(copy);
+            }
             Ok(Ok(None)) => return self.start(copy, false),
             Ok(Err(error)) => self.judge.accuse(format!("{} does not start: {error}", self.name_of(copy))),
             Err(payload) if payload.downcast_ref::<Crash>().is_some() => {

@@ -41,6 +41,27 @@ fn no_seed_of_the_band_goes_wrong() {
 }
 
 #[test]
+fn a_recorded_run_is_the_same_run_and_a_file_that_the_lab_opens() {
+    let mut transfers = 0;
+    for seed in 0..8 {
+        let (report, file) = bank::record(seed);
+        assert_eq!(report.trace_hash, bank::run(seed, false).trace_hash, "seed {seed}");
+        let file: serde_json::Value = serde_json::from_str(&file).unwrap();
+        assert_eq!((&file["format"], &file["verdict"]), (&"bank-run-1".into(), &serde_json::Value::Null));
+        assert!(!file["log"].as_array().unwrap().is_empty(), "seed {seed}");
+        for transfer in file["transfers"].as_array().unwrap() {
+            transfers += 1;
+            for event in transfer["events"].as_array().unwrap() {
+                // By way of its text: amounts are read digit for digit.
+                let event: protocol::event::Event = serde_json::from_str(&event.to_string()).unwrap();
+                assert_eq!(event.txid.unwrap().as_str(), transfer["txid"].as_str().unwrap());
+            }
+        }
+    }
+    assert!(transfers > 40, "{transfers} transfers only");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in 0..12 {
         let (once, twice) = (bank::run(seed, true), bank::run(seed, true));

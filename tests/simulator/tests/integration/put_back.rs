@@ -114,16 +114,24 @@ fn build(copy: &Path) -> PathBuf {
     target.join("debug/simulator")
 }
 
-/// Runs seeds with a fault until one goes wrong. Gives the seed, and what was wrong.
+/// Runs seeds with a fault until one goes wrong. Gives the seed, and what was wrong; the run is kept for the lab.
 fn find(simulator: &Path, fault: &str) -> Option<String> {
+    let kept = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("failing-runs").join(fault);
+    let _ = std::fs::remove_dir_all(&kept);
     let run = Command::new(simulator)
-        .args(["bank", "--seeds", &SEEDS.to_string(), "--threads", "1"])
+        .args(["bank", "--seeds", &SEEDS.to_string(), "--threads", "1", "--keep"])
+        .arg(&kept)
         .env("BANK_FAULT", fault)
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&run.stdout).into_owned();
     let wrong = text.lines().find(|line| line.starts_with("seed ")).map(str::to_owned);
     assert_eq!(wrong.is_none(), run.status.success(), "{fault}: {text}{}", String::from_utf8_lossy(&run.stderr));
+    if let Some(wrong) = &wrong {
+        let files: Vec<PathBuf> = std::fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let file: serde_json::Value = serde_json::from_slice(&std::fs::read(&files[0]).unwrap()).unwrap();
+        assert_eq!(file["verdict"].as_str(), Some(wrong.as_str()), "the run that is kept went wrong in the same way");
+    }
     wrong
 }
 
