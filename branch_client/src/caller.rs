@@ -3,7 +3,11 @@
 //! What is sent again are the same bytes under the same request id, and a branch that knows the id has the answer that it
 //! gave before; so a lost answer costs time and never a second booking. A refusal is an answer. When no answer comes in
 //! the end, [`Unanswered`] says whether the request may have been carried out.
+//!
+//! A branch of several processes has several addresses. One of the processes takes orders; where it is not, or is no
+//! longer, the request goes to the next address, under the same id.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,6 +32,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const ATTEMPT_PART: u32 = 3;
 /// But so long in any case: a transfer waits for other branches.
 const ATTEMPT_MIN: Duration = Duration::from_secs(10);
+
+/// What a process of a branch says that takes no orders, or can't be sure of it.
+const NOT_HERE: [&str; 5] = ["not_primary", "no_commit_log", "fenced", "not_ready", "stopping"];
 
 /// What is asked of a branch.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +65,8 @@ pub struct Caller {
     pub credentials: Arc<Credentials>,
     /// Where it is.
     pub address: Address,
+    /// Where else it may be, if it has several processes.
+    pub others: VecDeque<Address>,
     /// Who must be there, if that is known: another branch isn't asked.
     pub name: Option<BranchName>,
     /// The connection over which the last answer came. Without one, the next request makes one.
@@ -110,14 +119,17 @@ impl Caller {
         limits: &TimeLimits,
     ) -> Result<Answer, Unanswered> {
         let begin = Instant::now();
-        let (mut attempts_left, mut pause) = retry.attempts();
+        let (attempts, mut pause) = retry.attempts();
+        let mut attempts_left = attempts * (1 + u32::try_from(self.others.len()).unwrap_or(u32::MAX - 1));
         let mut may_be_done = false;
         loop {
             let outcome = self.attempt(request, &retry.limits(limits, begin));
             attempts_left -= 1;
             let is_last = attempts_left == 0 || !retry.has_time(begin, pause);
+            let has_moved = !is_last && self.move_on(retry, &outcome);
             let cause = match outcome {
-                Ok(answer) => match retry.later(&answer) {
+                // What another process said before this one was not asked is not undone by its "not here".
+                Ok(answer) => match retry.later(&answer, has_moved || (may_be_done && !self.others.is_empty())) {
                     None => return Ok(answer),
                     // Nothing was done, so this is the answer when there is no time for another.
                     Some((Later::NotNow, _)) if is_last && !may_be_done => return Ok(answer),
@@ -131,12 +143,28 @@ impl Caller {
                     cause
                 }
             };
-            if is_last || !retry.outlasts(&cause, may_be_done) {
+            if is_last || !(has_moved || retry.outlasts(&cause, may_be_done)) {
                 return Err(Unanswered { cause, may_be_done });
             }
             thread::sleep(pause);
             pause = (pause * 2).min(PAUSE_MAX);
         }
+    }
+
+    /// Turns to the next address, if there is one and this outcome says that the branch takes no orders here.
+    fn move_on(&mut self, retry: Retry, outcome: &Result<Answer, Cause>) -> bool {
+        let is_elsewhere = match outcome {
+            Ok(answer) => answer.result().is_err_and(|error| NOT_HERE.contains(&error.code.as_str())),
+            Err(Cause::Open(OpenError::Connect(_) | OpenError::Call(_)) | Cause::Call(_)) => true,
+            Err(Cause::Open(_) | Cause::Unsendable(_) | Cause::Later(_)) => false,
+        };
+        if !is_elsewhere || !matches!(retry, Retry::For(_)) {
+            return false;
+        }
+        let Some(next) = self.others.pop_front() else { return false };
+        self.others.push_back(std::mem::replace(&mut self.address, next));
+        self.opened = None;
+        true
     }
 
     /// Sends a request a single time. The connection is kept when an answer has come over it, and dropped otherwise.
@@ -206,10 +234,11 @@ impl Retry {
     }
 
     /// Whether the same request is worth sending again after this answer.
-    fn later(self, answer: &Answer) -> Option<(Later, AnswerError)> {
+    fn later(self, answer: &Answer, is_elsewhere: bool) -> Option<(Later, AnswerError)> {
         let error = answer.result().err().filter(|_| matches!(self, Self::For(_)))?;
         match error.code.as_str() {
             "busy" | "stopping" => Some((Later::NotNow, error)),
+            code if is_elsewhere && NOT_HERE.contains(&code) => Some((Later::NotNow, error)),
             "request_repeated" | "undecided" | "outcome_unknown" | "unconfirmed" => Some((Later::NotKnown, error)),
             _ => None,
         }

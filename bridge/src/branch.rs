@@ -7,6 +7,7 @@
 //! under the same id, so it is carried out once at most. A lesson's step is never repeated. How that is done, and how the
 //! key is proved, is the crate `branch_client`'s.
 
+use std::collections::VecDeque;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -233,7 +234,7 @@ impl Branch {
 
     fn caller(&self) -> Caller {
         let (credentials, name) = (Arc::clone(&self.credentials), Some(self.name.clone()));
-        Caller { credentials, address: self.address(), name, opened: None }
+        Caller { credentials, address: self.address(), others: VecDeque::new(), name, opened: None }
     }
 
     /// Registers a connection that breaks with [`Branch::break_connections`]. Returns a number for [`Branch::forget`].

@@ -9,7 +9,7 @@ use std::time::Duration;
 use branch_client::RequestId;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Parser, ValueEnum, value_parser};
-use protocol::bare_host;
+use protocol::{Address, bare_host};
 
 use crate::commands::Command;
 use crate::connect::TlsSetting;
@@ -68,6 +68,11 @@ pub struct Arguments {
     #[arg(long, env = "BANK_PORT", value_name = "PORT", default_value_t = PORT_DEFAULT,
           value_parser = value_parser!(u16).range(1..), global = true, help_heading = CONNECTION)]
     port: u16,
+
+    /// Where else the branch is, if it has several processes: the next address is asked when one takes no orders
+    #[arg(long, env = "BANK_ALSO_AT", value_name = "HOST:PORT", value_delimiter = ',', global = true,
+          help_heading = CONNECTION)]
+    also_at: Vec<Address>,
 
     /// The branch key's file; found by itself without it
     #[arg(long, env = "BANK_KEY", value_name = "FILE", global = true, help_heading = CONNECTION)]
@@ -141,6 +146,7 @@ impl Arguments {
             tls: self.tls(),
             host: self.host,
             port: self.port,
+            also_at: self.also_at,
             menu_port: self.menu_port,
             key: self.key,
             timeout: Duration::from_secs(self.timeout),
@@ -170,6 +176,8 @@ pub struct Configuration {
     pub host: String,
     /// Where it takes requests.
     pub port: u16,
+    /// Where else the branch is.
+    pub also_at: Vec<Address>,
     /// Its menu's port.
     pub menu_port: u16,
     /// The key's file, when one was named.

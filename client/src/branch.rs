@@ -3,6 +3,7 @@
 //! How a request that got no answer is sent again is the crate `branch_client`'s. Here what came of it becomes what the
 //! program tells: a refusal with what to do about it, or an unknown outcome with the command line that finds it out.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +44,14 @@ impl Branch {
     #[must_use]
     pub fn new(access: Arc<Access>, address: Address) -> Self {
         let credentials = Arc::clone(&access.credentials);
-        Self { access, caller: Caller { credentials, address, name: None, opened: None } }
+        Self { access, caller: Caller { credentials, address, others: VecDeque::new(), name: None, opened: None } }
+    }
+
+    /// The same branch, which has processes at these addresses as well.
+    #[must_use]
+    pub fn also_at(mut self, others: Vec<Address>) -> Self {
+        self.caller.others = others.into();
+        self
     }
 
     /// Another branch, with the same keys and limits.
@@ -55,7 +63,7 @@ impl Branch {
     /// The same branch, by a connection of its own.
     #[must_use]
     pub fn again(&self) -> Self {
-        self.elsewhere(self.address().clone())
+        self.elsewhere(self.address().clone()).also_at(self.caller.others.iter().cloned().collect())
     }
 
     /// The longest that one request may take.

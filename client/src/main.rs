@@ -93,7 +93,8 @@ fn run_command(command: Command, configuration: Configuration) -> Result<ExitSta
     };
     let mut standard_output = Patient(io::stdout().lock());
     let mut context = Context {
-        branch: Branch::new(access, Address { host: configuration.host, port: configuration.port }),
+        branch: Branch::new(access, Address { host: configuration.host, port: configuration.port })
+            .also_at(configuration.also_at),
         out: Output::new(&mut standard_output, configuration.json),
         id,
         input: configuration.input,

@@ -85,7 +85,13 @@ fn prove_and_answer(stream: &mut TcpStream, key: &BranchKey, answer: Option<&str
 
 fn caller(address: SocketAddr, keys: Keys) -> Caller {
     let credentials = Arc::new(Credentials { keys, tls: None });
-    Caller { credentials, address: (address.ip(), address.port()).into(), name: None, opened: None }
+    Caller {
+        credentials,
+        address: (address.ip(), address.port()).into(),
+        others: VecDeque::new(),
+        name: None,
+        opened: None,
+    }
 }
 
 fn no_keys() -> Keys {
@@ -249,4 +255,33 @@ fn a_branch_that_knows_no_keys_is_spoken_to() {
     assert!(order(&mut caller, BRIEFLY).is_err());
     drop(caller);
     assert!(thread.join().unwrap()[0].contains("hello"));
+}
+
+const NOT_PRIMARY: &str = r#"{"status":"error","error":"this is a replica","code":"not_primary"}"#;
+
+#[test]
+fn a_branch_of_several_processes_is_asked_where_it_takes_orders_under_the_same_id() {
+    let (standby, at_standby) = branch(vec![Visit::Answer(NOT_PRIMARY)]);
+    let (owner, at_owner) = branch(vec![Visit::HangUp, Visit::Answer(OK)]);
+    let mut several = caller(owner, no_keys());
+    several.others = VecDeque::from([(standby.ip(), standby.port()).into()]);
+    // The owner hangs up in the middle, the other one takes no orders, and the owner is back.
+    assert!(order(&mut several, Retry::For(DEADLINE)).unwrap().result().is_ok());
+    drop(several);
+    let (at_standby, at_owner) = (at_standby.join().unwrap(), at_owner.join().unwrap());
+    assert_eq!((at_standby.len(), at_owner.len()), (1, 2));
+    assert!(at_owner.iter().chain(&at_standby).all(|request| *request == at_owner[0]), "{at_owner:?} {at_standby:?}");
+}
+
+#[test]
+fn what_one_process_left_open_is_not_closed_by_another_that_takes_no_orders() {
+    let (owner, at_owner) = branch(vec![Visit::HangUp]);
+    let (standby, at_standby) = branch(vec![Visit::Answer(NOT_PRIMARY)]);
+    let mut several = caller(owner, no_keys());
+    several.others = VecDeque::from([(standby.ip(), standby.port()).into()]);
+    let left_open = order(&mut several, Retry::For(Duration::from_millis(120))).unwrap_err();
+    assert!(left_open.may_be_done, "{left_open:?}");
+    drop(several);
+    at_owner.join().unwrap();
+    at_standby.join().unwrap();
 }
