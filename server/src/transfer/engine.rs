@@ -334,7 +334,7 @@ impl Engine {
         // end the process.
         let weight = tasks.iter().map(Task::weight).sum();
         match self.parts.dbs.execute_internal(weight, operations) {
-            Ok(results) => Ok(results),
+            Ok(results) => Ok(results.into_iter().map(|result| result.map_err(end_of_role)).collect()),
             // What is prepared stays prepared on disk; the next start goes on with it.
             Err(Error::Stopping) => Err(Error::Stopping),
             Err(error) => {
@@ -437,6 +437,12 @@ impl Drop for StopOnPanic<'_> {
             (self.0.parts.on_failure)(&Error::Panicked("the part that transfers between branches"));
         }
     }
+}
+
+/// Another process owns the branch, whose commit log is elsewhere: nothing was written, and this role ends. No machine has
+/// found itself wrong by that.
+fn end_of_role(error: Error) -> Error {
+    if matches!(error, Error::NotPrimary { .. }) { Error::Stopping } else { error }
 }
 
 /// What was kept of the events before this start. What an earlier database of this name has left tells of another bank.
