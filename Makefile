@@ -107,10 +107,16 @@ test: ## Run every test
 screenshots: build ## Take the pictures in docs/screenshots anew
 	cargo run -q -p browser-tests --bin screenshots -- docs/screenshots
 
-soak: build ## Torture three branches and a copy for SOAK_SECONDS=60 seconds; PROMOTIONS=30 kills of a primary
+# With ENGINE=postgres it is three branches of three processes over a cluster of three PostgreSQL servers.
+ifeq ($(ENGINE),postgres)
+soak: build ## Torture three branches and a copy for SOAK_SECONDS=60 seconds; PROMOTIONS=30 kills of a primary; or ENGINE=postgres
+	SOAK_SECONDS=$(SOAK_SECONDS) tests/postgres/run soak:: -- --ignored --nocapture
+else
+soak: build ## Torture three branches and a copy for SOAK_SECONDS=60 seconds; PROMOTIONS=30 kills of a primary; or ENGINE=postgres
 	SOAK_SECONDS=$(SOAK_SECONDS) cargo test -p bank-tests --test end_to_end torture:: -- --nocapture
 	PROMOTIONS=$(PROMOTIONS) cargo test -p bank-tests --test end_to_end replication_promotion::nothing_acknowledged -- --nocapture
 	PROMOTIONS=$(PROMOTIONS) cargo test -p bank-tests --test end_to_end linearizability::replaced_by_its_replica -- --nocapture
+endif
 
 soak-strangers: ## Let hostile clients at a bank beside ordinary users, in release builds, for STRANGERS_SECONDS=300
 	cargo build --release -p bank-server -p bank-bridge

@@ -451,6 +451,8 @@ pub const OWNER_SILENCE: Duration = Duration::from_millis(3_000);
 pub const STANDBY_LOOK: Duration = Duration::from_millis(200);
 /// How often a standby says how far it is, when there is nothing new.
 pub const STANDBY_NOTE: Duration = Duration::from_millis(1_000);
+/// A process that was not heard for so long counts as away.
+pub const STANDBY_AWAY_MS: i64 = 5_000;
 /// How long one try to connect to the store may take, with the log-in.
 pub const LOG_CONNECT: Duration = Duration::from_secs(3);
 /// How long one exchange with the store may take.

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use super::{ReceiverState, Replication, StreamState};
 use crate::dbs_exec::CopyRole;
 use crate::error::Error;
+use crate::limits::STANDBY_AWAY_MS;
+use crate::shared_log::Member;
 
 /// What `status` has beside the branch's own counters.
 #[derive(Debug)]
@@ -75,6 +77,24 @@ impl Replication {
         Lag { sequence: behind, seconds: receiver.had_all.map(|had_all| lag_seconds(had_all, behind == Some(0))) }
     }
 
+    /// The processes that share the commit log with this owner, as it has heard of them.
+    fn standbys(&self, sequence: i64) -> Vec<ReplicaLine> {
+        let Some(shared) = &self.parts.shared_log else { return Vec::new() };
+        let members = self.members.lock();
+        let others = members.iter().filter(|member| member.id != shared.store().id());
+        let line = |member: &Member| {
+            let seconds = member.silent_ms.unsigned_abs() / 1_000;
+            let is_there = member.silent_ms < STANDBY_AWAY_MS;
+            let behind = sequence.saturating_sub(member.sequence).max(0);
+            ReplicaLine {
+                address: member.address.clone(),
+                state: if is_there { "following" } else { "away" }.into(),
+                lag: is_there.then_some(Lag { sequence: Some(behind), seconds: Some(seconds) }),
+            }
+        };
+        others.map(line).collect()
+    }
+
     fn fill_primary(&self, answer: &mut Answer) {
         let mut lines: Vec<ReplicaLine> = Vec::new();
         for (address, stream) in &*self.streams.lock() {
@@ -95,6 +115,7 @@ impl Replication {
                 lines.push(ReplicaLine { address, state: "away".into(), lag: None });
             }
         }
+        lines.extend(self.standbys(answer.sequence));
         let feed = self.parts.dbs.feed();
         let is_waiting = feed.needed() > 0 && (feed.in_sync() < feed.needed());
         answer.state = match lines.iter().any(|line| line.lag.is_some()) {

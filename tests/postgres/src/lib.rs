@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a helper of a test fails as the test does")]
 
 mod clerks;
+mod cluster;
 mod proxy;
 
 use std::fs;
@@ -16,6 +17,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
 pub use clerks::Clerks;
+pub use cluster::Cluster;
 pub use proxy::{Cut, Proxy};
 
 /// A server. Root can't run one, so root runs it as another user.

@@ -5,4 +5,5 @@
 mod disk;
 mod failover;
 mod local_files;
+mod soak;
 mod store;
