@@ -258,7 +258,9 @@ operations! {
         Other("The page.", &["text/html"]);
     Administrator POST "/scenarios/next" "nextStep" "Go one step on" [] Json;
     Administrator POST "/scenarios/stop" "stopScenario" "End it and put everything back" [] Json;
-    Administrator POST "/scenarios/{name}" "startScenario" "Start a scenario; ends another" [] Json;
+    Administrator POST "/scenarios/{name}" "startScenario" "Start a scenario; ends another" [
+        may("seed", Number(0, 999_999), "Repeats the order of messages of a scenario that leaves it open."),
+    ] Json;
 }
 
 /// Who may ask for this path by this method; HEAD goes by GET's row. `None` where there is no such row.

@@ -31,7 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// [`Error::NotFound`], or why it can't be shown.
-pub async fn start(bridge: &Arc<Bridge>, name: String) -> Result<State, Error> {
+pub async fn start(bridge: &Arc<Bridge>, name: String, seed: u64) -> Result<State, Error> {
     if lessons::all().iter().all(|lesson| lesson.name != name) {
         return Err(Error::NotFound("there is no scenario of that name; GET /scenarios lists them".into()));
     }
@@ -41,7 +41,7 @@ pub async fn start(bridge: &Arc<Bridge>, name: String) -> Result<State, Error> {
         }
         bridge.scenario.transcript.lock().begin();
         let bank = LessonBank { bridge: Arc::clone(bridge) };
-        let started = Run::start(&name, Box::new(bank)).map_err(refused)?;
+        let started = Run::start(&name, seed, Box::new(bank)).map_err(refused)?;
         Ok(run.insert(started).state().clone())
     })
     .await
@@ -180,7 +180,8 @@ impl lessons::Bank for LessonBank {
         };
         let params = params.clone();
         let begin = move || {
-            let answer = answered(&branch, Action::InterBranchTransfer, &params, &Repeat::Never, TRANSFER_TIMEOUT);
+            let answer =
+                answered(&branch, lessons::transfer_action(&params), &params, &Repeat::Never, TRANSFER_TIMEOUT);
             // A lesson that is over no longer listens. An answer that never came is none.
             if !answer.as_ref().is_err_and(|failure| failure.code == Failure::UNREACHABLE) {
                 let _ = sender.send(answer);

@@ -18,6 +18,7 @@ use crate::store::{Happened, Store};
 pub struct Transcript {
     name: String,
     title: String,
+    seed: u64,
     beats: Vec<Beat>,
 }
 
@@ -61,7 +62,7 @@ impl Transcript {
 
     /// Takes how the lesson stands.
     pub fn take(&mut self, state: &State) {
-        (self.name, self.title) = (state.name.clone(), state.title.clone());
+        (self.name, self.title, self.seed) = (state.name.clone(), state.title.clone(), state.seed);
         match self.beats.last_mut().filter(|beat| beat.position == state.position) {
             // The transfer that is shown beside the answer may be another one; the question was about this one.
             Some(beat) => beat.answer.clone_from(&state.answer),
@@ -108,6 +109,7 @@ mod tests {
         State {
             name: "normal-transfer".into(),
             title: "A transfer".into(),
+            seed: 1,
             position,
             of: 2,
             say: format!("beat {position}"),

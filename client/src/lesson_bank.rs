@@ -132,7 +132,7 @@ impl Bank for LessonBank {
         // A thread that the system refuses drops its end of the channel, as a connection's end does.
         let _ = thread::Builder::new().name("transfer".into()).spawn(move || {
             let asked = fresh.and_then(|mut branch| {
-                branch.ask_once(Action::InterBranchTransfer, &params, None, TRANSFER_PATIENCE).map_err(failure)
+                branch.ask_once(lessons::transfer_action(&params), &params, None, TRANSFER_PATIENCE).map_err(failure)
             });
             let answered = match asked {
                 Ok(Some(reply)) => read(&reply),

@@ -6,11 +6,12 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use teaching::lessons;
+use teaching::lessons::{self, order};
 
 use super::{answer, pages};
 use crate::bridge::Bridge;
 use crate::error::Error;
+use crate::params::Params;
 use crate::scenario;
 use crate::store::Topic;
 
@@ -32,8 +33,13 @@ async fn current(State(bridge): Shared) -> Response {
     answer::raw(bridge.store.latest(&Topic::Scenario).as_deref().unwrap_or("null"), None)
 }
 
-async fn start(State(bridge): Shared, Path(name): Path<String>) -> Result<Response, Error> {
-    answer::ok(&scenario::start(&bridge, name).await?)
+async fn start(State(bridge): Shared, Path(name): Path<String>, params: Params) -> Result<Response, Error> {
+    params.only(&["seed"])?;
+    let seed = params.parse("seed")?.unwrap_or(order::DEFAULT_SEED);
+    if seed > order::SEED_MAX {
+        return Err(Error::Input(format!("a seed is a number up to {}", order::SEED_MAX)));
+    }
+    answer::ok(&scenario::start(&bridge, name, seed).await?)
 }
 
 async fn next(State(bridge): Shared) -> Result<Response, Error> {

@@ -17,7 +17,7 @@ use protocol::TxId;
 use protocol::event::Event;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use teaching::lessons::{self, Run, State};
+use teaching::lessons::{self, Run, State, order};
 
 use teaching::trace::{self, Diagram, Glyphs, Transfer, Witness};
 
@@ -38,8 +38,9 @@ Examples:
   bank-client scenario normal-transfer
   bank-client scenario lost-acknowledgement --json
   bank-client --port 9101 scenario the-old-way
+  bank-client scenario one-hears-of-it-first --seed 3
 
-It needs two branches that run with --teaching and know one another; the one that is asked pays. On a terminal Enter
+It needs two branches that run with --teaching and know one another, some three; the one that is asked pays. On a terminal Enter
 goes on, from a pipe it goes straight through. When a branch was killed you are told to start it again. Ctrl-C ends the
 scenario and puts everything back. The exit status is 1 when a branch did something else than the scenario says.";
 
@@ -54,6 +55,9 @@ pub struct ScenarioArguments {
     /// Which one
     #[arg(value_parser = PossibleValuesParser::new(lessons::all().into_iter().map(|lesson| lesson.name)))]
     name: String,
+    /// Repeats the order of messages of a lesson that leaves it open
+    #[arg(long, value_name = "NUMBER", default_value_t = order::DEFAULT_SEED, value_parser = clap::value_parser!(u64).range(..=order::SEED_MAX))]
+    seed: u64,
 }
 
 /// Lists the scenarios. Needs no branch.
@@ -78,7 +82,8 @@ pub(super) fn run(arguments: &ScenarioArguments, context: &mut Context<'_>) -> R
         Input::Person => Some(Enter::start()?),
         Input::Script => None,
     };
-    let mut run = Run::start(&arguments.name, Box::new(bank)).map_err(|failure| ClientError::Lesson(failure.text))?;
+    let mut run = Run::start(&arguments.name, arguments.seed, Box::new(bank))
+        .map_err(|failure| ClientError::Lesson(failure.text))?;
     loop {
         show(run.state(), &mut shown, context)?;
         if run.state().finished {

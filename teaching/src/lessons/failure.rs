@@ -18,6 +18,8 @@ impl Failure {
     pub const NO_SUCH_SCENARIO: &str = "no_such_scenario";
     /// Code: fewer than two branches take part.
     pub const TWO_BRANCHES_NEEDED: &str = "two_branches_needed";
+    /// Code: fewer than three do, and the lesson is about three.
+    pub const THREE_BRANCHES_NEEDED: &str = "three_branches_needed";
     /// Code: the branch did something else than the lesson says.
     pub const CLAIM_FAILED: &str = "claim_failed";
     /// Code: what was waited for did not happen in time.

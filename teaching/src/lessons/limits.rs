@@ -4,8 +4,14 @@ use std::time::Duration;
 
 use protocol::Money;
 
+use crate::lessons::scene::Shares;
+
 /// What most lessons move: easy to add up at the back of the room.
 pub const AMOUNT: Money = Money::from_rupees(50);
+/// What a lesson with three branches pays to the two others.
+pub const SHARES: Shares = Shares { each: [Money::from_rupees(30), Money::from_rupees(20)] };
+/// An account that no branch of a class has.
+pub const NO_ACCOUNT: u64 = 999_999;
 /// What the payer must be able to spend before a lesson begins: two transfers, and something left to look at.
 pub const FUNDS_MIN: Money = Money::from_rupees(500);
 /// What is paid in when there is less.

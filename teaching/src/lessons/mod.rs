@@ -16,6 +16,7 @@
 mod failure;
 mod limits;
 mod old_way;
+pub mod order;
 mod run;
 mod scenarios;
 mod scene;
@@ -73,9 +74,16 @@ pub fn leased<'p>(action: Action, params: &'p Value, lease: &Lease) -> Cow<'p, V
     Cow::Owned(params)
 }
 
+/// The action for which the parameters of a transfer are: one receiver, or several.
+#[must_use]
+pub fn transfer_action(params: &Value) -> Action {
+    if params.get("legs").is_some() { Action::SplitTransfer } else { Action::InterBranchTransfer }
+}
+
 /// What a lesson needs of a bank.
 pub trait Bank: Send {
-    /// The branches that run with `--teaching` and answer, in a steady order. The first one pays, the second is paid.
+    /// The branches that run with `--teaching` and answer, in a steady order. The first one pays, the second is paid, and
+    /// so is the third in lessons that are about three.
     ///
     /// # Errors
     /// When not even the list of branches can be had.
@@ -88,7 +96,7 @@ pub trait Bank: Send {
     /// The branch's refusal, or [`Failure::unreachable`].
     fn call(&self, branch: &BranchName, action: Action, params: &Value, request_id: Option<&str>) -> Answered;
 
-    /// Sends `inter_branch_transfer` with these parameters and returns without waiting. The answer, which may take ten
+    /// Sends a transfer with these parameters, of the action that [`transfer_action`] says, and returns without waiting. The answer, which may take ten
     /// minutes while messages wait, goes into the channel; a sender that is dropped without one means that the
     /// connection ended.
     fn begin(&self, branch: &BranchName, params: &Value) -> Receiver<Answered>;

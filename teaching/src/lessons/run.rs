@@ -15,6 +15,8 @@ pub struct State {
     pub name: String,
     /// Its heading.
     pub title: String,
+    /// What the order of messages was drawn from, where the lesson leaves it open.
+    pub seed: u64,
     /// Which beat is shown, from 1.
     pub position: usize,
     /// How many there are.
@@ -48,16 +50,17 @@ impl Run {
     /// # Errors
     /// `no_such_scenario`, `two_branches_needed`, or what kept the branches from being made ready. Whatever goes wrong
     /// from the first beat on is told by the [`State`].
-    pub fn start(name: &str, bank: Box<dyn Bank>) -> Result<Self, Failure> {
+    pub fn start(name: &str, seed: u64, bank: Box<dyn Bank>) -> Result<Self, Failure> {
         let scenario = scenarios::ALL.iter().find(|scenario| scenario.name == name).ok_or_else(|| {
             let names: Vec<_> = scenarios::ALL.iter().map(|scenario| scenario.name).collect();
             let text = format!("there is no scenario {name:?}; there are {}", names.join(", "));
             Failure::refused(Failure::NO_SUCH_SCENARIO, text)
         })?;
-        let scene = Scene::set(bank)?;
+        let scene = Scene::set(bank, seed)?;
         let state = State {
             name: scenario.name.into(),
             title: scenario.title.into(),
+            seed,
             position: 0,
             of: scenario.beats.len(),
             say: String::new(),

@@ -51,6 +51,7 @@ mod replication_roles;
 mod replication_safety;
 mod request_ids;
 mod scenarios;
+mod scenarios_of_three;
 mod sessions;
 mod several_hosts;
 mod shutdown;

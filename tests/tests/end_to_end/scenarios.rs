@@ -134,6 +134,13 @@ fn cut_link_in_doubt() {
 }
 
 #[test]
+fn fractured_read() {
+    let states = check("fractured-read");
+    let told = states.iter().filter_map(|state| state["answer"].as_str()).collect::<String>();
+    assert!(told.contains("in transit"), "{told}");
+}
+
+#[test]
 fn settled_by_hand() {
     check("settled-by-hand");
 }

@@ -82,7 +82,7 @@ fn start(
 ) -> (Result<Run, Failure>, Arc<Mutex<Seen>>) {
     let seen = Arc::<Mutex<Seen>>::default();
     let bank = ScriptedBank { names, available, seen: Arc::clone(&seen) };
-    (Run::start(name, Box::new(bank)), seen)
+    (Run::start(name, 7, Box::new(bank)), seen)
 }
 
 const BOTH: &[&str] = &["Mumbai", "Delhi"];
@@ -179,6 +179,7 @@ fn the_state_is_the_documented_json_and_a_run_can_change_threads() {
     let mut keys: Vec<_> = state.as_object().unwrap().keys().cloned().collect();
     keys.sort();
     let expected =
-        ["answer", "error", "finished", "name", "of", "position", "question", "say", "title", "txid"].map(String::from);
+        ["answer", "error", "finished", "name", "of", "position", "question", "say", "seed", "title", "txid"]
+            .map(String::from);
     assert_eq!(keys, expected);
 }

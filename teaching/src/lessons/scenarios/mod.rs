@@ -2,14 +2,17 @@
 //!
 //! A beat shows something: its script does it at the branches, checks it, and gives the text. Where it asks the
 //! class a question, the answer is a script too, so it is true of these branches at this moment. Texts are short, for
-//! a projector. `{payer}` and `{receiver}` in a question stand for the names of the branches.
+//! a projector. `{payer}`, `{receiver}` and `{third}` in a question stand for the names of the branches.
 
 mod coordinator_dies_after_votes;
 mod cut_link_in_doubt;
 mod double_spend_race;
 mod doubled_commit;
+mod fractured_read;
 mod lost_acknowledgement;
 mod normal_transfer;
+mod one_hears_of_it_first;
+mod one_of_three_says_no;
 mod participant_dies_after_yes;
 mod settled_by_hand;
 mod the_old_way;
@@ -69,6 +72,9 @@ pub static ALL: &[&Scenario] = &[
     &participant_dies_after_yes::SCENARIO,
     &coordinator_dies_after_votes::SCENARIO,
     &cut_link_in_doubt::SCENARIO,
+    &fractured_read::SCENARIO,
+    &one_of_three_says_no::SCENARIO,
+    &one_hears_of_it_first::SCENARIO,
     &settled_by_hand::SCENARIO,
     &the_old_way::SCENARIO,
 ];

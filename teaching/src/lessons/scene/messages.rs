@@ -20,7 +20,7 @@ impl Scene {
         self.step_mode_at(&receiver)
     }
 
-    fn step_mode_at(&mut self, branch: &BranchName) -> Result<(), Failure> {
+    pub(super) fn step_mode_at(&mut self, branch: &BranchName) -> Result<(), Failure> {
         let _: Stage = self.ask(branch, Action::StepMode, json!({"on": true}))?;
         self.stepped.insert(branch.clone());
         Ok(())
@@ -87,6 +87,30 @@ impl Scene {
     /// The branch receives the message.
     pub fn deliver(&self, at: &BranchName, message: &str) -> Result<(), Failure> {
         self.step(at, message, "deliver")
+    }
+
+    /// The branch receives the message that a certain branch has sent.
+    pub fn deliver_from(&self, at: &BranchName, message: &str, from: &BranchName) -> Result<(), Failure> {
+        let mut found = None;
+        wait(ARRIVAL_DEADLINE, || {
+            let is_it = |waiting: &Waiting| {
+                waiting.message == message
+                    && waiting.from == from.as_str()
+                    && Some(&waiting.txid) == self.transfers.last()
+            };
+            found = self.waiting(at)?.into_iter().find(is_it);
+            Ok(found.is_some())
+        })?;
+        let waiting = found.ok_or_else(|| {
+            Failure::too_late(format!("no {message} of {from} came to {at} within {ARRIVAL_DEADLINE:?}"))
+        })?;
+        let _: Stage = self.ask(at, Action::Step, json!({"number": waiting.number, "how": "deliver"}))?;
+        Ok(())
+    }
+
+    /// Two messages in the order of the seed.
+    pub fn in_order(&mut self, one: &'static str, other: &'static str) -> [&'static str; 2] {
+        self.order.of_two(one, other)
     }
 
     /// The branch never receives the message.
@@ -224,7 +248,7 @@ impl Scene {
         Ok(found)
     }
 
-    fn waiting(&self, at: &BranchName) -> Result<Vec<Waiting>, Failure> {
+    pub(super) fn waiting(&self, at: &BranchName) -> Result<Vec<Waiting>, Failure> {
         Ok(self.ask::<Stage>(at, Action::Stage, json!({}))?.waiting)
     }
 }

@@ -1,10 +1,11 @@
 //! What a lesson plays with: two branches and an account at each, the transfers it began, and what it broke.
 //!
 //! `messages` holds the words with which a script moves messages, time and processes; `money` those with which it
-//! looks at accounts and books and claims something of them. This file sets the scene and strikes it again.
+//! looks at accounts and books and claims something of them; `three` both for three branches. This file sets the scene and strikes it again.
 
 mod messages;
 mod money;
+mod three;
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::Receiver;
@@ -14,16 +15,18 @@ use std::time::{Duration, Instant};
 use protocol::answer::Pending;
 use protocol::request::Action;
 use protocol::teaching::Stage;
-use protocol::{AccountNum, BranchName, Money, TxId};
+use protocol::{AccountNum, BranchName, Money, Total, TxId};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::lessons::failure::Failure;
 use crate::lessons::limits::{AMOUNT, LOOK_EVERY, PAYER_ACCOUNT, RECEIVER_ACCOUNT, SETTLE_DEADLINE};
 use crate::lessons::old_way::{OldTransfer, OldWay};
+use crate::lessons::order::Order;
 use crate::lessons::{Answered, Bank};
 
 pub use money::{Where, fresh_id};
+pub use three::{BooksAtOnce, Payer, Shares};
 
 /// An account at a branch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,18 @@ pub struct Scene {
     pub payer: Party,
     /// Who is paid.
     pub receiver: Party,
+    /// Who is paid too, where there is a third branch.
+    third: Option<Party>,
+    /// The order of messages that a lesson leaves open.
+    order: Order,
+    /// Who of two has heard a decision first.
+    pub first: Option<Party>,
+    /// What three accounts held when the split at hand began.
+    three_before: Option<three::Three>,
+    /// What two branches held together before a lesson: in accounts, and with what is between branches.
+    pub sum_before: Option<(Total, Total)>,
+    /// The books of one branch, as somebody has read them.
+    pub early_read: Option<BooksAtOnce>,
     /// What the next transfer moves.
     amount: Money,
     /// What both accounts held when the lesson, or the transfer at hand, began.
@@ -73,9 +88,9 @@ impl Scene {
     ///
     /// # Errors
     /// `two_branches_needed`, or a branch's.
-    pub fn set(bank: Box<dyn Bank>) -> Result<Self, Failure> {
+    pub fn set(bank: Box<dyn Bank>, seed: u64) -> Result<Self, Failure> {
         let branches = bank.branches()?;
-        let [payer, receiver, ..] = branches.as_slice() else {
+        let [payer, receiver, others @ ..] = branches.as_slice() else {
             let text = format!(
                 "a lesson needs two branches that run with --teaching, and {}: start them with \
                  'bank-server --teaching', or all of them with 'make demo'",
@@ -90,11 +105,18 @@ impl Scene {
             let account = AccountNum::new(account).expect("the sample accounts have numbers of accounts");
             Party { branch: branch.clone(), account }
         };
+        let third = others.first().map(|third| party(third, RECEIVER_ACCOUNT));
         let (payer, receiver) = (party(payer, PAYER_ACCOUNT), party(receiver, RECEIVER_ACCOUNT));
         let mut scene = Self {
             bank,
             payer,
             receiver,
+            third,
+            order: Order::new(seed),
+            first: None,
+            three_before: None,
+            sum_before: None,
+            early_read: None,
             amount: AMOUNT,
             before: None,
             transfers: Vec::new(),
@@ -126,7 +148,9 @@ impl Scene {
 
     /// A text with the names of the branches put in.
     pub fn with_names(&self, text: &str) -> String {
-        text.replace("{payer}", self.payer.branch.as_str()).replace("{receiver}", self.receiver.branch.as_str())
+        let third = self.third.as_ref().map_or("the third branch", |third| third.branch.as_str());
+        let text = text.replace("{payer}", self.payer.branch.as_str());
+        text.replace("{receiver}", self.receiver.branch.as_str()).replace("{third}", third)
     }
 
     /// Shows a transfer that is none of a branch's, or again the one at hand.
@@ -172,8 +196,8 @@ impl Scene {
 
     /// Waits until every branch has settled the lesson's transfers.
     fn wait_until_settled(&self) -> Result<(), Failure> {
-        let (payer, receiver) = self.names();
-        for branch in [&payer, &receiver] {
+        let parties = [Some(&self.payer), Some(&self.receiver), self.third.as_ref()];
+        for branch in parties.into_iter().flatten().map(|party| &party.branch) {
             let mut left = Vec::new();
             wait(SETTLE_DEADLINE, || {
                 left = self.pending(branch)?;

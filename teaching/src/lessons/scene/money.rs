@@ -214,7 +214,7 @@ impl Scene {
         ))
     }
 
-    fn audit(&self, branch: &BranchName) -> Result<Audit, Failure> {
+    pub(super) fn audit(&self, branch: &BranchName) -> Result<Audit, Failure> {
         self.ask(branch, Action::Audit, json!({}))
     }
 }
