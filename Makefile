@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-clean run-server run-branch run-client run-bridge test screenshots sim sim-faults soak soak-strangers fuzz bench lint fmt clean
+.PHONY: help build demo demo-clean run-server run-branch run-client run-bridge test screenshots sim sim-faults soak soak-strangers fuzz bench bench-peers lint fmt clean
 
 # Where cargo builds: it is asked, since an environment variable or a configuration may say so, and only when needed.
 TARGET = $(shell cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
@@ -137,11 +137,17 @@ bench: ## Measure a branch against the in-process ceiling, and what open pages c
 	@$(TARGET)/release/bank-bench report
 	@$(TARGET)/release/bank-bench streams
 
+bench-peers: ## Measure a branch beside PostgreSQL, and TigerBeetle where TIGERBEETLE= names its program, in release builds
+	@cargo build --release -p bank-server
+	@cargo build --release -p bank-bench --features peers
+	@$(TARGET)/release/bank-bench peers $(if $(TIGERBEETLE),--tigerbeetle $(TIGERBEETLE))
+
 lint: ## Check formatting, lints and documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p bank-server --all-targets --features mdns,twilio -- -D warnings
 	cargo clippy -p bank-server -p postgres-tests --all-targets --features bank-server/postgres,postgres-tests/postgres -- -D warnings
+	cargo clippy -p bank-bench --all-targets --features peers -- -D warnings
 	cargo clippy -p bank-server -p bank-client -p bank-bridge --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 

@@ -42,6 +42,12 @@ impl Latencies {
         self.0.add(&other.0).expect("it grows as far as it needs");
     }
 
+    /// How many were counted.
+    #[cfg(feature = "peers")]
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
     /// The percentiles.
     pub fn latency(&self) -> Latency {
         Latency {

@@ -5,6 +5,7 @@
 //! - [`ceiling`] makes the same transfers on the same schema in this process, without sockets.
 //! - [`report`] compares the two by the goals, [`scale`] looks at many accounts and transactions.
 //! - [`streams`] asks what [`browsers`] at a [`bridge`] cost the branches.
+//! - `peers` (a feature) makes the same transfers at PostgreSQL and at TigerBeetle.
 //! - [`measurement`], [`latency`], [`machine`], [`processor_time`] and [`output`] keep and show what came of it.
 //!
 //! It leaves out what would make a branch look better than its clients find it: it doesn't drop the slowest
@@ -22,6 +23,8 @@ mod load;
 mod machine;
 mod measurement;
 mod output;
+#[cfg(feature = "peers")]
+mod peers;
 mod processor_time;
 mod random;
 mod report;
@@ -109,6 +112,25 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             let streams = streams::streams(&plan, &progress)?;
             show(common, &streams, || output::streams(&streams))?;
             Ok(status(streams.cases.iter().map(|case| &case.load)))
+        }
+        #[cfg(feature = "peers")]
+        Some(Command::Peers { rounds, accounts, many_accounts, duration, warm_up, postgres, tigerbeetle }) => {
+            let plan = peers::Plan {
+                bank: report::Plan {
+                    program: &program()?,
+                    folder: &folder,
+                    rounds: *rounds,
+                    accounts: *accounts,
+                    warm_up: *warm_up,
+                    duration: *duration,
+                },
+                many_accounts: *many_accounts,
+                postgres: postgres.as_deref(),
+                tigerbeetle: tigerbeetle.as_deref(),
+            };
+            let peers = peers::peers(&plan, &progress)?;
+            show(common, &peers, || output::peers(&peers))?;
+            Ok(status(peers.measurements.iter().map(|(_, measurement)| measurement)))
         }
         Some(Command::Scale { accounts, few_accounts, transactions, duration, warm_up }) => {
             let plan = scale::Plan {

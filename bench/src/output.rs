@@ -6,6 +6,8 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::machine::Machine;
 use crate::measurement::{Measurement, per_mille};
+#[cfg(feature = "peers")]
+use crate::peers::Peers;
 use crate::report::{Ratio, Report};
 use crate::scale::Scale;
 use crate::streams::{Measured, Streams};
@@ -45,6 +47,20 @@ pub fn report(report: &Report) -> String {
         machine(on),
         thousands(*accounts),
         ratios(compared)
+    )
+}
+
+/// The bank beside its peers.
+#[cfg(feature = "peers")]
+pub fn peers(peers: &Peers) -> String {
+    let rows = measurements(peers.measurements.iter().map(|(name, measurement)| (name.as_str(), measurement)));
+    format!(
+        "{}{}\n\nTransfers between {} accounts each, medians of {} (a peer that tells no latency shows 0):\n\n{rows}\n{}",
+        machine(&peers.machine),
+        peers.peers.join("\n"),
+        thousands(peers.accounts),
+        peers.rounds,
+        ratios(&peers.ratios)
     )
 }
 
@@ -127,7 +143,9 @@ fn ratios(ratios: &[Ratio]) -> String {
     table.set_header(["", "measured", "goal", ""]);
     for ratio in ratios {
         let (measured, goal) = if ratio.is_least {
-            (percent(ratio.per_mille), format!("at least {}", percent(ratio.goal_per_mille)))
+            // A share is told in hundredths, and what is to be more than the other as so many times that.
+            let tell = if ratio.goal_per_mille < 1_000 { percent } else { times };
+            (tell(ratio.per_mille), format!("at least {}", tell(ratio.goal_per_mille)))
         } else {
             (times(ratio.per_mille), format!("below {}", times(ratio.goal_per_mille)))
         };

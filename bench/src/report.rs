@@ -38,16 +38,23 @@ enum Case {
 
 /// How a branch is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shape {
-    name: &'static str,
-    kind: Kind,
-    connections: usize,
-    depth: usize,
-    batch: usize,
-    request_ids: bool,
+pub struct Shape {
+    /// What it is called in tables.
+    pub name: &'static str,
+    /// What is asked.
+    pub kind: Kind,
+    /// Connections at once.
+    pub connections: usize,
+    /// Requests under way on each.
+    pub depth: usize,
+    /// Requests in each frame.
+    pub batch: usize,
+    /// Whether each has a request id.
+    pub request_ids: bool,
 }
 
-const LOCAL: Shape = Shape {
+/// Many clients, each of which waits for its answer.
+pub const LOCAL: Shape = Shape {
     name: "local, 64 connections",
     kind: Kind::LocalTransfer,
     connections: 64,
@@ -55,11 +62,16 @@ const LOCAL: Shape = Shape {
     batch: 1,
     request_ids: false,
 };
-const LOCAL_IDS: Shape = Shape { name: "the same with request_id", request_ids: true, ..LOCAL };
-const DEEP: Shape = Shape { name: "local, 64 connections, 16 deep", depth: 16, ..LOCAL };
-const BATCH: Shape = Shape { name: "local, 4 connections, batches of 512", connections: 4, batch: 512, ..LOCAL };
-const SINGLE: Shape = Shape { name: "local, a single client", connections: 1, ..LOCAL };
-const BETWEEN: Shape = Shape { name: "between branches, 64 under way", kind: Kind::InterBranchTransfer, ..LOCAL };
+/// The same, each with a request id, as the bank's own clients send them.
+pub const LOCAL_IDS: Shape = Shape { name: "the same with request_id", request_ids: true, ..LOCAL };
+/// Many clients that send the next requests before the answers.
+pub const DEEP: Shape = Shape { name: "local, 64 connections, 16 deep", depth: 16, ..LOCAL };
+/// Few clients with large batches.
+pub const BATCH: Shape = Shape { name: "local, 4 connections, batches of 512", connections: 4, batch: 512, ..LOCAL };
+/// One client.
+pub const SINGLE: Shape = Shape { name: "local, a single client", connections: 1, ..LOCAL };
+/// Many clients whose transfers go to another branch.
+pub const BETWEEN: Shape = Shape { name: "between branches, 64 under way", kind: Kind::InterBranchTransfer, ..LOCAL };
 
 /// One round, in its order. What is compared stands close together.
 const CASES: [Case; 11] = [
@@ -77,6 +89,7 @@ const CASES: [Case; 11] = [
 ];
 
 /// How the report is made.
+#[derive(Clone, Copy)]
 pub struct Plan<'a> {
     /// The branch's program.
     pub program: &'a Path,
@@ -198,7 +211,10 @@ fn ratios(rate: impl Fn(Case) -> u64) -> Vec<Ratio> {
 }
 
 /// Starts two branches with the benchmark's accounts.
-fn start_two(plan: &Plan<'_>, folder: &Path) -> Result<(Branch, Branch), String> {
+///
+/// # Errors
+/// One sentence when one doesn't start, or refuses an account.
+pub fn start_two(plan: &Plan<'_>, folder: &Path) -> Result<(Branch, Branch), String> {
     let start = |name| -> Result<Branch, String> {
         let branch = Branch::start(plan.program, name, folder)?;
         open_accounts(branch.address(), None, plan.accounts)?;
@@ -208,7 +224,15 @@ fn start_two(plan: &Plan<'_>, folder: &Path) -> Result<(Branch, Branch), String>
 }
 
 /// Measures a branch with one replica on the same machine: what the replica costs the machine is part of it.
-fn measure_replicated(plan: &Plan<'_>, is_waited_for: bool, folder: &Path, seed: u64) -> Result<Measurement, String> {
+///
+/// # Errors
+/// One sentence when it can't be measured.
+pub fn measure_replicated(
+    plan: &Plan<'_>,
+    is_waited_for: bool,
+    folder: &Path,
+    seed: u64,
+) -> Result<Measurement, String> {
     std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let open = |flags| Branch::start_with(plan.program, "Mumbai", folder, flags);
     let mut here = open(Vec::new())?;
@@ -238,7 +262,11 @@ fn wait_for_replica(branch: &Branch) -> Result<(), String> {
     Err(format!("the replica did not follow within {REPLICA_LIMIT:?}"))
 }
 
-fn measure(plan: &Plan<'_>, shape: Shape, here: &Branch, there: &Branch, seed: u64) -> Result<Measurement, String> {
+/// Measures a branch. `there` receives what goes to another branch.
+///
+/// # Errors
+/// One sentence when it can't be measured.
+pub fn measure(plan: &Plan<'_>, shape: Shape, here: &Branch, there: &Branch, seed: u64) -> Result<Measurement, String> {
     let other = there.address();
     let workload = Workload {
         mix: Mix::only(shape.kind),

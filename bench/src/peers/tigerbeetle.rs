@@ -1,0 +1,92 @@
+//! TigerBeetle, by the load generator of its own program: `tigerbeetle benchmark` formats a data file for one replica,
+//! starts it, and measures it, in a folder that goes afterwards.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::branch::temporary_folder;
+use crate::latency::Latencies;
+use crate::measurement::Measurement;
+
+/// About how many transfers a second it makes, by the transfers in a batch: its load is a number of transfers, not a
+/// time, and this makes the measurement last about as long as the others. It is no part of what is measured.
+const EXPECTED: [(usize, u64); 3] = [(1, 1_500), (64, 30_000), (usize::MAX, 75_000)];
+
+/// The program.
+pub struct TigerBeetle {
+    program: PathBuf,
+    version: String,
+}
+
+impl TigerBeetle {
+    /// Asks the program for its version.
+    ///
+    /// # Errors
+    /// One sentence when it doesn't run.
+    pub fn look(program: &Path) -> Result<Self, String> {
+        let version = run(Command::new(program).arg("version"), program)?;
+        // It is started in another folder later, so a relative path has to be told from here.
+        let program = program.canonicalize().map_err(|error| format!("{}: {error}", program.display()))?;
+        Ok(Self { program, version: version.lines().next().unwrap_or("TigerBeetle").to_string() })
+    }
+
+    /// Its version and how it is loaded.
+    pub fn describe(&self) -> String {
+        format!("{}: one replica, tigerbeetle benchmark, its settings as they are", self.version)
+    }
+
+    /// Makes transfers in batches of `batch` by `clients` clients, for about `duration`.
+    ///
+    /// # Errors
+    /// One sentence when it can't be measured.
+    pub fn measure(
+        &self,
+        folder: &Path,
+        accounts: u64,
+        clients: usize,
+        batch: usize,
+        duration: Duration,
+    ) -> Result<Measurement, String> {
+        let folder = temporary_folder(folder)?;
+        let expected = EXPECTED.iter().find(|(most, _)| batch <= *most).map_or(1, |(_, rate)| *rate);
+        let transfers = (expected * duration.as_secs().max(1)).next_multiple_of(batch as u64);
+        let mut command = Command::new(&self.program);
+        command.arg("benchmark").args([
+            format!("--account-count={accounts}"),
+            format!("--transfer-count={transfers}"),
+            format!("--transfer-batch-count={batch}"),
+            format!("--clients={clients}"),
+            "--query-count=0".to_string(),
+        ]);
+        let text = run(command.current_dir(folder.path()), &self.program)?;
+        let rate = rate(&text).ok_or_else(|| format!("tigerbeetle benchmark printed no rate: {text:?}"))?;
+        // It prints the rate alone, so the time is what the transfers took at that rate.
+        let lasted = Duration::from_secs_f64(transfers as f64 / rate.max(1) as f64);
+        Ok(Measurement::new(transfers, 0, None, lasted, &Latencies::new()))
+    }
+}
+
+/// The rate in `load accepted = 31650 tx/s`.
+fn rate(text: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.contains("load accepted"))?;
+    line.split_once('=')?.1.split_whitespace().next()?.parse().ok()
+}
+
+fn run(command: &mut Command, program: &Path) -> Result<String, String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{}: {error}", program.display()))?;
+    // The benchmark prints its figures to either output, by version.
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    if output.status.success() { Ok(text) } else { Err(format!("{} failed: {}", program.display(), text.trim())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_found_among_the_rest() {
+        assert_eq!(rate("1 batches in 0.3 s\nload accepted = 31650 tx/s\nbatch latency p50 = 8 ms\n"), Some(31_650));
+        assert_eq!(rate("error: no space left"), None);
+    }
+}
