@@ -98,11 +98,14 @@ impl World {
 
     /// Makes a history, so that what is kept of the past is full from the start.
     fn fill(&self) {
-        let mut operator = self.mumbai.connect();
         let deposit = json!({"action": "deposit", "params": {"account_no": HOSTILE.start, "amount": "0.01"}});
-        for _ in 0..FILLING_BATCHES {
-            operator.ask("batch", json!({"requests": vec![&deposit; BATCH]})).ok();
+        for branch in [&self.mumbai, &self.delhi] {
+            let mut operator = branch.connect();
+            for _ in 0..FILLING_BATCHES {
+                operator.ask("batch", json!({"requests": vec![&deposit; BATCH]})).ok();
+            }
         }
+        let mut operator = self.mumbai.connect();
         let transfer = bank_tests::request(
             "inter_branch_transfer",
             json!({"src_account_no": HOSTILE.start, "dest_branch": "Delhi", "dest_account_no": HOSTILE.start,
