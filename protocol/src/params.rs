@@ -12,8 +12,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 pub use crate::peer_params::*;
-use crate::request::{BATCH_REQUESTS_MAX, PASSWORD_VERSIONS_MAX, SPLIT_LEGS_MAX};
 use crate::{AccountNum, BranchName, Money, MoneyError, TxId};
+
+/// The most requests in one `batch`.
+pub const BATCH_REQUESTS_MAX: usize = 10_000;
+/// The most receivers of one `split_transfer`.
+pub const SPLIT_LEGS_MAX: usize = 100;
+/// The most accounts of one `password_versions`.
+pub const PASSWORD_VERSIONS_MAX: usize = 1_000;
 
 /// An amount as it was given: a number or a string, read digit for digit, right or wrong.
 ///

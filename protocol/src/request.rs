@@ -16,12 +16,6 @@ pub use crate::params::*;
 
 /// The longest `request_id`, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
-/// The most requests in one `batch`.
-pub const BATCH_REQUESTS_MAX: usize = 10_000;
-/// The most receivers of one `split_transfer`.
-pub const SPLIT_LEGS_MAX: usize = 100;
-/// The most accounts of one `password_versions`.
-pub const PASSWORD_VERSIONS_MAX: usize = 1_000;
 /// The rows of a list when the request names no limit.
 pub const LIST_ROWS_DEFAULT: usize = 1_000;
 
