@@ -269,6 +269,7 @@ class Lab {
   address() {
     const parts = new URLSearchParams();
     if (this.scenarios.name) parts.set("scenario", this.scenarios.name);
+    if (this.scenarios.seed() !== null) parts.set("seed", String(this.scenarios.seed()));
     if (this.txid) parts.set("txid", this.txid);
     if (this.model && this.player.position < this.model.steps.length && !this.player.isLive && !this.player.isPlaying) parts.set("step", String(this.player.position));
     const hash = `#lab${parts.size > 0 ? `?${parts}` : ""}`;

@@ -2,10 +2,13 @@
 
 import { clear, h, icon } from "../dom.js";
 
+/** The seed of whoever names none (teaching/src/lessons/order.rs). */
+const USUAL_SEED = 1;
+
 export class Scenarios {
   /** `onState(state)` whenever the running lesson moves; `onAddress()` when the address should name another. */
   constructor(app, { onState, onAddress }) {
-    Object.assign(this, { app, onState, onAddress, list: [], state: null, name: null, isBusy: false });
+    Object.assign(this, { app, onState, onAddress, list: [], state: null, name: null, wanted: null, isBusy: false });
     this.running = h("div", { class: "lab-lesson", "data-test": "scenario" });
     this.choices = h("ul", { class: "lab-lessons" });
     this.chooser = h("details", { "data-test": "scenario-list" }, h("summary", {}, "Lessons"), this.choices);
@@ -13,6 +16,7 @@ export class Scenarios {
   }
 
   async load(named) {
+    this.want(named);
     if (!this.app.session?.teaching) return;
     try {
       [this.list, this.state] = await Promise.all([this.app.api.get("/scenarios"), this.app.api.get("/scenarios/current").catch(() => null)]);
@@ -26,6 +30,7 @@ export class Scenarios {
 
   /** The address names another lesson: it is offered, not started, as starting it acts on the bank. */
   async point(named) {
+    this.want(named);
     if (!named || named === this.name || this.isRunning()) return;
     this.name = this.list.some((one) => one.name === named) ? named : null;
     this.chooser.open = true;
@@ -34,6 +39,21 @@ export class Scenarios {
 
   isRunning() {
     return this.state !== null && this.state !== undefined && !this.state.finished;
+  }
+
+  /** Keeps what the address names: it is written anew before the lesson is started. */
+  want(named) {
+    if (named) this.wanted = { name: named, seed: seedInAddress() };
+  }
+
+  /** What an address needs to repeat the order of messages; null where it is the usual one. */
+  seed() {
+    const seed = this.state?.seed ?? this.wantedSeed(this.name);
+    return seed === null || seed === USUAL_SEED ? null : seed;
+  }
+
+  wantedSeed(name) {
+    return this.wanted?.name === name ? this.wanted.seed : null;
   }
 
   /** Whether the class is to answer first: what would tell must wait. */
@@ -51,12 +71,12 @@ export class Scenarios {
     this.onAddress();
   }
 
-  async ask(path) {
+  async ask(path, params = {}) {
     if (this.isBusy) return;
     this.isBusy = true;
     this.draw();
     try {
-      const state = await this.app.api.post(path);
+      const state = await this.app.api.post(path, params);
       this.isBusy = false;
       this.take(state);
     } catch (error) {
@@ -103,12 +123,18 @@ export class Scenarios {
 
   async begin(name) {
     this.chooser.open = false;
-    await this.ask(`/scenarios/${encodeURIComponent(name)}`);
+    const seed = this.wantedSeed(name);
+    await this.ask(`/scenarios/${encodeURIComponent(name)}`, seed === null ? {} : { seed });
     if (!this.isRunning()) return;
     // The list that was clicked on is below the lesson; its beginning may be a page up.
     this.running.querySelector(".lab-next")?.focus({ preventScroll: true });
     this.running.querySelector(".lab-lesson-head").scrollIntoView({ block: "nearest" });
   }
+}
+
+function seedInAddress() {
+  const seed = new URLSearchParams(location.hash.split("?")[1] ?? "").get("seed");
+  return seed !== null && /^\d{1,6}$/.test(seed) ? Number(seed) : null;
 }
 
 /** Text as paragraphs; one whose lines are aligned by blanks is a table, and keeps them. */

@@ -154,9 +154,35 @@ fn a_scenario_asks_the_class_before_it_answers() {
     page.assert_quiet(hall.url());
 }
 
+#[test]
+fn a_lessons_address_repeats_its_very_order_of_messages() {
+    const LESSON: &str = "one-hears-of-it-first";
+    let hall = Hall::open();
+    // Who hears of it first is the word before these.
+    let first = |told: &str| {
+        told.split(" has heard it").next().and_then(|before| before.rsplit(' ').next()).map(str::to_string)
+    };
+    let run = |seed: u64| {
+        let page = hall.administrator(PROJECTOR);
+        page.go_to(&format!("{}/#lab?scenario={LESSON}&seed={seed}", hall.url()));
+        let told = go_through_what_is_shown(&page, LESSON);
+        let is_named = format!("location.hash.includes('scenario={LESSON}&seed={seed}')");
+        page.wait_for("the address names lesson and seed", &is_named);
+        first(&told).unwrap()
+    };
+    let (one, other) = (run(2), run(6));
+    assert_ne!(one, other);
+    assert_eq!(run(2), one, "the same address");
+}
+
 /// Runs a scenario of the lab to its end and gives all that it said.
 fn go_through(page: &Page, name: &str) -> String {
     page.show("lab");
+    go_through_what_is_shown(page, name)
+}
+
+/// The same in the lab as it is shown already.
+fn go_through_what_is_shown(page: &Page, name: &str) -> String {
     page.wait_for_element("[data-test=scenario-list] summary");
     if !page.eval("document.querySelector('[data-test=scenario-list]').open").as_bool().unwrap_or(true) {
         page.click("[data-test=scenario-list] summary");
