@@ -154,10 +154,19 @@ const _: () = assert!(LOCKOUT_LOCK.as_secs() < LOCKOUT_FORGET.as_secs());
 /// The longest reason of what a person settles by hand.
 pub const REASON_BYTES: usize = 500;
 
+/// Rows along an account's chain, and then of the whole branch, that are looked at in turn for where a page of its history
+/// begins, when that is asked for by a number that is none of its own rows'.
+pub const HISTORY_SEARCH_ROWS: i64 = 256;
+
 /// Findings that an audit lists; it goes on counting beyond them.
 pub const AUDIT_FINDINGS: usize = 100;
 /// Transactions that an audit reads between two looks at whether to say how far it is.
 pub const AUDIT_PROGRESS_ROWS: i64 = 10_000;
+
+/// Transactions that a migration moves between two looks at whether to say how far it is,
+pub const MIGRATION_PROGRESS_ROWS: i64 = 10_000;
+/// and how long it is silent.
+pub const MIGRATION_PROGRESS: Duration = Duration::from_secs(2);
 
 /// Events that make the server stop; one is enough, more are dropped.
 pub const STOP_EVENTS: usize = 4;

@@ -1,13 +1,17 @@
 //! Accounts: opening, closing, looking up, listing. Each a function on an open transaction or a snapshot.
+//!
+//! An account is two rows: its money in `accounts`, which payments read and write (`account_state.rs`), and whose it is
+//! in `account_holders`. The view `customers` shows both as one row, for whoever looks at a whole account.
 
 use protocol::{AccountNum, Money};
 
+use super::account_state;
 use super::movements::{self, Booking, Kind};
 use super::passwords::PasswordVersion;
 use crate::dbs_exec::{Query, Row, Tx, params};
 use crate::error::{Error, Result};
 
-/// A customer's account, as one row of `customers` has it.
+/// A customer's whole account, as one row of the view `customers` has it.
 ///
 /// Invariant, kept by the schema: `0 <= held <= balance` and `balance + incoming <= Money::MAX`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +51,7 @@ impl Account {
         format!("{} {}", self.first_name, self.last_name).trim().to_string()
     }
 
-    /// Reads a row by the columns' places, in the order in which [`FIND`] and [`list`] name them: an account is
-    /// read several times in each movement, and looking for columns by name costs more than reading them.
+    /// Reads a row by the columns' places, in the order in which [`find`] and [`list`] name them.
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         let number: i64 = row.get(0)?;
         Ok(Self {
@@ -66,16 +69,14 @@ impl Account {
     }
 }
 
-const FIND: &str =
-    "SELECT account_num, first_name, last_name, aadhar_num, phone_num, sms, balance, held, incoming, status
-     FROM customers WHERE account_num = ?1";
-
 /// The account with that number, open or closed.
 ///
 /// # Errors
 /// [`Error::NoSuchAccount`] when there never was one.
 pub fn find(query: &impl Query, number: AccountNum) -> Result<Account> {
-    query.query_opt(FIND, params![number.as_i64()], Account::read)?.ok_or(Error::NoSuchAccount(number))
+    let sql = "SELECT account_num, first_name, last_name, aadhar_num, phone_num, sms, balance, held, incoming, status
+               FROM customers WHERE account_num = ?1";
+    query.query_opt(sql, params![number.as_i64()], Account::read)?.ok_or(Error::NoSuchAccount(number))
 }
 
 /// The open account with that number.
@@ -132,8 +133,10 @@ pub fn open(tx: &mut Tx<'_>, opening: &Opening, booking: &Booking) -> Result<Acc
         Some(number) => number,
         None => take_next_number(tx)?,
     };
+    tx.execute("INSERT INTO accounts (account_num) VALUES (?1)", params![number.as_i64()])?;
     tx.execute(
-        "INSERT INTO customers (account_num, first_name, last_name, aadhar_num, phone_num, sms, opened_unix_ms)
+        "INSERT INTO account_holders
+             (account_num, first_name, last_name, aadhar_num, phone_num, sms, opened_unix_ms)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
             number.as_i64(),
@@ -159,15 +162,17 @@ pub fn open(tx: &mut Tx<'_>, opening: &Opening, booking: &Booking) -> Result<Acc
 /// # Errors
 /// [`Error::NoSuchAccount`], [`Error::AccountClosed`], [`Error::MoneyHeld`].
 pub fn close(tx: &mut Tx<'_>, number: AccountNum, booking: &Booking) -> Result<Money> {
-    let account = find_open(tx, number)?;
+    let account = account_state::find_open(tx, number)?;
     if !account.held.is_zero() || !account.incoming.is_zero() {
         return Err(Error::MoneyHeld(number));
     }
     if !account.balance.is_zero() {
         movements::pay_out(tx, number, account.balance, Kind::Closing, booking)?;
     }
+    tx.execute("UPDATE accounts SET is_open = 0 WHERE account_num = ?1", params![number.as_i64()])?;
+    // The date is what frees the Aadhaar and phone number for another account.
     tx.execute(
-        "UPDATE customers SET status = 'closed', closed_unix_ms = ?2 WHERE account_num = ?1",
+        "UPDATE account_holders SET closed_unix_ms = ?2 WHERE account_num = ?1",
         params![number.as_i64(), booking.date_unix_ms],
     )?;
     tx.execute("DELETE FROM auth WHERE account_num = ?1", params![number.as_i64()])?;
@@ -210,16 +215,16 @@ pub fn account_num(number: i64) -> Option<AccountNum> {
 }
 
 fn exists(query: &impl Query, number: AccountNum) -> Result<bool> {
-    let found = query.query_opt(FIND, params![number.as_i64()], |_| Ok(()))?;
-    Ok(found.is_some())
+    let sql = "SELECT 1 FROM accounts WHERE account_num = ?1";
+    Ok(query.query_opt(sql, params![number.as_i64()], |_| Ok(()))?.is_some())
 }
 
 fn refuse_duplicates(tx: &Tx<'_>, opening: &Opening) -> Result<()> {
-    let holder = "SELECT account_num FROM customers WHERE aadhar_num = ?1 AND status = 'open'";
+    let holder = "SELECT account_num FROM account_holders WHERE aadhar_num = ?1 AND closed_unix_ms IS NULL";
     if opening.aadhaar.is_some() && tx.query_opt(holder, params![opening.aadhaar], |_| Ok(()))?.is_some() {
         return Err(Error::DuplicateAadhaar);
     }
-    let holder = "SELECT account_num FROM customers WHERE phone_num = ?1 AND status = 'open'";
+    let holder = "SELECT account_num FROM account_holders WHERE phone_num = ?1 AND closed_unix_ms IS NULL";
     if opening.phone.is_some() && tx.query_opt(holder, params![opening.phone], |_| Ok(()))?.is_some() {
         return Err(Error::DuplicatePhone);
     }

@@ -5,6 +5,7 @@
 //! and hashes passwords *outside* the transaction, then hands one operation to `dbs_exec` and returns when
 //! it is on disk.
 
+pub mod account_state;
 pub mod accounts;
 pub mod customer;
 pub mod hashing;
@@ -337,7 +338,7 @@ impl Bank {
     pub fn preload(&self) -> Result<Vec<AccountNum>> {
         let is_empty = self
             .dbs
-            .read(|reader| Ok(reader.query_opt("SELECT 1 FROM customers LIMIT 1", params![], |_| Ok(()))?.is_none()))?;
+            .read(|reader| Ok(reader.query_opt("SELECT 1 FROM accounts LIMIT 1", params![], |_| Ok(()))?.is_none()))?;
         if !is_empty {
             return Ok(Vec::new());
         }

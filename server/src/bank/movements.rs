@@ -6,9 +6,10 @@
 
 use protocol::{AccountNum, Money};
 
-use super::accounts::{self, Account};
-use super::outbox;
-use crate::dbs_exec::{CASH, ChainedRow, Query as _, Row, TOTAL_CARRY, Tx, params};
+use super::account_state::{self, AccountState};
+use super::{accounts, outbox};
+pub use crate::dbs_exec::Kind;
+use crate::dbs_exec::{CASH, ChainedRow, Previous, Query as _, Row, TOTAL_CARRY, Tx, params};
 use crate::error::{Error, Result};
 use crate::sms::text::{self, Party};
 
@@ -22,67 +23,9 @@ pub struct Booking {
     pub sms: bool,
 }
 
-/// The `type` column of `transactions`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The balance that a new account starts with.
-    Opening,
-    /// Cash paid in.
-    Deposit,
-    /// Cash paid out.
-    Withdrawal,
-    /// From one customer of this branch to another.
-    Transfer,
-    /// The balance paid out when an account closes.
-    Closing,
-    /// To another branch.
-    TransferOut,
-    /// From another branch.
-    TransferIn,
-    /// A difference, after a transfer was settled by hand and its coordinator said otherwise.
-    Settlement,
-}
-
-impl Kind {
-    /// The text that the table has.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Opening => "opening",
-            Self::Deposit => "deposit",
-            Self::Withdrawal => "withdrawal",
-            Self::Transfer => "transfer",
-            Self::Closing => "closing",
-            Self::TransferOut => "transfer_out",
-            Self::TransferIn => "transfer_in",
-            Self::Settlement => "settlement",
-        }
-    }
-
-    /// The kind of that text.
-    #[must_use]
-    pub fn from_text(text: &str) -> Option<Self> {
-        Some(match text {
-            "opening" => Self::Opening,
-            "deposit" => Self::Deposit,
-            "withdrawal" => Self::Withdrawal,
-            "transfer" => Self::Transfer,
-            "closing" => Self::Closing,
-            "transfer_out" => Self::TransferOut,
-            "transfer_in" => Self::TransferIn,
-            "settlement" => Self::Settlement,
-            _ => return None,
-        })
-    }
-}
-
-/// One row to be of `transactions`, without its number and its hash.
+/// What a movement is, besides its two sides.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    /// The account that is debited.
-    pub from: i64,
-    /// The account that is credited.
-    pub to: i64,
     /// How much.
     pub amount: Money,
     /// What sort of movement.
@@ -97,9 +40,19 @@ pub struct Entry<'a> {
 
 impl Entry<'_> {
     /// A movement within this branch.
-    const fn local(from: i64, to: i64, amount: Money, kind: Kind) -> Self {
-        Self { from, to, amount, kind, leg: None, peer: None, note: None }
+    const fn local(amount: Money, kind: Kind) -> Self {
+        Self { amount, kind, leg: None, peer: None, note: None }
     }
+}
+
+/// One side of a movement.
+#[derive(Debug)]
+pub enum Side<'a> {
+    /// A customer's account, read in this transaction, its balance changed and checked already: a rule such as "what is
+    /// held can't be spent" is another one for each kind of movement.
+    Customer(&'a mut AccountState),
+    /// One of the branch's own accounts. Nothing refuses it anything.
+    Own(i64),
 }
 
 /// Both accounts of a transfer, after it.
@@ -142,23 +95,23 @@ pub fn transfer(
     if from == to {
         return Err(Error::SameAccount(from));
     }
-    let payer = accounts::find_open(tx, from)?;
-    let receiver = accounts::find_open(tx, to)?;
-    let from_balance = debited(&payer, amount)?;
-    let to_balance = credited(&receiver, amount)?;
-    set_balance(tx, from, from_balance)?;
-    set_balance(tx, to, to_balance)?;
-    append(tx, &Entry::local(from.as_i64(), to.as_i64(), amount, Kind::Transfer), booking)?;
-    let (payer_name, receiver_name) = (payer.name(), receiver.name());
-    outbox::add(tx, &payer, booking, || {
-        let party = Party { account: to, name: Some(&receiver_name), branch: None };
-        text::debited(from, amount, booking.date_unix_ms, &party)
+    let mut payer = account_state::find_open(tx, from)?;
+    let mut receiver = account_state::find_open(tx, to)?;
+    payer.debit(amount)?;
+    receiver.credit(amount)?;
+    let entry = Entry::local(amount, Kind::Transfer);
+    book(tx, Side::Customer(&mut payer), Side::Customer(&mut receiver), &entry, booking)?;
+    outbox::add(tx, from, booking, |tx| {
+        let name = accounts::find(tx, to)?.name();
+        let party = Party { account: to, name: Some(&name), branch: None };
+        Ok(text::debited(from, amount, booking.date_unix_ms, &party))
     })?;
-    outbox::add(tx, &receiver, booking, || {
-        let party = Party { account: from, name: Some(&payer_name), branch: None };
-        text::credited(to, amount, booking.date_unix_ms, &party)
+    outbox::add(tx, to, booking, |tx| {
+        let name = accounts::find(tx, from)?.name();
+        let party = Party { account: from, name: Some(&name), branch: None };
+        Ok(text::credited(to, amount, booking.date_unix_ms, &party))
     })?;
-    Ok(Transferred { from_balance, to_balance })
+    Ok(Transferred { from_balance: payer.balance, to_balance: receiver.balance })
 }
 
 /// From cash into an account, as a deposit or as an opening balance; returns the new balance.
@@ -169,22 +122,22 @@ pub(super) fn pay_in(
     kind: Kind,
     booking: &Booking,
 ) -> Result<Money> {
-    let account = accounts::find_open(tx, number)?;
-    let balance = credited(&account, amount)?;
-    move_own(tx, CASH, OwnSide::Debited, amount)?;
-    set_balance(tx, number, balance)?;
-    append(tx, &Entry::local(CASH, number.as_i64(), amount, kind), booking)?;
-    outbox::add(tx, &account, booking, || match kind {
-        Kind::Opening => text::opened(number, amount, booking.date_unix_ms),
-        Kind::Deposit
-        | Kind::Withdrawal
-        | Kind::Transfer
-        | Kind::Closing
-        | Kind::TransferOut
-        | Kind::TransferIn
-        | Kind::Settlement => text::deposited(number, amount, booking.date_unix_ms),
+    let mut account = account_state::find_open(tx, number)?;
+    account.credit(amount)?;
+    book(tx, Side::Own(CASH), Side::Customer(&mut account), &Entry::local(amount, kind), booking)?;
+    outbox::add(tx, number, booking, |_| {
+        Ok(match kind {
+            Kind::Opening => text::opened(number, amount, booking.date_unix_ms),
+            Kind::Deposit
+            | Kind::Withdrawal
+            | Kind::Transfer
+            | Kind::Closing
+            | Kind::TransferOut
+            | Kind::TransferIn
+            | Kind::Settlement => text::deposited(number, amount, booking.date_unix_ms),
+        })
     })?;
-    Ok(balance)
+    Ok(account.balance)
 }
 
 /// From an account to cash, as a withdrawal or when it closes; returns the new balance.
@@ -195,22 +148,70 @@ pub(super) fn pay_out(
     kind: Kind,
     booking: &Booking,
 ) -> Result<Money> {
-    let account = accounts::find_open(tx, number)?;
-    let balance = debited(&account, amount)?;
-    move_own(tx, CASH, OwnSide::Credited, amount)?;
-    set_balance(tx, number, balance)?;
-    append(tx, &Entry::local(number.as_i64(), CASH, amount, kind), booking)?;
-    outbox::add(tx, &account, booking, || match kind {
-        Kind::Closing => text::closed(number, amount, booking.date_unix_ms),
-        Kind::Opening
-        | Kind::Deposit
-        | Kind::Withdrawal
-        | Kind::Transfer
-        | Kind::TransferOut
-        | Kind::TransferIn
-        | Kind::Settlement => text::withdrawn(number, amount, booking.date_unix_ms),
+    let mut account = account_state::find_open(tx, number)?;
+    account.debit(amount)?;
+    book(tx, Side::Customer(&mut account), Side::Own(CASH), &Entry::local(amount, kind), booking)?;
+    outbox::add(tx, number, booking, |_| {
+        Ok(match kind {
+            Kind::Closing => text::closed(number, amount, booking.date_unix_ms),
+            Kind::Opening
+            | Kind::Deposit
+            | Kind::Withdrawal
+            | Kind::Transfer
+            | Kind::TransferOut
+            | Kind::TransferIn
+            | Kind::Settlement => text::withdrawn(number, amount, booking.date_unix_ms),
+        })
     })?;
-    Ok(balance)
+    Ok(account.balance)
+}
+
+/// Writes a movement: both sides, and the row that names them. The one place where a row is booked, so that no account
+/// ever misses a link of its history: the row points to the newest row of either customer, and takes its place.
+/// Returns the row's number.
+///
+/// # Errors
+/// Failure of the database.
+pub fn book(tx: &mut Tx<'_>, from: Side<'_>, to: Side<'_>, entry: &Entry<'_>, booking: &Booking) -> Result<i64> {
+    let transaction_id = tx.next_transaction_id();
+    let (from_account, from_previous) = write_side(tx, from, OwnSide::Debited, entry.amount, transaction_id)?;
+    let (to_account, to_previous) = write_side(tx, to, OwnSide::Credited, entry.amount, transaction_id)?;
+    let row = ChainedRow {
+        transaction_id,
+        from_account,
+        to_account,
+        amount_paise: entry.amount.paise(),
+        kind: Some(entry.kind),
+        date_unix_ms: booking.date_unix_ms,
+        txid: entry.leg.map(|(txid, _)| txid),
+        leg: entry.leg.map(|(_, leg)| leg),
+        peer: entry.peer,
+        note: entry.note,
+    };
+    tx.append_transaction(&row, Previous { from: from_previous, to: to_previous })?;
+    Ok(transaction_id)
+}
+
+/// Writes one side. Returns its number and the row before this one in its history.
+fn write_side(
+    tx: &mut Tx<'_>,
+    side: Side<'_>,
+    own_side: OwnSide,
+    amount: Money,
+    transaction_id: i64,
+) -> Result<(i64, Option<i64>)> {
+    match side {
+        Side::Customer(account) => {
+            let previous = account.newest_transaction.replace(transaction_id);
+            account_state::store(tx, account)?;
+            Ok((account.number.as_i64(), previous))
+        }
+        // Own accounts have no history of their own: they stand on half of all rows, and nobody asks for it.
+        Side::Own(number) => {
+            move_own(tx, number, own_side, amount)?;
+            Ok((number, None))
+        }
+    }
 }
 
 /// Reads a column of paise.
@@ -219,38 +220,12 @@ pub(super) fn read_money(row: &Row<'_>, column: impl rusqlite::RowIndex) -> rusq
     Money::from_paise(paise).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, paise))
 }
 
-/// The balance after a debit: what is held can't be spent.
-pub(super) fn debited(account: &Account, amount: Money) -> Result<Money> {
-    let available = account.available();
-    if amount > available {
-        return Err(Error::InsufficientFunds { available });
-    }
-    Ok(account.balance.checked_sub(amount).expect("the amount is at most what is available"))
-}
-
-/// The balance after a credit.
-pub(super) fn credited(account: &Account, amount: Money) -> Result<Money> {
-    let balance = account.balance.checked_add(amount);
-    // Room that prepared deposits have reserved is not free.
-    let has_room = balance.is_some_and(|balance| balance.checked_add(account.incoming).is_some());
-    balance.filter(|_| has_room).ok_or(Error::BalanceLimit(account.number))
-}
-
-/// Sets a balance that was computed and checked by the caller.
-///
-/// # Errors
-/// Failure of the database.
-pub fn set_balance(tx: &mut Tx<'_>, number: AccountNum, balance: Money) -> Result<()> {
-    tx.execute("UPDATE customers SET balance = ?2 WHERE account_num = ?1", params![number.as_i64(), balance.paise()])?;
-    Ok(())
-}
-
 /// The due accounts are numbered downwards from below this.
 const DUE_ACCOUNTS_BELOW: i64 = -1000;
 
 /// Which side of a movement an own account stands on.
 #[derive(Clone, Copy, Debug)]
-pub enum OwnSide {
+enum OwnSide {
     /// Money moves out of it.
     Debited,
     /// Money moves into it.
@@ -259,10 +234,7 @@ pub enum OwnSide {
 
 /// Counts a movement in the own account's running totals. They have no end (see [`TOTAL_CARRY`]), so that what was
 /// prepared can always be booked, whatever was booked before.
-///
-/// # Errors
-/// Failure of the database.
-pub fn move_own(tx: &mut Tx<'_>, own_account: i64, side: OwnSide, amount: Money) -> Result<()> {
+fn move_own(tx: &mut Tx<'_>, own_account: i64, side: OwnSide, amount: Money) -> Result<()> {
     let write = match side {
         OwnSide::Debited => {
             "UPDATE own_accounts SET debited_carry = debited_carry + (debited + ?2) / ?3,
@@ -277,25 +249,6 @@ pub fn move_own(tx: &mut Tx<'_>, own_account: i64, side: OwnSide, amount: Money)
         1 => Ok(()),
         _ => Err(Error::Database(format!("there is no own account {own_account}"))),
     }
-}
-
-/// Appends a movement's row to the books.
-///
-/// # Errors
-/// Failure of the database.
-pub fn append(tx: &mut Tx<'_>, entry: &Entry<'_>, booking: &Booking) -> Result<()> {
-    tx.append_transaction(&ChainedRow {
-        transaction_id: tx.next_transaction_id(),
-        from_account: entry.from,
-        to_account: entry.to,
-        amount_paise: entry.amount.paise(),
-        kind: entry.kind.as_str(),
-        date_unix_ms: booking.date_unix_ms,
-        txid: entry.leg.map(|(txid, _)| txid),
-        leg: entry.leg.map(|(_, leg)| leg),
-        peer: entry.peer,
-        note: entry.note,
-    })
 }
 
 /// The number of the branch's own account *due* with `peer`, made at the first use.

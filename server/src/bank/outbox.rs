@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use super::accounts::Account;
+use protocol::AccountNum;
+
 use super::movements::Booking;
 use crate::clock::unix_ms_now;
 use crate::dbs_exec::{Confirmed, DbsExec, Query as _, Tx, params};
@@ -15,22 +16,31 @@ use crate::limits::{SMS_CONFIRM_WAIT, SMS_KEPT_BACK};
 use crate::running_time::{self, RunningTime};
 use crate::sms::{Outbox, OutboxError, OutboxMessage};
 
-/// Adds a message to `account`'s customer, if the branch sends any and the customer wants them.
+/// Adds a message to the customer of an account, if the branch sends any and the customer wants them. Only then is it
+/// looked up who that is, and the text made.
 ///
 /// # Errors
 /// Failure of the database.
-pub fn add(tx: &mut Tx<'_>, account: &Account, booking: &Booking, body: impl FnOnce() -> String) -> Result<()> {
-    if !booking.sms || !account.sms {
+pub fn add(
+    tx: &mut Tx<'_>,
+    account: AccountNum,
+    booking: &Booking,
+    body: impl FnOnce(&Tx<'_>) -> Result<String>,
+) -> Result<()> {
+    if !booking.sms {
         return Ok(());
     }
-    let Some(phone) = &account.phone else { return Ok(()) };
+    let wants = "SELECT phone_num FROM account_holders WHERE account_num = ?1 AND sms AND phone_num IS NOT NULL";
+    let phone: Option<String> = tx.query_opt(wants, params![account.as_i64()], |row| row.get(0))?;
+    let Some(phone) = phone else { return Ok(()) };
+    let body = body(tx)?;
     // It has the movement's date; when it is due, and since when it fails, counts in running time.
     // The number is bound, because a replica must give the same one; SQLite's counter sees to it that none comes again.
     let last = "SELECT seq FROM sqlite_sequence WHERE name = 'sms_outbox'";
     let last: Option<i64> = tx.query_opt(last, params![], |row| row.get(0))?;
     tx.execute(
         "INSERT INTO sms_outbox (id, phone_num, body, created_unix_ms, due_unix_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![last.unwrap_or(0) + 1, phone, body(), booking.date_unix_ms, running_time::stamp(tx)?],
+        params![last.unwrap_or(0) + 1, phone, body, booking.date_unix_ms, running_time::stamp(tx)?],
     )?;
     Ok(())
 }

@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use protocol::leg_sum::payment_number;
 use protocol::{AccountNum, Money, TxId};
 
-use super::accounts::{self, Account};
-use super::movements::{self, Booking, Entry, Kind, OwnSide};
+use super::account_state;
+use super::movements::{self, Booking, Entry, Kind, Side};
 use super::outbox;
 use crate::dbs_exec::{CASH, Query, SUSPENSE, Tx, params};
 use crate::error::{Error, Result};
@@ -92,20 +92,17 @@ pub fn clear(tx: &mut Tx<'_>, clearing: &Clearing, booking: &Booking) -> Result<
         return Err(Error::Invalid(format!("only Rs {most} of transfer {txid} is in suspense")));
     }
     let is_out = stands > 0;
-    let account = account.map(|number| accounts::find_open(tx, number)).transpose()?;
-    match &account {
-        Some(account) => move_customer(tx, account, amount, is_out)?,
-        None => movements::move_own(tx, CASH, if is_out { OwnSide::Credited } else { OwnSide::Debited }, amount)?,
+    let mut account = account.map(|number| account_state::find_open(tx, number)).transpose()?;
+    if let Some(account) = &mut account {
+        if is_out { account.credit(amount)? } else { account.debit(amount)? }
     }
-    movements::move_own(tx, SUSPENSE, if is_out { OwnSide::Debited } else { OwnSide::Credited }, amount)?;
-    let other = account.as_ref().map_or(CASH, |account| account.number.as_i64());
-    let (from, to) = if is_out { (SUSPENSE, other) } else { (other, SUSPENSE) };
-    let transaction_id = tx.next_transaction_id();
     let leg = Some((txid.as_str(), next_leg(tx, txid)?));
-    let entry = Entry { from, to, amount, kind: Kind::Settlement, leg, peer: None, note: Some(reason) };
-    movements::append(tx, &entry, booking)?;
-    if let Some(account) = &account {
-        outbox::add(tx, account, booking, || text::settled(account.number, amount, is_out, booking.date_unix_ms))?;
+    let entry = Entry { amount, kind: Kind::Settlement, leg, peer: None, note: Some(reason) };
+    let other = account.as_mut().map_or(Side::Own(CASH), Side::Customer);
+    let (from, to) = if is_out { (Side::Own(SUSPENSE), other) } else { (other, Side::Own(SUSPENSE)) };
+    let transaction_id = movements::book(tx, from, to, &entry, booking)?;
+    if let Some(number) = clearing.account {
+        outbox::add(tx, number, booking, |_| Ok(text::settled(number, amount, is_out, booking.date_unix_ms)))?;
     }
     let moved = i128::from(amount.paise());
     Ok(Cleared { transaction_id, amount, is_out, left_paise: stands - if is_out { moved } else { -moved } })
@@ -136,12 +133,10 @@ fn suspend_unmatched(tx: &mut Tx<'_>, txid: &TxId, peer: &str, reason: &str, boo
         let amount = i64::try_from(net.unsigned_abs()).ok().and_then(Money::from_paise);
         let (Some(leg), Some(amount)) = (leg, amount.filter(|amount| !amount.is_zero())) else { continue };
         let (from, to) = if net > 0 { (due, SUSPENSE) } else { (SUSPENSE, due) };
-        movements::move_own(tx, from, OwnSide::Debited, amount)?;
-        movements::move_own(tx, to, OwnSide::Credited, amount)?;
         // It stands for the side that is missing, as a correction of that leg would.
         let leg = Some((txid.as_str(), -1 - (leg ^ 1)));
-        let entry = Entry { from, to, amount, kind: Kind::Settlement, leg, peer: Some(peer), note: Some(reason) };
-        movements::append(tx, &entry, booking)?;
+        let entry = Entry { amount, kind: Kind::Settlement, leg, peer: Some(peer), note: Some(reason) };
+        movements::book(tx, Side::Own(from), Side::Own(to), &entry, booking)?;
         is_any = true;
     }
     if is_any { Ok(()) } else { Err(Error::NothingInSuspense(txid.clone())) }
@@ -162,11 +157,6 @@ fn refuse_under_way(query: &impl Query, txid: &TxId) -> Result<()> {
         }
         None => Ok(()),
     }
-}
-
-fn move_customer(tx: &mut Tx<'_>, account: &Account, amount: Money, is_out: bool) -> Result<()> {
-    let balance = if is_out { movements::credited(account, amount)? } else { movements::debited(account, amount)? };
-    movements::set_balance(tx, account.number, balance)
 }
 
 fn next_leg(query: &impl Query, txid: &TxId) -> Result<i64> {

@@ -211,7 +211,7 @@ fn an_account_with_money_held_is_not_closed() {
     let number = fixture.open("10");
     fixture
         .dbs
-        .execute(move |tx| tx.execute("UPDATE customers SET held = 1 WHERE account_num = ?1", params![number.as_i64()]))
+        .execute(move |tx| tx.execute("UPDATE accounts SET held = 1 WHERE account_num = ?1", params![number.as_i64()]))
         .unwrap();
     assert_eq!(fixture.close_account(number), Err(Error::MoneyHeld(number)));
     assert_eq!(

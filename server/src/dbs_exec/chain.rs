@@ -12,7 +12,11 @@ use std::str::FromStr;
 use protocol::proof::{from_hex, to_hex};
 use sha2::{Digest, Sha256};
 
-/// The fields of a row of `transactions` that the chain covers, all but the hash itself.
+use crate::dbs_exec::kind::Kind;
+
+/// The fields of a row of `transactions` that the chain covers: all but the hash itself, and but for the pointers to the
+/// rows before it of its two accounts. Those follow from the fields of all rows, so an audit recomputes them, as it does
+/// balances, and a database of the time before they were keeps its hashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainedRow<'a> {
     /// The row's number; rows are numbered 1, 2, 3, … without a gap.
@@ -23,8 +27,9 @@ pub struct ChainedRow<'a> {
     pub to_account: i64,
     /// Paise, above zero.
     pub amount_paise: i64,
-    /// The `type` column.
-    pub kind: &'a str,
+    /// What sort of movement; the chain covers its name. None for a number that no kind has, which only somebody who
+    /// went round the table's own checks can have written.
+    pub kind: Option<Kind>,
     /// When, in milliseconds since 1970-01-01 UTC.
     pub date_unix_ms: i64,
     /// The inter-branch transfer that this row is a leg of.
@@ -65,7 +70,7 @@ impl ChainHead {
         }
         // A text is preceded by its length, and a missing one is told from an empty one, so that no two
         // different rows feed the same bytes.
-        for text in [Some(row.kind), row.txid, row.peer] {
+        for text in [row.kind.map(Kind::as_str), row.txid, row.peer] {
             match text {
                 Some(text) => {
                     hasher.update([1]);
@@ -115,7 +120,7 @@ mod tests {
             from_account: -1,
             to_account: 1001,
             amount_paise: 100,
-            kind: "deposit",
+            kind: Some(Kind::Deposit),
             date_unix_ms: 5,
             txid: None,
             leg: None,
@@ -127,7 +132,8 @@ mod tests {
             ChainedRow { from_account: -2, ..row.clone() },
             ChainedRow { to_account: 1002, ..row.clone() },
             ChainedRow { amount_paise: 101, ..row.clone() },
-            ChainedRow { kind: "opening", ..row.clone() },
+            ChainedRow { kind: Some(Kind::Opening), ..row.clone() },
+            ChainedRow { kind: None, ..row.clone() },
             ChainedRow { date_unix_ms: 6, ..row.clone() },
             ChainedRow { txid: Some(""), ..row.clone() },
             ChainedRow { leg: Some(0), ..row.clone() },

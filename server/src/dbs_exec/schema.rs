@@ -10,13 +10,16 @@
 //! - `0 <= held <= balance <= 99,999,999,999,999.99 Rs`;
 //! - `transactions` is append-only: a trigger refuses every UPDATE and DELETE;
 //! - an open account shares its Aadhaar and phone number with no other open account;
-//! - a leg of an inter-branch transfer is booked at most once: (txid, leg) is unique.
+//! - a leg of an inter-branch transfer is booked at most once: (txid, leg) is unique;
+//! - a row of `transactions` points backwards: to older rows of its two accounts, never to itself or a newer one.
 
 use std::sync::LazyLock;
 
 use rusqlite::{Connection, Row, TransactionBehavior};
 
 use crate::dbs_exec::open_error::OpenError;
+
+mod version_5;
 
 /// "BANK" in ASCII, in the header of each of this bank's database files.
 pub const APPLICATION_ID: i32 = 0x4241_4e4b;
@@ -32,7 +35,21 @@ pub const TOTAL_CARRY: i64 = 1_000_000_000_000_000_000;
 const _: () = assert!(TOTAL_CARRY > protocol::Money::MAX_PAISE && TOTAL_CARRY < i64::MAX - protocol::Money::MAX_PAISE);
 
 /// One entry for each version, the first making version 1 from an empty file.
-const MIGRATIONS: &[&str] = &[V1, V2, V3, V4];
+const MIGRATIONS: &[&[Step]] = &[
+    &[Step::Statements(V1)],
+    &[Step::Statements(V2)],
+    &[Step::Statements(V3)],
+    &[Step::Statements(V4)],
+    &[Step::Statements(V5), Step::Rows(version_5::move_rows), Step::Statements(V5_IN_PLACE)],
+];
+
+/// A part of a migration.
+enum Step {
+    /// Statements, executed as they stand.
+    Statements(&'static str),
+    /// What no statement can say in one pass over the rows.
+    Rows(fn(&Connection) -> rusqlite::Result<()>),
+}
 
 const V1: &str = "
 CREATE TABLE branch (
@@ -290,6 +307,86 @@ CREATE TABLE replication_opening (
 ) STRICT;
 ";
 
+/// What a payment touches apart from what it doesn't, and histories without indexes.
+///
+/// A payment writes whole pages, so it costs what its rows are wide and how many pages they are on. Names and numbers of
+/// people stood in the rows of their money, and each row of `transactions` added to two indexes, on two pages somewhere
+/// in the middle. Now money is in a table of numbers alone, and each row points to the row before it of its payer and
+/// of its receiver, each account to its newest: a history is followed from there.
+const V5: &str = "
+CREATE TABLE accounts (
+    account_num INTEGER PRIMARY KEY CHECK (account_num > 0),
+    balance INTEGER NOT NULL DEFAULT 0,
+    held INTEGER NOT NULL DEFAULT 0,
+    incoming INTEGER NOT NULL DEFAULT 0,
+    newest_transaction INTEGER,
+    is_open INTEGER NOT NULL DEFAULT 1 CHECK (is_open IN (0, 1)),
+    CHECK (0 <= held AND held <= balance AND balance <= 9999999999999999),
+    CHECK (incoming >= 0 AND balance + incoming <= 9999999999999999),
+    CHECK (is_open OR balance = 0)
+) STRICT;
+
+-- An account that is closed has a date of closing, and its holder may open another one.
+CREATE TABLE account_holders (
+    account_num INTEGER PRIMARY KEY CHECK (account_num > 0),
+    first_name TEXT NOT NULL,
+    last_name TEXT NOT NULL,
+    aadhar_num TEXT CHECK (aadhar_num IS NULL OR length(aadhar_num) = 12),
+    phone_num TEXT CHECK (phone_num IS NULL OR length(phone_num) = 10),
+    sms INTEGER NOT NULL DEFAULT 0 CHECK (sms IN (0, 1)),
+    opened_unix_ms INTEGER NOT NULL,
+    closed_unix_ms INTEGER
+) STRICT;
+
+-- `kind` has its names in kind.rs; `type` is computed where it is read, and is stored nowhere.
+CREATE TABLE transactions_chained (
+    transaction_id INTEGER PRIMARY KEY CHECK (transaction_id > 0),
+    from_account INTEGER NOT NULL,
+    to_account INTEGER NOT NULL,
+    amount INTEGER NOT NULL CHECK (amount > 0 AND amount <= 9999999999999999),
+    kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 8),
+    type TEXT GENERATED ALWAYS AS (CASE kind WHEN 1 THEN 'opening' WHEN 2 THEN 'deposit' WHEN 3 THEN 'withdrawal'
+                                             WHEN 4 THEN 'transfer' WHEN 5 THEN 'closing' WHEN 6 THEN 'transfer_out'
+                                             WHEN 7 THEN 'transfer_in' WHEN 8 THEN 'settlement' END) VIRTUAL,
+    date INTEGER NOT NULL,
+    from_previous INTEGER CHECK (from_previous < transaction_id),
+    to_previous INTEGER CHECK (to_previous < transaction_id),
+    hash BLOB NOT NULL CHECK (length(hash) = 32),
+    txid TEXT,
+    leg INTEGER,
+    peer TEXT,
+    note TEXT CHECK (note IS NULL OR kind = 8),
+    CHECK (from_account <> to_account),
+    CHECK ((txid IS NULL) = (leg IS NULL))
+) STRICT;
+";
+
+/// The tables that V5 has filled take the place of those before them.
+const V5_IN_PLACE: &str = "
+-- With the tables go their indexes and triggers.
+DROP TABLE transactions;
+ALTER TABLE transactions_chained RENAME TO transactions;
+-- Of legs alone: a movement within the branch is not in it, and costs it nothing.
+CREATE UNIQUE INDEX transactions_leg ON transactions (txid, leg) WHERE txid IS NOT NULL;
+CREATE TRIGGER transactions_no_update BEFORE UPDATE ON transactions
+BEGIN SELECT RAISE(ABORT, 'transactions is append-only'); END;
+CREATE TRIGGER transactions_no_delete BEFORE DELETE ON transactions
+BEGIN SELECT RAISE(ABORT, 'transactions is append-only'); END;
+
+DROP TABLE customers;
+CREATE UNIQUE INDEX account_holders_aadhar ON account_holders (aadhar_num)
+    WHERE closed_unix_ms IS NULL AND aadhar_num IS NOT NULL;
+CREATE UNIQUE INDEX account_holders_phone ON account_holders (phone_num)
+    WHERE closed_unix_ms IS NULL AND phone_num IS NOT NULL;
+CREATE VIEW customers AS
+    SELECT account_num, first_name, last_name, aadhar_num, phone_num, sms, balance, held, incoming,
+           CASE WHEN is_open THEN 'open' ELSE 'closed' END AS status, opened_unix_ms, closed_unix_ms
+    FROM accounts JOIN account_holders USING (account_num);
+-- What a class tries first with another program: to give an account money under the old name. The audit finds it.
+CREATE TRIGGER customers_balance INSTEAD OF UPDATE OF balance ON customers
+BEGIN UPDATE accounts SET balance = new.balance WHERE account_num = new.account_num; END;
+";
+
 /// The version of the tables that this program makes and needs.
 #[must_use]
 pub fn newest_version() -> u32 {
@@ -299,7 +396,7 @@ pub fn newest_version() -> u32 {
 /// A table, index or trigger, as SQLite keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchemaObject {
-    /// `table`, `index` or `trigger`.
+    /// `table`, `index`, `trigger` or `view`.
     pub kind: String,
     /// Its name.
     pub name: String,
@@ -383,7 +480,7 @@ pub fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
         return Ok(());
     }
     for migration in &MIGRATIONS[version as usize..] {
-        transaction.execute_batch(migration)?;
+        run(&transaction, migration)?;
     }
     // A PRAGMA takes no bound parameter; both values are this program's own constants.
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -392,94 +489,12 @@ pub fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_empty_database_gets_every_migration_once() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        migrate(&mut connection).unwrap();
-        migrate(&mut connection).unwrap();
-        let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
-        assert_eq!(version as usize, MIGRATIONS.len());
-    }
-
-    #[test]
-    fn an_epoch_of_version_3_gets_its_id_from_its_first_group_as_far_as_the_log_has_it() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        for migration in &MIGRATIONS[..3] {
-            connection.execute_batch(migration).unwrap();
-        }
-        connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
-        connection.pragma_update(None, "user_version", 3).unwrap();
-        let rows = "INSERT INTO replication_epochs (epoch, after_sequence, began_unix_ms) VALUES (2, 3, 0), (3, 5, 0);
-            INSERT INTO replication_log VALUES (6, 3, x'0123456789abcdef000000000000000000000000000000000000000000000000', 0, x'01');
-            UPDATE replication_standing SET epoch = 3, heard_epoch = 3, is_logging = 1, promoted_from = '127.0.0.1:1'";
-        connection.execute_batch(rows).unwrap();
-        migrate(&mut connection).unwrap();
-        let text = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
-        assert_eq!(text("SELECT id FROM replication_epochs WHERE epoch = 2"), "");
-        assert_eq!(text("SELECT id FROM replication_epochs WHERE epoch = 3"), "0123456789abcdef");
-        let copy_state = crate::dbs_exec::CopyState::read(&connection).unwrap();
-        assert_eq!((copy_state.epoch.clone(), copy_state.epoch.id.len()), (copy_state.heard, 16));
-        assert_eq!(copy_state.started_with.as_deref(), Some("127.0.0.1:1"));
-    }
-
-    #[test]
-    fn a_newer_or_foreign_database_is_refused() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        migrate(&mut connection).unwrap();
-        connection.pragma_update(None, "user_version", 1000).unwrap();
-        assert!(matches!(migrate(&mut connection), Err(OpenError::Newer { version: 1000, .. })));
-        let mut foreign = Connection::open_in_memory().unwrap();
-        foreign.execute_batch("CREATE TABLE recipes (name TEXT)").unwrap();
-        assert!(matches!(migrate(&mut foreign), Err(OpenError::Foreign)));
-    }
-
-    #[test]
-    fn the_tables_refuse_what_no_code_may_do() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        migrate(&mut connection).unwrap();
-        let insert =
-            "INSERT INTO transactions VALUES (1, -1, 1001, 100, 'deposit', 0, NULL, NULL, NULL, zeroblob(32), NULL)";
-        connection.execute_batch(insert).unwrap();
-        let customer = "INSERT INTO customers (account_num, first_name, last_name, opened_unix_ms, balance, held)";
-        for (claim, sql) in [
-            ("a row is never changed", "UPDATE transactions SET amount = 1"),
-            ("a row is never deleted", "DELETE FROM transactions"),
-            ("a balance is no float", &format!("{customer} VALUES (1, 'a', 'b', 0, 1.5, 0)")),
-            ("a balance is not negative", &format!("{customer} VALUES (1, 'a', 'b', 0, -1, 0)")),
-            ("no more is held than is there", &format!("{customer} VALUES (1, 'a', 'b', 0, 5, 6)")),
-        ] {
-            assert!(connection.execute_batch(sql).is_err(), "{claim}");
-        }
-    }
-
-    #[test]
-    fn totals_of_version_3_that_are_nearly_full_are_carried_over() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        for migration in &MIGRATIONS[..3] {
-            connection.execute_batch(migration).unwrap();
-        }
-        connection
-            .execute_batch(&format!(
-                "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 3;
-                 UPDATE own_accounts SET credited = 9223372036854775807, debited = 12 WHERE account_num = {CASH};
-                 INSERT INTO own_accounts (account_num, name, peer) VALUES (-1001, 'due Delhi', 'Delhi');"
-            ))
-            .unwrap();
-        migrate(&mut connection).unwrap();
-        let read = |number: i64| {
-            let sql = "SELECT credited_carry, credited, debited_carry, debited, peer FROM own_accounts WHERE account_num = ?1";
-            let row = connection.query_row(sql, [number], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get::<_, Option<String>>(4)?))
-            });
-            row.unwrap()
-        };
-        assert_eq!(read(CASH), (9_i64, 223_372_036_854_775_807_i64, 0_i64, 12_i64, None));
-        assert_eq!(read(-1001), (0, 0, 0, 0, Some("Delhi".into())));
-        let twice = "INSERT INTO own_accounts (account_num, name, peer) VALUES (-1002, 'x', 'Delhi')";
-        assert!(connection.execute_batch(twice).is_err(), "one due account for each branch");
-    }
+fn run(transaction: &Connection, migration: &[Step]) -> rusqlite::Result<()> {
+    migration.iter().try_for_each(|step| match step {
+        Step::Statements(sql) => transaction.execute_batch(sql),
+        Step::Rows(move_rows) => move_rows(transaction),
+    })
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,14 +84,14 @@ fn the_hash_chain_goes_on_after_an_undone_operation_and_a_restart() {
                 from_account: CASH,
                 to_account: 1001,
                 amount_paise: 100,
-                kind: "deposit",
+                kind: Some(Kind::Deposit),
                 date_unix_ms: 0,
                 txid: None,
                 leg: None,
                 peer: None,
                 note: None,
             };
-            tx.append_transaction(&row)?;
+            tx.append_transaction(&row, Previous::default())?;
             if refused { Err(Error::Busy) } else { Ok(tx.chain_head) }
         }
     };

@@ -11,6 +11,7 @@ use crate::dbs_exec::chain::{ChainHead, ChainedRow};
 use crate::dbs_exec::commit_log::group_log::{GroupLog, Mark};
 use crate::dbs_exec::commit_log::{Writing, determinism};
 use crate::dbs_exec::connection::storage_error;
+use crate::dbs_exec::kind::Kind;
 use crate::error::{Error, Result};
 
 /// Bound parameters, as `params![…]` makes them.
@@ -72,6 +73,15 @@ pub trait Query: Connected {
         }
         Ok(())
     }
+}
+
+/// The rows before a new one in the histories of its two accounts; none of an account that has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Previous {
+    /// Of the account that is debited.
+    pub from: Option<i64>,
+    /// Of the account that is credited.
+    pub to: Option<i64>,
 }
 
 /// An open write transaction, as an operation sees it.
@@ -167,33 +177,36 @@ impl<'c> Tx<'c> {
         self.chain_head.transaction_id + 1
     }
 
-    /// Appends one row to `transactions`, chained to the one before.
+    /// Appends one row to `transactions`, chained to the one before, and to those before it of its two accounts.
     ///
     /// # Errors
     /// As [`Tx::execute`].
     ///
     /// # Panics
     /// When the row's number is not [`Tx::next_transaction_id`]: the caller's mistake.
-    pub fn append_transaction(&mut self, row: &ChainedRow<'_>) -> Result<()> {
+    pub fn append_transaction(&mut self, row: &ChainedRow<'_>, previous: Previous) -> Result<()> {
         // The head moves only when the row is there: an operation that goes on after a failed insert chains to the
         // last row that is.
         let head = self.chain_head.after(row);
         self.execute(
             "INSERT INTO transactions
-                 (transaction_id, from_account, to_account, amount, type, date, txid, leg, peer, note, hash)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                 (transaction_id, from_account, to_account, amount, kind, date, from_previous, to_previous, hash,
+                  txid, leg, peer, note)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             rusqlite::params![
                 row.transaction_id,
                 row.from_account,
                 row.to_account,
                 row.amount_paise,
-                row.kind,
+                row.kind.map(Kind::number),
                 row.date_unix_ms,
+                previous.from,
+                previous.to,
+                head.hash,
                 row.txid,
                 row.leg,
                 row.peer,
-                row.note,
-                head.hash
+                row.note
             ],
         )?;
         self.chain_head = head;

@@ -104,7 +104,7 @@ pub fn status(service: &Service) -> Result<Status> {
     let count = |sql: &'static str| {
         service.bank.dbs().read(|reader| Ok(reader.query_opt(sql, params![], |row| row.get::<_, i64>(0))?.unwrap_or(0)))
     };
-    let accounts = count("SELECT count(*) FROM customers WHERE status = 'open'")?;
+    let accounts = count("SELECT count(*) FROM accounts WHERE is_open")?;
     // Rows are numbered without a gap.
     let transactions = count("SELECT max(transaction_id) FROM transactions UNION ALL SELECT 0 LIMIT 1").unwrap_or(0);
     let counts = match service.replication.role() {

@@ -9,14 +9,14 @@
 //! sent there and what came from there. Over all branches these accounts cancel out, except for what is on
 //! its way.
 
-use protocol::{AccountNum, BranchName, Money};
+use protocol::{AccountNum, BranchName};
 use serde::{Deserialize, Serialize};
 use two_phase_commit::{LedgerAction, LedgerOp, Leg, Outcome, PeerAddr, Side, Transfer};
 
-use crate::bank::accounts;
-use crate::bank::movements::{self, Booking, Entry, Kind, OwnSide};
+use crate::bank::account_state::{self, AccountState};
+use crate::bank::movements::{self, Booking, Entry, Kind};
 use crate::bank::outbox;
-use crate::dbs_exec::{SUSPENSE, Tx, params};
+use crate::dbs_exec::{SUSPENSE, Tx};
 use crate::error::{Error, Result};
 use crate::sms::text::{self, Party};
 use crate::transfer::records::{self, OUTSIDE};
@@ -70,7 +70,7 @@ pub fn peer_of(own_name: &BranchName, transfer: &Transfer, leg: &Leg) -> String 
 fn hold(tx: &mut Tx<'_>, own_name: &BranchName, transfer: &Transfer, leg: &Leg) -> Result<()> {
     // Before anything is promised under an id: one that has ended, or is the coordinator's own, would be paid twice.
     records::refuse_known(tx, own_name, transfer)?;
-    let account = accounts::find_open(tx, leg.account)?;
+    let mut account = account_state::find_open(tx, leg.account)?;
     match leg.side {
         // The money stays in the balance and is no longer available, so nobody else spends it between vote and commit.
         Side::Withdraw => {
@@ -78,80 +78,80 @@ fn hold(tx: &mut Tx<'_>, own_name: &BranchName, transfer: &Transfer, leg: &Leg) 
             if leg.amount > available {
                 return Err(Error::InsufficientFunds { available });
             }
-            let held = account.held.checked_add(leg.amount).expect("what is held stays below the balance");
-            set_held(tx, leg.account, held)
+            account.held = account.held.checked_add(leg.amount).expect("what is held stays below the balance");
         }
         // Room is proved now, with all that is promised to this account already: a commit must not find it full.
         Side::Deposit => {
             let incoming = account.incoming.checked_add(leg.amount);
             let incoming = incoming.filter(|incoming| account.balance.checked_add(*incoming).is_some());
-            set_incoming(tx, leg.account, incoming.ok_or(Error::BalanceLimit(leg.account))?)
+            account.incoming = incoming.ok_or(Error::BalanceLimit(leg.account))?;
         }
     }
+    account_state::store(tx, &account)
 }
 
 fn apply(tx: &mut Tx<'_>, own_name: &BranchName, transfer: &Transfer, leg: &Leg, booking: &Booking) -> Result<()> {
     // It is open still: an account with money held or room reserved can't be closed.
-    let account = accounts::find_open(tx, leg.account)?;
+    let mut account = account_state::find_open(tx, leg.account)?;
     let peer = peer_of(own_name, transfer, leg);
     let due = movements::due_account(tx, &peer)?;
-    let customer = leg.account.as_i64();
-    let number = leg_number(leg);
-    let entry = |from, to, kind| Entry {
-        from,
-        to,
+    // What was reserved is spent with the same write of the row: there is no instant at which it is neither.
+    give_back(&mut account, leg);
+    let entry = |kind| Entry {
         amount: leg.amount,
         kind,
-        leg: Some((transfer.txid.as_str(), number)),
+        leg: Some((transfer.txid.as_str(), leg_number(leg))),
         peer: Some(&peer),
         note: None,
     };
     match leg.side {
         Side::Withdraw => {
             // What was held leaves the balance: the customer pays, and this branch owes it to the other one.
-            release(tx, leg)?;
-            let balance = account.balance.checked_sub(leg.amount).expect("held money is part of the balance");
-            movements::set_balance(tx, leg.account, balance)?;
-            movements::move_own(tx, due, OwnSide::Credited, leg.amount)?;
-            movements::append(tx, &entry(customer, due, Kind::TransferOut), booking)?;
+            account.balance = account.balance.checked_sub(leg.amount).expect("held money is part of the balance");
+            let (from, to) = (movements::Side::Customer(&mut account), movements::Side::Own(due));
+            movements::book(tx, from, to, &entry(Kind::TransferOut), booking)?;
             // For the text message alone.
             let receiver = transfer.legs.iter().find(|other| other.index == (leg.index ^ 1));
-            outbox::add(tx, &account, booking, || {
+            outbox::add(tx, leg.account, booking, |_| {
                 let to = receiver.map_or(leg.account, |receiver| receiver.account);
                 let party = Party { account: to, name: None, branch: Some(&peer) };
-                text::debited(leg.account, leg.amount, booking.date_unix_ms, &party)
+                Ok(text::debited(leg.account, leg.amount, booking.date_unix_ms, &party))
             })
         }
         Side::Deposit => {
             // The customer is paid, and the other branch owes it to this one.
-            release(tx, leg)?;
-            let balance = account.balance.checked_add(leg.amount).expect("the room was reserved");
-            movements::move_own(tx, due, OwnSide::Debited, leg.amount)?;
-            movements::set_balance(tx, leg.account, balance)?;
-            movements::append(tx, &entry(due, customer, Kind::TransferIn), booking)?;
-            outbox::add(tx, &account, booking, || {
+            account.balance = account.balance.checked_add(leg.amount).expect("the room was reserved");
+            let (from, to) = (movements::Side::Own(due), movements::Side::Customer(&mut account));
+            movements::book(tx, from, to, &entry(Kind::TransferIn), booking)?;
+            outbox::add(tx, leg.account, booking, |_| {
                 // Another branch's free text: whatever it says, the money is credited. Only the message's wording
                 // depends on it.
                 let payer = serde_json::from_str::<Payer>(&transfer.note).ok();
                 let name = payer.as_ref().map(|payer| payer.name.as_str());
                 let from = payer.as_ref().map_or(leg.account, |payer| payer.account);
                 let party = Party { account: from, name, branch: Some(&peer) };
-                text::credited(leg.account, leg.amount, booking.date_unix_ms, &party)
+                Ok(text::credited(leg.account, leg.amount, booking.date_unix_ms, &party))
             })
         }
     }
 }
 
 fn release(tx: &mut Tx<'_>, leg: &Leg) -> Result<()> {
-    let account = accounts::find_open(tx, leg.account)?;
+    let mut account = account_state::find_open(tx, leg.account)?;
+    give_back(&mut account, leg);
+    account_state::store(tx, &account)
+}
+
+/// Takes what a leg reserves out of what is reserved.
+fn give_back(account: &mut AccountState, leg: &Leg) {
     match leg.side {
         Side::Withdraw => {
-            let held = account.held.checked_sub(leg.amount).expect("what a leg holds is part of what is held");
-            set_held(tx, leg.account, held)
+            let held = account.held.checked_sub(leg.amount);
+            account.held = held.expect("what a leg holds is part of what is held");
         }
         Side::Deposit => {
             let incoming = account.incoming.checked_sub(leg.amount);
-            set_incoming(tx, leg.account, incoming.expect("what a leg reserves is part of what is reserved"))
+            account.incoming = incoming.expect("what a leg reserves is part of what is reserved");
         }
     }
 }
@@ -198,11 +198,7 @@ fn book_difference(
     booking: &Booking,
 ) -> Result<()> {
     let (from, to) = if is_short { (SUSPENSE, due) } else { (due, SUSPENSE) };
-    movements::move_own(tx, from, OwnSide::Debited, leg.amount)?;
-    movements::move_own(tx, to, OwnSide::Credited, leg.amount)?;
     let entry = Entry {
-        from,
-        to,
         amount: leg.amount,
         kind: Kind::Settlement,
         // Below zero, so that it stands beside the leg's own row.
@@ -210,22 +206,10 @@ fn book_difference(
         peer: Some(peer),
         note: None,
     };
-    movements::append(tx, &entry, booking)
+    movements::book(tx, movements::Side::Own(from), movements::Side::Own(to), &entry, booking)?;
+    Ok(())
 }
 
 fn leg_number(leg: &Leg) -> i64 {
     i64::from(leg.index)
-}
-
-fn set_held(tx: &mut Tx<'_>, number: AccountNum, held: Money) -> Result<()> {
-    tx.execute("UPDATE customers SET held = ?2 WHERE account_num = ?1", params![number.as_i64(), held.paise()])?;
-    Ok(())
-}
-
-fn set_incoming(tx: &mut Tx<'_>, number: AccountNum, incoming: Money) -> Result<()> {
-    tx.execute(
-        "UPDATE customers SET incoming = ?2 WHERE account_num = ?1",
-        params![number.as_i64(), incoming.paise()],
-    )?;
-    Ok(())
 }

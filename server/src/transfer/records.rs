@@ -12,7 +12,7 @@ use protocol::{BranchName, TxId};
 use serde_json::from_str;
 use two_phase_commit::{Booked, OnDisk, Outcome, PeerAddr, Record, Refusal, Transfer};
 
-use crate::dbs_exec::{Query, Row, Tx, params};
+use crate::dbs_exec::{Kind, Query, Row, Tx, params};
 use crate::error::{Error, Result};
 use crate::limits::ENDED_KEPT;
 use crate::running_time;
@@ -281,8 +281,8 @@ pub fn booked(query: &impl Query, own_name: &BranchName, txid: &TxId) -> Result<
         return Ok(Booked::Nothing);
     }
     let legs = query.query_all(
-        "SELECT leg, peer FROM transactions WHERE txid = ?1 AND (leg < 0 OR type = 'transfer_out')",
-        params![txid.as_str()],
+        "SELECT leg, peer FROM transactions WHERE txid = ?1 AND (leg < 0 OR kind = ?2)",
+        params![txid.as_str(), Kind::TransferOut.number()],
         |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?)),
     )?;
     if legs.iter().all(|(leg, _)| *leg < 0) {

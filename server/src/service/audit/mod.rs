@@ -1,8 +1,9 @@
 //! The audit: recomputes the books from the rows, and names everything that doesn't fit.
 //!
 //! It trusts nothing that is derived. From `transactions` alone it computes what each account must hold and
-//! compares; it follows the hash chain from the first row; it checks that the branch's own accounts and its
-//! customers balance, that every paisa that is held or expected is so because of a transfer under way, that the
+//! compares; it follows the hash chain from the first row; it checks that each row points to the one before it of its
+//! two accounts and each account to its newest, so that a history shows every row of its account once and no other; that
+//! the branch's own accounts and its customers balance, that every paisa that is held or expected is so because of a transfer under way, that the
 //! records of transfers and the books say the same, and that the tables are those which the program made.
 //! It reads one snapshot, so it is right also while the bank is working.
 //!
@@ -129,18 +130,38 @@ struct Sums {
     credited: i128,
     /// The transaction that paid out what was there when the account was closed.
     closed_by: Option<i64>,
+    /// The newest row so far: the next one has to point to it.
+    newest: Option<i64>,
+}
+
+/// A row's number as it is told.
+fn told_row(transaction: Option<i64>) -> String {
+    transaction.map_or_else(|| "no transaction".into(), |number| format!("transaction {number}"))
 }
 
 impl Auditor {
     fn compare_customers(&mut self, query: &impl Query) -> Result<()> {
         let sql =
-            "SELECT account_num, balance, held, incoming, status = 'open', closed_unix_ms IS NOT NULL FROM customers";
+            "SELECT account_num, balance, held, incoming, is_open, closed_unix_ms IS NOT NULL, newest_transaction,
+                          first_name IS NOT NULL
+                   FROM accounts LEFT JOIN account_holders USING (account_num) ORDER BY account_num";
         query.query_each(sql, params![], |row| {
             let number: i64 = row.get(0)?;
             let (balance, held, incoming): (i64, i64, i64) = (row.get(1)?, row.get(2)?, row.get(3)?);
             let (is_open, was_closed): (bool, bool) = (row.get(4)?, row.get(5)?);
+            let (newest, has_holder): (Option<i64>, bool) = (row.get(6)?, row.get(7)?);
             // Taken out, so that what is left at the end belongs to no account.
             let sums = self.sums.remove(&number).unwrap_or_default();
+            if newest != sums.newest {
+                self.findings.add(format!(
+                    "the history of account {number} begins with {}, but its newest is {}",
+                    told_row(newest),
+                    told_row(sums.newest)
+                ));
+            }
+            if !has_holder {
+                self.findings.add(format!("account {number} is nobody's: its holder is gone"));
+            }
             let computed = sums.credited - sums.debited;
             if computed != i128::from(balance) {
                 self.findings.add(format!(
@@ -176,6 +197,13 @@ impl Auditor {
             self.balances += Total::from_paise(i128::from(balance));
             Ok(())
         })?;
+        let holders = "SELECT account_num FROM account_holders
+                       WHERE account_num NOT IN (SELECT account_num FROM accounts) ORDER BY account_num";
+        query.query_each(holders, params![], |row| {
+            let number: i64 = row.get(0)?;
+            self.findings.add(format!("there is a holder of account {number}, which does not exist"));
+            Ok(())
+        })?;
         for number in std::mem::take(&mut self.reserved).into_keys() {
             self.findings
                 .add(format!("a transfer under way reserves something at account {number}, which does not exist"));
@@ -190,11 +218,11 @@ impl Auditor {
 
     /// Whoever can log in must be an open account's customer, or the administrator.
     fn compare_logins(&mut self, query: &impl Query) -> Result<()> {
-        let sql = "SELECT account_num, status FROM auth LEFT JOIN customers USING (account_num)
-                   WHERE account_num <> 0 AND status IS NOT 'open' ORDER BY account_num";
+        let sql = "SELECT account_num, is_open FROM auth LEFT JOIN accounts USING (account_num)
+                   WHERE account_num <> 0 AND is_open IS NOT 1 ORDER BY account_num";
         query.query_each(sql, params![], |row| {
-            let (number, status): (i64, Option<String>) = (row.get(0)?, row.get(1)?);
-            let what = if status.is_some() { "is closed" } else { "does not exist" };
+            let (number, is_open): (i64, Option<bool>) = (row.get(0)?, row.get(1)?);
+            let what = if is_open.is_some() { "is closed" } else { "does not exist" };
             self.findings.add(format!("there is a login for account {number}, which {what}"));
             Ok(())
         })

@@ -1,13 +1,13 @@
-//! The rows of `transactions`, read once and in order: their chain, what each may be, and what they add up to.
+//! The rows of `transactions`, read once and in order: their chains, what each may be, and what they add up to.
 
 use protocol::LegSum;
 use protocol::leg_sum::payment_number;
 use protocol::proof::to_hex;
 
 use super::own_accounts::Role;
-use super::{Auditing, Auditor};
+use super::{Auditing, Auditor, told_row};
 use crate::bank::movements::Kind;
-use crate::dbs_exec::{ChainHead, ChainedRow, Query, Row, params};
+use crate::dbs_exec::{ChainHead, ChainedRow, Previous, Query, Row, params};
 use crate::error::Result;
 use crate::limits::AUDIT_PROGRESS_ROWS;
 
@@ -29,7 +29,8 @@ impl Auditor {
         let mut head = ChainHead::GENESIS;
         let mut expected = expected.filter(|expected| *expected != ChainHead::GENESIS);
         query.query_each(
-            "SELECT transaction_id, from_account, to_account, amount, type, date, txid, leg, peer, note, hash
+            "SELECT transaction_id, from_account, to_account, amount, kind, date, txid, leg, peer, note, hash,
+                    from_previous, to_previous
              FROM transactions ORDER BY transaction_id",
             params![],
             |row| {
@@ -50,6 +51,7 @@ impl Auditor {
                     self.findings.add(another_hash(&kept, &head));
                 }
                 self.take_row(&chained);
+                self.follow_histories(&chained, Previous { from: row.get(11)?, to: row.get(12)? });
                 if let Some(progress) = &mut progress
                     && self.transactions % AUDIT_PROGRESS_ROWS == 0
                 {
@@ -68,7 +70,7 @@ impl Auditor {
 
     fn take_row(&mut self, row: &ChainedRow<'_>) {
         self.transactions += 1;
-        let (kind, amount) = (Kind::from_text(row.kind), i128::from(row.amount_paise));
+        let (kind, amount) = (row.kind, i128::from(row.amount_paise));
         for account in [row.from_account, row.to_account] {
             let closed_by = self.sums.get(&account).and_then(|sums| sums.closed_by);
             if let Some(closing) = closed_by {
@@ -89,7 +91,10 @@ impl Auditor {
         if kind.is_none_or(|kind| !is_fit(kind, from, to)) {
             self.findings.add(format!(
                 "transaction {} is no {} between these accounts: {} and {}",
-                row.transaction_id, row.kind, row.from_account, row.to_account
+                row.transaction_id,
+                kind.map_or("unknown kind", Kind::as_str),
+                row.from_account,
+                row.to_account
             ));
         }
         let is_clearing = kind == Some(Kind::Settlement) && ![from, to].contains(&Party::Own(Role::Due));
@@ -98,6 +103,26 @@ impl Auditor {
         }
         for (account, effect) in [(row.to_account, amount), (row.from_account, -amount)] {
             self.take_due(row, account, effect);
+        }
+    }
+
+    /// Checks that a row points to the newest row before it of each of its customers. With the heads, which are compared
+    /// with the accounts, it follows that every row is reached from its accounts, and once.
+    fn follow_histories(&mut self, row: &ChainedRow<'_>, previous: Previous) {
+        for (account, previous) in [(row.from_account, previous.from), (row.to_account, previous.to)] {
+            // The branch's own accounts have no history, and so nothing to point to.
+            let expected = match self.sums.get_mut(&account) {
+                Some(sums) if account > 0 => sums.newest.replace(row.transaction_id),
+                Some(_) | None => None,
+            };
+            if previous != expected {
+                self.findings.add(format!(
+                    "transaction {} comes after {} in the history of account {account}, but points to {}",
+                    row.transaction_id,
+                    told_row(expected),
+                    told_row(previous)
+                ));
+            }
         }
     }
 
@@ -164,7 +189,7 @@ fn read_chained<'r>(row: &'r Row<'_>) -> rusqlite::Result<ChainedRow<'r>> {
         from_account: row.get(1)?,
         to_account: row.get(2)?,
         amount_paise: row.get(3)?,
-        kind: row.get_ref(4)?.as_str()?,
+        kind: Kind::from_number(row.get(4)?),
         date_unix_ms: row.get(5)?,
         txid: row.get_ref(6)?.as_str_or_null()?,
         leg: row.get(7)?,

@@ -20,9 +20,9 @@ fn books(rows: &'static [(&str, i64, &str, &str)]) -> (tempfile::TempDir, DbsExe
     dbs.execute(move |tx| {
         for (number, (txid, leg, kind, peer)) in (1_i64..).zip(rows) {
             tx.execute(
-                "INSERT INTO transactions (transaction_id, from_account, to_account, amount, type, date, txid, leg, peer, hash)
+                "INSERT INTO transactions (transaction_id, from_account, to_account, amount, kind, date, txid, leg, peer, hash)
                  VALUES (?1, 1001, -10, 50, ?2, 0, ?3, ?4, ?5, zeroblob(32))",
-                params![number, *kind, *txid, *leg, *peer],
+                params![number, Kind::from_text(kind).map(Kind::number), *txid, *leg, *peer],
             )?;
         }
         Ok(())
