@@ -86,17 +86,48 @@ fn an_audit_sees_what_was_altered_beside_the_program() {
         ("DELETE FROM prepared", "account 1001 has Rs 6.00 held"),
         ("UPDATE prepared SET state = 'committed', mixed = 'aborted'", "the difference is not in suspense"),
         (
-            &format!("UPDATE customers SET status = 'open', closed_unix_ms = NULL WHERE account_num = {closed}"),
+            &format!(
+                "UPDATE accounts SET is_open = 1 WHERE account_num = {closed}; \
+                 UPDATE account_holders SET closed_unix_ms = NULL WHERE account_num = {closed}"
+            ),
             "closed it",
         ),
+        ("UPDATE customers SET balance = balance + 1 WHERE account_num = 1002", "account 1002 holds Rs"),
+        (
+            "UPDATE accounts SET newest_transaction = newest_transaction - 1 WHERE account_num = 1002",
+            "the history of account 1002 begins with transaction 5, but its newest is transaction 6",
+        ),
+        ("UPDATE accounts SET newest_transaction = NULL WHERE account_num = 1002", "begins with no transaction"),
+        (
+            "DROP TRIGGER transactions_no_update; UPDATE transactions SET from_previous = 1 WHERE transaction_id = 6",
+            "transaction 6 comes after transaction 5 in the history of account 1001, but points to transaction 1",
+        ),
+        (
+            "DROP TRIGGER transactions_no_update; UPDATE transactions SET to_previous = NULL WHERE transaction_id = 6",
+            "transaction 6 comes after transaction 2 in the history of account 1002, but points to no transaction",
+        ),
+        (
+            "DROP TRIGGER transactions_no_update; UPDATE transactions SET from_previous = 1 WHERE type = 'deposit' \
+             OR type = 'opening' AND transaction_id > 1",
+            "comes after no transaction in the history of account -1, but points to transaction 1",
+        ),
+        (
+            "PRAGMA ignore_check_constraints = ON; DROP TRIGGER transactions_no_update; \
+             UPDATE transactions SET kind = 99 WHERE transaction_id = 6",
+            "transaction 6 is no unknown kind between these accounts",
+        ),
+        ("UPDATE account_holders SET account_num = 4711 WHERE account_num = 1002", "there is a holder of account 4711"),
+        ("UPDATE account_holders SET account_num = 4711 WHERE account_num = 1002", "account 1002 is nobody's"),
+        ("UPDATE account_holders SET closed_unix_ms = 5 WHERE account_num = 1002", "has a date of closing"),
         ("INSERT INTO auth SELECT 77777, password FROM auth WHERE account_num = 1001", "77777, which does not exist"),
         (&format!("INSERT INTO auth SELECT {closed}, password FROM auth WHERE account_num = 1001"), "which is closed"),
-        ("DELETE FROM customers WHERE account_num = 1002", "account 1002, which does not exist"),
+        ("DELETE FROM accounts WHERE account_num = 1002", "account 1002, which does not exist"),
         ("DROP TRIGGER transactions_no_update", "the trigger transactions_no_update of transactions is gone"),
         ("DROP INDEX transactions_leg", "the index transactions_leg of transactions is gone"),
-        ("DROP INDEX customers_phone", "the index customers_phone of customers is gone"),
+        ("DROP INDEX account_holders_phone", "the index account_holders_phone of account_holders is gone"),
+        ("DROP VIEW customers", "the view customers of customers is gone"),
         (
-            "CREATE TRIGGER tip AFTER INSERT ON transactions BEGIN UPDATE customers SET balance = balance + 1; END",
+            "CREATE TRIGGER tip AFTER INSERT ON transactions BEGIN UPDATE accounts SET balance = balance + 1; END",
             "there is a trigger tip at transactions that the program did not make",
         ),
         (
@@ -138,7 +169,8 @@ fn rows_that_were_cut_off_with_all_that_follows_from_them_show_against_a_kept_he
         "DROP TRIGGER transactions_no_delete;
          DELETE FROM transactions WHERE transaction_id = (SELECT max(transaction_id) FROM transactions);
          UPDATE own_accounts SET credited = credited - 2000 WHERE account_num = -1;
-         UPDATE customers SET balance = 2000, status = 'open', closed_unix_ms = NULL WHERE account_num = {closed};
+         UPDATE accounts SET balance = 2000, is_open = 1, newest_transaction = 3 WHERE account_num = {closed};
+         UPDATE account_holders SET closed_unix_ms = NULL WHERE account_num = {closed};
          {trigger}"
     );
     let altered = original.altered_by(&cut);

@@ -41,6 +41,7 @@ mod linearizability;
 mod lockout;
 mod log;
 mod lost_promises;
+mod older_databases;
 mod one_coordinator;
 mod prepared_money;
 mod replication_epochs;

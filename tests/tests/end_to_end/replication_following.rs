@@ -218,9 +218,9 @@ fn trouble_of(replica: &mut Branch) -> String {
 #[test]
 fn a_row_changed_behind_the_replicas_back_is_found_and_named_and_a_new_copy_is_taken_on_order_alone() {
     let (bank, mumbai, mut replica) =
-        changed_behind_its_back("UPDATE customers SET first_name = 'Eve' WHERE account_num = 1002");
+        changed_behind_its_back("UPDATE account_holders SET first_name = 'Eve' WHERE account_num = 1002");
     let trouble = trouble_of(&mut replica);
-    assert!(trouble.contains("customers") && trouble.contains("1001") && trouble.contains("1002"), "{trouble}");
+    assert!(trouble.contains("account_holders") && trouble.contains("1001") && trouble.contains("1002"), "{trouble}");
     // It says so after a restart too, and executes nothing more.
     let stopped_at = replica.sequence();
     replica.kill9();
@@ -240,7 +240,7 @@ fn a_row_changed_behind_the_replicas_back_is_found_and_named_and_a_new_copy_is_t
 
 #[test]
 fn a_missing_row_stops_the_replica_at_the_group_that_needs_it() {
-    let (_bank, mumbai, mut replica) = changed_behind_its_back("DELETE FROM customers WHERE account_num = 1002");
+    let (_bank, mumbai, mut replica) = changed_behind_its_back("DELETE FROM accounts WHERE account_num = 1002");
     let group = mumbai.sequence().unwrap() + 1;
     mumbai.connect().ask("deposit", json!({"account_no": 1002, "amount": 5})).ok();
     let trouble = trouble_of(&mut replica);
