@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use protocol::frame::{BATCH_FRAME_BYTES_MAX, FRAME_BYTES_MAX, HEADER_BYTES};
 use protocol::request::{AccountAmount, Action, InterBranchTransfer, LocalTransfer, OneAccount, write_request};
@@ -32,8 +33,11 @@ const ACCOUNT_DIGITS: usize = 7;
 const SOURCE_PLACEHOLDER: u64 = 1_111_111;
 /// Stands where the receiver's number goes.
 const DESTINATION_PLACEHOLDER: u64 = 2_222_222;
-/// Stands where the number of the request goes, in hexadecimal.
-const ID_PLACEHOLDER: &str = "################";
+/// Stands where the request's id goes: the time in milliseconds and a number, in hexadecimal, as the bank's own clients
+/// draw it. A branch keeps answers in the order of their ids, so it matters to it that they grow with the time.
+const ID_PLACEHOLDER: &str = "############################";
+/// Those of them that are the time.
+const ID_TIME_DIGITS: usize = 12;
 
 /// The number of the account with that index, counted from 0.
 pub const fn account_num(index: u64) -> u64 {
@@ -198,7 +202,10 @@ impl Requests {
             }
         }
         if let Some(place) = template.id {
-            write_hex(&mut out[start + place..][..ID_PLACEHOLDER.len()], self.next_id);
+            let id = &mut out[start + place..][..ID_PLACEHOLDER.len()];
+            let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            write_hex(&mut id[..ID_TIME_DIGITS], u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX));
+            write_hex(&mut id[ID_TIME_DIGITS..], self.next_id);
             self.next_id = self.next_id.wrapping_add(1);
         }
     }

@@ -92,6 +92,36 @@ fn an_audit_sees_what_was_altered_beside_the_program() {
             ),
             "closed it",
         ),
+        ("INSERT INTO auth SELECT 77777, password FROM auth WHERE account_num = 1001", "77777, which does not exist"),
+        (&format!("INSERT INTO auth SELECT {closed}, password FROM auth WHERE account_num = 1001"), "which is closed"),
+        ("DELETE FROM accounts WHERE account_num = 1002", "account 1002, which does not exist"),
+        ("DROP TRIGGER transactions_no_update", "the trigger transactions_no_update of transactions is gone"),
+        ("DROP INDEX transactions_leg", "the index transactions_leg of transactions is gone"),
+        ("DROP INDEX account_holders_phone", "the index account_holders_phone of account_holders is gone"),
+        ("DROP VIEW customers", "the view customers of customers is gone"),
+        (
+            "CREATE TRIGGER tip AFTER INSERT ON transactions BEGIN UPDATE accounts SET balance = balance + 1; END",
+            "there is a trigger tip at transactions that the program did not make",
+        ),
+        (
+            "DROP TRIGGER transactions_no_update; CREATE TRIGGER transactions_no_update BEFORE UPDATE ON transactions \
+             WHEN old.amount > 100 BEGIN SELECT RAISE(ABORT, 'transactions is append-only'); END",
+            "the trigger transactions_no_update of transactions was altered",
+        ),
+        (
+            "DROP TRIGGER transactions_no_update; UPDATE transactions SET note = 'x' WHERE type = 'settlement'; \
+             UPDATE transactions SET peer = 'Pune' WHERE peer = 'Delhi'",
+            "was altered: its hash does not fit",
+        ),
+    ] {
+        original.check(edits, expected);
+    }
+}
+
+#[test]
+fn an_audit_sees_an_altered_history_and_an_altered_holder() {
+    let original = original();
+    for (edits, expected) in [
         ("UPDATE customers SET balance = balance + 1 WHERE account_num = 1002", "account 1002 holds Rs"),
         (
             "UPDATE accounts SET newest_transaction = newest_transaction - 1 WHERE account_num = 1002",
@@ -119,27 +149,6 @@ fn an_audit_sees_what_was_altered_beside_the_program() {
         ("UPDATE account_holders SET account_num = 4711 WHERE account_num = 1002", "there is a holder of account 4711"),
         ("UPDATE account_holders SET account_num = 4711 WHERE account_num = 1002", "account 1002 is nobody's"),
         ("UPDATE account_holders SET closed_unix_ms = 5 WHERE account_num = 1002", "has a date of closing"),
-        ("INSERT INTO auth SELECT 77777, password FROM auth WHERE account_num = 1001", "77777, which does not exist"),
-        (&format!("INSERT INTO auth SELECT {closed}, password FROM auth WHERE account_num = 1001"), "which is closed"),
-        ("DELETE FROM accounts WHERE account_num = 1002", "account 1002, which does not exist"),
-        ("DROP TRIGGER transactions_no_update", "the trigger transactions_no_update of transactions is gone"),
-        ("DROP INDEX transactions_leg", "the index transactions_leg of transactions is gone"),
-        ("DROP INDEX account_holders_phone", "the index account_holders_phone of account_holders is gone"),
-        ("DROP VIEW customers", "the view customers of customers is gone"),
-        (
-            "CREATE TRIGGER tip AFTER INSERT ON transactions BEGIN UPDATE accounts SET balance = balance + 1; END",
-            "there is a trigger tip at transactions that the program did not make",
-        ),
-        (
-            "DROP TRIGGER transactions_no_update; CREATE TRIGGER transactions_no_update BEFORE UPDATE ON transactions \
-             WHEN old.amount > 100 BEGIN SELECT RAISE(ABORT, 'transactions is append-only'); END",
-            "the trigger transactions_no_update of transactions was altered",
-        ),
-        (
-            "DROP TRIGGER transactions_no_update; UPDATE transactions SET note = 'x' WHERE type = 'settlement'; \
-             UPDATE transactions SET peer = 'Pune' WHERE peer = 'Delhi'",
-            "was altered: its hash does not fit",
-        ),
     ] {
         original.check(edits, expected);
     }

@@ -169,7 +169,7 @@ fn a_replica_answers_what_only_looks_and_names_its_primary_to_all_else() {
         ("tx_status", json!({"txid": "T"})),
         ("set_password", json!({"account_no": 1001, "password": "other"})),
         ("link", json!({"branch": "Delhi", "port": 1})),
-        ("replicate", json!({"branch": "Mumbai", "port": 1, "heard_epoch": 1, "version": 4})),
+        ("replicate", json!({"branch": "Mumbai", "port": 1, "heard_epoch": 1, "version": 5})),
     ] {
         let reply = connection.ask(action, params);
         assert!(reply.refused("not_primary").text.contains(&address), "{action}: {}", reply.text);
@@ -275,14 +275,14 @@ fn bad_frames_of_a_replica_end_its_stream_and_nothing_else() {
         let last = mumbai.database().texts("SELECT hex(digest) FROM replication_log ORDER BY sequence DESC LIMIT 1");
         let mut connection = mumbai.connect();
         let position = json!({"sequence": mumbai.sequence(), "epoch": 1, "digest": last[0].to_lowercase()});
-        let params = json!({"branch": "Mumbai", "port": 9, "heard_epoch": 1, "position": position, "version": 4});
+        let params = json!({"branch": "Mumbai", "port": 9, "heard_epoch": 1, "position": position, "version": 5});
         let granted = connection.ask("replicate", params).ok();
         assert_eq!(granted["mode"], "log", "{granted}");
         connection.send_bytes(bytes).unwrap();
         wait_until("the stream is ended", || connection.is_closed());
     }
     for params in [
-        json!({"branch": "Delhi", "port": 9, "heard_epoch": 1, "version": 4}),
+        json!({"branch": "Delhi", "port": 9, "heard_epoch": 1, "version": 5}),
         json!({"branch": "Mumbai", "port": 9, "heard_epoch": 1, "version": 3}),
     ] {
         mumbai.connect().ask("replicate", params).refused("invalid_params");

@@ -9,6 +9,7 @@
 //!
 //! What it can't see stands, with what it sees, in `docs/audits.md`.
 
+mod customers;
 mod own_accounts;
 mod rows;
 mod tables;
@@ -140,94 +141,6 @@ fn told_row(transaction: Option<i64>) -> String {
 }
 
 impl Auditor {
-    fn compare_customers(&mut self, query: &impl Query) -> Result<()> {
-        let sql =
-            "SELECT account_num, balance, held, incoming, is_open, closed_unix_ms IS NOT NULL, newest_transaction,
-                          first_name IS NOT NULL
-                   FROM accounts LEFT JOIN account_holders USING (account_num) ORDER BY account_num";
-        query.query_each(sql, params![], |row| {
-            let number: i64 = row.get(0)?;
-            let (balance, held, incoming): (i64, i64, i64) = (row.get(1)?, row.get(2)?, row.get(3)?);
-            let (is_open, was_closed): (bool, bool) = (row.get(4)?, row.get(5)?);
-            let (newest, has_holder): (Option<i64>, bool) = (row.get(6)?, row.get(7)?);
-            // Taken out, so that what is left at the end belongs to no account.
-            let sums = self.sums.remove(&number).unwrap_or_default();
-            if newest != sums.newest {
-                self.findings.add(format!(
-                    "the history of account {number} begins with {}, but its newest is {}",
-                    told_row(newest),
-                    told_row(sums.newest)
-                ));
-            }
-            if !has_holder {
-                self.findings.add(format!("account {number} is nobody's: its holder is gone"));
-            }
-            let computed = sums.credited - sums.debited;
-            if computed != i128::from(balance) {
-                self.findings.add(format!(
-                    "account {number} holds Rs {}, but its transactions make Rs {}",
-                    Total::from_paise(i128::from(balance)),
-                    Total::from_paise(computed)
-                ));
-            }
-            match (is_open, was_closed, sums.closed_by) {
-                // Somebody has opened it again behind the program's back: there is no such operation.
-                (true, _, Some(transaction)) => {
-                    self.findings.add(format!("account {number} is open, but transaction {transaction} closed it"));
-                }
-                (true, true, None) => self.findings.add(format!("account {number} is open, and has a date of closing")),
-                (false, false, _) => self.findings.add(format!("account {number} is closed without a date of closing")),
-                // The two that the program makes.
-                (true, false, None) | (false, true, _) => {}
-            }
-            let reserved = self.reserved.remove(&number).unwrap_or_default();
-            for (what, stored, computed) in [("held", held, reserved.held), ("expected", incoming, reserved.incoming)] {
-                if i128::from(stored) != computed {
-                    self.findings.add(format!(
-                        "account {number} has Rs {} {what}, but the transfers under way make it Rs {}",
-                        Total::from_paise(i128::from(stored)),
-                        Total::from_paise(computed)
-                    ));
-                }
-            }
-            if !is_open && reserved != Reserved::default() {
-                self.findings
-                    .add(format!("a transfer under way reserves something at account {number}, which is closed"));
-            }
-            self.balances += Total::from_paise(i128::from(balance));
-            Ok(())
-        })?;
-        let holders = "SELECT account_num FROM account_holders
-                       WHERE account_num NOT IN (SELECT account_num FROM accounts) ORDER BY account_num";
-        query.query_each(holders, params![], |row| {
-            let number: i64 = row.get(0)?;
-            self.findings.add(format!("there is a holder of account {number}, which does not exist"));
-            Ok(())
-        })?;
-        for number in std::mem::take(&mut self.reserved).into_keys() {
-            self.findings
-                .add(format!("a transfer under way reserves something at account {number}, which does not exist"));
-        }
-        // Below zero are the branch's own accounts, which are compared by themselves.
-        let strangers: Vec<i64> = self.sums.keys().copied().filter(|number| *number >= 0).collect();
-        for number in strangers {
-            self.findings.add(format!("there are transactions of account {number}, which does not exist"));
-        }
-        Ok(())
-    }
-
-    /// Whoever can log in must be an open account's customer, or the administrator.
-    fn compare_logins(&mut self, query: &impl Query) -> Result<()> {
-        let sql = "SELECT account_num, is_open FROM auth LEFT JOIN accounts USING (account_num)
-                   WHERE account_num <> 0 AND is_open IS NOT 1 ORDER BY account_num";
-        query.query_each(sql, params![], |row| {
-            let (number, is_open): (i64, Option<bool>) = (row.get(0)?, row.get(1)?);
-            let what = if is_open.is_some() { "is closed" } else { "does not exist" };
-            self.findings.add(format!("there is a login for account {number}, which {what}"));
-            Ok(())
-        })
-    }
-
     /// A difference in suspense is a finding until a person has moved it to whom it belongs.
     fn judge_suspense(&mut self) {
         for (txid, paise) in std::mem::take(&mut self.suspense) {
