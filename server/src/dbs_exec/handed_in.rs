@@ -8,7 +8,7 @@
 //!   by `lead`'s own steps and with the writer's mutex, and keeps the lead until nothing waits: under load it never
 //!   sleeps, and nobody is woken to lead;
 //! - the thread `answers` takes finished groups in the order of their commits, waits for replicas where it has to, and
-//!   does with each submission's results what was said ([`Then`](super::group::Then)). What that is is not known here;
+//!   does with each submission's results what was said ([`Then`](super::submission::Then)). What that is is not known here;
 //!   it must not wait.
 //!
 //! Results of one owner come in the order in which it handed its submissions in, because groups do.
@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 
 use crate::dbs_exec::DbsExec;
 use crate::dbs_exec::commit_log::{CommitLog, Confirmed};
-use crate::dbs_exec::group::{Settled, Work};
+use crate::dbs_exec::submission::{Settled, Work};
 use crate::error::{Error, Result};
 use crate::limits::{CLIENT_STACK_BYTES, FINISHED_GROUPS, SYNC_CONFIRM_WAIT};
 

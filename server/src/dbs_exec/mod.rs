@@ -1,7 +1,8 @@
 //! `dbs_exec`: the one module that knows SQLite. Every query of the branch goes through it.
 //!
-//! Read it in this order: this page, `group.rs` (who leads the next commit), `writer.rs` (the commit), `tx.rs` (what an
-//! operation sees), `handed_in.rs` (how a client is answered without waking its thread).
+//! Read it in this order: this page, `group.rs` (who leads the next commit), `lead.rs` (what a leader does),
+//! `writer.rs` (the commit), `tx.rs` (what an operation sees), `handed_in.rs` (how a client is answered without waking
+//! its thread).
 //!
 //! # Why one funnel
 //!
@@ -82,6 +83,7 @@ mod files;
 mod group;
 mod handed_in;
 mod kind;
+mod lead;
 mod open_error;
 mod opening;
 mod readers;
@@ -89,6 +91,7 @@ mod replication;
 mod replication_log;
 mod schema;
 mod snapshot;
+mod submission;
 mod tx;
 mod wal_gate;
 mod writer;
@@ -109,7 +112,6 @@ pub use files::file_lock::FileLock;
 pub use files::read_only::ReadOnlyDatabase;
 pub use files::replace::{lock_to_replace, replace_database};
 pub use files::temporary_file::TemporaryFile;
-pub use group::Then;
 pub use kind::Kind;
 pub use open_error::OpenError;
 pub use opening::{Failure, Judge, Opening};
@@ -122,19 +124,21 @@ pub use rusqlite::types::{Value, ValueRef};
 pub use rusqlite::{Row, params};
 pub use schema::{CASH, SUSPENSE, SchemaObject, TOTAL_CARRY, expected_schema, newest_version};
 pub use snapshot::{check_copy, copy_database, put_in_place};
+pub use submission::Then;
 pub use tx::{Params, Previous, Query, Reader, Tx};
 
 use crate::allowance::Owner;
 use crate::error::{Error, Result};
-use crate::limits::{QUEUE_OPERATIONS, SYNC_CONFIRM_WAIT};
+use crate::limits::QUEUE_OPERATIONS;
 use checkpoint::Checkpointer;
 use commit_log::CommitLog;
 use commit_log::elsewhere::ElsewhereLog;
 use files::file_watch::{FileWatch, FileWatcher};
-use group::{Next, Queue, Submission, Turn};
-use handed_in::{Finished, HandedIn};
+use group::Queue;
+use handed_in::HandedIn;
 use readers::Readers;
 use replication_log::ReplicationLog;
+use submission::{Submission, Turn};
 use wal_gate::WalGate;
 use writer::Writer;
 
@@ -394,75 +398,6 @@ impl DbsExec {
         // Without the replicas that must have it, the group would be executed and never be confirmed. A replica
         // confirms nothing; what its clients may do is look.
         if self.is_primary { self.commit_log.wait_until_ready() } else { Ok(()) }
-    }
-
-    /// Commits the group at the front of the queue, hands the lead on, and wakes the group.
-    fn lead(&self) {
-        let mut group = self.commit_group();
-        // Before the next group can be finished: each client's answers are in the order of its commits.
-        if let Some(unawaited) = group.take_unawaited() {
-            self.have_settled(unawaited);
-        }
-        // The next group starts before this one's clients wake up, and while this one's replicas are waited for: the
-        // writer never waits for either.
-        let next = self.queue.lock().hand_on();
-        if next == Next::Unattended && !self.handed_in().is_some_and(HandedIn::lead) {
-            self.lead_on();
-        }
-        group.settle(self.commit_log.as_ref(), SYNC_CONFIRM_WAIT);
-    }
-
-    /// Commits one group after another, until nothing waits: the committer's lead, which it hands on to nobody.
-    fn lead_on(&self) {
-        loop {
-            let group = self.commit_group();
-            self.have_settled(group);
-            if !self.queue.lock().keep_lead() {
-                return;
-            }
-        }
-    }
-
-    /// Leaves a group to the thread that answers, or settles it here where there is none.
-    fn have_settled(&self, group: Finished) {
-        let left = match self.handed_in() {
-            Some(handed_in) => handed_in.settle(group),
-            None => Some(group),
-        };
-        if let Some(group) = left {
-            group.settle(self.commit_log.as_ref(), SYNC_CONFIRM_WAIT);
-        }
-    }
-
-    fn handed_in(&self) -> Option<&HandedIn> {
-        self.handed_in.get()?.as_ref()
-    }
-
-    /// Commits the group at the front of the queue.
-    fn commit_group(&self) -> Finished {
-        // Before the group is taken: whoever comes meanwhile goes along.
-        self.wal_gate.wait_for_space();
-        let group = self.queue.lock().take_group();
-        let outcome = {
-            let mut writer = self.writer.lock();
-            // The next primary is to have all that is committed here: nothing is added before it has, or won't.
-            while writer.is_handing_over {
-                self.hand_over_ended.wait(&mut writer);
-            }
-            // With the mutex held: whoever ends all writing holds it, too, so nothing is written after that.
-            if self.is_closed() {
-                Err(CommitError::NotDurable(Error::Stopping))
-            } else {
-                let outcome = writer.commit_group(self.commit_log.as_ref(), &group);
-                // Before the mutex is released: the next leader would commit onto what nobody knows.
-                if let Err(CommitError::Unknown(text)) = &outcome {
-                    self.stop_for(&mut writer, text);
-                }
-                self.checkpointer.note();
-                outcome
-            }
-        };
-        Finished::new(group, outcome.map_err(Error::from))
     }
 
     /// Runs `write` in a transaction of its own, with the mutex held as by a leader, and commits it.
