@@ -74,29 +74,7 @@ pub enum Command {
     /// The same transfers at PostgreSQL, in a server that is started here, and at TigerBeetle where its program is
     /// named, with the goals: medians of interleaved rounds.
     #[cfg(feature = "peers")]
-    Peers {
-        /// Rounds; the one in the middle is shown.
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
-        rounds: u16,
-        /// Accounts at each branch and each peer.
-        #[arg(long, default_value_t = 10_000, value_parser = accounts())]
-        accounts: u64,
-        /// Accounts of the branch with many.
-        #[arg(long, default_value_t = 1_000_000, value_parser = accounts())]
-        many_accounts: u64,
-        /// Seconds of each measurement.
-        #[arg(long, default_value = "5", value_name = "SECONDS", value_parser = seconds)]
-        duration: Duration,
-        /// Seconds of load before each measurement.
-        #[arg(long, default_value = "2", value_name = "SECONDS", value_parser = seconds)]
-        warm_up: Duration,
-        /// The folder with PostgreSQL's programs. [default: what pg_config says, or Debian's newest]
-        #[arg(long, value_name = "FOLDER", env = "BANK_BENCH_POSTGRES")]
-        postgres: Option<PathBuf>,
-        /// TigerBeetle's program.
-        #[arg(long, value_name = "FILE", env = "BANK_BENCH_TIGERBEETLE")]
-        tigerbeetle: Option<PathBuf>,
-    },
+    Peers(PeersArguments),
     /// The rate with many accounts beside few, and how long a start takes after SIGKILL with many
     /// transactions.
     Scale {
@@ -116,6 +94,33 @@ pub enum Command {
         #[arg(long, default_value = "1", value_name = "SECONDS", value_parser = seconds)]
         warm_up: Duration,
     },
+}
+
+/// How the bank is measured beside its peers.
+#[cfg(feature = "peers")]
+#[derive(Args, Debug)]
+pub struct PeersArguments {
+    /// Rounds; the one in the middle is shown.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    pub rounds: u16,
+    /// Accounts at each branch and each peer.
+    #[arg(long, default_value_t = 10_000, value_parser = accounts())]
+    pub accounts: u64,
+    /// Accounts of the branch with many.
+    #[arg(long, default_value_t = 1_000_000, value_parser = accounts())]
+    pub many_accounts: u64,
+    /// Seconds of each measurement.
+    #[arg(long, default_value = "5", value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Duration,
+    /// Seconds of load before each measurement.
+    #[arg(long, default_value = "2", value_name = "SECONDS", value_parser = seconds)]
+    pub warm_up: Duration,
+    /// The folder with PostgreSQL's programs. [default: what pg_config says, or Debian's newest]
+    #[arg(long, value_name = "FOLDER", env = "BANK_BENCH_POSTGRES")]
+    pub postgres: Option<PathBuf>,
+    /// TigerBeetle's program.
+    #[arg(long, value_name = "FILE", env = "BANK_BENCH_TIGERBEETLE")]
+    pub tigerbeetle: Option<PathBuf>,
 }
 
 /// What all measurements have in common.

@@ -114,24 +114,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             Ok(status(streams.cases.iter().map(|case| &case.load)))
         }
         #[cfg(feature = "peers")]
-        Some(Command::Peers { rounds, accounts, many_accounts, duration, warm_up, postgres, tigerbeetle }) => {
-            let plan = peers::Plan {
-                bank: report::Plan {
-                    program: &program()?,
-                    folder: &folder,
-                    rounds: *rounds,
-                    accounts: *accounts,
-                    warm_up: *warm_up,
-                    duration: *duration,
-                },
-                many_accounts: *many_accounts,
-                postgres: postgres.as_deref(),
-                tigerbeetle: tigerbeetle.as_deref(),
-            };
-            let peers = peers::peers(&plan, &progress)?;
-            show(common, &peers, || output::peers(&peers))?;
-            Ok(status(peers.measurements.iter().map(|(_, measurement)| measurement)))
-        }
+        Some(Command::Peers(arguments)) => beside_peers(arguments, common, &folder, &program()?),
         Some(Command::Scale { accounts, few_accounts, transactions, duration, warm_up }) => {
             let plan = scale::Plan {
                 program: &program()?,
@@ -147,6 +130,32 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             Ok(status([&scale.few, &scale.many, &scale.old]))
         }
     }
+}
+
+/// Measures the bank beside its peers.
+#[cfg(feature = "peers")]
+fn beside_peers(
+    arguments: &arguments::PeersArguments,
+    common: &CommonArguments,
+    folder: &Path,
+    program: &Path,
+) -> Result<ExitCode, String> {
+    let plan = peers::Plan {
+        bank: report::Plan {
+            program,
+            folder,
+            rounds: arguments.rounds,
+            accounts: arguments.accounts,
+            warm_up: arguments.warm_up,
+            duration: arguments.duration,
+        },
+        many_accounts: arguments.many_accounts,
+        postgres: arguments.postgres.as_deref(),
+        tigerbeetle: arguments.tigerbeetle.as_deref(),
+    };
+    let peers = peers::peers(&plan, &|text| eprintln!("{text}"))?;
+    show(common, &peers, || output::peers(&peers))?;
+    Ok(status(peers.measurements.iter().map(|(_, measurement)| measurement)))
 }
 
 /// What one load gave.

@@ -4,7 +4,7 @@
 //! in a round, and the medians of the rounds are compared, so that a machine which is slower for a minute is slower for
 //! both sides. [`postgres`] starts a server of its own in a temporary folder, and [`tigerbeetle`] a program that is named.
 //!
-//! Where a choice had to be made, it is made for the peer: see `bench/README.md`.
+//! Where a choice had to be made, it is made for the peer.
 
 mod postgres;
 mod tigerbeetle;
