@@ -62,7 +62,7 @@ impl TigerBeetle {
         let text = run(command.current_dir(folder.path()), &self.program)?;
         let rate = rate(&text).ok_or_else(|| format!("tigerbeetle benchmark printed no rate: {text:?}"))?;
         // It prints the rate alone, so the time is what the transfers took at that rate.
-        let lasted = Duration::from_secs_f64(transfers as f64 / rate.max(1) as f64);
+        let lasted = Duration::from_millis(transfers * 1_000 / rate.max(1));
         Ok(Measurement::new(transfers, 0, None, lasted, &Latencies::new()))
     }
 }
