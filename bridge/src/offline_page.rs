@@ -1,6 +1,6 @@
 //! The page of one kept run, as a file: the lab's own modules and styles in one HTML file, with the run as data.
 //!
-//! Browsers load no module from a file, so the modules that [`ENTRY`] needs are joined into one script: each becomes a
+//! Browsers load no module from a file, so the modules that `ENTRY` needs are joined into one script: each becomes a
 //! function that gives what it exports, in an order in which nothing is needed before it is there. Only the forms of
 //! `import` and `export` are read that the page's modules have; a test joins them all, so another form is found before it is
 //! served. Fonts that the styles name are put in as data.
