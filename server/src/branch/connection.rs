@@ -1,7 +1,7 @@
 //! Connections of the branch protocol: frames in, frames out.
 //!
 //! It reads what has come, hands every whole frame to the session at once, and has each answer written before the next
-//! is made; or leaves the answers of operations to another thread, and reads on ([`super::replies`]). Both directions are
+//! is made; or leaves the answers of operations to another thread, and reads on (`super::replies`). Both directions are
 //! in bounded memory: [`super::incoming`] and [`super::outgoing`].
 
 use std::io::{self, Write as _};

@@ -6,7 +6,7 @@
 //! given back when it is answered.
 //!
 //! While requests that were handed in are under way, whoever waits here for more is also there for what the client does
-//! not take of their answers ([`Replies`]).
+//! not take of their answers (`Replies`).
 
 use std::io::{self, Read as _};
 use std::net::TcpStream;

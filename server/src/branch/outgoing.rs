@@ -2,7 +2,7 @@
 //!
 //! Short answers gather, so that a pipeline of requests is answered in few writes. Past [`WRITE_BUFFER_BYTES`] they
 //! leave, and whoever makes the next answer waits until the client has taken them: so a client that reads nothing stops
-//! its own work. Requests may also be handed in, and are answered by another thread ([`Replies`]); what is written here
+//! its own work. Requests may also be handed in, and are answered by another thread (`Replies`); what is written here
 //! leaves after their answers.
 
 use std::io::{self, Write};
