@@ -7,7 +7,7 @@
 //! in between, what came before it is finished first, so each request sees the effects of those before it.
 //!
 //! Operations at the end of what has come are handed in: this thread doesn't sleep until they are durable, it goes back
-//! to reading, and another thread writes their answers ([`super::replies`]). Operations that follow are handed in behind
+//! to reading, and another thread writes their answers (`super::replies`). Operations that follow are handed in behind
 //! them, and carried out in that order. Whatever else follows waits until they are answered.
 
 use std::collections::VecDeque;
