@@ -424,6 +424,7 @@ impl SchemaObject {
 pub fn expected_schema() -> &'static [SchemaObject] {
     static EXPECTED: LazyLock<Vec<SchemaObject>> = LazyLock::new(|| {
         let made = || {
+            // Made, not written down a second time: what the audit compares with can't fall behind the migrations.
             let mut connection = Connection::open_in_memory()?;
             migrate(&mut connection)?;
             let sql =
@@ -458,6 +459,7 @@ pub fn recognise(connection: &Connection) -> Result<(), OpenError> {
     let newest = newest_version();
     match application_id {
         APPLICATION_ID if version <= newest => Ok(()),
+        // Its tables may mean something else, so not even a look is safe.
         APPLICATION_ID => Err(OpenError::Newer { version, newest }),
         _ => Err(OpenError::Foreign),
     }
@@ -471,19 +473,23 @@ pub fn recognise(connection: &Connection) -> Result<(), OpenError> {
 pub fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     // The write lock comes first, so that the versions read below are still true when they are changed.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // A foreign file must be refused before anything is changed in it; an empty one says nothing of whose it is.
     if !is_empty(&transaction)? {
         recognise(&transaction)?;
     }
     let version: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let newest = newest_version();
     if version == newest {
+        // The usual start. Dropping the transaction lets the lock go, and nothing was written.
         return Ok(());
     }
+    // One after another, from whichever version this is: each was written for the tables that the one before leaves.
     for migration in &MIGRATIONS[version as usize..] {
         run(&transaction, migration)?;
     }
     // A PRAGMA takes no bound parameter; both values are this program's own constants.
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    // In the same transaction as the tables: a crash leaves the old version whole, or the new one.
     transaction.pragma_update(None, "user_version", newest)?;
     transaction.commit()?;
     Ok(())

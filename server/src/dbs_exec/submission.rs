@@ -75,6 +75,7 @@ impl<T, F> Submission<T, F> {
     /// A submission of at least one operation, which counts as so many requests.
     pub fn new(owner: Owner, weight: usize, operations: Vec<F>) -> Self {
         let len = operations.len();
+        // What a caller finds who is woken without its operations having run: nothing of them was done.
         let results = (0..len).map(|_| Err(Error::Stopping)).collect();
         Self {
             owner,
@@ -101,6 +102,7 @@ impl<T, F> Submission<T, F> {
     pub fn wait(&self) -> Turn {
         let mut state = self.state.lock();
         loop {
+            // Looked at before each sleep: the leader may have been done before this thread got here.
             match state.turn.take() {
                 Some(turn) => return turn,
                 None => self.woken.wait(&mut state),
@@ -135,6 +137,7 @@ impl<T, F> State<T, F> {
         let results = std::mem::take(&mut self.results);
         match self.unconfirmed {
             None => results,
+            // A refusal needs no replica: it changed nothing that could be lost.
             Some(_) => results.into_iter().map(|result| result.and(Err(Error::Unconfirmed))).collect(),
         }
     }
@@ -173,7 +176,9 @@ where
     fn settle(&self, outcome: &Settled) {
         let mut state = self.state.lock();
         match outcome {
+            // The results of the run are the truth.
             Settled::Durable => {}
+            // It is in the books here and may not be called refused: what the caller is told depends on who it is.
             Settled::Unconfirmed(sequence) => state.unconfirmed = Some(*sequence),
             // The group was rolled back as a whole: also what had succeeded in it did not happen.
             Settled::Failed(error) => {
@@ -185,11 +190,13 @@ where
         match state.then.take() {
             Some(then) => {
                 let results = state.results_for_client();
+                // It writes to a socket: nobody is to wait for this lock meanwhile.
                 drop(state);
                 then(results);
             }
             None => {
                 state.turn = Some(Turn::Settled);
+                // Unlocked first, or the thread would wake only to wait for the lock.
                 drop(state);
                 self.woken.notify_one();
             }

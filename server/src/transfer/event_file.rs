@@ -83,6 +83,7 @@ impl EventFile {
     /// Reads what this branch has kept. Lines that are damaged, of another branch, or out of order are passed over.
     #[must_use]
     pub fn read(&self, branch: &BranchName) -> Remembered {
+        // The older generation first: numbers rise through both files, and whatever falls back is none of ours.
         let mut reading = Reading { branch, events: VecDeque::new(), last: 0, marked: 0, passed_over: 0 };
         for path in [self.old(), self.current()] {
             if let Err(error) = read_generation(&path, |json| reading.take(json))
@@ -96,6 +97,7 @@ impl EventFile {
             log::warn!("{}: {count} lines are no events of this branch", self.current().display());
         }
         let remembered = reading.end();
+        // What was read stands in the file already, and is not to be written again.
         self.state.lock().written = remembered.last_number();
         remembered
     }
@@ -121,6 +123,7 @@ impl EventFile {
     pub fn write(&self, events: &Events, is_end: bool) {
         let mut state = self.state.lock();
         if state.is_given_up {
+            // Whoever asks how far this is must not wait for a file that takes nothing any more.
             state.written = events.last_number();
             return;
         }
@@ -141,11 +144,14 @@ impl EventFile {
                 // Names, numbers and texts are always JSON.
                 push_line(&mut lines, &serde_json::to_string(event).unwrap_or_default());
             }
+            // Before the lines: a write that fails halfway must not leave them behind a mark that says "all".
             state.is_marked = false;
             self.append(state, &lines)?;
             state.written = last;
             is_quiet = false;
         }
+        // Not after each batch: under load a mark would be as frequent as the events it is about. A process that is
+        // killed in a quiet moment has lost nothing, and this is what says so.
         if (is_quiet || is_end) && !state.is_marked {
             let mut line = String::new();
             push_line(&mut line, &format!("{MARK}{}}}", state.written));
@@ -157,6 +163,7 @@ impl EventFile {
 
     fn append(&self, state: &mut State, lines: &str) -> io::Result<()> {
         if state.file.is_none() {
+            // Opened with the first event, and again after each change of generations.
             let mut file = self.database.open_beside(&self.current())?;
             check_plain(&file)?;
             state.bytes = file.seek(SeekFrom::End(0))?;
@@ -172,6 +179,7 @@ impl EventFile {
             state.bytes += lines.len() as u64;
         }
         if state.bytes >= EVENT_FILE_BYTES {
+            // The generation before the last one goes: two are what a restart can tell of.
             state.file = None;
             fs::rename(self.current(), self.old())?;
         }
@@ -221,6 +229,7 @@ impl Reading<'_> {
             return None;
         }
         self.last = event.number;
+        // As in memory, the newest stay: two generations may hold more than is kept.
         if self.events.len() >= EVENTS_KEPT {
             self.events.pop_front();
         }
@@ -229,6 +238,8 @@ impl Reading<'_> {
     }
 
     fn end(self) -> Remembered {
+        // Only what happened just before the end can have lost something: a transfer of minutes before was told whole,
+        // whether or not a mark came after it.
         let at_ms = self.events.back().map_or(0, |event| event.at_unix_ms.saturating_sub(EVENTS_BROKEN_OFF_MS));
         let behind = self.events.iter().rev().take_while(|event| event.number > self.marked);
         let late = behind.filter(|event| event.at_unix_ms >= at_ms);
@@ -254,11 +265,13 @@ fn read_generation(path: &Path, mut take: impl FnMut(Option<&str>)) -> io::Resul
     let most = EVENT_FILE_BYTES + EVENT_LINE_BYTES * EVENT_FILE_BATCH as u64;
     let is_cut = length > most;
     if is_cut {
+        // The end of it: the newest are what is wanted.
         file.seek(SeekFrom::Start(length - most))?;
     }
     let mut reader = BufReader::new(file.take(most));
     let mut line = Vec::new();
     if is_cut {
+        // What the cut has left of a line.
         skip_line(&mut reader)?;
     }
     loop {
@@ -268,6 +281,7 @@ fn read_generation(path: &Path, mut take: impl FnMut(Option<&str>)) -> io::Resul
         }
         let is_whole = line.pop_if(|byte| *byte == b'\n').is_some();
         if !is_whole {
+            // Too long for a line of ours, or torn: either way its rest is no beginning of another.
             skip_line(&mut reader)?;
         }
         // What ends a torn line.

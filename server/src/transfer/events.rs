@@ -2,9 +2,10 @@
 //! [`event_file`](super::event_file) keeps them over a restart.
 //!
 //! An event costs a short critical section and no text: it keeps what happened as data and becomes JSON only
-//! for those who watch. The last [`EVENTS_KEPT`] stay in memory, fewer where they are long ([`EVENTS_BYTES`]); a watcher that falls further behind misses
-//! some and sees that from the numbers. Numbers go on across restarts, because a vector clock that ran
-//! backwards would put effects before their causes: a block of numbers is reserved on disk ahead of its use.
+//! for those who watch. The last [`EVENTS_KEPT`] stay in memory, fewer where they are long ([`EVENTS_BYTES`]); a watcher
+//! that falls further behind misses some and sees that from the numbers. Numbers go on across restarts, because a vector
+//! clock that ran backwards would put effects before their causes: a block of numbers is reserved on disk ahead of its
+//! use.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -120,6 +121,7 @@ pub enum Happened {
 impl Log {
     fn push(&mut self, new: Kept) {
         self.bytes += new.bytes();
+        // By bytes as well: a customer chooses how many receivers an event names. The newest is always kept.
         while (self.kept.len() >= EVENTS_KEPT || self.bytes > EVENTS_BYTES)
             && let Some(oldest) = self.kept.pop_front()
         {
@@ -133,6 +135,7 @@ impl Kept {
     /// What it takes in memory, nearly: what is long about an event is its receivers, its legs or its text.
     fn bytes(&self) -> usize {
         let message_bytes = |message: &Message| match message {
+            // The legs are shared with the transfer as long as that is under way; counted as if they were not.
             Message::Prepare(transfer) => transfer.legs.len() * size_of::<Leg>() + transfer.note.len(),
             Message::Vote { vote: Vote::No(refusal), .. } | Message::Rejected { refusal, .. } => refusal.text.len(),
             Message::Vote { vote: Vote::Yes, .. }
@@ -205,6 +208,7 @@ impl Events {
         }
         if let Some((number, at_unix_ms, clock)) = last {
             let told = remembered.broken_off.len() as u64;
+            // A number that is given twice would be worse than an end that is not told.
             let is_room = number + told <= last_number;
             let numbers = last_number.saturating_sub(told) + 1..;
             for (number, txid) in numbers.zip(remembered.broken_off).filter(|_| is_room) {
@@ -213,6 +217,7 @@ impl Events {
                 let at_unix_ms = i64::try_from(at_unix_ms).unwrap_or(0);
                 log.push(Kept { number, at_unix_ms, txid, clock, happened: Happened::Note(BROKEN_OFF.into()) });
             }
+            // What this branch knew of the others it still knows; of itself it knows that the whole block is used up.
             log.clock = clock;
             log.clock.insert(events.branch.clone(), last_number);
         }
@@ -243,15 +248,18 @@ impl Events {
     }
 
     fn add_after(&self, txid: &TxId, happened: Happened, senders: Option<&VectorClock>) -> (u64, VectorClock) {
+        // The clock is asked outside: every transfer of the branch comes through this lock.
         let at_unix_ms = unix_ms_now();
         let mut log = self.log.lock();
         for (name, count) in senders.into_iter().flatten() {
             // A sender may name any branch; the number of them is bounded by the frame it came in.
             let known = log.clock.entry(name.clone()).or_default();
+            // What it says of this branch's own count can only be old, or of a copy that was put back since.
             if *name != self.branch {
                 *known = (*known).max(*count);
             }
         }
+        // Under the one lock: numbers are given in the order in which the events are kept.
         let number = log.clock.get(&self.branch).copied().unwrap_or(0) + 1;
         log.clock.insert(self.branch.clone(), number);
         let clock = log.clock.clone();
@@ -270,6 +278,7 @@ impl Events {
     /// Events with numbers above `after`, up to `limit` of them, of one transaction if `txid` names one.
     #[must_use]
     pub fn since(&self, after: u64, txid: Option<&TxId>, limit: usize) -> Vec<Event> {
+        // The texts are made outside of the lock, so that a watcher of a thousand events delays no transfer.
         let kept: Vec<Arc<Kept>> = {
             let log = self.log.lock();
             let first = log.kept.partition_point(|kept| kept.number <= after);
@@ -376,6 +385,7 @@ pub fn end_of_block(number: u64) -> u64 {
 pub fn reserve_numbers(dbs: &DbsExec, at_least: Option<u64>) -> error::Result<u64> {
     dbs.execute(move |tx| {
         let stored: Option<i64> = tx.query_opt("SELECT events_reserved FROM branch", params![], |row| row.get(0))?;
+        // Also above what the file of events has seen: the database may have been put back to an older state.
         let from = u64::try_from(stored.unwrap_or(0)).unwrap_or(0).max(at_least.unwrap_or(0));
         let reserved = i64::try_from(from + EVENT_NUMBERS_RESERVED).unwrap_or(i64::MAX);
         tx.execute("UPDATE branch SET events_reserved = ?1", params![reserved])?;
