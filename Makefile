@@ -95,9 +95,8 @@ TESTED := --workspace --exclude simulator --exclude browser-tests --exclude post
 # Programs and tests are built in one go, so that they share the libraries that they are built from.
 test: ## Run every test
 	cargo build $(TESTED) --all-targets
-	cargo test $(TESTED) -- --skip bridge_limits:: --skip unawaited_answers::
+	cargo test $(TESTED) -- --skip bridge_limits::
 	cargo test -p bank-tests --test end_to_end -- bridge_limits::
-	cargo test -p bank-tests --test end_to_end -- unawaited_answers::
 	cargo test -p simulator
 	tests/browser/run
 	cargo test -p bank-server --features mdns,twilio --lib --test integration -- sms mdns

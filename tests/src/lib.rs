@@ -41,7 +41,7 @@ pub use menu_connection::{Ending, MenuConnection, Turn};
 pub use options::Options;
 pub use program_log::ProgramLog;
 pub use programs::{clean_command, program, server_command};
-pub use queues::{connect_narrow, has_unread_bytes, held_for};
+pub use queues::{connect_narrow, has_unread_bytes, held_for, held_for_all};
 pub use random::Random;
 pub use replicas::{assert_same_rows, replica_options, shared_rows};
 pub use script::{Transcript, client_command, run_client};

@@ -1,7 +1,9 @@
 //! What the system holds between two ends of a connection over loopback: bytes sent and not taken, taken and not read.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::slice;
 
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketType};
@@ -33,13 +35,28 @@ pub fn has_unread_bytes(port: u16) -> bool {
 /// got there.
 #[must_use]
 pub fn held_for(client: &TcpStream) -> u64 {
-    let port = client.local_addr().unwrap().port();
+    held_for_all(slice::from_ref(client))
+}
+
+/// The same for several, once something is held for each and no more is taken for any. They are looked at together: a
+/// branch waits for none of them longer than it waits for one.
+#[must_use]
+pub fn held_for_all(clients: &[TcpStream]) -> u64 {
+    let ports: BTreeSet<u16> = clients.iter().map(|client| client.local_addr().unwrap().port()).collect();
     let (mut last, mut looks) = (0, 0);
     wait_until("no more is taken for the client", || {
+        let held: Vec<u64> = connections()
+            .filter(|one| ports.contains(&one.remote))
+            .map(|one| one.unsent)
+            .filter(|held| *held > 0)
+            .collect();
         // The system writes the table in pieces while connections come and go, so one can be missing from a look.
-        let Some(held) = connections().find(|one| one.remote == port).map(|one| one.unsent) else { return false };
-        looks = if held == last && held > 0 { looks + 1 } else { 0 };
-        last = held;
+        if held.len() < ports.len() {
+            return false;
+        }
+        let sum = held.iter().sum();
+        looks = if sum == last { looks + 1 } else { 0 };
+        last = sum;
         looks == SAME_LOOKS
     });
     last

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bank_tests::{Branch, BranchConnection, SetOnDrop, request};
+use bank_tests::{Branch, BranchConnection, SetOnDrop, request, wait_until_within};
 use protocol::proof::BranchKey;
 use serde_json::{Value, json};
 
@@ -18,6 +18,8 @@ const GIVE_UP: Duration = Duration::from_secs(120);
 #[derive(Debug, Default)]
 pub struct Clerks {
     next_paise: AtomicI64,
+    /// Attempts that were not answered with ok.
+    failed: AtomicI64,
     acknowledged: Mutex<Vec<i64>>,
     longest_outage: Mutex<Duration>,
 }
@@ -60,10 +62,29 @@ impl Clerks {
                 self.acknowledged.lock().unwrap().push(paise);
                 return at;
             }
+            self.failed.fetch_add(1, Ordering::SeqCst);
             assert!(begun.elapsed() < GIVE_UP, "a deposit was not taken in {GIVE_UP:?}");
             at = (at + 1) % ports.len();
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Waits until so many more deposits were acknowledged.
+    #[track_caller]
+    pub fn wait_for_more(&self, deposits: usize) {
+        let before = self.acknowledged();
+        wait_until_within(GIVE_UP, "deposits are taken", || self.acknowledged() >= before + deposits);
+    }
+
+    /// Waits until one of them finds out that nothing is taken.
+    #[track_caller]
+    pub fn wait_for_a_failure(&self) {
+        let before = self.failed.load(Ordering::SeqCst);
+        wait_until_within(GIVE_UP, "a deposit fails", || self.failed.load(Ordering::SeqCst) > before);
+    }
+
+    fn acknowledged(&self) -> usize {
+        self.acknowledged.lock().unwrap().len()
     }
 
     /// The longest that one of them asked for one deposit since this was last said.

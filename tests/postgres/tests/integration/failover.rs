@@ -13,6 +13,9 @@ use serde_json::json;
 /// little more than the five seconds that are claimed.
 const TAKE_OVER: Duration = Duration::from_secs(8);
 
+/// Deposits between two blows, so that each falls into the middle of work.
+const SOME_DEPOSITS: usize = 50;
+
 /// Two processes of Mumbai, the first of which owns it.
 fn two_processes(bank: &Bank, server: &Server) -> [Branch; 2] {
     let one = bank.start("one", process("Mumbai", &server.url()));
@@ -33,7 +36,7 @@ fn a_process_that_stands_by_takes_over_when_the_owner_is_killed_and_nothing_ackn
     let (ports, key) = (ports(&processes), bank.key());
     clerks.work(4, &ports, &key, || {
         for round in 1..=4 {
-            thread::sleep(Duration::from_millis(700));
+            clerks.wait_for_more(SOME_DEPOSITS);
             let owner = wait_for_owner(&processes.each_ref());
             clerks.longest_outage();
             let killed_at = Instant::now();
@@ -60,13 +63,14 @@ fn an_owner_that_stood_still_is_fenced_and_shows_nothing_old() {
     let processes = two_processes(&bank, &server);
     let (ports, key) = (ports(&processes), bank.key());
     let owner = clerks.work(4, &ports, &key, || {
-        thread::sleep(Duration::from_millis(500));
+        clerks.wait_for_more(SOME_DEPOSITS);
         let owner = wait_for_owner(&processes.each_ref());
         // A reader that was connected before.
         let mut reader = processes[owner].connect();
         processes[owner].signal(Signal::STOP);
         wait_until_within(TAKE_OVER, "the other one owns the branch", || is_owner(&processes[1 - owner]));
-        thread::sleep(Duration::from_millis(300));
+        // The new owner writes what the old one has not seen when it goes on.
+        clerks.wait_for_more(SOME_DEPOSITS);
         processes[owner].signal(Signal::CONT);
         let reply = reader.try_ask("balance", json!({"account_no": 1001}), None);
         // It asks before it answers; or its session ends because it steps down.
@@ -96,12 +100,12 @@ fn postgresql_is_killed_in_the_middle_of_work_and_nothing_acknowledged_is_lost_o
     let (ports, key) = (ports(&processes), bank.key());
     clerks.work(4, &ports, &key, || {
         for _ in 0..3 {
-            thread::sleep(Duration::from_millis(700));
+            clerks.wait_for_more(SOME_DEPOSITS);
             server.kill9();
-            thread::sleep(Duration::from_millis(300));
+            clerks.wait_for_a_failure();
             server.restart();
         }
-        thread::sleep(Duration::from_millis(700));
+        clerks.wait_for_more(SOME_DEPOSITS);
     });
     let owner = wait_for_owner(&processes.each_ref());
     println!("{} deposits, the longest wait {:?}", clerks.judge(&processes[owner]), clerks.longest_outage());
@@ -113,7 +117,7 @@ fn while_postgresql_stands_still_the_owner_shows_nothing_and_goes_on_afterwards(
     let processes = two_processes(&bank, &server);
     let (ports, key) = (ports(&processes), bank.key());
     clerks.work(3, &ports, &key, || {
-        thread::sleep(Duration::from_millis(500));
+        clerks.wait_for_more(SOME_DEPOSITS);
         server.signal(Signal::STOP);
         let owner = processes.iter().find(|process| process.log().text().contains("owns branch")).unwrap();
         wait_until("the owner answers no reads", || {
@@ -169,6 +173,7 @@ fn a_transfer_between_branches_goes_through_a_failover_of_either_side() {
             if ["branch_unreachable", "vote_timeout", "transaction_aborted"].contains(&said.as_str()) {
                 attempt += 1;
             }
+            // Asked again like this by whoever got no answer: a condition to wait for is what the answer itself is.
             thread::sleep(Duration::from_millis(100));
         }
         println!("round {round}: a transfer went through after {:?}, at attempt {attempt}", begun.elapsed());

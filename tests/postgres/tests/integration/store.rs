@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -12,8 +12,11 @@ use bank_server::error::Error;
 use bank_server::shared_log::postgres::PostgresStore;
 use bank_server::shared_log::settings::LogUrl;
 use bank_server::shared_log::{SharedLog, Tried};
-use bank_tests::Random;
+use bank_tests::{Random, SetOnDrop, wait_until};
 use postgres_tests::{Cut, Proxy, Server};
+
+/// Changes of the owner, so that many of them fall into the middle of another's append.
+const CLAIMS: usize = 200;
 
 fn open(url: &str, address: &str) -> Arc<SharedLog> {
     let url = LogUrl::from(OsString::from(url));
@@ -67,11 +70,12 @@ fn claim(log: &SharedLog) -> (i64, Position) {
 fn two_owners_at_once_leave_no_gap_and_no_double_number_and_lose_nothing_that_was_appended() {
     let server = Server::start();
     let begun = begin(&open(&server.url(), "127.0.0.1:1"));
-    let is_over = AtomicBool::new(false);
+    let (is_over, claimed) = (AtomicBool::new(false), AtomicUsize::new(0));
     let appended = thread::scope(|scope| {
         let owners: Vec<_> = (1..=3)
             .map(|process| {
-                let (url, is_over, mut random) = (server.url(), &is_over, Random::from_environment());
+                let (url, mut random) = (server.url(), Random::from_environment());
+                let (is_over, claimed) = (&is_over, &claimed);
                 scope.spawn(move || {
                     let log = open(&url, &format!("127.0.0.1:{process}"));
                     let (mut appended, mut claims) = (Vec::new(), 0);
@@ -79,6 +83,7 @@ fn two_owners_at_once_leave_no_gap_and_no_double_number_and_lose_nothing_that_wa
                         let (epoch, mut last) = claim(&log);
                         log.claimed(std::time::Instant::now());
                         claims += 1;
+                        claimed.fetch_add(1, Ordering::SeqCst);
                         // Until another has claimed it, in the middle of whatever this one is at.
                         loop {
                             let row = LogRow::after(Some(&last), epoch, 0, vec![process; 100]);
@@ -102,8 +107,9 @@ fn two_owners_at_once_leave_no_gap_and_no_double_number_and_lose_nothing_that_wa
                 })
             })
             .collect();
-        thread::sleep(Duration::from_secs(6));
-        is_over.store(true, Ordering::SeqCst);
+        let over = SetOnDrop(&is_over);
+        wait_until("the log has changed its owner often", || claimed.load(Ordering::SeqCst) >= CLAIMS);
+        drop(over);
         owners.into_iter().map(|owner| owner.join().unwrap()).collect::<Vec<_>>()
     });
     let rows = all_rows(&open(&server.url(), "127.0.0.1:9"));
