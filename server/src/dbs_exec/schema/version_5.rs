@@ -1,4 +1,5 @@
-//! The rows of version 4 in the tables of version 5: histories become chains, customers become accounts and holders.
+//! Version 5: its tables, and the rows of version 4 in them. Histories become chains, customers become accounts and
+//! holders.
 //!
 //! One pass over `transactions` in the order of its rows knows all that a chain is made of: the newest row so far of
 //! each account. That takes some 30 bytes of memory for each account, for as long as the pass lasts. The pass runs inside
@@ -17,6 +18,86 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::dbs_exec::kind::Kind;
 use crate::limits::{MIGRATION_PROGRESS, MIGRATION_PROGRESS_ROWS};
+
+/// What a payment touches apart from what it doesn't, and histories without indexes.
+///
+/// A payment writes whole pages, so it costs what its rows are wide and how many pages they are on. Names and numbers of
+/// people stood in the rows of their money, and each row of `transactions` added to two indexes, on two pages somewhere
+/// in the middle. Now money is in a table of numbers alone, and each row points to the row before it of its payer and
+/// of its receiver, each account to its newest: a history is followed from there.
+pub(super) const TABLES: &str = "
+CREATE TABLE accounts (
+    account_num INTEGER PRIMARY KEY CHECK (account_num > 0),
+    balance INTEGER NOT NULL DEFAULT 0,
+    held INTEGER NOT NULL DEFAULT 0,
+    incoming INTEGER NOT NULL DEFAULT 0,
+    newest_transaction INTEGER,
+    is_open INTEGER NOT NULL DEFAULT 1 CHECK (is_open IN (0, 1)),
+    CHECK (0 <= held AND held <= balance AND balance <= 9999999999999999),
+    CHECK (incoming >= 0 AND balance + incoming <= 9999999999999999),
+    CHECK (is_open OR balance = 0)
+) STRICT;
+
+-- An account that is closed has a date of closing, and its holder may open another one.
+CREATE TABLE account_holders (
+    account_num INTEGER PRIMARY KEY CHECK (account_num > 0),
+    first_name TEXT NOT NULL,
+    last_name TEXT NOT NULL,
+    aadhar_num TEXT CHECK (aadhar_num IS NULL OR length(aadhar_num) = 12),
+    phone_num TEXT CHECK (phone_num IS NULL OR length(phone_num) = 10),
+    sms INTEGER NOT NULL DEFAULT 0 CHECK (sms IN (0, 1)),
+    opened_unix_ms INTEGER NOT NULL,
+    closed_unix_ms INTEGER
+) STRICT;
+
+-- `kind` has its names in kind.rs; `type` is computed where it is read, and is stored nowhere.
+CREATE TABLE transactions_chained (
+    transaction_id INTEGER PRIMARY KEY CHECK (transaction_id > 0),
+    from_account INTEGER NOT NULL,
+    to_account INTEGER NOT NULL,
+    amount INTEGER NOT NULL CHECK (amount > 0 AND amount <= 9999999999999999),
+    kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 8),
+    type TEXT GENERATED ALWAYS AS (CASE kind WHEN 1 THEN 'opening' WHEN 2 THEN 'deposit' WHEN 3 THEN 'withdrawal'
+                                             WHEN 4 THEN 'transfer' WHEN 5 THEN 'closing' WHEN 6 THEN 'transfer_out'
+                                             WHEN 7 THEN 'transfer_in' WHEN 8 THEN 'settlement' END) VIRTUAL,
+    date INTEGER NOT NULL,
+    from_previous INTEGER CHECK (from_previous < transaction_id),
+    to_previous INTEGER CHECK (to_previous < transaction_id),
+    hash BLOB NOT NULL CHECK (length(hash) = 32),
+    txid TEXT,
+    leg INTEGER,
+    peer TEXT,
+    note TEXT CHECK (note IS NULL OR kind = 8),
+    CHECK (from_account <> to_account),
+    CHECK ((txid IS NULL) = (leg IS NULL))
+) STRICT;
+";
+
+/// The tables that [`move_rows`] has filled take the place of those before them.
+pub(super) const IN_PLACE: &str = "
+-- With the tables go their indexes and triggers.
+DROP TABLE transactions;
+ALTER TABLE transactions_chained RENAME TO transactions;
+-- Of legs alone: a movement within the branch is not in it, and costs it nothing.
+CREATE UNIQUE INDEX transactions_leg ON transactions (txid, leg) WHERE txid IS NOT NULL;
+CREATE TRIGGER transactions_no_update BEFORE UPDATE ON transactions
+BEGIN SELECT RAISE(ABORT, 'transactions is append-only'); END;
+CREATE TRIGGER transactions_no_delete BEFORE DELETE ON transactions
+BEGIN SELECT RAISE(ABORT, 'transactions is append-only'); END;
+
+DROP TABLE customers;
+CREATE UNIQUE INDEX account_holders_aadhar ON account_holders (aadhar_num)
+    WHERE closed_unix_ms IS NULL AND aadhar_num IS NOT NULL;
+CREATE UNIQUE INDEX account_holders_phone ON account_holders (phone_num)
+    WHERE closed_unix_ms IS NULL AND phone_num IS NOT NULL;
+CREATE VIEW customers AS
+    SELECT account_num, first_name, last_name, aadhar_num, phone_num, sms, balance, held, incoming,
+           CASE WHEN is_open THEN 'open' ELSE 'closed' END AS status, opened_unix_ms, closed_unix_ms
+    FROM accounts JOIN account_holders USING (account_num);
+-- What a class tries first with another program: to give an account money under the old name. The audit finds it.
+CREATE TRIGGER customers_balance INSTEAD OF UPDATE OF balance ON customers
+BEGIN UPDATE accounts SET balance = new.balance WHERE account_num = new.account_num; END;
+";
 
 /// Fills the new tables from the old ones.
 ///
