@@ -48,7 +48,7 @@ const POSTGRES_MANY: Case = Case::Postgres { clients: CLIENTS, statements: State
 const POSTGRES_CALL: Case = Case::Postgres { clients: CLIENTS, statements: Statements::InOneCall };
 const POSTGRES_ONE: Case = Case::Postgres { clients: 1, statements: Statements::OneByOne };
 const POSTGRES_ONE_CALL: Case = Case::Postgres { clients: 1, statements: Statements::InOneCall };
-const TIGERBEETLE_ONE_EACH: Case = Case::TigerBeetle { clients: CLIENTS, batch: 1 };
+const TIGERBEETLE_ONE_EACH: Case = Case::TigerBeetle { clients: tigerbeetle::CLIENTS_MAX, batch: 1 };
 const TIGERBEETLE_64: Case = Case::TigerBeetle { clients: BATCH_64.connections, batch: BATCH_64.batch };
 const TIGERBEETLE_512: Case = Case::TigerBeetle { clients: BATCH.connections, batch: BATCH.batch };
 
